@@ -1,0 +1,140 @@
+"""The client that calls providers."""
+
+import asyncio
+import ssl
+
+from instance.chute.address_policy import AddressPolicy
+from instance.chute.upstream.connection import Connection
+from instance.chute.upstream.dial import Dialer, Resolve, resolve
+from instance.chute.upstream.errors import UpstreamError
+from instance.chute.upstream.limits import Limits
+from instance.chute.upstream.pool import Pool
+from instance.chute.upstream.response import UpstreamResponse
+from instance.chute.upstream.url import UpstreamUrl
+
+
+class Upstream:
+    """A pooled HTTP/1.1 client for one event loop.
+
+    It follows no redirects and keeps no cookies. Deadlines other than the connect timeout belong to the caller:
+    cancelling the task that waits closes the connection at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private_networks: bool = True,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        resolver: Resolve = resolve,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._pool = Pool(self.limits)
+        self._dialer = Dialer(AddressPolicy(allow_private=allow_private_networks), self.limits, tls, resolver)
+        self._connections: set[Connection] = set()
+        self._all_lost: asyncio.Event | None = None
+
+    async def send(
+        self,
+        url: UpstreamUrl,
+        method: bytes,
+        path: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        connect_timeout_s: float,
+    ) -> UpstreamResponse:
+        """The answer to a request, returned when its head is in.
+
+        `path` is appended to the URL's own path. `host`, `accept-encoding` and `content-length` are set here and are
+        not to be in `headers`. Raises UpstreamError; ValueError for a header or path that would break the framing.
+
+        A kept-alive connection that the server had already given up is replaced by a fresh one, once, and only while
+        nothing of an answer was received.
+        """
+        head = _head(url, method, path, headers, len(body))
+        connection = self._pool.take_idle(url.origin)
+        if connection is not None:
+            response = connection.request(head, body)
+            try:
+                await response.head()
+            except UpstreamError as error:
+                if error.kind != "reset":
+                    raise
+            else:
+                return response
+        connection = await self._connection(url, connect_timeout_s)
+        response = connection.request(head, body)
+        await response.head()
+        return response
+
+    async def _connection(self, url: UpstreamUrl, timeout_s: float) -> Connection:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (free := await self._pool.reserve(url.origin)) is not None:
+                    if not free.closed:
+                        return free
+                return await self._open(url, timeout_s)
+        except TimeoutError as error:
+            raise UpstreamError("connect_timeout", f"no connection to {url.host} within {timeout_s:g} s") from error
+
+    async def _open(self, url: UpstreamUrl, timeout_s: float) -> Connection:
+        made: list[Connection] = []
+
+        def make() -> Connection:
+            connection = Connection(url.origin, self.limits, self._pool.release, self._lost)
+            made.append(connection)
+            return connection
+
+        try:
+            connection = await self._dialer.dial(url, make, timeout_s)
+            if connection.closed:
+                raise UpstreamError("connect", f"{url.host} closed the connection at once")
+        except BaseException:
+            for attempt in made:
+                attempt.abort()
+            self._pool.cancel_reservation(url.origin)
+            raise
+        self._connections.add(connection)
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._pool.lost(connection)
+            if self._all_lost is not None and not self._connections:
+                self._all_lost.set()
+
+    def counts(self) -> tuple[int, int]:
+        """Connections (open, idle)."""
+        return self._pool.counts()
+
+    def close_idle(self) -> None:
+        """Closes every connection that no call is using, as before a nap."""
+        self._pool.close_idle()
+
+    async def close(self) -> None:
+        """Closes every connection; calls in flight fail."""
+        self._pool.close()
+        for connection in list(self._connections):
+            connection.abort()
+        if self._connections:
+            self._all_lost = asyncio.Event()
+            await self._all_lost.wait()
+
+
+def _head(url: UpstreamUrl, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body_bytes: int) -> bytes:
+    lines = b"\r\n".join([b": ".join(pair) for pair in headers])
+    head = b"%b %b%b HTTP/1.1\r\n%bcontent-length: %d\r\n%b%b" % (
+        method,
+        url.base_path,
+        path,
+        url.fixed_headers,
+        body_bytes,
+        lines,
+        b"\r\n\r\n" if lines else b"\r\n",
+    )
+    expected = len(headers) + 5
+    if head.count(b"\n") != expected or head.count(b"\r") != expected or b" " in path or b"\0" in head:
+        raise ValueError("a request's path or header holds a line break, a space or a NUL")
+    return head
