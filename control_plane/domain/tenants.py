@@ -49,6 +49,7 @@ class RestoreRequest:
     at: str | None = None  # RFC 3339: point in time
     epoch: int | None = None
     source: str = ""  # slug whose backups to read; "" = the tenant's own (a clone names another)
+    requested_at: float = 0.0  # tells this request from an earlier one
 
 
 @dataclass(frozen=True, slots=True)
