@@ -1,0 +1,147 @@
+"""Chute, the proxy: what the server starts, mounts under `/v1` and asks about."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import OrderedDict
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from instance.billing.app import Billing
+from instance.chute.client_address import TrustedProxies
+from instance.chute.endpoint import Endpoint
+from instance.chute.exchange import Exchange
+from instance.chute.meter import Histogram
+from instance.chute.mock_model import MockModel
+from instance.chute.models_endpoint import model_one, models_list
+from instance.chute.prices import PriceTable, cost_lines
+from instance.chute.providers import ProviderTable
+from instance.chute.registry import Registry
+from instance.chute.upstream import Upstream
+from instance.core.writer import LedgerEvent
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from instance.core.core import Core
+    from instance.core.principals import Principal
+
+REFUSED_ADDRESSES_MAX = 1024
+
+log = logging.getLogger("stockyard.chute")
+
+
+class Chute:
+    """The proxy of one instance. `await start()` after the core is open; `endpoint` is the ASGI application for `/v1`."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.in_flight = 0
+        self.requests = 0
+        self.errors = 0
+        self.unrecorded = 0
+        self.overhead = Histogram()
+        self.last_request_ns = perf_counter_ns()
+        self._refused: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    async def start(self) -> None:
+        """Build what a call needs and compile the first plan."""
+        core = self.core
+        self.trusted_proxies = TrustedProxies(core.settings.server.trusted_proxies)
+        self.upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        self.prices = PriceTable(core.settings.prices)
+        self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))
+        self.billing = Billing(core)
+        await self.billing.start()
+        self.key_budgets = self.billing.key_budgets
+        core.services.update(providers=self.providers, prices=self.prices, billing=self.billing)
+        self.registry = Registry(core)
+        core.services["registry"] = self.registry
+        await self.registry.start()
+        self.endpoint = Endpoint(self)
+
+    async def stop(self) -> None:
+        """Stop the modules and close the connections to providers; no call may be in flight any more."""
+        await self.flush_refused()
+        await self.registry.stop()
+        await self.upstream.close()
+
+    def router(self) -> APIRouter:
+        """The routes under `/api/proxy` and `/api/billing`, for the FastAPI application."""
+        from instance.chute.module_routes import routers  # FastAPI is slow to import and not on the way of a call
+
+        return routers(self)
+
+    def models(self, principal: Principal, model: str) -> dict[str, Any]:
+        """The body of `GET /v1/models`, or of `GET /v1/models/{model}`."""
+        if model:
+            return model_one(principal, self.providers, self.prices, model)
+        return models_list(principal, self.providers, self.prices)
+
+    def price(self, x: Exchange) -> None:
+        """Fill in the call's cost lines from its usage and the price of who served; no lines where the price is unknown."""
+        usage = x.usage
+        if not usage.source:
+            return
+        answer = x.answer
+        target = answer.target if answer is not None else None
+        if target is None:
+            if not x.targets or not x.attempts:
+                return
+            target = x.targets[0]
+        price = self.prices.lookup(target.provider.name, target.model)
+        if price is not None:
+            x.cost_lines += cost_lines(price, usage)
+
+    def guard_address(self, address: str) -> None:
+        """ipfence's check before the key is looked at, when it is on; raises `ip_denied`."""
+        slot = self.registry.slots.get("ipfence")
+        if slot is not None and slot.running is not None:
+            slot.running.guard(address)  # type: ignore[attr-defined]
+
+    def refused_key(self, address: str, code: str) -> None:
+        """Count a refused key; the ledger gets one `auth_failure` a minute for each address."""
+        refused = self._refused
+        key = (address, code)
+        refused[key] = refused.get(key, 0) + 1
+        if len(refused) > REFUSED_ADDRESSES_MAX:
+            refused.popitem(last=False)
+        slot = self.registry.slots.get("ipfence")
+        if slot is not None and slot.running is not None:
+            slot.running.refused(address)  # type: ignore[attr-defined]
+
+    async def flush_refused(self) -> None:
+        """Write the counted refusals to the ledger; called by the server once a minute."""
+        if not self._refused:
+            return
+        refused, self._refused = self._refused, OrderedDict()
+        events = [
+            LedgerEvent("auth_failure", "system", f"address:{address}", "refuse", {"code": code, "count": count})
+            for (address, code), count in refused.items()
+        ]
+        await self.core.writer.write(lambda conn: None, events)
+
+    def observe(self, x: Exchange) -> None:
+        """Count a call that is over."""
+        self.requests += 1
+        if x.status == "error":
+            self.errors += 1
+        now = perf_counter_ns()
+        self.last_request_ns = now
+        overhead = now - x.started_ns - x.upstream_ns - x.waited_ns
+        if overhead > 0:
+            self.overhead.add(overhead)
+
+    def log_fault(self, x: Exchange, error: Exception) -> None:
+        """A fault of ours: its traceback to the log, under the trace's id."""
+        log.error("call %s failed here: %s", x.id, "".join(traceback.format_exception(error)))
+        x.note("fault", {"error": type(error).__name__}, module="core", hook="endpoint")
+
+    def drain(self) -> None:
+        """Refuse new calls from now on; those in flight go on."""
+        self.endpoint.draining = True
+
+    def resume(self) -> None:
+        """Take calls again."""
+        self.endpoint.draining = False

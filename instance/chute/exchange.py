@@ -1,0 +1,250 @@
+"""One call and everything that happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from instance.chute.answer import JSON
+
+if TYPE_CHECKING:
+    from instance.chute.answer import Answer
+    from instance.chute.chain import Plan
+    from instance.chute.module import Module
+    from instance.chute.targets import Target
+    from instance.core.principals import Principal
+
+DECISIONS_MAX = 256
+TEXT_OUT_MAX_BYTES = 1 << 20
+
+
+class Usage:
+    """Tokens of one call. `source` is `reported` (by the provider) or `estimated` (by us)."""
+
+    __slots__ = ("cached", "input", "output", "reasoning", "source")
+
+    def __init__(self) -> None:
+        self.input = 0
+        self.output = 0
+        self.cached = 0
+        self.reasoning = 0
+        self.source = ""
+
+    def take(self, usage: JSON) -> None:
+        """Read the `usage` object of a chat answer; fields that are absent or no integers count as 0."""
+        value = usage.get("prompt_tokens")
+        self.input = value if type(value) is int else 0
+        value = usage.get("completion_tokens")
+        self.output = value if type(value) is int else 0
+        details = usage.get("prompt_tokens_details")
+        if details:
+            value = details.get("cached_tokens")
+            self.cached = value if type(value) is int else 0
+        details = usage.get("completion_tokens_details")
+        if details:
+            value = details.get("reasoning_tokens")
+            self.reasoning = value if type(value) is int else 0
+        self.source = "reported"
+
+
+class Exchange:
+    """One request with its answer, usage, cost and the trail of decisions.
+
+    `req` is the request in OpenAI form, `raw` the bytes it came in; a module that changes `req` calls `change()`, else
+    the bytes are forwarded as they are. Times are nanoseconds of a monotonic clock; `started_wall_ns` is UTC.
+    `client_body` is what the caller sent and is never changed.
+    """
+
+    __slots__ = (
+        "allow",
+        "answer",
+        "attempts",
+        "bytes_out",
+        "cache",
+        "changed",
+        "client_gone",
+        "client_ip",
+        "connect_timeout_s",
+        "cost_lines",
+        "current_hook",
+        "current_module",
+        "deadline_ns",
+        "decisions",
+        "error_code",
+        "error_message",
+        "error_module",
+        "first_token_ns",
+        "headers",
+        "http_status",
+        "id",
+        "kind",
+        "mark_ns",
+        "model_requested",
+        "operation",
+        "otel_span_id",
+        "otel_trace_id",
+        "parent_id",
+        "path",
+        "plan",
+        "principal",
+        "project",
+        "raw",
+        "raw_error",
+        "reached",
+        "req",
+        "request_hits",
+        "request_id",
+        "response_headers",
+        "safety_count",
+        "saved_nano",
+        "session",
+        "skipped",
+        "started_ns",
+        "started_wall_ns",
+        "state",
+        "status",
+        "stored_request",
+        "stored_response",
+        "stream",
+        "tags",
+        "targets",
+        "team",
+        "text_out",
+        "text_out_size",
+        "timings",
+        "upstream_headers",
+        "upstream_ns",
+        "usage",
+        "usage_asked",
+        "user",
+        "user_agent",
+        "waited_ns",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        trace_id: str,
+        started_ns: int,
+        started_wall_ns: int,
+        path: str,
+        headers: dict[bytes, bytes],
+        kind: str = "chat",
+        operation: str = "chat.completion",
+    ) -> None:
+        self.id = trace_id
+        self.request_id = ""
+        self.parent_id = ""
+        self.otel_trace_id = ""
+        self.otel_span_id = ""
+        self.kind = kind
+        self.operation = operation
+        self.path = path
+        self.headers = headers
+        self.started_ns = started_ns
+        self.started_wall_ns = started_wall_ns
+
+        self.principal: Principal | None = None
+        self.client_ip = ""
+        self.user_agent = ""
+        self.user = ""
+        self.team = ""
+        self.project = "default"
+        self.session = ""
+        self.tags: dict[str, str] = {}
+
+        self.req: JSON = {}
+        self.raw = b""
+        self.changed = False
+        self.stream = False
+        self.usage_asked = False
+        self.model_requested = ""
+        self.targets: list[Target] = []
+        self.allow: list[Callable[[Target], bool]] = []
+        self.deadline_ns = 0
+        self.connect_timeout_s = 5.0
+        self.upstream_headers: list[tuple[bytes, bytes]] = []
+
+        self.plan: Plan | None = None
+        self.reached = -1
+        self.skipped: set[str] | None = None
+        self.current_module = ""
+        self.current_hook = ""
+        self.mark_ns = started_ns
+        self.state: dict[str, Any] = {}
+        self.request_hits: frozenset[int] | None = None
+
+        self.answer: Answer | None = None
+        self.attempts: list[JSON] = []
+        self.usage = Usage()
+        self.cost_lines: list[tuple[str, int]] = []
+        self.saved_nano = 0
+        self.cache = "off"
+        self.upstream_ns = 0
+        self.waited_ns = 0
+        self.first_token_ns = 0
+        self.bytes_out = 0
+        self.text_out: list[str] = []
+        self.text_out_size = 0
+
+        self.status = "ok"
+        self.http_status = 200
+        self.error_code = ""
+        self.error_message = ""
+        self.error_module = ""
+        self.raw_error = b""
+        self.client_gone = False
+
+        self.response_headers: list[tuple[bytes, bytes]] = []
+        self.warnings: list[str] = []
+        self.decisions: list[JSON] = []
+        self.timings: list[JSON] | None = None
+        self.safety_count = 0
+        self.stored_request: bytes | None = None
+        self.stored_response: bytes | None = None
+
+    def change(self) -> None:
+        """Say that `req` was changed: what is sent is written anew from it."""
+        self.changed = True
+
+    def note(self, action: str, detail: JSON | None = None, *, module: str = "", hook: str = "", took_ns: int = 0) -> None:
+        """Add one entry to the trail of decisions; the running module and hook are filled in by the chain.
+
+        `detail` holds JSON values only and never a secret. At most `DECISIONS_MAX` entries are kept for one call.
+        """
+        decisions = self.decisions
+        if len(decisions) < DECISIONS_MAX:
+            decisions.append(
+                {
+                    "module": module or self.current_module,
+                    "hook": hook or self.current_hook,
+                    "action": action,
+                    "detail": detail or {},
+                    "at_ns": perf_counter_ns() - self.started_ns,
+                    "took_ns": took_ns,
+                }
+            )
+
+    def hits(self, module: Module) -> frozenset[int]:
+        """Which of the module's patterns (by their index in `module.patterns()`) occur in the request's texts.
+
+        The texts are scanned once for all modules of the plan, when the first of them asks.
+        """
+        plan = self.plan
+        if plan is None or plan.matcher is None:
+            return frozenset()
+        if self.request_hits is None:
+            self.request_hits = plan.matcher.scan_request(self.req)
+        return plan.matcher.of(module.name, self.request_hits) if self.request_hits else self.request_hits
+
+    @property
+    def cost_nano(self) -> int:
+        """The call's cost in nano-dollars: the sum of its lines."""
+        return sum(nano for _, nano in self.cost_lines)
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline (never negative), `None` without one."""
+        if not self.deadline_ns:
+            return None
+        return max(0.0, (self.deadline_ns - perf_counter_ns()) / 1e9)

@@ -1,0 +1,102 @@
+"""How an attempt at a target fails, and which error the caller gets for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.targets import Target
+
+EXCERPT_BYTES = 2048
+
+KIND_CODES = {
+    "connect": "provider_error",
+    "connect_timeout": "timeout_connect",
+    "tls": "provider_error",
+    "reset": "provider_error",
+    "truncated": "bad_upstream_response",
+    "bad_response": "bad_upstream_response",
+    "too_large": "bad_upstream_response",
+    "timeout_connect": "timeout_connect",
+    "timeout_first_token": "timeout_first_token",
+    "timeout_total": "timeout_total",
+    "timeout_stream": "timeout_stream",
+    "blocked_address": "blocked_address",
+}
+
+KIND_MESSAGES = {
+    "connect": "could not be reached",
+    "connect_timeout": "did not accept a connection in time",
+    "tls": "could not be trusted: the TLS handshake failed",
+    "reset": "closed the connection before it answered",
+    "truncated": "broke its answer off",
+    "bad_response": "sent something that is not a chat answer",
+    "too_large": "sent more than the limit allows",
+    "timeout_connect": "did not accept a connection in time",
+    "timeout_first_token": "did not begin to answer in time",
+    "timeout_total": "did not finish in time",
+    "timeout_stream": "stopped in the middle of its answer",
+    "blocked_address": "has an address that this instance must not reach",
+}
+
+
+class CallFailed(Exception):
+    """One attempt at a target that gave no usable answer.
+
+    `kind` is `http` for an error status of the provider, else a key of `KIND_CODES`. `status` is the provider's (0 when
+    none came), `headers` its headers (lower case), `body` what it sent (at most 64 KiB). `retry_after_s` is what it asked for.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        target: Target | None,
+        *,
+        status: int = 0,
+        headers: dict[bytes, bytes] | None = None,
+        body: bytes = b"",
+        reason: str = "",
+    ) -> None:
+        super().__init__(f"{kind} {status or ''} {reason}".strip())
+        self.kind = kind
+        self.target = target
+        self.status = status
+        self.headers = headers or {}
+        self.body = body
+        self.reason = reason
+
+    @property
+    def provider(self) -> str:
+        return self.target.provider.name if self.target is not None else ""
+
+
+def to_error(failure: CallFailed) -> StockyardError:
+    """The error in our shape for a failed attempt, without knowledge of any provider's own error bodies.
+
+    errornorm knows those and makes a better one; this is what holds when it is switched off or nothing else fits.
+    """
+    provider = failure.provider
+    details = {"provider": provider, "status": failure.status or None}
+    if failure.kind != "http":
+        code = KIND_CODES[failure.kind]
+        message = f"The provider {provider!r} {KIND_MESSAGES[failure.kind]}."
+        if failure.reason:
+            details["reason"] = failure.reason[:EXCERPT_BYTES]
+        return StockyardError(code, message, details=details)
+    status = failure.status
+    if status in (401, 403):
+        return StockyardError(
+            "provider_auth_failed",
+            f"The provider {provider!r} refused this instance's key; check the key stored for it.",
+            details=details,
+        )
+    code = {404: "model_not_found", 413: "body_too_large", 429: "rate_limited", 400: "bad_request", 422: "bad_request"}.get(
+        status, "provider_error"
+    )
+    headers = {}
+    retry_after = failure.headers.get(b"retry-after")
+    if retry_after:
+        headers["Retry-After"] = retry_after.decode("latin-1")
+    return StockyardError(code, f"The provider {provider!r} answered {status}.", details=details, headers=headers)

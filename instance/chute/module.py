@@ -1,0 +1,120 @@
+"""What a module is: one class with a name, settings and any of six hooks.
+
+A module is built for each set of settings and is never changed afterwards: a change of settings builds a new one, which
+receives the old in `start()` so that counters survive. A call keeps the modules it started with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from instance.chute.answer import Answer, Delta
+from instance.chute.exchange import Exchange
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+API_VERSION = 1
+
+Call = Callable[[Exchange], Awaitable[Answer]]
+
+ALL_KINDS: frozenset[str] = frozenset(("chat", "completions", "embeddings", "images", "audio", "moderations", "other"))
+TEXT_KINDS: frozenset[str] = frozenset(("chat", "completions"))
+
+
+class ModuleSettings(BaseModel):
+    """Settings that every module has; a module's own `Settings` adds to them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: list[str] = Field(default=["*"], description="Globs of the asked model: where the module applies.")
+    teams: list[str] = Field(default=["*"], description="Globs of the caller's team: where the module applies.")
+    on_error: Literal["open", "closed"] | None = Field(
+        default=None,
+        description="What happens when the module itself fails: open skips it, closed refuses the call with 503. Unset: as the module declares.",
+    )
+
+
+class Module:
+    """Base of every module. Override the hooks you need; a hook that is not overridden costs nothing.
+
+    Raise `StockyardError` in a hook to refuse the call (the code must be in the registry of error codes or begin with
+    the module's name); any other exception is the module's own failure and is contained as `on_error` says.
+    """
+
+    name: ClassVar[str]
+    category: ClassVar[str]
+    group: ClassVar[int]
+    """Place in the chain, 1 (outermost) to 12 (nearest to the provider): MODULES.md, Chain order."""
+    summary: ClassVar[str]
+    default_enabled: ClassVar[bool] = False
+    on_error: ClassVar[Literal["open", "closed"]] = "open"
+    kinds: ClassVar[frozenset[str]] = TEXT_KINDS
+    tick_s: ClassVar[float] = 0.0
+    """Seconds between two calls of `tick()`; 0: never."""
+    migrations: ClassVar[Path | None] = None
+    """Folder of numbered SQL migrations for the module's own tables."""
+    safety: ClassVar[bool] = False
+    """Its decisions count as safety events in Lookout."""
+
+    class Settings(ModuleSettings):
+        pass
+
+    settings: ModuleSettings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        self.settings = settings
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        """Called before the module goes into a plan; `previous` is the module it replaces, to take its state over.
+
+        Raise `StockyardError` to refuse the settings; the old module then stays."""
+
+    async def stop(self) -> None:
+        """Called when the module left the plan and the last call that used it has finished."""
+
+    async def tick(self) -> None:
+        """Background work, every `tick_s` seconds while the module is on; a failure is contained and counted."""
+
+    def patterns(self) -> Sequence[str]:
+        """RE2 expressions for the shared matcher; `Exchange.hits(self)` gives the indexes of those that occur."""
+        return ()
+
+    def on_request(self, x: Exchange) -> Answer | None:
+        """Before the call, synchronous: change `x.req` (and say `x.change()`), note, refuse, or answer at once."""
+        raise NotImplementedError
+
+    async def prepare(self, x: Exchange) -> Answer | None:
+        """As `on_request`, in the same place of the order, for work that awaits."""
+        raise NotImplementedError
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        """Around everything further in: may call `call(x)` never, once or more often. `call` raises `CallFailed` when an
+        attempt gave no answer. A streamed answer is returned when its first content is there; wrap `answer.events` to
+        watch the rest."""
+        raise NotImplementedError
+
+    def on_response(self, x: Exchange, answer: Answer) -> None:
+        """A whole answer on its way out, innermost module first; change `answer.obj` and set `answer.changed`."""
+        raise NotImplementedError
+
+    def on_delta(self, x: Exchange, delta: Delta) -> None:
+        """Each event of a streamed answer on its way out; see `Delta`."""
+        raise NotImplementedError
+
+    def on_finish(self, x: Exchange) -> None:
+        """After the end of the call, however it ended (`x.status`, `x.http_status`, `x.usage`, `x.cost_lines`), for
+        every module that was reached; before the record is written."""
+        raise NotImplementedError
+
+
+HOOKS = ("on_request", "prepare", "around", "on_response", "on_delta", "on_finish")
+
+
+def hooks_of(module: type[Module]) -> tuple[str, ...]:
+    """The hooks that the class overrides, in the order of `HOOKS`."""
+    return tuple(hook for hook in HOOKS if getattr(module, hook) is not getattr(Module, hook))

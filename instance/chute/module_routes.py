@@ -1,0 +1,187 @@
+"""`/api/proxy/modules`, `chain` and `status`: the modules listed, switched and configured while the proxy runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from instance.chute.order import GROUPS
+from instance.chute.registry import Slot, describe
+from instance.core.errors import StockyardError
+from instance.core.principals import Principal
+from instance.core.timestamps import rfc3339
+from instance.system.auth import require
+
+if TYPE_CHECKING:
+    from instance.chute.app import Chute
+
+GROUP_NAMES = (
+    "observe",
+    "admission",
+    "answer shape",
+    "prompt",
+    "policy and safety",
+    "smaller prompt",
+    "targets",
+    "fit and afford",
+    "answer",
+    "check",
+    "reach",
+    "dialect",
+)
+
+Reader = Annotated[Principal, Depends(require("proxy:read"))]
+Writer = Annotated[Principal, Depends(require("proxy:write"))]
+
+
+class Change(BaseModel):
+    """What `PUT /api/proxy/modules/{name}` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool | None = Field(default=None, description="Switch the module on or off.")
+    config: dict[str, Any] | None = Field(default=None, description="Settings, merged over the current; null resets a field.")
+    replace: bool = Field(default=False, description="Replace the settings instead of merging.")
+    priority: int | None = Field(default=None, ge=0, description="Position in the chain, within the module's group.")
+
+
+class Bulk(BaseModel):
+    """What `POST /api/proxy/modules/bulk` takes: `enabled` with `modules` or `category`, or `changes`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool | None = None
+    modules: list[str] | None = None
+    category: str | None = None
+    changes: dict[str, Change] | None = None
+
+
+def _shown(slot: Slot, position: int) -> dict[str, Any]:
+    shown = describe(slot, position, GROUP_NAMES[slot.order()[0] - 1])
+    updated = shown.pop("updated_at_ns")
+    shown["updated_at"] = rfc3339(updated) if updated else None
+    return shown
+
+
+def routers(chute: Chute) -> APIRouter:
+    """Every router of the proxy, for the FastAPI application."""
+    from instance.chute import provider_routes
+
+    whole = APIRouter()
+    whole.include_router(module_router(chute))
+    whole.include_router(provider_routes.router(chute))
+    whole.include_router(chute.billing.router())
+    return whole
+
+
+def module_router(chute: Chute) -> APIRouter:
+    """The routes of this page."""
+    registry = chute.registry
+    router = APIRouter(prefix="/api/proxy", tags=["proxy"])
+
+    def position(slot: Slot) -> int:
+        return registry.ordered().index(slot)
+
+    @router.get("/modules")
+    async def list_modules(
+        _: Reader,
+        category: Annotated[str | None, Query(description="Only this category.")] = None,
+        enabled: Annotated[bool | None, Query(description="Only those that are on, or off.")] = None,
+        q: Annotated[str | None, Query(description="Words in name or summary.", max_length=200)] = None,
+    ) -> dict[str, Any]:
+        """Every module with its state, settings and counters, in the chain's order."""
+        rows = [
+            _shown(slot, place)
+            for place, slot in enumerate(registry.ordered())
+            if (category is None or slot.cls.category == category)
+            and (enabled is None or slot.enabled == enabled)
+            and (q is None or q.lower() in f"{slot.name} {slot.cls.summary}".lower())
+        ]
+        return {"modules": rows, "count": len(rows), "enabled_count": sum(row["enabled"] for row in rows)}
+
+    @router.post("/modules/bulk")
+    async def bulk(principal: Writer, body: Bulk) -> dict[str, Any]:
+        """Switch many modules at once, all or none."""
+        if body.changes is not None:
+            changes = {name: change.model_dump(exclude_unset=True) for name, change in body.changes.items()}
+        else:
+            if body.enabled is None or (body.modules is None) == (body.category is None):
+                raise StockyardError("missing_field", "Give `changes`, or `enabled` with `modules` or `category`.")
+            names = body.modules
+            if names is None:
+                names = [slot.name for slot in registry.ordered() if slot.cls.category == body.category]
+                if not names:
+                    raise StockyardError("invalid_value", f"There is no category {body.category!r}.", param="category")
+            changes = {name: {"enabled": body.enabled} for name in names}
+        unknown = [name for name in changes if name not in registry.slots]
+        if unknown:
+            raise StockyardError("invalid_value", f"There are no modules {', '.join(unknown)}.", param="modules")
+        before = {name: (registry.slots[name].enabled, registry.slots[name].config) for name in changes}
+        slots = await registry.change(changes, f"key:{principal.key_id}")
+        modules = [{"name": slot.name, "changed": before[slot.name] != (slot.enabled, slot.config)} for slot in slots]
+        return {"status": "updated", "affected": len(modules), "enabled": body.enabled, "modules": modules}
+
+    @router.get("/modules/{name}")
+    async def one_module(name: str, _: Reader) -> dict[str, Any]:
+        """One module, with the JSON Schema of its settings and their defaults."""
+        slot = registry.slot(name)
+        return {
+            **_shown(slot, position(slot)),
+            "schema": slot.cls.Settings.model_json_schema(),
+            "defaults": slot.cls.Settings().model_dump(mode="json"),
+            "docs": (slot.cls.__doc__ or "").strip(),
+        }
+
+    @router.put("/modules/{name}")
+    async def change_module(name: str, principal: Writer, body: Change) -> dict[str, Any]:
+        """Switch or configure a module; takes effect with the next call."""
+        slot = registry.slot(name)
+        await registry.change({name: body.model_dump(exclude_unset=True)}, f"key:{principal.key_id}")
+        return {
+            "status": "updated",
+            "module": name,
+            "enabled": slot.enabled,
+            "config": slot.settings.model_dump(mode="json"),
+            "priority": position(slot),
+            "warnings": [],
+        }
+
+    @router.post("/modules/{name}/reset")
+    async def reset_module(name: str, principal: Writer) -> dict[str, Any]:
+        """Back to the defaults and the configuration file."""
+        slot = await registry.reset(name, f"key:{principal.key_id}")
+        return {"status": "updated", "module": name, "enabled": slot.enabled, "config": slot.settings.model_dump(mode="json")}
+
+    @router.get("/chain")
+    async def chain(_: Reader) -> dict[str, Any]:
+        """The compiled plan in order."""
+        ordered = registry.ordered()
+        rows = []
+        for place, slot in enumerate(ordered):
+            shown = _shown(slot, place)
+            keys = ("name", "category", "group", "enabled", "in_chain", "hooks", "on_error")
+            rows.append({"position": place, **{key: shown[key] for key in keys}})
+        length = sum(slot.running is not None for slot in ordered)
+        return {"chain": rows, "chain_length": length, "total_modules": len(ordered), "plan_version": registry.version}
+
+    @router.get("/status")
+    async def status(_: Reader) -> dict[str, Any]:
+        """The proxy at a glance."""
+        slots = registry.slots.values()
+        return {
+            "app": "proxy",
+            "status": "ok" if chute.core.journal.available else "degraded",
+            "total_modules": len(slots),
+            "groups": len(GROUPS),
+            "enabled_modules": sum(slot.enabled for slot in slots),
+            "live_chain": [slot.name for slot in registry.ordered() if slot.running is not None],
+            "in_flight": chute.in_flight,
+            "requests": chute.requests,
+            "errors": chute.errors,
+            "overhead_p50_us": chute.overhead.quantile_us(0.5),
+            "overhead_p99_us": chute.overhead.quantile_us(0.99),
+        }
+
+    return router

@@ -1,0 +1,86 @@
+"""A streamed answer on its way out: events through the hooks, joined into blocks, the last one held until the record is written."""
+
+from __future__ import annotations
+
+from instance.chute.answer import DONE, Delta
+from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
+from instance.chute.stream import encode_event
+
+
+class Outgoing:
+    """Takes a call's events in order and gives the bytes for the client; `done` once the provider said so."""
+
+    __slots__ = ("_finals", "_hooks", "_open", "_x", "_last", "done")
+
+    def __init__(self, x: Exchange) -> None:
+        plan = x.plan
+        self._x = x
+        self._hooks = plan is not None and bool(plan.deltas)
+        self._open = x.req.get("n") or 1
+        self._finals = False
+        self._last: dict[str, object] = {}
+        self.done = False
+
+    def take(self, events: list[Delta]) -> bytes:
+        """The bytes to send for a block of events; `[DONE]` is kept back. Raises `StockyardError` when a module ends the stream."""
+        x = self._x
+        out: list[bytes] = []
+        for event in events:
+            obj = event.obj
+            if obj is None:
+                if event.raw == DONE:
+                    self.done = True
+                else:
+                    out.append(event.raw)
+                continue
+            usage = obj.get("usage")
+            if usage:
+                x.usage.take(usage)
+            choices = obj.get("choices")
+            if not choices:
+                if not usage or x.usage_asked:
+                    out.append(event.raw)
+                continue
+            for choice in choices:
+                if choice.get("finish_reason") is not None:
+                    self._open -= 1
+                    if self._open == 0:
+                        event.final = self._finals = True
+                        x.state["finished"] = True
+            self._last = obj
+            self._emit(event, out)
+        return b"".join(out)
+
+    def end(self) -> bytes:
+        """What the hooks still held back when the stream ended without its finish; empty after a proper end."""
+        if self._finals or not self._hooks:
+            return b""
+        self._finals = True
+        last = self._last
+        event = Delta(b"", {**last, "choices": [{"index": i, "delta": {}, "finish_reason": None} for i in range(max(1, self._open))]})
+        event.obj.pop("usage", None)  # type: ignore[union-attr]
+        event.final = True
+        out: list[bytes] = []
+        self._emit(event, out)
+        return b"".join(out)
+
+    def _emit(self, event: Delta, out: list[bytes]) -> None:
+        x = self._x
+        if self._hooks:
+            x.plan.delta(x, event)  # type: ignore[union-attr]
+            if event.dropped:
+                return
+        obj = event.obj
+        if obj is None:
+            return
+        for choice in obj["choices"]:
+            delta = choice.get("delta")
+            if delta:
+                text = delta.get("content")
+                if text and isinstance(text, str) and x.text_out_size < TEXT_OUT_MAX_BYTES:
+                    x.text_out.append(text)
+                    x.text_out_size += len(text)
+        if event.changed:
+            out.append(encode_event(obj))
+        elif event.raw:
+            out.append(event.raw)

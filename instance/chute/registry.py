@@ -1,0 +1,403 @@
+"""Every module there is, its settings, and the plan compiled from those that are on."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import pkgutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import ValidationError
+
+import instance.chute.modules as builtin
+from instance.chute.chain import Link, Plan
+from instance.chute.forward import forward
+from instance.chute.meter import Meter
+from instance.chute.module import Module, ModuleSettings, hooks_of
+from instance.chute.order import GROUPS, PLACE
+from instance.core.errors import StockyardError
+from instance.core.writer import LedgerEvent
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+ENTRY_POINT_GROUP = "stockyard.modules"
+
+log = logging.getLogger("stockyard.modules")
+
+
+@dataclass(slots=True)
+class Slot:
+    """One module of the registry: its class, its state, and the running object when it is on."""
+
+    cls: type[Module]
+    base: dict[str, Any]
+    """Settings from the configuration file and the environment, under what the API changes."""
+    base_enabled: bool
+    source: str
+    enabled: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    enabled_override: bool | None = None
+    priority: float | None = None
+    settings: ModuleSettings = field(default_factory=ModuleSettings)
+    running: Module | None = None
+    meter: Meter = field(default_factory=Meter)
+    updated_at_ns: int = 0
+    ticker: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.cls.name
+
+    def order(self) -> tuple[int, float, str]:
+        group, place = PLACE.get(self.name, (self.cls.group, 1000))
+        return group, self.priority if self.priority is not None else place, self.name
+
+
+def builtin_modules() -> Iterator[type[Module]]:
+    """The classes under `instance/chute/modules/<category>/<module>.py`, one of each file."""
+    for category in pkgutil.iter_modules(builtin.__path__):
+        if not category.ispkg:
+            continue
+        package = importlib.import_module(f"{builtin.__name__}.{category.name}")
+        for entry in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{entry.name}")
+            for _, cls in inspect.getmembers(module, inspect.isclass):
+                if issubclass(cls, Module) and cls is not Module and cls.__module__ == module.__name__ and "name" in vars(cls):
+                    yield cls
+
+
+def custom_modules() -> Iterator[tuple[str, type[Module]]]:
+    """Modules of other packages by entry point: `(package, class)`. One that cannot be loaded is logged and left out."""
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        package = point.dist.name if point.dist is not None else point.module
+        try:
+            cls = point.load()
+            if not (inspect.isclass(cls) and issubclass(cls, Module)):
+                raise TypeError(f"{point.value} is no subclass of instance.chute.module.Module")
+            if not 1 <= cls.group <= len(GROUPS):
+                raise TypeError(f"{cls.name}: group must be 1 to {len(GROUPS)}")
+        except Exception:  # a broken package of somebody else's must not keep the proxy from starting; the log names it
+            log.exception("custom module %s of %s was not loaded", point.name, package)
+            continue
+        yield package, cls
+
+
+def _validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:
+    """The module's settings from `config`; raises `invalid_value` or `unknown_field`, listing every bad field."""
+    try:
+        return cls.Settings.model_validate(dict(config))
+    except ValidationError as error:
+        details = []
+        unknown = False
+        for problem in error.errors(include_url=False, include_context=False):
+            param = "config." + ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"]
+            if problem["type"] == "extra_forbidden":
+                unknown = True
+                near = get_close_matches(str(problem["loc"][-1]), list(cls.Settings.model_fields), 1)
+                message = "unknown setting" + (f"; did you mean {near[0]!r}?" if near else "")
+                details.append({"param": param, "code": "unknown_field", "message": message})
+            else:
+                details.append({"param": param, "code": "invalid_value", "message": message})
+        first = details[0]
+        raise StockyardError(
+            "unknown_field" if unknown and len(details) == 1 else "invalid_value",
+            f"{cls.name}: {first['param']}: {first['message']}",
+            param=first["param"],
+            details=details,
+        ) from None
+
+
+class Registry:
+    """Holds a `Slot` for each module, and the plan of each kind of call. Changes are validated, persisted, then swapped in whole."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.version = 0
+        self.slots: dict[str, Slot] = {}
+        self._plans: dict[str, Plan] = {}
+        self._lock = asyncio.Lock()
+        self._stopping: set[asyncio.Task[None]] = set()
+        configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
+        for source, cls in [*(("builtin", cls) for cls in builtin_modules()), *custom_modules()]:
+            if cls.name in self.slots:
+                log.error("module %s of %s has a name that is taken; it was not loaded", cls.name, source)
+                continue
+            base = configured.pop(cls.name, {})
+            enabled = bool(base.pop("enabled", cls.default_enabled))
+            self.slots[cls.name] = Slot(cls, base, enabled, source)
+        for name in configured:
+            raise self._unknown(name)
+
+    def _unknown(self, name: str) -> StockyardError:
+        near = get_close_matches(name, list(self.slots), 1)
+        return StockyardError("not_found", f"There is no module {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+
+    def slot(self, name: str) -> Slot:
+        """The module's slot; raises `not_found` with the nearest name."""
+        slot = self.slots.get(name)
+        if slot is None:
+            raise self._unknown(name)
+        return slot
+
+    def ordered(self) -> list[Slot]:
+        """Every slot in the chain's order."""
+        return sorted(self.slots.values(), key=Slot.order)
+
+    async def start(self) -> None:
+        """Read the persisted state, start what is on, compile the first plan.
+
+        A module whose stored settings no longer hold, or that refuses to start, is left off; the log and its meter say why."""
+
+        def rows(conn: sqlite3.Connection) -> list[tuple[str, int | None, str, float | None, int]]:
+            return conn.execute("SELECT name, enabled, config, priority, updated_at_ns FROM modules").fetchall()
+
+        for name, enabled, config, priority, updated in await self.core.database.read(rows):
+            slot = self.slots.get(name)
+            if slot is not None:
+                slot.enabled_override = None if enabled is None else bool(enabled)
+                slot.config = orjson.loads(config)
+                slot.priority = priority
+                slot.updated_at_ns = updated
+        for slot in self.slots.values():
+            slot.enabled = slot.base_enabled if slot.enabled_override is None else slot.enabled_override
+            try:
+                slot.settings = _validated(slot.cls, {**slot.base, **slot.config})
+                if slot.enabled:
+                    slot.running = await self._started(slot.cls, slot.settings, None)
+            except StockyardError as error:
+                slot.enabled = False
+                slot.settings = slot.cls.Settings()
+                slot.meter.errors += 1
+                slot.meter.last_error = f"not started: {error.message}"
+                log.error("module %s was left off: %s", slot.name, error.message)
+        self._swap()
+
+    async def _started(self, cls: type[Module], settings: ModuleSettings, previous: Module | None) -> Module:
+        module = cls(settings)
+        await module.start(self.core, previous)
+        return module
+
+    def plan(self, kind: str) -> Plan:
+        """The plan for this kind of call as it is now; the call keeps it to its end."""
+        plan = self._plans.get(kind)
+        if plan is None:
+            plan = self._plans[kind] = self._compile(kind)
+        return plan
+
+    def _compile(self, kind: str) -> Plan:
+        links = [
+            Link(slot.running, slot.meter, place) for place, slot in enumerate(self.ordered()) if slot.running is not None
+        ]
+        return Plan(self.version, kind, links, forward)
+
+    def _swap(self, leaving: list[Module] | None = None) -> None:
+        """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
+        old = [plan for plan in self._plans.values() if plan.in_flight]
+        self.version += 1
+        kinds = list(self._plans) or ["chat"]
+        self._plans = {kind: self._compile(kind) for kind in kinds}
+        for slot in self.slots.values():
+            if slot.ticker is not None and (slot.running is None or slot.ticker.get_name() != str(id(slot.running))):
+                slot.ticker.cancel()
+                slot.ticker = None
+            if slot.running is not None and slot.cls.tick_s > 0 and slot.ticker is None:
+                slot.ticker = asyncio.create_task(self._tick(slot, slot.running), name=str(id(slot.running)))
+        if leaving:
+            self._stop_after(old, leaving)
+
+    def _stop_after(self, plans: list[Plan], leaving: list[Module]) -> None:
+        waiting = len(plans)
+
+        def one_less() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting <= 0:
+                for module in leaving:
+                    task = asyncio.get_running_loop().create_task(self._stopped(module))
+                    self._stopping.add(task)
+                    task.add_done_callback(self._stopping.discard)
+
+        if not plans:
+            waiting = 1
+            one_less()
+        for plan in plans:
+            earlier = plan.retired
+
+            def retired(earlier: Any = earlier) -> None:
+                if earlier is not None:
+                    earlier()
+                one_less()
+
+            plan.retired = retired
+
+    async def _stopped(self, module: Module) -> None:
+        try:
+            await module.stop()
+        except Exception:  # contained: it is off already, and the log says what failed
+            log.exception("module %s failed in stop()", module.name)
+
+    async def _tick(self, slot: Slot, module: Module) -> None:
+        while True:
+            await self.core.clock.sleep(module.tick_s)
+            try:
+                await module.tick()
+            except Exception as error:  # contained, counted and shown; the next tick tries again
+                slot.meter.errors += 1
+                slot.meter.last_error = f"tick: {type(error).__name__}: {error}"[:500]
+                log.exception("module %s failed in tick()", slot.name)
+
+    async def change(self, changes: Mapping[str, Mapping[str, Any]], actor: str) -> list[Slot]:
+        """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?}}`.
+
+        `config` is merged over the current settings (`None` resets a field), or replaces them with `replace`. Takes effect
+        with the next call. Raises `not_found`, `invalid_value`, `unknown_field`, or what the module's `start` refuses with.
+        """
+        async with self._lock:
+            prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]] = []
+            for name, change in changes.items():
+                slot = self.slot(name)
+                enabled = change.get("enabled")
+                enabled = slot.enabled if enabled is None else bool(enabled)
+                config = dict(slot.config)
+                asked = change.get("config")
+                if change.get("replace"):
+                    config = {}
+                for key, value in (asked or {}).items():
+                    if value is None:
+                        config.pop(key, None)
+                        if key not in slot.cls.Settings.model_fields:
+                            config[key] = value
+                    else:
+                        config[key] = value
+                settings = _validated(slot.cls, {**slot.base, **config})
+                priority = slot.priority
+                if change.get("priority") is not None:
+                    priority = self._priority(slot, int(change["priority"]))
+                prepared.append((slot, enabled, config, settings, priority))
+            started: dict[str, Module | None] = {}
+            try:
+                for slot, enabled, _, settings, _ in prepared:
+                    if enabled and slot.running is not None and settings == slot.settings:
+                        started[slot.name] = slot.running
+                    else:
+                        started[slot.name] = await self._started(slot.cls, settings, slot.running) if enabled else None
+                await self._persist(prepared, actor)
+            except BaseException:
+                for slot, *_ in prepared:
+                    module = started.get(slot.name)
+                    if module is not None and module is not slot.running:
+                        await self._stopped(module)
+                raise
+            leaving: list[Module] = []
+            for slot, enabled, config, settings, priority in prepared:
+                if slot.running is not None and slot.running is not started[slot.name]:
+                    leaving.append(slot.running)
+                slot.running = started[slot.name]
+                slot.enabled = enabled
+                slot.enabled_override = enabled
+                slot.config = config
+                slot.settings = settings
+                slot.priority = priority
+                slot.updated_at_ns = self.core.clock.wall_ns()
+            self._swap(leaving)
+            return [slot for slot, *_ in prepared]
+
+    def _priority(self, slot: Slot, position: int) -> float:
+        """A position in the chain as a place within the module's group; raises `invalid_value` outside of it."""
+        ordered = self.ordered()
+        group = slot.order()[0]
+        members = [place for place, other in enumerate(ordered) if other.order()[0] == group]
+        if not members[0] <= position <= members[-1]:
+            raise StockyardError(
+                "invalid_value",
+                f"{slot.name} may stand from {members[0]} to {members[-1]}: its group is fixed.",
+                param="priority",
+            )
+        others = [other for other in ordered if other.order()[0] == group and other is not slot]
+        places = [other.order()[1] for other in others]
+        index = position - members[0]
+        before = places[index - 1] if index else places[0] - 2 if places else 0.0
+        after = places[index] if index < len(places) else before + 2
+        return (before + after) / 2
+
+    async def _persist(self, prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]], actor: str) -> None:
+        now = self.core.clock.wall_ns()
+        rows = []
+        events = []
+        for slot, enabled, config, _, priority in prepared:
+            rows.append((slot.name, int(enabled), orjson.dumps(config).decode(), priority, now))
+            fields = sorted(key for key in {*config, *slot.config} if config.get(key) != slot.config.get(key))
+            events.append(
+                LedgerEvent(
+                    event_type="module_toggled" if enabled != slot.enabled else "config_change",
+                    actor=actor,
+                    resource=f"module:{slot.name}",
+                    action="change",
+                    detail={"enabled": enabled, "fields": fields},
+                )
+            )
+
+        def write(conn: sqlite3.Connection) -> None:
+            conn.executemany(
+                "INSERT INTO modules (name, enabled, config, priority, updated_at_ns) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled, config = excluded.config, "
+                "priority = excluded.priority, updated_at_ns = excluded.updated_at_ns",
+                rows,
+            )
+
+        await self.core.writer.write(write, events)
+
+    async def reset(self, name: str, actor: str) -> Slot:
+        """Back to the defaults and the configuration file."""
+        slot = self.slot(name)
+        await self.change({name: {"enabled": slot.base_enabled, "config": {}, "replace": True}}, actor)
+        return slot
+
+    async def stop(self) -> None:
+        """Stop every module that is on."""
+        for slot in self.slots.values():
+            if slot.ticker is not None:
+                slot.ticker.cancel()
+                slot.ticker = None
+            if slot.running is not None:
+                await self._stopped(slot.running)
+                slot.running = None
+        if self._stopping:
+            await asyncio.gather(*self._stopping, return_exceptions=True)
+
+
+def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
+    """A module as `GET /api/proxy/modules` lists it."""
+    meter = slot.meter
+    return {
+        "name": slot.name,
+        "category": slot.cls.category,
+        "group": group_name,
+        "summary": slot.cls.summary,
+        "enabled": slot.enabled,
+        "default_enabled": slot.cls.default_enabled,
+        "in_chain": slot.running is not None,
+        "priority": position,
+        "config": slot.settings.model_dump(mode="json"),
+        "hooks": list(hooks_of(slot.cls)),
+        "on_error": slot.settings.on_error or slot.cls.on_error,
+        "source": slot.source,
+        "calls": meter.calls,
+        "changed": meter.changed,
+        "blocked": meter.blocked,
+        "errors": meter.errors,
+        "last_error": meter.last_error or None,
+        "p50_us": meter.histogram.quantile_us(0.5),
+        "p99_us": meter.histogram.quantile_us(0.99),
+        "updated_at_ns": slot.updated_at_ns,
+    }
