@@ -1,0 +1,74 @@
+"""The caller's side of a held call: its body as it arrives, bounded, and the moment it hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+AHEAD_BYTES = 256 * 1024  # of a body are read before the instance is awake to take it
+
+
+class CallerLeft(Exception):
+    """The caller hung up."""
+
+
+class Caller:
+    """Reads ahead so that a hang-up is seen while the call waits for its instance; `left` is set by one."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._blocks: deque[bytes] = deque()
+        self._ahead = 0
+        self._whole = False
+        self._changed = asyncio.Condition()
+        self._reader: asyncio.Task[None] | None = None
+        self.left = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reader
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body, block by block, once. Raises `CallerLeft` if it will never be whole."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._blocks or self._whole or self.left.is_set())
+                blocks, self._blocks, self._ahead = self._blocks, deque(), 0
+                whole, left = self._whole, self.left.is_set()
+                self._changed.notify_all()
+            for block in blocks:
+                yield block
+            if whole:
+                return
+            if left:
+                raise CallerLeft
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            async with self._changed:
+                if message["type"] == "http.disconnect":
+                    self.left.set()
+                else:
+                    if block := message.get("body", b""):
+                        self._blocks.append(block)
+                        self._ahead += len(block)
+                    self._whole = not message.get("more_body", False)
+                self._changed.notify_all()
+                if self.left.is_set():
+                    return
+                await self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES)

@@ -1,0 +1,35 @@
+"""Resumes a napping instance without the control plane, from what lies on disk."""
+
+from __future__ import annotations
+
+from control_plane.reconcile.ports import Edge, Instances, Unavailable
+from control_plane.routing.snapshot import Snapshot
+from control_plane.runtimes.protocol import EngineError, RunState, Runtime
+
+
+class NapResumer:
+    """Does for one tenant what the reconciler does at the end of a nap: resume, newest keys, open, route."""
+
+    def __init__(self, runtime: Runtime, instances: Instances, edge: Edge, snapshot: Snapshot) -> None:
+        self._runtime = runtime
+        self._instances = instances
+        self._edge = edge
+        self._snapshot = snapshot
+
+    async def __call__(self, slug: str) -> bool:
+        """True if the tenant is routed to afterwards; False if it is stopped, or cannot be brought back from here."""
+        tenant = self._snapshot.tenant(slug)
+        if tenant is None or tenant.state is None:
+            return False
+        try:
+            seen = [each for each in await self._runtime.observe(slug) if each.alive]
+            if not seen:
+                return False
+            if seen[0].state is RunState.PAUSED:
+                await self._runtime.resume(slug)
+            await self._instances.push_state(slug, tenant.state)
+            await self._instances.resume(slug)
+            await self._edge.link(slug)
+        except (Unavailable, EngineError):
+            return False
+        return True

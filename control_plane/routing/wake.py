@@ -1,0 +1,114 @@
+"""Brings a tenant to where a call can be passed on, once at a time however many callers wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import httpx2
+
+from control_plane.config import Config
+from control_plane.domain.tenants import Status
+from control_plane.routing.answers import Refusal, no_such_tenant, suspended, unavailable, waking
+from control_plane.routing.edge import FolderEdge
+
+PLANE_WAIT_S = 10  # for which one question to the control plane is held there
+LINK_POLL_S = 0.005
+RETRY_S = 0.1
+
+ResumeNap = Callable[[str], Awaitable[bool]]
+
+
+class Waker:
+    """Asks the control plane to wake tenants; while it is down, brings back those that only nap."""
+
+    def __init__(self, config: Config, edge: FolderEdge, resume_nap: ResumeNap) -> None:
+        self._config = config
+        self._edge = edge
+        self._resume_nap = resume_nap
+        self._running: dict[str, asyncio.Task[Refusal | None]] = {}
+        host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
+        self._plane = httpx2.AsyncClient(
+            base_url=f"http://{host}:{config.listen_port}",
+            timeout=httpx2.Timeout(PLANE_WAIT_S + 5, connect=2.0),
+            trust_env=False,
+        )
+
+    async def wake(self, slug: str, deadline_s: float) -> Refusal | None:
+        """None once the tenant is routed to; else why not, after `deadline_s` at the latest.
+
+        A wake once begun goes on when its callers leave.
+        """
+        task = self._running.get(slug)
+        if task is None:
+            task = asyncio.create_task(self._wake(slug, deadline_s))
+            self._running[slug] = task
+            task.add_done_callback(lambda _: self._running.pop(slug, None))
+        done, _ = await asyncio.wait((task,), timeout=deadline_s)
+        return task.result() if done else waking()
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in list(self._running.values()):
+            task.cancel()
+        await self._plane.aclose()
+
+    async def routed(self, slug: str) -> bool:
+        """True if new calls reach the instance: its link is the socket that it listens on now."""
+        return await self._edge.is_linked(slug)
+
+    async def _wake(self, slug: str, deadline_s: float) -> Refusal | None:
+        end = asyncio.get_running_loop().time() + deadline_s
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            try:
+                refusal, awake = await self._ask_plane(slug, min(PLANE_WAIT_S, left))
+            except httpx2.ConnectError:
+                if not await self._resume_nap(slug):
+                    return waking(5)
+                refusal, awake = None, True
+            except httpx2.TransportError:
+                refusal, awake = None, False
+            if refusal is not None:
+                return refusal
+            if awake and await self._becomes_routed(slug):
+                return None
+            await asyncio.sleep(RETRY_S)
+        return waking()
+
+    async def _ask_plane(self, slug: str, wait_s: float) -> tuple[Refusal | None, bool]:
+        answer = await self._plane.post(
+            f"/internal/tenants/{slug}/wake",
+            params={"wait_s": round(wait_s, 3)},
+            headers={"Authorization": f"Bearer {self._operator_key()}"},
+        )
+        if answer.status_code == httpx2.codes.NOT_FOUND:
+            return no_such_tenant(), False
+        if answer.status_code != httpx2.codes.OK:
+            return None, False
+        body = answer.json()
+        match Status(body["status"]):
+            case Status.SUSPENDED:
+                return suspended(body.get("reason") or ""), False
+            case Status.DELETED:
+                return no_such_tenant(), False
+            case Status.FAILED:
+                return unavailable(body.get("failure") or ""), False
+            case status:
+                return None, status is Status.RUNNING
+
+    def _operator_key(self) -> str:
+        """Read each time: the control plane makes the file when it first starts, which may be later than this process."""
+        given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
+        with suppress(FileNotFoundError):
+            return given or self._config.operator_key_file.read_text(encoding="utf-8").strip()
+        return given
+
+    async def _becomes_routed(self, slug: str) -> bool:
+        """The plane called it running; its link follows within moments, or it is on its way to sleep again."""
+        for _ in range(round(0.5 / LINK_POLL_S)):
+            if await self.routed(slug):
+                return True
+            await asyncio.sleep(LINK_POLL_S)
+        return False
