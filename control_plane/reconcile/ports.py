@@ -1,4 +1,4 @@
-"""Everything the reconciler sees and does, as small protocols: the real parts and the simulation stand behind the same ones.
+"""Everything the reconciler sees and does, as small protocols; the real parts and the simulation stand behind them.
 
 Rules for whoever implements one: every method may be called again after a crash at any point and must then end in the
 same state (idempotent); a method that returns has done what it says; one that could not raises `Unavailable` (try
@@ -168,7 +168,7 @@ class Backups(Protocol):
     async def sync_wait(self, slug: str) -> Synced: ...
 
     async def restore(self, slug: str, epoch: int, into: Path, *, at: str | None = None) -> RestoreResult:
-        """Write the database of that epoch (at that time, RFC 3339) to the file `into`, replacing it whole or not at all."""
+        """Write the database of that epoch (at that time, RFC 3339) to `into`, whole or not at all."""
 
     async def verify(self, slug: str, epoch: int) -> VerifyResult:
         """Restore elsewhere, integrity check, ledger check; the copy is gone afterwards."""
@@ -177,7 +177,7 @@ class Backups(Protocol):
         """Remove every epoch's replica of a deleted tenant."""
 
 
-# --- the instance, over its own socket ---------------------------------------------------------------------------------
+# --- the instance, over its own socket --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,9 @@ class VolumeState:
     epoch: int | None = None  # None = no mark: nothing is known of where this volume's database came from
     replicated: bool = False  # a replica of that epoch may have been begun from here
     staged: float | None = None  # a restored database lies ready; the restore request's time, 0.0 = the newest backup
+    staged_epoch: int | None = None  # the epoch of this tenant that it was restored from
     restored_for: float | None = None  # the database came from this restore request
+    rejected: bool = False  # and did not verify
     aside: bool = False  # the database before that is still kept
 
 
@@ -269,11 +271,14 @@ class Volumes(Protocol):
     async def staging_file(self, slug: str) -> Path:
         """Where a restore is to be written; emptied of what an interrupted one left."""
 
-    async def staged(self, slug: str, request: float) -> None:
-        """The staging file is whole and answers this request."""
+    async def staged(self, slug: str, request: float, epoch: int | None) -> None:
+        """The staging file is whole, answers this request and came from that epoch of the tenant (None: another's)."""
 
     async def activate(self, slug: str, epoch: int) -> None:
-        """The staged database becomes the volume's, under `epoch`; one that was there is kept aside, journal and all."""
+        """The staged database becomes the volume's, under `epoch`; what was there is kept aside, journal and all."""
+
+    async def reject(self, slug: str) -> None:
+        """Mark that the restored database did not verify."""
 
     async def put_back(self, slug: str, epoch: int) -> None:
         """The database kept aside becomes the volume's again, under `epoch`."""

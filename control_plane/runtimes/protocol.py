@@ -1,7 +1,7 @@
 """What an engine that runs instances must do; `process`, `docker` and the simulated one pass the same tests.
 
 An engine knows no tenants: it runs, freezes and ends what a spec describes, and tells what it sees. Every method is
-idempotent: asking for what already holds changes nothing. Nothing an engine promises is believed until `observe` says so.
+idempotent: asking for what already holds changes nothing. Nothing it promises is believed until `observe` says so.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+"""What was observed of one tenant, and the times that decisions go by: the inputs of `plan`, plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from control_plane.domain.tenants import Epoch
+from control_plane.reconcile.ports import Activity, Probe, VolumeState
+from control_plane.runtimes.protocol import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a tenant. What could not be asked is None, and nothing is concluded from it."""
+
+    instance: Observed | None = None
+    linked: bool | None = None  # None: no link; False: a link to an earlier socket
+    probe: Probe | None = None
+    activity: Activity | None = None
+    volume: VolumeState = field(default_factory=VolumeState)
+    epochs: tuple[Epoch, ...] = ()  # oldest first
+    registered: int | None = None  # the epoch being replicated to
+    backups_up: bool = True  # False: `registered` is not known
+    unready_s: float = 0.0  # for how long the instance has been alive and not ready
+    revision: str = ""  # of the spec that it would be started from now
+    verify_requested: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """An instance exists that may write the volume."""
+        return self.instance is not None and self.instance.alive
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Deadlines and schedules, in seconds."""
+
+    drain_s: float = 10.0  # for running calls to finish
+    stop_grace_s: float = 12.0  # from SIGTERM to SIGKILL; more than the instance's own 10 s
+    start_s: float = 30.0  # until a started instance must be ready
+    unanswered_s: float = 30.0  # until a routed instance that answers nobody is restarted
+    confirm_every_s: float = 30.0  # while there are calls
+    verify_first_s: float = 300.0  # after an epoch's first confirmation
+    verify_every_s: float = 86_400.0
+    schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon
