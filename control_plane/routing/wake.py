@@ -99,7 +99,7 @@ class Waker:
                 return None, status is Status.RUNNING
 
     def _operator_key(self) -> str:
-        """Read each time: the control plane makes the file when it first starts, which may be later than this process."""
+        """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
         given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
         with suppress(FileNotFoundError):
             return given or self._config.operator_key_file.read_text(encoding="utf-8").strip()
