@@ -1,0 +1,156 @@
+"""Who calls: a key's holder and what it may do, in a table in memory that every request asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from instance.core.errors import StockyardError
+
+ALL_SCOPES: frozenset[str] = frozenset(
+    {"proxy:call", "content:read", "content:opt_out", "studio:run", "forge:run", "self", "admin"}
+    | {
+        f"{app}:{right}"
+        for app in ("proxy", "observe", "trust", "studio", "forge", "exchange", "billing", "teams", "memory", "config")
+        for right in ("read", "write")
+    }
+)
+"""What a key of this instance may be given; `instance` belongs to the control plane's own key alone."""
+
+KIND_SCOPES: dict[str, frozenset[str]] = {
+    "proxy": frozenset(("proxy:call", "self")),
+    "app": frozenset(("self",)),
+    "admin": frozenset(("admin", "self")),
+    "instance": frozenset(("instance",)),
+}
+"""What a key of a kind holds by itself."""
+
+NS_PER_MINUTE = 60 * 1_000_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Principal:
+    """The holder of a key. Absent limits are empty, 0 or `()`; `models` are globs, `ip_allow` networks."""
+
+    __slots__ = (
+        "budget_month_nano",
+        "expires_at_ns",
+        "ip_allow",
+        "key_id",
+        "kind",
+        "models",
+        "name",
+        "prefix",
+        "revoked",
+        "rpm",
+        "scopes",
+        "team",
+        "user",
+    )
+
+    def __init__(
+        self,
+        key_id: int | str,
+        kind: str,
+        scopes: Iterable[str],
+        *,
+        name: str = "",
+        user: str = "",
+        team: str = "",
+        models: Iterable[str] = (),
+        ip_allow: Iterable[str] = (),
+        expires_at_ns: int = 0,
+        rpm: int = 0,
+        budget_month_nano: int = 0,
+        prefix: str = "",
+        revoked: bool = False,
+    ) -> None:
+        self.key_id = key_id
+        self.kind = kind
+        self.scopes = frozenset(scopes)
+        self.name = name
+        self.user = user
+        self.team = team
+        self.models = tuple(models)
+        self.ip_allow = tuple(ip_allow)
+        self.expires_at_ns = expires_at_ns
+        self.rpm = rpm
+        self.budget_month_nano = budget_month_nano
+        self.prefix = prefix
+        self.revoked = revoked
+
+    def __repr__(self) -> str:
+        return f"Principal({self.key_id!r}, {self.kind!r}, {self.name!r})"
+
+
+def has_scope(principal: Principal, scope: str) -> bool:
+    """Whether the key holds a scope: itself, through `x:write` for `x:read`, or as `admin`, which is all but `instance`."""
+    scopes = principal.scopes
+    if scope in scopes:
+        return True
+    if "admin" in scopes:
+        return scope != "instance"
+    return scope.endswith(":read") and scope[:-4] + "write" in scopes
+
+
+class KeyTable:
+    """All keys of the instance by the SHA-256 of their text. Replaced whole; used by the event loop's thread alone."""
+
+    __slots__ = ("_by_digest", "_theoretical_arrival", "last_used_ns")
+
+    def __init__(self) -> None:
+        self._by_digest: dict[bytes, Principal] = {}
+        self._theoretical_arrival: dict[int | str, int] = {}
+        self.last_used_ns: dict[int | str, int] = {}
+        """Wall time of each key's last use since it was last taken by `take_last_used`."""
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def lookup(self, digest: bytes, now_ns: int) -> Principal:
+        """The holder of the key with this digest; raises `unauthorized`, `key_revoked` or `key_expired`."""
+        principal = self._by_digest.get(digest)
+        if principal is None:
+            raise StockyardError("unauthorized", "This key is not known here.")
+        if principal.revoked:
+            raise StockyardError("key_revoked", "This key was revoked; use another.")
+        if principal.expires_at_ns and now_ns >= principal.expires_at_ns:
+            raise StockyardError("key_expired", "This key has expired; make a new one.")
+        self.last_used_ns[principal.key_id] = now_ns
+        return principal
+
+    def find(self, digest: bytes) -> Principal | None:
+        """The holder, whatever became of the key, without counting it as a use."""
+        return self._by_digest.get(digest)
+
+    def replace(self, keys: Iterable[tuple[bytes, Principal]]) -> None:
+        """Know exactly these keys from now on. Rates go on where they were for keys that stay."""
+        self._by_digest = dict(keys)
+        known = {principal.key_id for principal in self._by_digest.values()}
+        for state in (self._theoretical_arrival, self.last_used_ns):
+            for gone in state.keys() - known:
+                del state[gone]
+
+    def check_rate(self, principal: Principal, mono_ns: int) -> None:
+        """Count one request against the key's `rpm`; raises `rate_limited` with Retry-After when it is used up.
+
+        The generic cell rate algorithm (ITU-T I.371): `rpm` requests may come at once, and one more each 60/rpm seconds.
+        """
+        rpm = principal.rpm
+        if not rpm:
+            return
+        interval = NS_PER_MINUTE // rpm
+        arrival = max(self._theoretical_arrival.get(principal.key_id, 0), mono_ns)
+        early = arrival + interval - mono_ns - NS_PER_MINUTE
+        if early > 0:
+            wait_s = -(-early // NS_PER_S)
+            raise StockyardError(
+                "rate_limited",
+                f"This key may make {rpm} requests a minute; wait {wait_s} s.",
+                headers={"Retry-After": str(wait_s)},
+            )
+        self._theoretical_arrival[principal.key_id] = arrival + interval
+
+    def take_last_used(self) -> dict[int | str, int]:
+        """What `last_used_ns` gathered, which begins anew."""
+        taken, self.last_used_ns = self.last_used_ns, {}
+        return taken
