@@ -1,0 +1,212 @@
+"""Providers listed, added, changed, removed and checked while the instance runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from instance.chute import provider_store
+from instance.chute.address_policy import AddressPolicy
+from instance.chute.provider_check import CheckResult, check_chat, check_models
+from instance.chute.provider_spec import (
+    AUTHS,
+    DIALECTS,
+    MOCK,
+    BadProvider,
+    StoredProvider,
+    bundled_providers,
+    check_headers,
+    check_key,
+    check_name,
+)
+from instance.chute.providers import Provider, ProviderTable
+from instance.chute.upstream import UpstreamUrl
+from instance.chute.upstream.dial import resolve
+from instance.core.errors import StockyardError
+from instance.core.timestamps import rfc3339
+from instance.system.audit import changed
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+    from instance.core.principals import Principal
+
+PROVIDERS_MAX = 200
+
+
+class ProviderAdmin:
+    """The provider table's other side: what `/api/proxy/providers` does."""
+
+    def __init__(self, core: Core, table: ProviderTable, *, allow_private_networks: bool) -> None:
+        self._core = core
+        self._table = table
+        self._policy = AddressPolicy(allow_private=allow_private_networks)
+        self._changing = asyncio.Lock()
+
+    def list(self) -> list[dict[str, Any]]:
+        return [_shown(provider) for provider in self._table.all()]
+
+    def get(self, name: str) -> dict[str, Any]:
+        """One provider; raises `not_found`."""
+        provider = self._table.get(name)
+        spec = provider.spec
+        return {
+            **_shown(provider),
+            "auth": spec.auth,
+            "headers": dict(spec.headers),
+            "models": list(spec.models),
+            "region": spec.region,
+            "priority": spec.priority,
+            "enabled": spec.enabled,
+            "api_key_set": bool(spec.api_key),
+            "origin": spec.origin,
+        }
+
+    async def create(self, name: str, fields: dict[str, Any], principal: Principal) -> dict[str, Any]:
+        """Stores a provider. Raises `already_exists`, `invalid_value`, `blocked_address`.
+
+        A bundled provider that nobody has stored yet can be created too: that is how it gets its key.
+        """
+        async with self._changing:
+            if name in self._table.stored or self._table.is_configured(name) or name == MOCK:
+                raise StockyardError(
+                    "already_exists", f"There is a provider {name!r}; change it with PUT.", param="name"
+                )
+            if len(self._table.stored) >= PROVIDERS_MAX:
+                raise StockyardError("conflict", f"There are {PROVIDERS_MAX} providers, which is the most.")
+            if not fields.get("base_url") and not bundled_providers().get(name, {}).get("base_url"):
+                raise StockyardError(
+                    "missing_field", "A provider that is not bundled needs a base_url.", param="base_url"
+                )
+            row = StoredProvider(name)
+            await self._store(row, fields, principal, "create")
+        return self.get(name)
+
+    async def update(self, name: str, fields: dict[str, Any], principal: Principal) -> dict[str, Any]:
+        """Changes what `fields` names; None gives a field back to configuration and bundled table."""
+        async with self._changing:
+            self._table.get(name)
+            row = self._table.stored.get(name) or StoredProvider(name)
+            await self._store(row, fields, principal, "update")
+        return self.get(name)
+
+    async def delete(self, name: str, principal: Principal) -> None:
+        """Removes what was stored. Raises `not_found`; `conflict` for what only the configuration can remove."""
+        async with self._changing:
+            self._table.get(name)
+            if name not in self._table.stored:
+                raise StockyardError(
+                    "conflict",
+                    f"{name!r} is not stored here but comes from the program, its configuration or environment.",
+                )
+            await provider_store.remove(self._core, name, _event(principal, name, "delete", ()))
+            await self._reload()
+
+    async def check(self, name: str, *, chat: bool = False, model: str = "") -> dict[str, Any]:
+        """Asks the provider for its models, or with `chat` for one token; never raises for what the provider does."""
+        provider = self._table.get(name)
+        if provider.is_mock:
+            return _checked(provider, CheckResult(True, 0, 200, ""))
+        now = self._core.clock.wall_ns()
+        result = await (check_chat(provider, model) if chat else check_models(provider))
+        if result.models is not None:
+            self._table.take_listed(provider, result.models, now)
+        provider.health.checked(
+            result.ok, result.latency_us, result.error, now, bad_key=result.http_status in (401, 403)
+        )
+        return _checked(provider, result)
+
+    async def models(self, name: str, *, refresh: bool) -> dict[str, Any]:
+        """The models that a provider listed when last asked."""
+        provider = self._table.get(name)
+        if refresh and not provider.is_mock:
+            checked = await self.check(name)
+            if not checked["ok"]:
+                raise StockyardError("provider_error", f"{name} gave no list of models: {checked['error']}")
+        models = provider.listed or provider.spec.models
+        fetched = rfc3339(provider.listed_at_ns) if provider.listed_at_ns else None
+        return {"models": list(models), "count": len(models), "fetched_at": fetched}
+
+    async def _store(self, row: StoredProvider, fields: dict[str, Any], principal: Principal, action: str) -> None:
+        if row.name == MOCK:
+            raise StockyardError("conflict", "The provider mock is built in and cannot be changed.")
+        try:
+            check_name(row.name)
+            _check_fields(fields)
+        except BadProvider as error:
+            raise StockyardError("invalid_value", error.message, param=error.param) from error
+        if fields.get("base_url"):
+            await self._check_address(fields["base_url"])
+        if "api_key" in fields:
+            fields = {**fields, "key_lost": False}
+        event = _event(principal, row.name, action, (name for name in fields if name != "key_lost"))
+        await provider_store.put(self._core, replace(row, **fields), event)
+        await self._reload()
+
+    async def _check_address(self, base_url: str) -> None:
+        """An early word about an address that every call would be refused for. Names are judged again at each call."""
+        url = UpstreamUrl.parse(base_url)
+        try:
+            addresses = await resolve(url.host, url.port)
+        except OSError:
+            return
+        if addresses and not any(self._policy.allows(address) for address in addresses):
+            raise StockyardError(
+                "blocked_address",
+                f"{url.host} is a private, local or special address, which a hosted instance may not call.",
+                param="base_url",
+            )
+
+    async def _reload(self) -> None:
+        self._table.replace_stored(await provider_store.stored_providers(self._core))
+
+
+def _check_fields(fields: dict[str, Any]) -> None:
+    if fields.get("api_key"):
+        check_key(fields["api_key"])
+    if fields.get("headers"):
+        check_headers(fields["headers"])
+    if fields.get("base_url"):
+        try:
+            UpstreamUrl.parse(fields["base_url"])
+        except ValueError as error:
+            raise BadProvider("base_url", f"{error}") from error
+    if fields.get("type") and fields["type"] not in DIALECTS:
+        raise BadProvider("type", f"type is one of {', '.join(DIALECTS)}")
+    if fields.get("auth") and fields["auth"] not in AUTHS:
+        raise BadProvider("auth", f"auth is one of {', '.join(AUTHS)}")
+
+
+def _event(principal: Principal, name: str, action: str, fields: Any) -> Any:
+    return changed(principal, f"provider:{name}", action, fields, event_type="config_change")
+
+
+def _checked(provider: Provider, result: CheckResult) -> dict[str, Any]:
+    return {
+        "status": "checked",
+        "provider": provider.name,
+        "ok": result.ok,
+        "latency_ms": result.latency_us / 1000,
+        "http_status": result.http_status,
+        "models_count": len(provider.listed or provider.spec.models),
+        "error": result.error or None,
+    }
+
+
+def _shown(provider: Provider) -> dict[str, Any]:
+    health = provider.health
+    spec = provider.spec
+    return {
+        "name": provider.name,
+        "type": spec.type,
+        "base_url": spec.base_url or None,
+        "status": provider.status,
+        "key_source": provider.key_source,
+        "models_count": len(provider.listed or spec.models),
+        "latency_ms": health.latency_us / 1000 if health.latency_us is not None else None,
+        "error_count": health.error_count,
+        "request_count": health.request_count,
+        "last_check": rfc3339(health.last_check_ns) if health.last_check_ns else None,
+        "last_error": provider.problem or health.last_error or None,
+        "circuit": "closed",
+    }

@@ -1,0 +1,104 @@
+"""A real question to a provider: does it answer, does it take the key, what models does it have?"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import orjson
+
+from instance.chute.mock_model import MockResponse
+from instance.chute.providers import Provider
+from instance.chute.upstream import UpstreamError, UpstreamResponse
+from instance.core.errors import StockyardError
+
+CHECK_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 5.0
+BODY_MAX_BYTES = 8 << 20
+MODELS_MAX = 5000
+EXCERPT_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """`http_status` is None when no answer came; `models` None when no list came."""
+
+    ok: bool
+    latency_us: int
+    http_status: int | None
+    error: str
+    models: tuple[str, ...] | None = None
+
+
+async def check_models(provider: Provider) -> CheckResult:
+    """Asks for the list of models, which costs nothing."""
+    return await _check(provider, None)
+
+
+async def check_chat(provider: Provider, model: str) -> CheckResult:
+    """Asks a model for one token."""
+    asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    return await _check(provider, asked)
+
+
+async def _check(provider: Provider, chat: dict[str, Any] | None) -> CheckResult:
+    started = perf_counter_ns()
+    status: int | None = None
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            response = await _ask(provider, chat)
+            status = response.status
+            try:
+                body = await response.read(BODY_MAX_BYTES)
+            finally:
+                response.close()
+    except UpstreamError as error:
+        return CheckResult(False, _since(started), status, error.message)
+    except StockyardError as error:
+        return CheckResult(False, _since(started), status, error.message)
+    except TimeoutError:
+        return CheckResult(False, _since(started), status, f"no answer within {CHECK_TIMEOUT_S:g} s")
+    if status != 200:
+        return CheckResult(False, _since(started), status, _said(status, body))
+    if chat is not None:
+        return CheckResult(True, _since(started), status, "")
+    models = _model_ids(body)
+    if models is None:
+        return CheckResult(False, _since(started), status, "the answer is not a list of models")
+    return CheckResult(True, _since(started), status, "", models)
+
+
+async def _ask(provider: Provider, chat: dict[str, Any] | None) -> UpstreamResponse | MockResponse:
+    if chat is None:
+        return await provider.get(b"/models", connect_timeout_s=CONNECT_TIMEOUT_S)
+    body = orjson.dumps(chat)
+    return await provider.send(
+        b"/chat/completions", body, chat, stream=False, headers=[], connect_timeout_s=CONNECT_TIMEOUT_S
+    )
+
+
+def _since(started_ns: int) -> int:
+    return (perf_counter_ns() - started_ns) // 1000
+
+
+def _said(status: int, body: bytes) -> str:
+    try:
+        error = orjson.loads(body)["error"]
+        said = error["message"] if isinstance(error, dict) else str(error)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace")
+    return f"status {status}: {str(said)[:EXCERPT_CHARACTERS]}"
+
+
+def _model_ids(body: bytes) -> tuple[str, ...] | None:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    rows = found.get("data") if isinstance(found, dict) else found
+    if not isinstance(rows, list):
+        return None
+    ids = [row.get("id") for row in rows if isinstance(row, dict)]
+    return tuple(sorted({name for name in ids if isinstance(name, str) and name})[:MODELS_MAX])

@@ -1,0 +1,183 @@
+"""What is known of a provider before it is used: bundled table, configuration, database and environment in one.
+
+Each layer sets what it names and leaves the rest: bundled < stockyard.toml < stored through the API < environment.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from pydantic import SecretStr
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+AUTHS = ("bearer", "header", "none")
+DIALECTS = ("openai",)
+MOCK = "mock"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_OURS = frozenset(
+    ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "upgrade", "te")
+)
+
+
+class BadProvider(ValueError):
+    """A field that cannot be; `param` names it."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One provider as configured. `key_source` says where the key came from: `env`, `stored`, `config` or `none`."""
+
+    name: str
+    type: str = "openai"
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    key_source: str = "none"
+    key_env: str = ""
+    auth: str = "bearer"
+    headers: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    region: str = ""
+    priority: int = 100
+    enabled: bool = True
+    key_lost: bool = False
+    origin: str = "bundled"
+    """The last layer that named it: `bundled`, `config`, `stored` or `env`."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call can be sent to it as it is."""
+        return self.enabled and bool(self.base_url) and (self.auth == "none" or bool(self.api_key))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProvider:
+    """A row of the table `providers`, its key opened; None where the row leaves a field to the other layers."""
+
+    name: str
+    type: str | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    auth: str | None = None
+    headers: dict[str, str] | None = None
+    models: list[str] | None = None
+    region: str | None = None
+    priority: int | None = None
+    enabled: bool | None = None
+    key_lost: bool = False
+    """A key is stored but cannot be opened: it was sealed under another secret key."""
+
+
+@cache
+def bundled_providers() -> dict[str, dict[str, Any]]:
+    """The table that comes with the program: name -> its row."""
+    text = (resources.files("instance.chute") / "data" / "providers.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def merged_specs(
+    configured: Mapping[str, Any], stored: Mapping[str, StoredProvider], environ: Mapping[str, str]
+) -> dict[str, ProviderSpec]:
+    """Every provider that any layer names, by name; the mock model is not among them."""
+    specs: dict[str, ProviderSpec] = {}
+    for name in {**bundled_providers(), **configured, **stored}:
+        if name == MOCK:
+            continue
+        spec = _bundled(name)
+        if name in configured:
+            spec = _with_config(spec, configured[name])
+        if name in stored:
+            spec = _with_stored(spec, stored[name])
+        specs[name] = _with_environment(spec, environ)
+    return specs
+
+
+def _bundled(name: str) -> ProviderSpec:
+    row = bundled_providers().get(name, {})
+    return ProviderSpec(
+        name,
+        base_url=row.get("base_url", ""),
+        key_env=row.get("key_env", ""),
+        auth=row.get("auth", "bearer"),
+        prefixes=tuple(row.get("prefixes", ())),
+    )
+
+
+def _with_config(spec: ProviderSpec, row: Any) -> ProviderSpec:
+    def value(name: str) -> Any:
+        found: Any = row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
+        return found.get_secret_value() if isinstance(found, SecretStr) else found
+
+    key = value("api_key") or ""
+    return replace(
+        spec,
+        type=value("type") or spec.type,
+        base_url=value("base_url") or spec.base_url,
+        api_key=key or spec.api_key,
+        key_source="config" if key else spec.key_source,
+        auth=value("auth") or spec.auth,
+        models=tuple(value("models") or spec.models),
+        region=value("region") or spec.region,
+        origin="config",
+    )
+
+
+def _with_stored(spec: ProviderSpec, row: StoredProvider) -> ProviderSpec:
+    return replace(
+        spec,
+        type=row.type or spec.type,
+        base_url=row.base_url or spec.base_url,
+        api_key=row.api_key or spec.api_key,
+        key_source="stored" if row.api_key else spec.key_source,
+        auth=row.auth or spec.auth,
+        headers=tuple(row.headers.items()) if row.headers is not None else spec.headers,
+        models=tuple(row.models) if row.models is not None else spec.models,
+        region=row.region if row.region is not None else spec.region,
+        priority=row.priority if row.priority is not None else spec.priority,
+        enabled=row.enabled if row.enabled is not None else spec.enabled,
+        key_lost=row.key_lost,
+        origin="stored",
+    )
+
+
+def _with_environment(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
+    row = bundled_providers().get(spec.name, {})
+    key = environ.get(row.get("key_env", ""), "").strip()
+    base_url = environ.get(row.get("base_url_env", ""), "").strip()
+    if key:
+        spec = replace(spec, api_key=key, key_source="env", origin="env")
+    if base_url:
+        spec = replace(spec, base_url=base_url, origin="env")
+    return spec
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise BadProvider("name", "a provider's name is 1 to 63 of a-z, 0-9 and -, not beginning with -")
+    if name == MOCK:
+        raise BadProvider("name", "the provider mock is built in")
+
+
+def check_key(key: str) -> None:
+    """A key is sent in a header: visible ASCII only."""
+    if not key or len(key) > 4096 or not all("!" <= character <= "~" for character in key):
+        raise BadProvider("api_key", "an API key is 1 to 4096 visible ASCII characters without spaces")
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
+            raise BadProvider("headers", f"{name!r} cannot be set as a header")
+        if len(value) > 4096 or not value.isascii() or not value.isprintable():
+            raise BadProvider("headers", f"the value of {name} is at most 4096 printable ASCII characters")

@@ -1,0 +1,306 @@
+"""The providers that calls can go to, and which of them serve a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from instance.chute import provider_store
+from instance.chute.mock_model import MODELS as MOCK_MODELS
+from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.provider_health import ProviderHealth
+from instance.chute.provider_spec import (
+    DIALECTS,
+    MOCK,
+    BadProvider,
+    ProviderSpec,
+    StoredProvider,
+    check_headers,
+    check_key,
+    merged_specs,
+)
+from instance.chute.targets import Target
+from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+RESOLVED_MAX = 4096
+KEY_TEXT_MIN_CHARACTERS = 8
+USER_AGENT = b"stockyard"
+
+
+class Provider:
+    """One provider, ready to be called. Immutable but for `health` and `listed`; a change makes a new one."""
+
+    __slots__ = (
+        "_headers",
+        "_mock",
+        "_upstream",
+        "dialect",
+        "health",
+        "is_mock",
+        "key_name",
+        "key_source",
+        "listed",
+        "listed_at_ns",
+        "name",
+        "problem",
+        "region",
+        "spec",
+        "stream_usage",
+        "url",
+        "usable",
+    )
+
+    def __init__(
+        self,
+        spec: ProviderSpec,
+        upstream: Upstream,
+        mock: MockModel | None = None,
+        health: ProviderHealth | None = None,
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.dialect = spec.type
+        self.region = spec.region
+        self.is_mock = mock is not None
+        self.key_source = spec.key_source
+        self.key_name = spec.key_source if spec.api_key else ""
+        self.stream_usage = True
+        self.health = health or ProviderHealth()
+        self.listed: tuple[str, ...] = ()
+        """Models that the provider itself listed when last asked."""
+        self.listed_at_ns = 0
+        self.problem = ""
+        """Why it cannot be used although it is configured; empty when it can."""
+        self.url: UpstreamUrl | None = None
+        self._upstream = upstream
+        self._mock = mock
+        self._headers: list[tuple[bytes, bytes]] = []
+        if mock is None:
+            self._prepare()
+        self.usable = self.is_mock or (spec.usable and not self.problem)
+
+    def _prepare(self) -> None:
+        spec = self.spec
+        if spec.key_lost and not spec.api_key:
+            self.problem = "its stored key was sealed under another secret key; store it again"
+            return
+        if spec.type not in DIALECTS:
+            self.problem = f"type {spec.type!r} is not served; known are {', '.join(DIALECTS)}"
+            return
+        try:
+            if spec.base_url:
+                self.url = UpstreamUrl.parse(spec.base_url)
+            if spec.api_key:
+                check_key(spec.api_key)
+            check_headers(dict(spec.headers))
+        except BadProvider as error:
+            self.problem = error.message
+            return
+        except ValueError as error:
+            self.problem = f"base_url: {error}"
+            return
+        self._headers = _ready_headers(spec)
+
+    @property
+    def status(self) -> str:
+        """`active`, `suspect`, `down`, `bad_key`, `no_key` or `disabled`."""
+        if not self.spec.enabled:
+            return "disabled"
+        if self.is_mock:
+            return "active"
+        if self.problem:
+            return "down"
+        return self.health.status if self.usable else "no_key"
+
+    async def send(
+        self,
+        path: bytes,
+        body: bytes,
+        obj: dict[str, Any],
+        *,
+        stream: bool,
+        headers: list[tuple[bytes, bytes]],
+        connect_timeout_s: float,
+    ) -> UpstreamResponse | MockResponse:
+        """POSTs a body; `obj` is the same decoded. Returns with the answer's head; raises UpstreamError."""
+        if self._mock is not None:
+            return await self._mock.answer(obj, stream)
+        return await self._request(b"POST", path, headers, body, connect_timeout_s)
+
+    async def get(self, path: bytes, *, connect_timeout_s: float) -> UpstreamResponse:
+        """GETs a path below the base URL; raises UpstreamError."""
+        return await self._request(b"GET", path, [], b"", connect_timeout_s)
+
+    async def _request(
+        self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, connect_timeout_s: float
+    ) -> UpstreamResponse:
+        url = self.url
+        if url is None:
+            raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
+        every = self._headers + headers if headers else self._headers
+        return await self._upstream.send(url, method, path, every, body, connect_timeout_s=connect_timeout_s)
+
+
+def _ready_headers(spec: ProviderSpec) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", b"application/json"), (b"user-agent", USER_AGENT)]
+    key = spec.api_key.encode()
+    if key and spec.auth == "bearer":
+        headers.append((b"authorization", b"Bearer " + key))
+    elif key and spec.auth == "header":
+        headers.append((b"api-key", key))
+    own = {name.lower() for name, _ in spec.headers}
+    ready = [(name, value) for name, value in headers if name.decode() not in own]
+    return ready + [(name.encode(), value.encode()) for name, value in spec.headers]
+
+
+class ProviderTable:
+    """Every provider of the instance, by name, and the way from a model's name to its targets.
+
+    `key_texts` holds the plain keys in use (of 8 characters or more), for redaction; it is replaced, never changed.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        mock: MockModel,
+        configured: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._upstream = upstream
+        self._configured = dict(configured or {})
+        self._environ = dict(os.environ if environ is None else environ)
+        self._mock = Provider(ProviderSpec(MOCK, models=MOCK_MODELS), upstream, mock)
+        self._by_name: dict[str, Provider] = {}
+        self._resolved: dict[tuple[str, str], list[Target]] = {}
+        self.stored: dict[str, StoredProvider] = {}
+        self.key_texts: frozenset[str] = frozenset()
+        self.replace_stored({})
+
+    @classmethod
+    async def open(cls, core: Core, upstream: Upstream, mock: MockModel) -> ProviderTable:
+        """The table of an instance: its settings, its environment and what its database holds."""
+        table = cls(upstream, mock, core.settings.providers)
+        table.replace_stored(await provider_store.stored_providers(core))
+        return table
+
+    def replace_stored(self, stored: dict[str, StoredProvider]) -> None:
+        """Takes the database's rows and makes every provider anew; calls in flight keep the one they have."""
+        specs = merged_specs(self._configured, stored, self._environ)
+        before = self._by_name
+        self.stored = stored
+        self._by_name = {MOCK: self._mock}
+        for name, spec in sorted(specs.items()):
+            old = before.get(name)
+            if old is not None and old.spec == spec:
+                self._by_name[name] = old
+                continue
+            self._by_name[name] = Provider(spec, self._upstream, health=old.health if old else None)
+        self.key_texts = frozenset(
+            spec.api_key for spec in specs.values() if len(spec.api_key) >= KEY_TEXT_MIN_CHARACTERS
+        )
+        self._resolved.clear()
+
+    def is_configured(self, name: str) -> bool:
+        """Whether stockyard.toml names it."""
+        return name in self._configured
+
+    def all(self) -> list[Provider]:
+        """Every provider, by name; the bundled ones without a key too."""
+        return list(self._by_name.values())
+
+    def usable(self) -> list[Provider]:
+        """The providers that calls can go to, the preferred ones first."""
+        found = [provider for provider in self._by_name.values() if provider.usable]
+        return sorted(found, key=lambda provider: (provider.spec.priority, provider.name))
+
+    def get(self, name: str) -> Provider:
+        """The provider of that name; raises `not_found`."""
+        provider = self._by_name.get(name)
+        if provider is None:
+            raise StockyardError("not_found", f"There is no provider {name!r}; GET /api/proxy/providers lists them.")
+        return provider
+
+    def take_listed(self, provider: Provider, models: tuple[str, ...], now_ns: int) -> None:
+        """Keeps the provider's own list of models."""
+        if models != provider.listed:
+            provider.listed = models
+            self._resolved.clear()
+        provider.listed_at_ns = now_ns
+
+    def resolve(self, model: str, provider: str = "") -> list[Target]:
+        """The targets that serve a model, the preferred one first; a new list at each call.
+
+        `provider/model` names both. A bare name belongs to the providers that list it, else to those whose known
+        prefix it has, else to the only provider that is configured. `provider` (a header) overrides all that. Raises
+        `unknown_provider`, `no_provider`, `model_not_found`.
+        """
+        key = (model, provider)
+        found = self._resolved.get(key)
+        if found is None:
+            found = self._find(model, provider)
+            if len(self._resolved) >= RESOLVED_MAX:
+                self._resolved.clear()
+            self._resolved[key] = found
+        return found[:]
+
+    def _find(self, model: str, provider: str) -> list[Target]:
+        if provider:
+            return [self._of_named(provider, model)]
+        head, slash, rest = model.partition("/")
+        named = self._by_name.get(head) if slash and rest else None
+        if named is not None and named.usable:
+            return [Target(named, rest)]
+        usable = [one for one in self.usable() if not one.is_mock]
+        found = [one for one in usable if model in one.spec.models or model in one.listed]
+        found = found or [one for one in usable if one.spec.prefixes and model.startswith(one.spec.prefixes)]
+        if not found and named is not None:
+            raise _unusable(named)
+        if not found and len(usable) == 1:
+            found = usable
+        if not found:
+            raise self._nothing_serves(model, usable)
+        return [Target(one, model) for one in found]
+
+    def _of_named(self, name: str, model: str) -> Target:
+        provider = self._by_name.get(name)
+        if provider is None:
+            raise StockyardError("unknown_provider", f"There is no provider {name!r}.", param="X-Stockyard-Provider")
+        if not provider.usable:
+            raise _unusable(provider)
+        return Target(provider, model.removeprefix(f"{name}/"))
+
+    def _nothing_serves(self, model: str, usable: list[Provider]) -> StockyardError:
+        if usable:
+            names = ", ".join(provider.name for provider in usable)
+            return StockyardError(
+                "model_not_found",
+                f"No provider is known to serve {model!r}. Name it as provider/model; configured are {names} and mock.",
+                param="model",
+            )
+        owners = [one for one in self._by_name.values() if one.spec.prefixes and model.startswith(one.spec.prefixes)]
+        hint = f"set {owners[0].spec.key_env}" if owners and owners[0].spec.key_env else "set a provider's key"
+        return StockyardError(
+            "no_provider",
+            f"No provider is configured for {model!r}: {hint} in the environment, store one with "
+            "POST /api/proxy/providers, or call mock/gpt, which needs none.",
+            param="model",
+        )
+
+
+def _unusable(provider: Provider) -> StockyardError:
+    spec = provider.spec
+    if not spec.enabled:
+        reason = "is switched off"
+    elif provider.problem:
+        reason = f"cannot be used: {provider.problem}"
+    elif not spec.base_url:
+        reason = "has no base URL"
+    else:
+        named = f"set {spec.key_env} or " if spec.key_env else ""
+        reason = f"has no key: {named}store one with PUT /api/proxy/providers/{spec.name}"
+    return StockyardError("no_provider", f"The provider {spec.name!r} {reason}.", param="model")

@@ -1,0 +1,23 @@
+"""A place that can serve a call: a provider and the model as that provider names it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from instance.chute.providers import Provider
+
+
+class Target:
+    """One (provider, model, region) that could serve the call."""
+
+    __slots__ = ("label", "model", "provider", "region")
+
+    def __init__(self, provider: Provider, model: str, region: str = "") -> None:
+        self.provider = provider
+        self.model = model
+        self.region = region or provider.region
+        self.label = f"{provider.name}/{model}"
+
+    def __repr__(self) -> str:
+        return f"Target({self.label!r})"
