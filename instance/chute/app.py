@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import OrderedDict
+from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
+from instance import billing
 from instance.billing.app import Billing
 from instance.chute.client_address import TrustedProxies
 from instance.chute.endpoint import Endpoint
@@ -17,8 +19,9 @@ from instance.chute.mock_model import MockModel
 from instance.chute.models_endpoint import model_one, models_list
 from instance.chute.prices import PriceTable, cost_lines
 from instance.chute.providers import ProviderTable
-from instance.chute.registry import Registry
+from instance.chute.registry import Registry, builtin_modules, custom_modules
 from instance.chute.upstream import Upstream
+from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
@@ -30,6 +33,15 @@ if TYPE_CHECKING:
 REFUSED_ADDRESSES_MAX = 1024
 
 log = logging.getLogger("stockyard.chute")
+
+
+def components() -> list[tuple[str, Path]]:
+    """The migrations of the proxy, of billing and of every module that has tables: `(component, folder)`."""
+    found = [("chute", Path(__file__).parent / "migrations"), ("billing", Path(billing.__file__).parent / "migrations")]
+    for cls in [*builtin_modules(), *(cls for _, cls in custom_modules())]:
+        if cls.migrations is not None:
+            found.append((f"module:{cls.name}", cls.migrations))
+    return found
 
 
 class Chute:
@@ -94,22 +106,25 @@ class Chute:
         if price is not None:
             x.cost_lines += cost_lines(price, usage)
 
-    def guard_address(self, address: str) -> None:
-        """ipfence's check before the key is looked at, when it is on; raises `ip_denied`."""
+    def refused_key(self, x: Exchange, error: StockyardError) -> StockyardError:
+        """Count a refused key, and what the caller gets for it: ipfence's refusal goes before the key's.
+
+        The ledger gets one `auth_failure` a minute for each address and code."""
         slot = self.registry.slots.get("ipfence")
         if slot is not None and slot.running is not None:
-            slot.running.guard(address)  # type: ignore[attr-defined]
-
-    def refused_key(self, address: str, code: str) -> None:
-        """Count a refused key; the ledger gets one `auth_failure` a minute for each address."""
+            try:
+                x.client_ip = slot.running.admit(x.client_ip, x.headers)  # type: ignore[attr-defined]
+            except StockyardError as denied:
+                error = denied
+                error.module = "ipfence"
+            else:
+                slot.running.refused(x.client_ip)  # type: ignore[attr-defined]
         refused = self._refused
-        key = (address, code)
+        key = (x.client_ip, error.code)
         refused[key] = refused.get(key, 0) + 1
         if len(refused) > REFUSED_ADDRESSES_MAX:
             refused.popitem(last=False)
-        slot = self.registry.slots.get("ipfence")
-        if slot is not None and slot.running is not None:
-            slot.running.refused(address)  # type: ignore[attr-defined]
+        return error
 
     async def flush_refused(self) -> None:
         """Write the counted refusals to the ledger; called by the server once a minute."""

@@ -107,10 +107,9 @@ class Endpoint:
         x.request_id = "req_" + x.id[3:]
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
         try:
-            chute.guard_address(x.client_ip)
             x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
         except StockyardError as error:
-            chute.refused_key(x.client_ip, error.code)
+            error = chute.refused_key(x, error)
             await _discard_and_refuse(receive, send, error, x, self._declared(headers))
             return
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
@@ -325,10 +324,12 @@ class Endpoint:
         return held + encode_event(error_body(error, x.request_id, x.id))
 
     def _shape(self, x: Exchange, failure: CallFailed) -> StockyardError:
-        error = to_error(failure)
-        if not x.raw_error and failure.body:
-            x.note("upstream", {"kind": failure.kind, "status": failure.status}, module="core", hook="around")
-        return error
+        shape = x.state.get("shape_failure")
+        if shape is not None:
+            shaped: StockyardError = shape(x, failure)
+            return shaped
+        x.note("upstream", {"kind": failure.kind, "status": failure.status}, module="core", hook="around")
+        return to_error(failure)
 
     def _failed(self, x: Exchange, error: StockyardError) -> None:
         x.status = "blocked" if error.module else "error"

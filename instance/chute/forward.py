@@ -140,10 +140,7 @@ async def _stream(x: Exchange, target: Target, response: Any, attempt: dict[str,
             for event in events:
                 obj = event.obj
                 if obj is not None and "error" in obj and obj["error"]:
-                    error = obj["error"]
-                    status = error.get("status") or error.get("code") if isinstance(error, dict) else 0
-                    status = status if type(status) is int and 400 <= status < 600 else 502
-                    raise CallFailed("http", target, status=status, headers=response.headers, body=orjson.dumps(obj))
+                    raise _reported(obj, target, response)
                 content = content or has_content(event)
             if content or splitter.done:
                 break
@@ -189,6 +186,12 @@ async def _events(
                 x.upstream_ns += perf_counter_ns() - before
             if block:
                 events = splitter.feed(block)
+                for place, event in enumerate(events):
+                    obj = event.obj
+                    if obj is not None and "error" in obj and obj["error"]:
+                        if place:
+                            yield events[:place]
+                        raise _reported(obj, target, response)
                 continue
             events = splitter.close()
             if events:
@@ -214,6 +217,15 @@ async def _events(
         if attempt["duration_ms"] is None:
             attempt["duration_ms"] = (perf_counter_ns() - started) / 1e6
         response.close()
+
+
+def _reported(obj: dict[str, Any], target: Target, response: Any) -> CallFailed:
+    """An error that the provider reports inside its stream."""
+    error = obj["error"]
+    status = (error.get("status") or error.get("code")) if isinstance(error, dict) else 0
+    if type(status) is not int or not 400 <= status < 600:
+        status = 502
+    return CallFailed("http", target, status=status, headers=response.headers, body=orjson.dumps(obj))
 
 
 def _complete(attempt: dict[str, Any], started: int) -> None:
