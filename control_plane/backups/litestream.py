@@ -1,0 +1,210 @@
+"""The backups of this machine: one Litestream that carries every tenant's database and the control plane's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from control_plane.backups.check import Checked
+from control_plane.backups.control_socket import ControlSocket, NotRegistered
+from control_plane.backups.pace import Pacer
+from control_plane.backups.places import Places
+from control_plane.backups.registrations import Registrations
+from control_plane.backups.restore import history, restore
+from control_plane.config import Config
+from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Synced, Unavailable, VerifyResult
+
+DATABASE = "stockyard.db"
+CONTROL = ".control"  # no slug begins with a dot
+CONTROL_CHECK_S = 2.0
+CHECK_TIMEOUT_S = 3600
+
+_log = logging.getLogger(__name__)
+
+
+class LitestreamBackups:
+    """Drives Litestream over its control socket; `start` begins what runs in the background, `close` ends it.
+
+    Nothing that must be remembered is held only here: what is registered is asked of Litestream, and to which epoch
+    lies in `run/replicating/`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._places = Places(config.replica_url)
+        self._control = ControlSocket(config.litestream_socket)
+        self._registrations = Registrations(self._control, config.run_dir / "replicating")
+        self._paced: dict[str, Path] = {}
+        self._pacer = Pacer(self._control, config.replica_sync_ms / 1000, lambda: self._paced)
+        self._incarnation: int | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        if self._places.folder == config.replicas_dir:
+            config.replicas_dir.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        """Begin to keep the replicas close behind, in the running event loop."""
+        shutil.rmtree(self._workshop, ignore_errors=True)
+        self._tasks = [asyncio.create_task(self._pacer.run()), asyncio.create_task(self._keep_control_registered())]
+
+    async def close(self) -> None:
+        """End the background work; Litestream itself goes on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._control.close()
+
+    # --- tenants ------------------------------------------------------------------------------------------------------
+
+    async def registered(self) -> Mapping[str, int]:
+        """Tenants whose database is being copied now, and to which epoch."""
+        listed = await self._control.databases()
+        tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
+        found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
+        control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}
+        self._paced = control | {slug: self._database(slug) for slug in found}
+        return found
+
+    async def register(self, slug: str, epoch: int) -> None:
+        """Copy the tenant's database to this epoch from now on."""
+        self._places.require()
+        database = self._database(slug)
+        await self._registrations.register(slug, database, epoch, self._places.tenant(slug, epoch))
+        self._paced[slug] = database
+
+    async def unregister(self, slug: str) -> None:
+        """Sync a last time, then end the copying."""
+        await self._registrations.unregister(slug, self._database(slug))
+        self._paced.pop(slug, None)
+
+    async def sync_wait(self, slug: str) -> Synced:
+        """Everything committed before the call is at the replica when it returns."""
+        database = self._database(slug)
+        try:
+            txid = await self._control.sync(database)
+        except NotRegistered as problem:
+            raise Unavailable(str(problem)) from None
+        return Synced(txid=txid, bytes=database.stat().st_size)
+
+    async def restore(self, slug: str, epoch: int, into: Path, *, at: str | None = None) -> RestoreResult:
+        """Write the database of that epoch to `into`; see `restore.restore`."""
+        self._places.require()
+        return await restore(self._places.tenant(slug, epoch), into, at)
+
+    async def verify(self, slug: str, epoch: int) -> VerifyResult:
+        """Restore the epoch elsewhere, check every page and every ledger entry, and remove the copy."""
+        return await self._verify(self._places.tenant(slug, epoch))
+
+    async def latest_txid(self, slug: str, epoch: int) -> int | None:
+        """The newest transaction id at the replica of that epoch; None if there is none."""
+        self._places.require()
+        found = await history(self._places.tenant(slug, epoch))
+        return found.last_txid if found else None
+
+    async def destroy(self, slug: str) -> None:
+        """Remove every epoch of a deleted tenant."""
+        await asyncio.to_thread(self._places.destroy_tenant, slug)
+        self._registrations.forget(slug)
+
+    # --- the control plane's own database -----------------------------------------------------------------------------
+
+    def replicate_control(self, incarnation: int) -> None:
+        """Copy control.db to this incarnation's place from now on, whenever Litestream runs."""
+        self._incarnation = incarnation
+
+    async def sync_control(self) -> int:
+        """Everything committed to control.db is at its replica when this returns; the transaction id."""
+        try:
+            return await self._control.sync(self._config.database_file)
+        except NotRegistered as problem:
+            raise Unavailable(str(problem)) from None
+
+    async def verify_control(self, incarnation: int) -> VerifyResult:
+        """Restore control.db elsewhere, check every page and every entry of its ledger."""
+        return await self._verify(self._places.control(incarnation))
+
+    async def restore_control(self, incarnation: int, into: Path, *, at: str | None = None) -> RestoreResult:
+        """Write control.db of that incarnation to the file `into`."""
+        self._places.require()
+        return await restore(self._places.control(incarnation), into, at)
+
+    async def _keep_control_registered(self) -> None:
+        while True:
+            if self._incarnation is not None:
+                try:
+                    await self._register_control(self._incarnation)
+                except Unavailable as problem:
+                    _log.warning("control.db is not being copied: %s", problem)
+            await asyncio.sleep(CONTROL_CHECK_S)
+
+    async def _register_control(self, incarnation: int) -> None:
+        database = self._config.database_file
+        if not database.exists():
+            return
+        self._places.require()
+        if await self._registrations.epoch(CONTROL, database) not in (None, incarnation):
+            await self._registrations.unregister(CONTROL, database)
+        await self._registrations.register(CONTROL, database, incarnation, self._places.control(incarnation))
+        self._paced[CONTROL] = database
+
+    # --- shared -------------------------------------------------------------------------------------------------------
+
+    async def _verify(self, place: str) -> VerifyResult:
+        self._places.require()
+        self._workshop.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._workshop))
+        try:
+            copy = folder / DATABASE
+            restored = await restore(place, copy)
+            if restored.outcome is not RestoreOutcome.RESTORED:
+                return VerifyResult(ok=False, detail=f"{restored.outcome}: {restored.detail}")
+            checked = await _check(copy)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder)
+        return VerifyResult(
+            ok=checked.ok,
+            txid=restored.txid,
+            ledger_seq=checked.ledger_seq,
+            ledger_hash=checked.ledger_hash,
+            bytes=checked.bytes,
+            detail=checked.detail,
+        )
+
+    @property
+    def _workshop(self) -> Path:
+        """Where copies are restored to be checked; what lies there at a start was left by a crash."""
+        return self._config.run_dir / "verify"
+
+    def _database(self, slug: str) -> Path:
+        return self._config.tenant_dir(slug) / DATABASE
+
+
+async def _check(copy: Path) -> Checked:
+    """Run the check as a program of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "control_plane.backups.check",
+        str(copy),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), CHECK_TIMEOUT_S)
+    except TimeoutError:
+        raise Unavailable(f"the check did not end within {CHECK_TIMEOUT_S} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise Unavailable(f"the check failed: {err.decode('utf-8', 'replace')[-500:]}")
+    return Checked(**json.loads(out))

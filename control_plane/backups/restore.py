@@ -1,0 +1,112 @@
+"""Restores one replica to a file by `litestream restore`, and tells what is lost from what is out of reach."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from control_plane.backups.process import litestream_binary, litestream_environment
+from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Unavailable
+
+TIMEOUT_S = 3600
+_MISSING = ("no matching backup", "timestamp does not exist", "cannot calc restore plan: no matching")
+
+
+class History(NamedTuple):
+    """What a replica holds. Times have whole seconds: that is how Litestream lists them."""
+
+    first: datetime
+    last: datetime
+    last_txid: int
+
+
+async def history(replica_url: str) -> History | None:
+    """First and last change in a replica; None if there is none. Raises `Unavailable` if it cannot be listed."""
+    code, out, err = await _litestream("ltx", "-json", "-level", "all", replica_url)
+    if code != 0:
+        raise Unavailable(f"the backup cannot be listed: {_last_line(err)}")
+    files: list[dict[str, Any]] = json.loads(out or "[]") or []
+    if not files:
+        return None
+    times = [datetime.fromisoformat(each["timestamp"]) for each in files]
+    return History(min(times), max(times), max(int(each["max_txid"], 16) for each in files))
+
+
+async def restore(replica_url: str, into: Path, at: str | None = None) -> RestoreResult:
+    """Write the database as of `at` (RFC 3339; None = the newest) to `into`, whole and checked, or leave `into` alone.
+
+    Raises `Unavailable` when the store cannot be reached, `ValueError` for a time that cannot be read.
+    """
+    found = await history(replica_url)
+    if found is None:
+        return RestoreResult(RestoreOutcome.NOTHING, detail="there is no backup of this epoch")
+    arguments: list[str] = []
+    if at is not None:
+        moment = _moment(at)
+        if moment < found.first:
+            return RestoreResult(RestoreOutcome.NOTHING, detail=f"the backup begins at {found.first.isoformat()}")
+        if moment < found.last + timedelta(seconds=1):
+            arguments = ["-timestamp", moment.isoformat(timespec="microseconds").replace("+00:00", "Z")]
+    making = into.with_name(f"{into.name}.restoring")
+    _remove_database(making)
+    try:
+        code, out, err = await _run(making, arguments, replica_url)
+        if code != 0 and arguments and moment >= found.last and _is_missing(err):
+            code, out, err = await _run(making, [], replica_url)  # within the second of the last change, but after it
+        if code == 0:
+            making.replace(into)
+            return RestoreResult(RestoreOutcome.RESTORED, txid=int(json.loads(out)["txid"], 16))
+        if _is_missing(err):
+            return RestoreResult(RestoreOutcome.NOTHING, detail=_last_line(err))
+        if "no space left on device" in err or "permission denied" in err:
+            raise Unavailable(f"restore: {_last_line(err)}")
+        await history(replica_url)  # raises if it is the store that went away meanwhile
+        return RestoreResult(RestoreOutcome.UNREADABLE, detail=_last_line(err))
+    finally:
+        _remove_database(making)
+
+
+async def _run(into: Path, arguments: list[str], replica_url: str) -> tuple[int, str, str]:
+    return await _litestream("restore", "-json", "-integrity-check", "full", *arguments, "-o", str(into), replica_url)
+
+
+async def _litestream(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        litestream_binary(),
+        *arguments,
+        env=litestream_environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    except TimeoutError:
+        raise Unavailable(f"litestream {arguments[0]} did not end within {TIMEOUT_S} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out.decode(), err.decode("utf-8", "replace")
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", ".tmp", ".tmp-wal", ".tmp-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _moment(at: str) -> datetime:
+    moment = datetime.fromisoformat(at)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_missing(err: str) -> bool:
+    return any(words in err for words in _MISSING)
+
+
+def _last_line(err: str) -> str:
+    lines = err.strip().splitlines()
+    return lines[-1].removeprefix("Error: ")[:500] if lines else "no reason given"
