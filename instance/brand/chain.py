@@ -1,8 +1,9 @@
 """The ledger's hash chain: canonical form, hash and verification. Pure; nothing here reads or writes anything.
 
-An entry's hash is SHA-256 over the previous entry's hash (32 bytes, zeros for the first) and the entry's canonical form:
-the RFC 8785 JSON of `{"v": 1}` and the fields of `HASHED_FIELDS`. orjson with sorted keys writes exactly that form as long as
-keys are ASCII and numbers are integers within 2^53, which `require_canonical` demands before anything is appended.
+An entry's hash is SHA-256 over the previous entry's hash (32 bytes, zeros for the first) and the entry's canonical
+form: the RFC 8785 JSON of `{"v": 1}` and the fields of `HASHED_FIELDS`. orjson with sorted keys writes exactly that form
+as long as keys are ASCII and numbers are integers within 2^53, which `require_canonical` demands before anything is
+appended.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Entry = Mapping[str, Any]
 
 
 def canonical(entry: Entry) -> bytes:
-    """The bytes that are hashed: RFC 8785 JSON of the hashed fields. `detail` may be an `orjson.Fragment` in that form."""
+    """The bytes that are hashed: RFC 8785 JSON of the hashed fields; `detail` may be an `orjson.Fragment` in that form."""
     return orjson.dumps(
         {
             "v": VERSION,
@@ -140,14 +141,15 @@ class Walk:
         """Note that a signature over the chain does not hold."""
         return self._broken(seq, "bad_signature", expected, found)
 
+    def unreadable(self, seq: int, found: str) -> bool:
+        """Note that what stands in the place of entry `seq` is no entry."""
+        return self._broken(seq, "hash_mismatch", f"entry {seq}", found)
+
     def end(self, last_seq: int | None = None, last_hash: str | None = None) -> Verdict:
         """The verdict after the last entry; `last_seq` and `last_hash` are what the chain must end with, if known."""
         seq = self._seq or 0
-        if self.verdict is None and last_seq is not None and self.checked and seq < last_seq:
-            if self._linked:
-                self._broken(seq + 1, "gap", f"seq {seq + 1}", "the end")
-            else:
-                self._broken(last_seq, "gap", f"seq {last_seq}", "the end")
+        if self.verdict is None and last_seq is not None and seq < last_seq:
+            self._broken(seq + 1, "gap", f"seq {seq + 1}", "the end")
         if self.verdict is None and last_hash is not None and self._hash is not None and self._hash != last_hash:
             self._broken(seq, "hash_mismatch", last_hash, self._hash)
         if self.verdict is not None:
@@ -202,7 +204,8 @@ def export_header(
     """The first line of an export: what follows, by which algorithm, and what it must end with.
 
     `head` is `{seq, hash, signature}` of the ledger at that moment. `first_seq` 0 means that no entry follows. With
-    `filters` entries between may be missing, so each is checked by its own hash only.
+    `filters` entries between may be missing, so each is checked by its own hash only. The exporter adds `signature`
+    over `header_message`.
     """
     return {
         "format": FORMAT,
@@ -217,3 +220,9 @@ def export_header(
         "filters": dict(filters or {}),
         "anchor": dict(anchor) if anchor else None,
     }
+
+
+def header_message(header: Mapping[str, Any]) -> bytes:
+    """What the signature of an export's header covers: the header without it."""
+    unsigned = {name: value for name, value in header.items() if name != "signature"}
+    return b"stockyard-export-v1\n" + orjson.dumps(unsigned, option=orjson.OPT_SORT_KEYS)

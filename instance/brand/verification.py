@@ -1,0 +1,91 @@
+"""Verification of the stored chain: in slices on a reader, so that calls go on meanwhile; at most one walk at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from instance.brand import store
+from instance.brand.chain import ZERO_HASH, Verdict, Walk
+from instance.core.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+SLICE_ENTRIES = 200
+
+Range = tuple[int | None, int | None]
+
+
+class Verifier:
+    """Walks the ledger's table. A walk that is asked for while the same one runs shares its result."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._one_at_a_time = asyncio.Lock()
+        self._running: dict[Range, asyncio.Task[dict[str, Any]]] = {}
+        self.last: dict[str, Any] | None = None
+        """Result of the last walk over the whole ledger."""
+
+    async def verify(self, from_seq: int | None = None, to_seq: int | None = None) -> dict[str, Any]:
+        """Walk from `from_seq` to `to_seq` (inclusive; the whole ledger without them); see `described`."""
+        asked = (from_seq, to_seq)
+        task = self._running.get(asked)
+        if task is None:
+            task = asyncio.create_task(self._alone(asked))
+            self._running[asked] = task
+            task.add_done_callback(lambda _: self._running.pop(asked, None))
+        return await asyncio.shield(task)
+
+    async def _alone(self, asked: Range) -> dict[str, Any]:
+        async with self._one_at_a_time:
+            started = perf_counter()
+            verdict = await self._walk(*asked)
+            result = described(verdict, round((perf_counter() - started) * 1000, 3))
+            if asked == (None, None):
+                self.last = result | {"verified_at": rfc3339(self._core.clock.wall_ns())}
+            return result
+
+    async def _walk(self, from_seq: int | None, to_seq: int | None) -> Verdict:
+        read = self._core.database.read
+        _, last = await read(store.bounds)
+        start = max(1, from_seq or 1)
+        end = last if to_seq is None else min(to_seq, last)
+        prev_hash: bytes | None = ZERO_HASH
+        if start > 1:
+            before = await read(lambda connection: store.one(connection, start - 1))
+            prev_hash = before[-1] if before else None
+        walk = Walk(first_seq=start, prev_hash=prev_hash)
+        position = start - 1
+        while position < end:
+            rows, ok = await read(lambda connection, position=position: _slice(connection, walk, position, end))
+            if not ok or not rows:
+                break
+            position += rows
+        return walk.end(end if end >= start else None)
+
+
+def _slice(connection: Any, walk: Walk, position: int, end: int) -> tuple[int, bool]:
+    rows = store.after(connection, position, end, SLICE_ENTRIES)
+    return len(rows), all(walk.check(store.chained_of(row)) for row in rows)
+
+
+def described(verdict: Verdict, duration_ms: float) -> dict[str, Any]:
+    """The answer of `GET /api/trust/ledger/verify`."""
+    result: dict[str, Any] = {
+        "valid": verdict.valid,
+        "events_checked": verdict.checked,
+        "first_seq": verdict.first_seq,
+        "head": {"seq": verdict.head_seq, "hash": verdict.head_hash},
+        "anchored_at": None,
+        "duration_ms": duration_ms,
+    }
+    if not verdict.valid:
+        result |= {
+            "broken_at_id": verdict.broken_at,
+            "reason": verdict.reason,
+            "expected": verdict.expected,
+            "found": verdict.found,
+        }
+    return result

@@ -1,0 +1,35 @@
+"""Lookout: the traces of calls and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instance.lookout.call_columns import CALL_KIND
+from instance.lookout.traces_fold import TracesFold
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from instance.core.core import Core
+
+MIGRATIONS = ("lookout", Path(__file__).parent / "migrations")
+
+
+class Lookout:
+    """The app. `ledger_seqs` tells which entries of the ledger the calls of the current slice have received."""
+
+    def __init__(self, core: Core, ledger_seqs: Callable[[], Sequence[int]]) -> None:
+        self.core = core
+        self._fold = TracesFold(ledger_seqs)
+
+    def start(self) -> None:
+        """Register the fold; Brand's must be registered before."""
+        self.core.writer.register(CALL_KIND, self._fold)
+
+    def router(self) -> APIRouter:
+        """The routes below `/api/observe`."""
+        from instance.lookout.routes import router
+
+        return router(self)
