@@ -1,0 +1,122 @@
+"""Every setting of an instance: its name, unit, bounds and default. The only way in; nothing else reads configuration.
+
+Defaults are overridden by `stockyard.toml`, that by what the API stored, that by the environment
+(`STOCKYARD_SECTION__NAME`), that by flags. `settings_sources` merges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+MIB = 1 << 20
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+TextList = Annotated[list[str], BeforeValidator(_listed)]
+"""A list of strings; the environment writes it with commas."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown names are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ServerSettings(Section):
+    """Where the instance listens and whom it believes."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=4200, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    uds: str = Field(default="", max_length=107, description="Path of a Unix socket to listen on instead of a port.")
+    trusted_proxies: TextList = Field(
+        default=[],
+        description="Addresses or networks whose X-Forwarded-For is believed; a Unix socket's peer always is.",
+    )
+    cors_origins: TextList = Field(default=[], description="Origins whose pages may call this instance.")
+    shutdown_s: float = Field(default=10.0, ge=0, le=600, description="Seconds that running calls get to finish.")
+
+
+class LimitSettings(Section):
+    """What one request may be, and how many at once."""
+
+    body_bytes: int = Field(default=10 * MIB, ge=1024, le=1024 * MIB, description="Largest JSON body on /v1, in bytes.")
+    messages: int = Field(default=4096, ge=1, le=1_000_000, description="Most messages of one call.")
+    tools: int = Field(default=512, ge=1, le=100_000, description="Most tools of one call.")
+    depth: int = Field(default=64, ge=8, le=512, description="Deepest nesting of a JSON body.")
+    max_concurrent: int = Field(default=1024, ge=1, le=100_000, description="Calls in flight; more are answered 503.")
+
+
+class ProviderSettings(Section):
+    """One provider of models."""
+
+    base_url: str = Field(default="", description="Address of its API, for example http://127.0.0.1:11434/v1.")
+    type: str = Field(default="", description="Dialect that it speaks; OpenAI's when empty.")
+    auth: Literal["", "bearer", "header", "none"] = Field(default="", description="How its key is sent.")
+    api_key: SecretStr = Field(default=SecretStr(""), description="Its key.")
+    models: TextList = Field(default=[], description="Models that it serves, when they are not asked of it.")
+    region: str = Field(default="", description="Where it computes.")
+    priority: int = Field(default=100, ge=0, le=10_000, description="Lower is preferred.")
+    timeout_s: float | None = Field(default=None, gt=0, le=86_400, description="Seconds a whole call to it may take.")
+    headers: dict[str, str] = Field(default={}, description="Headers added to each call to it.")
+
+
+class PriceSettings(Section):
+    """Prices of one model in US dollars per million tokens."""
+
+    in_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Input tokens.")
+    out_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Output tokens.")
+    cached_in_usd_per_mtok: Decimal | None = Field(
+        default=None, ge=0, le=1_000_000, description="Input tokens read from the provider's cache; as input when absent."
+    )
+
+
+class Settings(Section):
+    """The effective settings of one instance."""
+
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    providers: dict[str, ProviderSettings] = Field(default={}, description="Providers by name.")
+    prices: dict[str, PriceSettings] = Field(default={}, description='Own prices by "provider/model".')
+    modules: dict[str, dict[str, Any]] = Field(
+        default={}, description="Modules by name: `enabled` and their own settings; where the API changed one, that wins."
+    )
+    client_ip: Literal["full", "truncated", "off"] = Field(
+        default="full", description="How much of a caller's address is kept: truncated cuts to /24 and /48."
+    )
+    max_database_bytes: int = Field(
+        default=0, ge=0, description="Largest database in bytes; above it calls are refused with 503. 0: no limit."
+    )
+    record_timings: bool = Field(default=False, description="Keep each module's time with each trace.")
+    public_docs: bool = Field(default=True, description="Show the API's description without a key.")
+    publish_head: bool = Field(default=False, description="Show the ledger's head without a key.")
+    metrics_public: bool = Field(default=False, description="Show /metrics without a key.")
+    allow_private_networks: bool = Field(
+        default=False, description="Hosted instances: providers at private addresses may be called. Self-hosted ones always may."
+    )
+
+    @classmethod
+    def load(
+        cls,
+        data_dir: Path,
+        *,
+        toml_path: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        api_values: Mapping[str, Any] | None = None,
+    ) -> tuple[Settings, dict[str, str]]:
+        """The settings, and for each path that is not a default where it came from (file, api, env, flag).
+
+        `flags` and `api_values` are by path (`server.port`). Raises `SettingsError` naming every bad field, with the
+        nearest valid name for one that does not exist.
+        """
+        from instance.core.settings_sources import load_settings
+
+        return load_settings(data_dir, toml_path=toml_path, env=env or {}, flags=flags or {}, api_values=api_values or {})
