@@ -103,6 +103,15 @@ class MockUpstream:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def say(self, data: bytes) -> None:
+        """Writes bytes that nobody asked for to every open connection."""
+        for connection in self.open_connections:
+            connection.say(data)
+
+    def unsent_bytes(self) -> int:
+        """Bytes that callers are too slow to take."""
+        return sum(connection.unsent_bytes() for connection in self.open_connections)
+
     @classmethod
     @contextmanager
     def in_thread(cls, **options: Any) -> Iterator["MockUpstream"]:
@@ -148,6 +157,13 @@ class _Connection(asyncio.Protocol):
     def cut(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def say(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -8,12 +8,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 _REFUSED_V4 = (
     IPv4Network("168.63.129.16/32"),  # Azure's host agent: a public number that is not on the public internet
+    IPv4Network("192.0.0.0/24"),  # IETF protocol assignments (RFC 6890); a metadata service lives there too
     IPv4Network("192.88.99.0/24"),  # 6to4 relays (RFC 7526)
 )
+_UNICAST_V6 = IPv6Network("2000::/3")  # all that is given out to networks of the internet (RFC 4291)
 _REFUSED_V6 = (
-    IPv6Network("::/96"),  # IPv4-compatible (RFC 4291)
-    IPv6Network("64:ff9b:1::/48"),  # translation inside a network (RFC 8215)
-    IPv6Network("fec0::/10"),  # site-local (RFC 3879)
+    IPv6Network("2001::/23"),  # IETF protocol assignments (RFC 2928), Teredo among them
+    IPv6Network("2002::/16"),  # 6to4: a tunnel to the IPv4 address written inside (RFC 3056)
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -42,9 +44,7 @@ def _public_v6(address: IPv6Address) -> bool:
         return _public_v4(address.ipv4_mapped)
     if address in _NAT64:
         return _public_v4(IPv4Address(int(address) & 0xFFFFFFFF))
-    if address.sixtofour is not None or address.teredo is not None:
-        return False  # tunnels to whatever IPv4 address is written inside
-    return address.is_global and not address.is_multicast and not any(address in network for network in _REFUSED_V6)
+    return address in _UNICAST_V6 and address.is_global and not any(address in network for network in _REFUSED_V6)
 
 
 class AddressPolicy:
