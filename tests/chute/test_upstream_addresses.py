@@ -9,17 +9,17 @@ from instance.chute.upstream import BlockedAddress, Upstream
 from tests.chute.upstream_calls import post
 from tests.mock_upstream import MockUpstream
 
-REFUSED = """
+REFUSED_V4_AND_V6 = """
 0.0.0.0 10.1.2.3 100.64.0.1 100.100.100.200 127.0.0.1 127.8.8.8 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.192
 192.168.1.1 192.88.99.1 198.18.0.1 192.0.2.1 203.0.113.9 224.0.0.1 240.0.0.1 255.255.255.255 168.63.129.16
 :: ::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::7f00:1 64:ff9b::a00:1 64:ff9b::7f00:1 64:ff9b:1::1
 2002:7f00:1:: 2002:a9fe:a9fe:: 2001::1 fe80::1 fe80::1%eth0 fec0::1 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1
 3fff::1 5f00::1 100::1 2001:20::1
 2606:4700::1%eth0 localhost example.com 1.1.1 0x7f.1
-""".split()
+"""
 
 
-@pytest.mark.parametrize("address", REFUSED)
+@pytest.mark.parametrize("address", REFUSED_V4_AND_V6.split())
 def test_addresses_off_the_public_internet_are_refused(address):
     assert not is_public(address)
 

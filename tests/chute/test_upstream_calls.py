@@ -150,8 +150,21 @@ def test_a_base_url_is_taken_apart(text, origin, host, path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "ftp://x", "api.openai.com/v1", "https://", "https://user:pw@x/v1", "https://x/v1?a=b", "https://x/#f"]
-    + ["https://x/a b", "https://x/\r\n", "https://x:99999/", "https://x:port/", "https://x/ü", "http://[::1"],
+    [
+        "",
+        "ftp://x",
+        "api.openai.com/v1",
+        "https://",
+        "https://user:pw@x/v1",
+        "https://x/v1?a=b",
+        "https://x/#f",
+        "https://x/a b",
+        "https://x/\r\n",
+        "https://x:99999/",
+        "https://x:port/",
+        "https://x/ü",
+        "http://[::1",
+    ],
 )
 def test_a_base_url_that_cannot_be_is_refused_in_words(text):
     with pytest.raises(ValueError, match=r"\w"):

@@ -21,7 +21,7 @@ async def test_idle_connections_are_closed_after_a_while():
     async with client_and_server(Limits(idle_s=0.05)) as (client, server):
         await asyncio.gather(*[post(client, server.url) for _ in range(3)])
         await until(lambda: client.counts() == (0, 0))
-        assert not server.open_connections
+        await until(lambda: not server.open_connections)
 
 
 async def test_the_servers_own_idle_time_is_heeded():
