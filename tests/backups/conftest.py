@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from control_plane.backups.litestream import LitestreamBackups
+from control_plane.backups.process import litestream_command, litestream_environment
+from control_plane.config import Config, load_config
+
+DEADLINE_S = 20
+
+
+class Litestream:
+    """The real Litestream as a process that a test may kill and start again."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._config.litestream_socket.unlink(missing_ok=True)
+        command = litestream_command(self._config)
+        self._process = subprocess.Popen(command, env=litestream_environment(), stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + DEADLINE_S
+        while not _answers(self._config.litestream_socket):
+            assert self._process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def kill(self, how: int = signal.SIGKILL) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(DEADLINE_S)
+            self._process = None
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def config() -> Iterator[Config]:
+    data = Path(tempfile.mkdtemp(prefix="sy"))
+    config = load_config({"data": str(data), "plans": {}}, env={})
+    config.prepare()
+    yield config
+    shutil.rmtree(data)
+
+
+@pytest.fixture
+def litestream(config: Config) -> Iterator[Litestream]:
+    running = Litestream(config)
+    running.start()
+    yield running
+    running.kill(signal.SIGTERM)
+
+
+@pytest.fixture
+async def backups(config: Config, litestream: Litestream) -> AsyncIterator[LitestreamBackups]:
+    backups = LitestreamBackups(config)
+    yield backups
+    await backups.close()
