@@ -1,0 +1,178 @@
+"""timeout: limits on connecting, on the first token, on gaps inside a stream and on the whole call."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from fnmatch import translate
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from pydantic import Field
+
+from instance.chute.answer import Answer, Delta
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.time_limits import TimeLimit, TimeLimits
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from instance.core.core import Core
+
+CACHED_MODELS = 1024
+
+
+class Timeout(Module):
+    """Cancels what takes too long; the connection to the provider is closed then, not abandoned.
+
+    Limits strike within 20 ms. A caller may lower the total with `X-Stockyard-Timeout-S`, never raise it.
+    """
+
+    name = "timeout"
+    category = "reliability"
+    group = 11
+    summary = "Limits on connecting, the first token, gaps in a stream and the whole call"
+    default_enabled = True
+    kinds = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        connect_s: float = Field(default=5.0, gt=0, le=300, description="Seconds for TCP and TLS.")
+        first_token_s: float = Field(
+            default=120.0,
+            gt=0,
+            le=86_400,
+            description="Seconds from sending the request to the first content; for an answer that is not streamed, to the whole of it.",
+        )
+        between_tokens_s: float = Field(
+            default=60.0, gt=0, le=86_400, description="Largest gap inside a stream, in seconds."
+        )
+        total_s: float = Field(
+            default=600.0, gt=0, le=86_400, description="Seconds for the whole call, retries included."
+        )
+        slow_models: list[str] = Field(
+            default=["o1*", "o3*", "*reasoner*", "*deep-research*"],
+            description="Globs of models that think before they answer.",
+        )
+        slow_factor: float = Field(
+            default=4.0, ge=1, le=100, description="What first_token_s is multiplied with for slow_models."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        own = self.settings
+        self._slow = re.compile("|".join(translate(glob) for glob in own.slow_models)) if own.slow_models else None
+        self._first_token_s: dict[str, float] = {}
+        self._total_ns = round(own.total_s * 1e9)
+        self._limits = TimeLimits()
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        if isinstance(previous, Timeout):
+            self._limits = previous._limits
+
+    def on_request(self, x: Exchange) -> None:
+        total_ns = self._total_ns
+        asked = x.headers.get(b"x-stockyard-timeout-s")
+        if asked is not None:
+            total_ns = min(total_ns, _asked_ns(asked))
+        deadline_ns = x.started_ns + total_ns
+        if not x.deadline_ns or deadline_ns < x.deadline_ns:
+            x.deadline_ns = deadline_ns
+        x.connect_timeout_s = self.settings.connect_s
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        started = perf_counter()
+        end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
+        until = started + self._first_token_limit_s(x)
+        kind = "timeout_first_token"
+        if end < until:
+            until = end
+            kind = "timeout_total"
+        if until <= started:
+            raise self._failed(x, kind, started)
+        limit = TimeLimit(asyncio.current_task(), until)
+        self._limits.add(limit)
+        try:
+            answer = await call(x)
+        except asyncio.CancelledError:
+            if not limit.is_cause():
+                raise
+            raise self._failed(x, kind, started) from None
+        except CallFailed as failure:
+            if failure.kind == "connect_timeout":
+                self._note(x, "connect", started)
+            raise
+        finally:
+            self._limits.remove(limit)
+        if answer.events is not None:
+            answer.events = self._watched(x, answer, end)
+        return answer
+
+    async def _watched(self, x: Exchange, answer: Answer, end: float) -> AsyncIterator[list[Delta]]:
+        """The answer's events; raises `CallFailed` when none comes in time. Time in which the caller takes them is not counted."""
+        gap_s = self.settings.between_tokens_s
+        limit = TimeLimit(None, end)
+        limit.suspend()
+        started = before = perf_counter()
+        self._limits.add(limit)
+        try:
+            async with aclosing(cast("AsyncGenerator[list[Delta], None]", answer.events)) as events:
+                while True:
+                    before = perf_counter()
+                    if before >= end:
+                        raise self._failed(x, "timeout_total", started)
+                    limit.task = asyncio.current_task()
+                    limit.until = min(before + gap_s, end)
+                    batch = await anext(events, None)
+                    if batch is None:
+                        return
+                    limit.suspend()
+                    yield batch
+        except asyncio.CancelledError:
+            if not limit.is_cause():
+                raise
+            answer.close()
+            raise self._failed(x, "timeout_total" if perf_counter() >= end else "timeout_stream", before) from None
+        finally:
+            self._limits.remove(limit)
+
+    def _first_token_limit_s(self, x: Exchange) -> float:
+        model = x.targets[0].model if x.targets else x.model_requested
+        limit = self._first_token_s.get(model)
+        if limit is None:
+            slow = self._slow is not None and self._slow.match(model.rpartition("/")[2]) is not None
+            limit = self.settings.first_token_s * (self.settings.slow_factor if slow else 1.0)
+            if len(self._first_token_s) >= CACHED_MODELS:
+                self._first_token_s.clear()
+            self._first_token_s[model] = limit
+        return limit
+
+    def _failed(self, x: Exchange, kind: str, since: float) -> CallFailed:
+        self._note(x, kind.removeprefix("timeout_"), since)
+        if x.attempts and x.attempts[-1]["error"] == "cancelled":
+            x.attempts[-1]["error"] = kind
+        return CallFailed(kind, x.targets[0] if x.targets else None)
+
+    def _note(self, x: Exchange, which: str, since: float) -> None:
+        detail = {
+            "which": which,
+            "after_ms": round((perf_counter() - since) * 1e3),
+            "target": x.targets[0].label if x.targets else "",
+        }
+        x.note("timeout", detail, module=self.name, hook="around")
+
+
+def _asked_ns(value: bytes) -> int:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise StockyardError("bad_request", "A timeout is a number of seconds above 0.", param="X-Stockyard-Timeout-S")
+    return min(round(seconds * 1e9), 1 << 62)

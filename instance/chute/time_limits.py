@@ -1,0 +1,67 @@
+"""Time limits for many waiting tasks with one timer: setting and lifting one costs a fraction of a loop timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from time import perf_counter
+from typing import Any
+
+GRANULARITY_S = 0.02
+"""How late a limit may strike."""
+
+
+class TimeLimit:
+    """A moment at which a task is cancelled. `until` is `perf_counter` seconds and may be moved; `struck` once it was passed."""
+
+    __slots__ = ("struck", "task", "until")
+
+    def __init__(self, task: asyncio.Task[Any] | None, until: float) -> None:
+        self.task = task
+        self.until = until
+        self.struck = False
+
+    def suspend(self) -> None:
+        """Do not strike until `until` is set again."""
+        self.until = inf
+
+    def is_cause(self) -> bool:
+        """Called on `CancelledError`: whether the limit alone cancelled the task. The cancellation is then taken back."""
+        return self.struck and self.task is not None and self.task.uncancel() == 0
+
+
+class TimeLimits:
+    """The limits that run now. While there are any, one timer looks at them every `GRANULARITY_S`; when none, nothing runs."""
+
+    __slots__ = ("_armed", "_limits", "_now")
+
+    def __init__(self, now: Callable[[], float] = perf_counter) -> None:
+        self._limits: set[TimeLimit] = set()
+        self._armed = False
+        self._now = now
+
+    def __len__(self) -> int:
+        return len(self._limits)
+
+    def add(self, limit: TimeLimit) -> None:
+        """Let the limit run until `remove`."""
+        self._limits.add(limit)
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_later(GRANULARITY_S, self._look)
+
+    def remove(self, limit: TimeLimit) -> None:
+        """Lift the limit; it strikes no more."""
+        self._limits.discard(limit)
+
+    def _look(self) -> None:
+        if not self._limits:
+            self._armed = False
+            return
+        asyncio.get_running_loop().call_later(GRANULARITY_S, self._look)
+        now = self._now()
+        for limit in self._limits:
+            if now >= limit.until and not limit.struck and limit.task is not None:
+                limit.struck = True
+                limit.task.cancel()
