@@ -16,7 +16,7 @@ class Action:
     words: ClassVar[str] = ""
 
 
-# --- routing ----------------------------------------------------------------------------------------------------------
+# --- routing ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Unlink(Action):
     words: ClassVar[str] = "take it out of routing"
 
 
-# --- the engine -------------------------------------------------------------------------------------------------------
+# --- the engine ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ class Freeze(Action):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Action):
-    """End the instance; believed only when it is seen ended."""
+    """End the instance; believed only when it is seen ended. `failed`: it had its chance, so the next one waits."""
 
     why: str
+    failed: bool = False
     words: ClassVar[str] = "stop the instance"
 
 
@@ -80,7 +81,7 @@ class Remove(Action):
     words: ClassVar[str] = "remove the ended instance"
 
 
-# --- the instance -----------------------------------------------------------------------------------------------------
+# --- the instance ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class CollectUsage(Action):
     words: ClassVar[str] = "read its usage"
 
 
-# --- backups ----------------------------------------------------------------------------------------------------------
+# --- backups ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class StageRestore(Action):
     words: ClassVar[str] = "restore its backup"
 
 
-# --- lives of a database ----------------------------------------------------------------------------------------------
+# --- lives of a database ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ class Tidy(Action):
     words: ClassVar[str] = "clear what a restore left behind"
 
 
-# --- the end ----------------------------------------------------------------------------------------------------------
+# --- the end ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class Store(Protocol):
         """Slugs written through the API since the last call, as soon as there are any; empty after the timeout."""
 
 
-# --- the edge ---------------------------------------------------------------------------------------------------------
+# --- the edge --------------------------------------------------------------------------------------------------------
 
 
 class Edge(Protocol):
@@ -119,7 +119,7 @@ class Edge(Protocol):
         """Every slug that has a link; True when it is the same file as its present own.sock, False when it is stale."""
 
 
-# --- backups ----------------------------------------------------------------------------------------------------------
+# --- backups ---------------------------------------------------------------------------------------------------------
 
 
 class RestoreOutcome(StrEnum):
@@ -177,7 +177,7 @@ class Backups(Protocol):
         """Remove every epoch's replica of a deleted tenant."""
 
 
-# --- the instance, over its own socket --------------------------------------------------------------------------------
+# --- the instance, over its own socket -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,7 @@ class Probe:
 class Activity:
     in_flight: int  # calls and streams running now
     idle_s: float  # since the last call ended, by the instance's own monotonic clock
+    last_request_at: float | None = None  # None: none since it started
     scheduled_next_at: float | None = None
 
 
@@ -234,7 +235,7 @@ class Instances(Protocol):
     async def usage(self, slug: str) -> Mapping[str, Any]: ...
 
 
-# --- volumes ----------------------------------------------------------------------------------------------------------
+# --- volumes ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class VolumeState:
     staged_epoch: int | None = None  # the epoch of this tenant that it was restored from
     restored_for: float | None = None  # the database came from this restore request
     rejected: bool = False  # and did not verify
-    aside: bool = False  # the database before that is still kept
+    aside: int | None = None  # the epoch of the database before that, still kept; 0 = it had no mark
 
 
 @dataclass(frozen=True, slots=True)

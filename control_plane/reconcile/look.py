@@ -1,0 +1,78 @@
+"""Looking at one tenant: every observation that a decision needs, in the order that keeps it consistent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from control_plane.domain.tenants import Tenant
+from control_plane.reconcile.perform import Parts
+from control_plane.reconcile.ports import Activity, Probe, Unavailable
+from control_plane.reconcile.seen import Seen
+from control_plane.reconcile.spec import revision
+from control_plane.runtimes.protocol import Observed, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is seen of all tenants at once."""
+
+    instances: Mapping[str, Observed]
+    linked: Mapping[str, bool]
+    registered: Mapping[str, int]
+    backups_up: bool
+
+    def of(self, slug: str) -> tuple[Observed | None, bool | None, int | None, bool]:
+        """One tenant's share of it, to be compared with an earlier one."""
+        return self.instances.get(slug), self.linked.get(slug), self.registered.get(slug), self.backups_up
+
+
+async def look_at_machine(parts: Parts, slug: str | None = None) -> Machine:
+    """Engine, routing table and registrations; of one tenant only where that is cheaper."""
+    instances, linked, registered = await asyncio.gather(
+        parts.runtime.observe(slug), parts.edge.linked(), _registered(parts)
+    )
+    return Machine({each.name: each for each in instances}, linked, registered or {}, registered is not None)
+
+
+async def _registered(parts: Parts) -> Mapping[str, int] | None:
+    try:
+        return await parts.backups.registered()
+    except Unavailable:
+        return None
+
+
+async def look_at_tenant(parts: Parts, tenant: Tenant, *, verify_requested: bool) -> Seen:
+    """Everything about one tenant, fresh. `unready_s` is left to the caller, who remembers.
+
+    The instance is asked before its volume is looked at: one that says it is ready has made its database by then.
+    """
+    slug = tenant.slug
+    machine = await look_at_machine(parts, slug)
+    instance, linked, registered, backups_up = machine.of(slug)
+    probe, activity = None, None
+    if instance is not None and instance.state in (RunState.RUNNING, RunState.STARTING):
+        probe, activity = await _ask(parts, slug)
+    return Seen(
+        instance=instance,
+        linked=linked,
+        probe=probe,
+        activity=activity,
+        volume=await parts.volumes.state(slug),
+        epochs=tuple(await parts.store.epochs(slug)),
+        registered=registered,
+        backups_up=backups_up,
+        revision=revision(tenant, await parts.store.plan(tenant.plan)),
+        verify_requested=verify_requested,
+    )
+
+
+async def _ask(parts: Parts, slug: str) -> tuple[Probe | None, Activity | None]:
+    try:
+        probe = await parts.instances.probe(slug)
+        if probe is None or not (probe.ready or probe.draining):
+            return probe, None
+        return probe, await parts.instances.activity(slug)
+    except Unavailable:
+        return None, None

@@ -1,0 +1,40 @@
+"""What the loop remembers of a tenant between two looks. All of it may be lost: it only saves work."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+BACK_OFF_FIRST_S = 0.25
+BACK_OFF_MOST_S = 60.0
+
+
+@dataclass(slots=True)
+class Track:
+    """One tenant's place in the loop."""
+
+    task: asyncio.Task[None] | None = None
+    verifying: asyncio.Task[None] | None = None
+    asked: bool = False  # something changed since the last look began
+    failures: int = 0
+    trouble: str = ""
+    retry_at: float = 0.0  # monotonic; not looked at before, unless asked
+    verify_at: float = 0.0  # monotonic; no verification before
+    look_at: float = 0.0  # monotonic; when a settled tenant is looked at again without a reason
+    settled: object = None  # what it looked like when nothing was left to do
+    unready_since: float | None = None
+    run_id: str = ""
+    stopped: bool = False  # the loop itself ended the instance that is not there
+    usage_at: float = 0.0
+
+    def failed(self, trouble: str, now: float, chance: random.Random) -> None:
+        """Wait longer after each failure, by a random part, so that many do not come back together."""
+        self.failures += 1
+        self.trouble = trouble
+        longest = min(BACK_OFF_MOST_S, BACK_OFF_FIRST_S * 2.0 ** min(self.failures - 1, 16))
+        self.retry_at = now + longest * chance.uniform(0.5, 1.0)
+
+    def worked(self) -> None:
+        """Forget the failures."""
+        self.failures, self.trouble, self.retry_at = 0, "", 0.0
