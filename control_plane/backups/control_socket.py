@@ -23,7 +23,7 @@ class ControlSocket:
     def __init__(self, path: Path) -> None:
         # Connections that rest are closed: a Litestream that was started again listens on another socket file.
         self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(uds=str(path), limits=httpx2.Limits(keepalive_expiry=5)),
+            transport=httpx2.AsyncHTTPTransport(uds=str(path), verify=False, limits=httpx2.Limits(keepalive_expiry=5)),
             base_url="http://litestream",
         )
 

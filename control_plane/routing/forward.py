@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     ]
 )
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # given so that no call waits for certificates to be loaded
 _TIMEOUT = httpx2.Timeout(None, connect=2.0).as_dict()  # how long an instance may take is its own settings' matter
 
 
@@ -71,7 +73,7 @@ async def _exchange(scope: Scope, caller: Caller, send: Send, own_socket: Path) 
         content=caller.body() if has_body else None,
         extensions={"timeout": _TIMEOUT},
     )
-    async with httpx2.AsyncHTTPTransport(uds=str(own_socket), retries=0) as transport:
+    async with httpx2.AsyncHTTPTransport(uds=str(own_socket), verify=NO_TLS) as transport:
         try:
             response = await transport.handle_async_request(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):

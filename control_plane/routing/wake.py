@@ -13,6 +13,7 @@ from control_plane.config import Config
 from control_plane.domain.tenants import Status
 from control_plane.routing.answers import Refusal, no_such_tenant, suspended, unavailable, waking
 from control_plane.routing.edge import FolderEdge
+from control_plane.routing.forward import NO_TLS
 
 PLANE_WAIT_S = 10  # for which one question to the control plane is held there
 LINK_POLL_S = 0.005
@@ -34,6 +35,7 @@ class Waker:
             base_url=f"http://{host}:{config.listen_port}",
             timeout=httpx2.Timeout(PLANE_WAIT_S + 5, connect=2.0),
             trust_env=False,
+            verify=NO_TLS,
         )
 
     async def wake(self, slug: str, deadline_s: float) -> Refusal | None:

@@ -25,7 +25,12 @@ def free_port() -> int:
 def config() -> Iterator[Config]:
     """A data folder whose name leaves room for socket paths (107 bytes), and ports that are free."""
     data = Path(tempfile.mkdtemp(prefix="sy"))
-    flags = {"data": str(data), "edge_listen": f"127.0.0.1:{free_port()}", "listen": f"127.0.0.1:{free_port()}"}
+    flags = {
+        "data": str(data),
+        "plans": {},
+        "edge_listen": f"127.0.0.1:{free_port()}",
+        "listen": f"127.0.0.1:{free_port()}",
+    }
     config = load_config(flags, env={})
     config.prepare()
     yield config

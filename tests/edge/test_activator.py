@@ -1,0 +1,247 @@
+"""What callers of a tenant that is not awake get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+
+from control_plane.config import Config
+from control_plane.routing import activator
+from control_plane.routing.edge import FolderEdge
+from tests.edge.activator_parts import KEY, PlayedPlane, running_activator, write_snapshot
+from tests.edge.scripted_instance import Call, ScriptedInstance
+
+pytestmark = pytest.mark.slow
+
+GOOD = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+async def plane(config: Config) -> AsyncIterator[PlayedPlane]:
+    async with PlayedPlane(config).running() as plane:
+        yield plane
+
+
+@pytest.fixture
+async def client(config: Config) -> AsyncIterator[httpx2.AsyncClient]:
+    async with running_activator(config) as client:
+        yield client
+
+
+@pytest.fixture
+async def sleeper(config: Config, plane: PlayedPlane) -> AsyncIterator[ScriptedInstance]:
+    """The tenant `acme`, asleep: its instance starts and is linked when the control plane is asked to wake it."""
+    write_snapshot(config, "asleep")
+    instance = ScriptedInstance(config.own_socket("acme"))
+    async with AsyncExitStack() as stack:
+
+        async def start() -> None:
+            if not instance.path.exists():
+                await stack.enter_async_context(instance)
+                await FolderEdge(config).link("acme")
+
+        plane.wake = start
+        yield instance
+    instance.path.unlink(missing_ok=True)
+    await FolderEdge(config).unlink("acme")
+
+
+async def test_a_call_with_a_good_key_is_answered_by_the_woken_instance(
+    client: httpx2.AsyncClient, sleeper: ScriptedInstance, plane: PlayedPlane
+) -> None:
+    answer = await client.post(
+        "/v1/chat/completions?a=b", content=b"{}", headers=GOOD | {"X-Forwarded-Prefix": "/t/acme"}
+    )
+    assert answer.text == "hello"
+    call = sleeper.calls[0]
+    assert (call.method, call.target, call.body) == ("POST", "/v1/chat/completions?a=b", b"{}")
+    assert call.headers["x-forwarded-prefix"] == "/t/acme"
+    assert "Authorization: Bearer sy_op_x" in plane.questions[0]
+    assert plane.questions[0].startswith("POST /internal/tenants/acme/wake?wait_s=")
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "api-key", "X-Admin-Key", "X-Stockyard-Key"])
+async def test_a_good_key_wakes_wherever_an_sdk_puts_it(
+    client: httpx2.AsyncClient, sleeper: ScriptedInstance, name: str
+) -> None:
+    assert (await client.get("/v1/models", headers={name: KEY})).text == "hello"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"x-api-key": "old"}])
+async def test_without_a_good_key_it_stays_asleep(
+    client: httpx2.AsyncClient, sleeper: ScriptedInstance, plane: PlayedPlane, headers: dict[str, str]
+) -> None:
+    answer = await client.post("/v1/chat/completions", content=b"{}", headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "unauthorized"
+    assert not plane.questions
+
+
+async def test_many_callers_make_one_wake(
+    client: httpx2.AsyncClient, sleeper: ScriptedInstance, plane: PlayedPlane
+) -> None:
+    answers = await asyncio.gather(*(client.get("/v1/models", headers=GOOD) for _ in range(20)))
+    assert {answer.text for answer in answers} == {"hello"}
+    assert len(plane.questions) == 1
+
+
+async def test_a_stream_comes_through_event_by_event(client: httpx2.AsyncClient, sleeper: ScriptedInstance) -> None:
+    seen = asyncio.Event()
+
+    async def stream(call: Call) -> None:
+        await call.start_stream()
+        await call.event(b"data: one\n\n")
+        await asyncio.wait_for(seen.wait(), 10)
+        await call.event(b"data: two\n\n")
+        await call.end_stream()
+
+    sleeper.script = stream
+    async with client.stream("POST", "/v1/chat/completions", content=b"{}", headers=GOOD) as answer:
+        blocks = answer.aiter_raw()
+        assert await anext(blocks) == b"data: one\n\n"
+        seen.set()
+        assert await anext(blocks) == b"data: two\n\n"
+
+
+async def test_a_large_body_is_passed_on_whole(client: httpx2.AsyncClient, sleeper: ScriptedInstance) -> None:
+    body = bytes(range(256)) * 20_000
+    await client.post("/v1/chat/completions", content=body, headers=GOOD)
+    assert sleeper.calls[0].body == body
+
+
+async def test_a_caller_that_hangs_up_ends_the_call(client: httpx2.AsyncClient, sleeper: ScriptedInstance) -> None:
+    left = asyncio.Event()
+
+    async def stream(call: Call) -> None:
+        await call.start_stream()
+        await call.event(b"data: one\n\n")
+        assert await call.reader.read(1) == b""
+        left.set()
+
+    sleeper.script = stream
+    async with client.stream("POST", "/v1/chat/completions", content=b"{}", headers=GOOD) as answer:
+        await anext(answer.aiter_raw())
+    await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_an_instance_that_dies_in_mid_call_is_a_502_and_no_second_call(
+    client: httpx2.AsyncClient, sleeper: ScriptedInstance
+) -> None:
+    async def die(call: Call) -> None:
+        await sleeper.die()
+
+    sleeper.script = die
+    answer = await client.post("/v1/messages", content=b"{}", headers=GOOD)
+    assert answer.status_code == 502
+    assert answer.json()["type"] == "error"
+    assert answer.json()["error"]["code"] == "instance_lost"
+    assert len(sleeper.calls) == 1
+
+
+async def test_a_wake_that_takes_too_long_is_503_with_retry_after(config: Config, plane: PlayedPlane) -> None:
+    write_snapshot(config, "provisioning")
+    plane.status = "provisioning"
+    async with running_activator(config, deadline_s=0.3) as client:
+        answer = await client.get("/v1/models", headers=GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_full_queue_is_503_with_retry_after(
+    config: Config, plane: PlayedPlane, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_snapshot(config, "asleep")
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stay() -> None:
+        asked.set()
+        await go_on.wait()
+
+    plane.wake, plane.status = stay, "suspended"
+    monkeypatch.setattr(activator, "HELD_PER_TENANT", 1)
+    held = asyncio.create_task(client.get("/v1/models", headers=GOOD))
+    await asyncio.wait_for(asked.wait(), 10)
+    answer = await client.get("/v1/models", headers=GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    go_on.set()
+    assert (await held).json()["error"]["code"] == "tenant_suspended"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "code"),
+    [("suspended", 403, "tenant_suspended"), ("failed", 503, "tenant_unavailable"), ("deleted", 404, "no_such_tenant")],
+)
+async def test_who_cannot_be_woken_says_why(
+    config: Config, client: httpx2.AsyncClient, status: str, expected: int, code: str
+) -> None:
+    write_snapshot(config, status, reason="unpaid", failure="backup_unreadable")
+    answer = await client.get("/v1/models", headers=GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (expected, code)
+    assert ("retry-after" in answer.headers) == (status == "failed")
+    if status == "suspended":
+        assert "unpaid" in answer.json()["error"]["message"]
+
+
+async def test_an_unknown_tenant_is_404_with_and_without_a_key(config: Config, client: httpx2.AsyncClient) -> None:
+    write_snapshot(config, "asleep", slug="other")
+    for headers in ({}, GOOD):
+        answer = await client.get("/v1/models", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_such_tenant")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "word"),
+    [
+        ("asleep", 200, "asleep"),
+        ("napping", 200, "asleep"),
+        ("provisioning", 200, "provisioning"),
+        ("suspended", 200, "suspended"),
+        ("failed", 503, "failed"),
+    ],
+)
+async def test_health_is_answered_without_waking(
+    config: Config, plane: PlayedPlane, client: httpx2.AsyncClient, status: str, expected: int, word: str
+) -> None:
+    write_snapshot(config, status)
+    answer = await client.get("/health")
+    assert (answer.status_code, answer.json()) == (expected, {"status": word})
+    assert not plane.questions
+
+
+async def test_a_browser_at_the_console_is_told_that_it_sleeps(config: Config, client: httpx2.AsyncClient) -> None:
+    write_snapshot(config, "asleep")
+    answer = await client.get("/ui/", headers={"Accept": "text/html"})
+    assert answer.status_code == 401
+    assert "asleep" in answer.text
+
+
+async def test_a_changed_snapshot_counts_from_the_next_call_on(config: Config, client: httpx2.AsyncClient) -> None:
+    write_snapshot(config, "suspended", reason="unpaid")
+    assert (await client.get("/v1/models", headers=GOOD)).status_code == 403
+    write_snapshot(config, "suspended", keys=[])
+    assert (await client.get("/v1/models", headers=GOOD)).status_code == 401
+
+
+async def test_with_the_control_plane_down_a_nap_is_ended_from_here(config: Config) -> None:
+    write_snapshot(config, "napping")
+    async with ScriptedInstance(config.own_socket("acme")):
+
+        async def resume(slug: str) -> bool:
+            await FolderEdge(config).link(slug)
+            return True
+
+        async with running_activator(config, resume_nap=resume) as client:
+            assert (await client.get("/v1/models", headers=GOOD)).text == "hello"
+    await FolderEdge(config).unlink("acme")
+
+
+async def test_with_the_control_plane_down_who_sleeps_must_wait(config: Config) -> None:
+    write_snapshot(config, "asleep")
+    async with running_activator(config) as client:
+        answer = await client.get("/v1/models", headers=GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    assert int(answer.headers["retry-after"]) >= 1
