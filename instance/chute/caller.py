@@ -22,10 +22,37 @@ TAGS_MAX = 16
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 KNOWN_HEADERS = frozenset(
-    (
-        "provider model fallback cache cache-ttl-s trace region client age-tier approval mock debug request-id parent-id "
-        "session user project team tags template template-vars schema timeout-s max-cost-usd priority async route memory key"
-    ).split()
+    [
+        "provider",
+        "model",
+        "fallback",
+        "cache",
+        "cache-ttl-s",
+        "trace",
+        "region",
+        "client",
+        "age-tier",
+        "approval",
+        "mock",
+        "debug",
+        "request-id",
+        "parent-id",
+        "session",
+        "user",
+        "project",
+        "team",
+        "tags",
+        "template",
+        "template-vars",
+        "schema",
+        "timeout-s",
+        "max-cost-usd",
+        "priority",
+        "async",
+        "route",
+        "memory",
+        "key",
+    ]
 )
 
 
@@ -57,7 +84,9 @@ def authenticate(headers: dict[bytes, bytes], keys: KeyTable, wall_ns: int, clie
     principal = keys.lookup(hash_key(presented_key(headers)), wall_ns)
     if not has_scope(principal, "proxy:call"):
         raise StockyardError(
-            "scope_missing", "This key may not call the proxy: it lacks the scope proxy:call.", details={"scope": "proxy:call"}
+            "scope_missing",
+            "This key may not call the proxy: it lacks the scope proxy:call.",
+            details={"scope": "proxy:call"},
         )
     if principal.ip_allow and not _address_allowed(client_ip, principal.ip_allow):
         raise StockyardError("ip_denied", "This key may not be used from this address.")
@@ -102,7 +131,9 @@ def take_labels(x: Exchange) -> None:
         text = own.decode("latin-1")
         if not REQUEST_ID.fullmatch(text):
             raise StockyardError(
-                "bad_request", "A request id has 1 to 64 characters of A-Z a-z 0-9 _ . : -", param="X-Stockyard-Request-Id"
+                "bad_request",
+                "A request id has 1 to 64 characters of A-Z a-z 0-9 _ . : -",
+                param="X-Stockyard-Request-Id",
             )
         x.request_id = text
     named = False
@@ -113,7 +144,10 @@ def take_labels(x: Exchange) -> None:
                 name = header[12:].decode("latin-1")
                 if name not in KNOWN_HEADERS:
                     near = get_close_matches(name, KNOWN_HEADERS, 1)
-                    x.warnings.append(f"unknown header X-Stockyard-{name}" + (f", did you mean X-Stockyard-{near[0]}?" if near else ""))
+                    x.warnings.append(
+                        f"unknown header X-Stockyard-{name}"
+                        + (f", did you mean X-Stockyard-{near[0]}?" if near else "")
+                    )
     if not named:
         return
     x.parent_id = _label(headers, b"x-stockyard-parent-id", b"x-parent-id")
@@ -135,7 +169,9 @@ def _tags(text: str) -> dict[str, str]:
     for part in text.split(","):
         key, equals, value = part.strip().partition("=")
         if not equals or not key or len(key) > 64 or len(value) > LABEL_MAX:
-            raise StockyardError("bad_request", "Tags are written k=v,k=v with at most 64+128 characters each.", param="X-Stockyard-Tags")
+            raise StockyardError(
+                "bad_request", "Tags are written k=v,k=v with at most 64+128 characters each.", param="X-Stockyard-Tags"
+            )
         tags[key] = value
     if len(tags) > TAGS_MAX:
         raise StockyardError("bad_request", f"At most {TAGS_MAX} tags.", param="X-Stockyard-Tags")

@@ -309,7 +309,11 @@ def record_failure(x: Exchange, link: Link, error: Exception) -> None:
     meter = link.meter
     meter.errors += 1
     meter.last_error = f"{type(error).__name__}: {error}"[:500]
-    x.note("module_error", {"error": type(error).__name__, "on_error": "closed" if link.closed else "open"}, module=link.name)
+    x.note(
+        "module_error",
+        {"error": type(error).__name__, "on_error": "closed" if link.closed else "open"},
+        module=link.name,
+    )
 
 
 def fail(x: Exchange, link: Link, error: Exception) -> None:

@@ -54,7 +54,9 @@ def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) ->
     if model is None or model == "":
         raise StockyardError("model_required", 'Name a model, for example "mock/gpt".', param="model")
     if not isinstance(model, str) or len(model) > MODEL_MAX_CHARACTERS:
-        raise StockyardError("bad_request", f"`model` is a string of at most {MODEL_MAX_CHARACTERS} characters.", param="model")
+        raise StockyardError(
+            "bad_request", f"`model` is a string of at most {MODEL_MAX_CHARACTERS} characters.", param="model"
+        )
     x.model_requested = model
     messages = req.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -63,15 +65,17 @@ def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) ->
         raise StockyardError("bad_request", f"At most {messages_max} messages.", param="messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise StockyardError("bad_request", "A message is an object with `role` and `content`.", param=f"messages[{index}]")
+            raise StockyardError(
+                "bad_request", "A message is an object with `role` and `content`.", param=f"messages[{index}]"
+            )
         if not isinstance(message.get("role"), str):
             raise StockyardError("bad_request", "A message needs a `role`.", param=f"messages[{index}].role")
         content = message.get("content")
-        if content is not None and not isinstance(content, str):
-            if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-                raise StockyardError(
-                    "bad_request", "`content` is a string or a list of parts.", param=f"messages[{index}].content"
-                )
+        parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
+        if not (content is None or isinstance(content, str) or parts):
+            raise StockyardError(
+                "bad_request", "`content` is a string or a list of parts.", param=f"messages[{index}].content"
+            )
     tools = req.get("tools")
     if tools is not None and (not isinstance(tools, list) or len(tools) > tools_max):
         raise StockyardError("bad_request", f"`tools` is a list of at most {tools_max}.", param="tools")

@@ -147,7 +147,9 @@ class Endpoint:
             self._gone(x)
         except Exception as error:  # a fault of ours: the caller gets an id, the log the rest
             chute.log_fault(x, error)
-            await self._refuse(x, send, StockyardError("internal_error", f"Something failed here; its trace is {x.id}."), watch)
+            await self._refuse(
+                x, send, StockyardError("internal_error", f"Something failed here; its trace is {x.id}."), watch
+            )
         finally:
             watch.end()
             chute.in_flight -= 1
@@ -161,12 +163,18 @@ class Endpoint:
 
     def _unavailable(self) -> StockyardError:
         if self.draining:
-            return StockyardError("draining", "This instance is about to stop; repeat the call.", headers={"Retry-After": "1"})
+            return StockyardError(
+                "draining", "This instance is about to stop; repeat the call.", headers={"Retry-After": "1"}
+            )
         if not self.journal.available:
             return StockyardError(
-                "audit_unavailable", "Calls cannot be recorded now (is the disk full?), so none are made.", headers={"Retry-After": "5"}
+                "audit_unavailable",
+                "Calls cannot be recorded now (is the disk full?), so none are made.",
+                headers={"Retry-After": "5"},
             )
-        return StockyardError("overloaded", "Too many calls are in flight; repeat the call.", headers={"Retry-After": "1"})
+        return StockyardError(
+            "overloaded", "Too many calls are in flight; repeat the call.", headers={"Retry-After": "1"}
+        )
 
     async def _read(self, x: Exchange, receive: Receive) -> None:
         limit = self.body_max_bytes
@@ -210,7 +218,9 @@ class Endpoint:
             self.keys.check_rate(principal, x.started_ns)
         chute.key_budgets.check(principal, x.started_wall_ns)
         try:
-            x.targets = chute.providers.resolve(x.model_requested, x.headers.get(b"x-stockyard-provider", b"").decode("latin-1"))
+            x.targets = chute.providers.resolve(
+                x.model_requested, x.headers.get(b"x-stockyard-provider", b"").decode("latin-1")
+            )
         except StockyardError as error:
             x.state["no_target"] = error
         answer = await x.plan.run(x)
@@ -296,7 +306,9 @@ class Endpoint:
             self._record(x, streamed_answer(x))
             await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done:
-                async for _ in events:  # reads what is left after the last event, so that the connection can be used again
+                async for (
+                    _
+                ) in events:  # reads what is left after the last event, so that the connection can be used again
                     pass
         finally:
             keep_alive.end()
@@ -314,7 +326,9 @@ class Endpoint:
             if isinstance(failure, CallFailed):
                 error = self._shape(x, failure)
             else:
-                error = StockyardError("bad_upstream_response", "The provider's stream holds something that is no chat chunk.")
+                error = StockyardError(
+                    "bad_upstream_response", "The provider's stream holds something that is no chat chunk."
+                )
                 x.note("malformed_event", {"error": type(failure).__name__}, module="core", hook="on_delta")
             try:
                 held = outgoing.end()
@@ -443,7 +457,9 @@ def _error_headers(error: StockyardError, request_id: str, trace_id: str) -> lis
         headers.append((b"x-stockyard-module", error.module.encode()))
     if error.retryable is not None:
         headers.append((b"x-should-retry", b"true" if error.retryable else b"false"))
-    headers += [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
+    headers += [
+        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers.items()
+    ]
     return headers
 
 

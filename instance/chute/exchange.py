@@ -208,7 +208,9 @@ class Exchange:
         """Say that `req` was changed: what is sent is written anew from it."""
         self.changed = True
 
-    def note(self, action: str, detail: JSON | None = None, *, module: str = "", hook: str = "", took_ns: int = 0) -> None:
+    def note(
+        self, action: str, detail: JSON | None = None, *, module: str = "", hook: str = "", took_ns: int = 0
+    ) -> None:
         """Add one entry to the trail of decisions; the running module and hook are filled in by the chain.
 
         `detail` holds JSON values only and never a secret. At most `DECISIONS_MAX` entries are kept for one call.

@@ -92,9 +92,13 @@ def to_error(failure: CallFailed) -> StockyardError:
             f"The provider {provider!r} refused this instance's key; check the key stored for it.",
             details=details,
         )
-    code = {404: "model_not_found", 413: "body_too_large", 429: "rate_limited", 400: "bad_request", 422: "bad_request"}.get(
-        status, "provider_error"
-    )
+    code = {
+        404: "model_not_found",
+        413: "body_too_large",
+        429: "rate_limited",
+        400: "bad_request",
+        422: "bad_request",
+    }.get(status, "provider_error")
     headers = {}
     retry_after = failure.headers.get(b"retry-after")
     if retry_after:

@@ -52,7 +52,11 @@ async def forward(x: Exchange) -> Answer:
     targets = x.targets
     if not targets:
         error = x.state.get("no_target")
-        raise error if isinstance(error, StockyardError) else StockyardError("no_provider", "No target is left for this call.")
+        raise (
+            error
+            if isinstance(error, StockyardError)
+            else StockyardError("no_provider", "No target is left for this call.")
+        )
     target = targets[0]
     provider = target.provider
     body, obj = body_for(x, target)
@@ -106,11 +110,15 @@ async def forward(x: Exchange) -> Answer:
         answer = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         attempt["error"] = "bad_response"
-        raise CallFailed("bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES]) from error
+        raise CallFailed(
+            "bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES]
+        ) from error
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         attempt["error"] = "bad_response"
-        raise CallFailed("bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES])
+        raise CallFailed(
+            "bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES]
+        )
     usage = answer.get("usage")
     if usage:
         x.usage.take(usage)

@@ -42,7 +42,9 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     enabled: bool | None = Field(default=None, description="Switch the module on or off.")
-    config: dict[str, Any] | None = Field(default=None, description="Settings, merged over the current; null resets a field.")
+    config: dict[str, Any] | None = Field(
+        default=None, description="Settings, merged over the current; null resets a field."
+    )
     replace: bool = Field(default=False, description="Replace the settings instead of merging.")
     priority: int | None = Field(default=None, ge=0, description="Position in the chain, within the module's group.")
 
@@ -152,7 +154,12 @@ def module_router(chute: Chute) -> APIRouter:
     async def reset_module(name: str, principal: Writer) -> dict[str, Any]:
         """Back to the defaults and the configuration file."""
         slot = await registry.reset(name, f"key:{principal.key_id}")
-        return {"status": "updated", "module": name, "enabled": slot.enabled, "config": slot.settings.model_dump(mode="json")}
+        return {
+            "status": "updated",
+            "module": name,
+            "enabled": slot.enabled,
+            "config": slot.settings.model_dump(mode="json"),
+        }
 
     @router.get("/chain")
     async def chain(_: Reader) -> dict[str, Any]:

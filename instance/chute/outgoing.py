@@ -10,7 +10,7 @@ from instance.chute.stream import encode_event
 class Outgoing:
     """Takes a call's events in order and gives the bytes for the client; `done` once the provider said so."""
 
-    __slots__ = ("_finals", "_hooks", "_open", "_x", "_last", "done")
+    __slots__ = ("_finals", "_hooks", "_last", "_open", "_x", "done")
 
     def __init__(self, x: Exchange) -> None:
         plan = x.plan
@@ -57,7 +57,10 @@ class Outgoing:
             return b""
         self._finals = True
         last = self._last
-        event = Delta(b"", {**last, "choices": [{"index": i, "delta": {}, "finish_reason": None} for i in range(max(1, self._open))]})
+        event = Delta(
+            b"",
+            {**last, "choices": [{"index": i, "delta": {}, "finish_reason": None} for i in range(max(1, self._open))]},
+        )
         event.obj.pop("usage", None)  # type: ignore[union-attr]
         event.final = True
         out: list[bytes] = []

@@ -71,7 +71,12 @@ def builtin_modules() -> Iterator[type[Module]]:
         for entry in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"{package.__name__}.{entry.name}")
             for _, cls in inspect.getmembers(module, inspect.isclass):
-                if issubclass(cls, Module) and cls is not Module and cls.__module__ == module.__name__ and "name" in vars(cls):
+                if (
+                    issubclass(cls, Module)
+                    and cls is not Module
+                    and cls.__module__ == module.__name__
+                    and "name" in vars(cls)
+                ):
                     yield cls
 
 
@@ -140,7 +145,9 @@ class Registry:
 
     def _unknown(self, name: str) -> StockyardError:
         near = get_close_matches(name, list(self.slots), 1)
-        return StockyardError("not_found", f"There is no module {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return StockyardError(
+            "not_found", f"There is no module {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
 
     def slot(self, name: str) -> Slot:
         """The module's slot; raises `not_found` with the nearest name."""
@@ -196,7 +203,9 @@ class Registry:
 
     def _compile(self, kind: str) -> Plan:
         links = [
-            Link(slot.running, slot.meter, place) for place, slot in enumerate(self.ordered()) if slot.running is not None
+            Link(slot.running, slot.meter, place)
+            for place, slot in enumerate(self.ordered())
+            if slot.running is not None
         ]
         return Plan(self.version, kind, links, forward)
 
@@ -330,7 +339,9 @@ class Registry:
         after = places[index] if index < len(places) else before + 2
         return (before + after) / 2
 
-    async def _persist(self, prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]], actor: str) -> None:
+    async def _persist(
+        self, prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]], actor: str
+    ) -> None:
         now = self.core.clock.wall_ns()
         rows = []
         events = []

@@ -1,0 +1,59 @@
+# What can be done here; `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help install up serve check lint types unit test slow docker-ready simulate bench bench-peers clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUNTIME ?= process
+SEEDS ?= 200
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with both commands
+
+$(STAMP): pyproject.toml constraints.txt deploy/venv.sh
+	@PYTHON=$(PYTHON) sh deploy/venv.sh $(VENV)
+	@touch $@
+
+up: install ## the cloud on this machine with a first tenant; RUNTIME=docker for containers
+	@exec $(BIN)/stockyard-cloud up --demo --runtime $(RUNTIME)
+
+serve: install ## one self-hosted instance on port 4200
+	@exec $(BIN)/stockyard serve
+
+check: lint types unit ## lint, types, import contracts and unit tests: run it all the time
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: install
+	@$(BIN)/mypy
+
+unit: install
+	@$(BIN)/pytest -m "not slow and not docker"
+
+test: install docker-ready check slow ## everything; sets up what it needs on a fresh Debian machine
+
+slow:
+	@$(BIN)/pytest -m "slow or docker"
+
+docker-ready:
+	@sh deploy/test-machine.sh
+
+simulate: install ## the reconciler's simulation: make simulate SEEDS=1000
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+bench: install ## the benchmarks; table here, JSON in bench/results.json
+	@$(BIN)/python -m bench
+
+bench-peers: install ## the same for other gateways that can be installed
+	@$(BIN)/python -m bench.peers
+
+clean: ## remove what was built here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info bench/.venvs bench/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,154 @@
+"""`make bench`: the proxy against a direct call, on this machine, in one run. Prints a table and writes bench/results.json."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import platform
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import chain
+from bench.measure import many_connections, one_connection
+from bench.servers import SERVER_CORE, cpu_s, free_port, process, rss_mb, stockyard, upstream, wait_port
+
+RESULTS = Path(__file__).parent / "results.json"
+ROOT = Path(__file__).parent.parent
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    cpu = ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain", "--", "instance", "bench"], capture_output=True, text=True, cwd=ROOT
+    )
+    return {
+        "cpu": cpu,
+        "cores": len(__import__("os").sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else ""),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def get(port: int, path: str, key: str) -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def journal_bytes(port: int, key: str) -> int:
+    return int(get(port, "/api/status", key)["journal"]["bytes"])
+
+
+def measure_floor(upstream_port: int) -> dict[str, float]:
+    port = free_port()
+    with process([sys.executable, "-m", "bench.floor", "--port", str(port)], SERVER_CORE, cwd=ROOT) as child:
+        wait_port(port, child)
+        result = one_floor(upstream_port, port)
+        result["rss_mb"] = rss_mb(child.pid)
+        many = many_connections(port, "gpt-4o-mini", "", stream=False, seconds=3)
+        return result | {"requests_per_s": many["requests_per_s"]}
+
+
+def one_floor(upstream_port: int, port: int) -> dict[str, float]:
+    from bench.load import chat_request
+    from bench.measure import _median_us, paired
+
+    direct, floor = paired(chat_request(upstream_port, "gpt-4o-mini"), chat_request(port, "gpt-4o-mini"), 10, 100)
+    return {"whole_us": _median_us([end for _, end in floor]), "upstream_us": _median_us([end for _, end in direct])}
+
+
+def measure_stockyard(upstream_port: int, seconds: float) -> dict[str, Any]:
+    with stockyard(upstream_port) as (port, pid, key, admin):
+        time.sleep(1.0)
+        idle_mb = rss_mb(pid)
+        enabled = get(port, "/api/proxy/modules?enabled=true", admin)
+        result: dict[str, Any] = {"idle_rss_mb": idle_mb, "modules_on": enabled["enabled_count"]}
+        result["one"] = one_connection(upstream_port, port, "gpt-4o-mini", "gpt-4o-mini", key)
+        settle(port, admin)
+        for name, streamed in (("many_whole", False), ("many_stream", True)):
+            before, cpu = journal_bytes(port, admin), cpu_s(pid)
+            many = many_connections(port, "gpt-4o-mini", key, stream=streamed, seconds=seconds)
+            many["journal_before_bytes"], many["journal_after_bytes"] = before, journal_bytes(port, admin)
+            many["cpu_us_per_request"] = (cpu_s(pid) - cpu) * 1e6 / max(1, many["requests"] * (seconds + 0.5) / seconds)
+            many["journal_settled_s"] = settle(port, admin)
+            result[name] = many
+        result["rss_after_mb"] = rss_mb(pid)
+        return result
+
+
+def settle(port: int, admin: str, seconds: float = 60) -> float:
+    """Wait until the journal is folded; how long that took."""
+    started = time.monotonic()
+    while journal_bytes(port, admin) and time.monotonic() - started < seconds:
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def main() -> None:
+    seconds = 5.0
+    result: dict[str, Any] = {"machine": machine()}
+    print("chain …", file=sys.stderr)
+    result["chain"] = {"defaults": asyncio.run(chain.measure()), "all_on": asyncio.run(chain.measure(chain.ALL_ON))}
+    with upstream() as upstream_port:
+        print("floor …", file=sys.stderr)
+        result["floor"] = measure_floor(upstream_port)
+        print("stockyard …", file=sys.stderr)
+        result["stockyard"] = measure_stockyard(upstream_port, seconds)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    report(result)
+
+
+def report(result: dict[str, Any]) -> None:
+    """The table: figure, measured, and the two bars of the design."""
+    ours, chained = result["stockyard"], result["chain"]
+    one, whole, streamed = ours["one"], ours["many_whole"], ours["many_stream"]
+    on = ours["modules_on"]
+    rows = [
+        (
+            f"chain, {chained['defaults']['modules']} modules (defaults), median",
+            f"{chained['defaults']['p50_us'] / 1000:.3f} ms",
+            "",
+            "",
+        ),
+        (
+            f"chain, all {chained['all_on']['modules']} modules on, median",
+            f"{chained['all_on']['p50_us'] / 1000:.3f} ms",
+            "0.12 ms",
+            "0.05 ms",
+        ),
+        (f"added, one connection, {on} modules on", f"{one['whole_added_us'] / 1000:.3f} ms", "0.35 ms", "0.20 ms"),
+        ("added to a stream's first byte", f"{one['stream_added_us'] / 1000:.3f} ms", "0.40 ms", "0.25 ms"),
+        ("added to a 400 KB prompt", f"{one['prompt_400kb_added_us'] / 1000:.2f} ms", "3 ms", "2 ms"),
+        ("requests/s, 64 connections, one core", f"{whole['requests_per_s']:.0f}", "5000", "10000"),
+        ("  journal before, after (bytes)", f"{whole['journal_before_bytes']}, {whole['journal_after_bytes']}", "", ""),
+        ("  failed", f"{whole['failed'] + streamed['failed']}", "0", "0"),
+        ("streams/s, 64 connections, one core", f"{streamed['requests_per_s']:.0f}", "", ""),
+        ("idle memory", f"{ours['idle_rss_mb']:.0f} MB", "90 MB", "80 MB"),
+        ("memory after the load", f"{ours['rss_after_mb']:.0f} MB", "", ""),
+        ("floor: bare uvicorn, one connection", f"{result['floor']['whole_us'] / 1000:.3f} ms", "", ""),
+        ("floor: bare uvicorn, requests/s", f"{result['floor']['requests_per_s']:.0f}", "", ""),
+    ]
+    print(f"{'figure':<46}{'measured':>20}{'first':>10}{'goal':>10}")
+    for name, measured, first, goal in rows:
+        print(f"{name:<46}{measured:>20}{first:>10}{goal:>10}")
+    info = result["machine"]
+    print(f"{info['cpu']}, {info['cores']} cores, Python {info['python']}, commit {info['commit'][:12]}, {info['at']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The texts of a streamed event: reading them, and giving back what was held when an event carries none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from instance.chute.answer import JSON, Delta
+
+DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning"))
+
+
+def delta_texts(delta: Delta) -> Iterator[tuple[str, JSON, str, JSON]]:
+    """Each text of an event: its place (stable over the stream), the object and field that hold it, and its choice."""
+    obj = delta.obj
+    for choice in (obj.get("choices") or ()) if obj is not None else ():
+        index = choice.get("index", 0)
+        part = choice.get("delta")
+        if part:
+            for name in part:
+                if name in DELTA_TEXTS:
+                    if type(part[name]) is str:
+                        yield f"choices[{index}].{name}", part, name, choice
+                elif name == "tool_calls":
+                    yield from _call_texts(part[name], index, choice)
+                elif name == "function_call" and type(part[name]) is dict and type(part[name].get("arguments")) is str:
+                    yield f"choices[{index}].function_call.arguments", part[name], "arguments", choice
+        if type(choice.get("text")) is str:
+            yield f"choices[{index}].text", choice, "text", choice
+
+
+def _call_texts(calls: Any, index: int, choice: JSON) -> Iterator[tuple[str, JSON, str, JSON]]:
+    for call in calls if type(calls) is list else ():
+        function = call.get("function") if type(call) is dict else None
+        if type(function) is dict and type(function.get("arguments")) is str:
+            yield f"choices[{index}].tool_calls[{call.get('index', 0)}].arguments", function, "arguments", choice
+
+
+def release(choice: JSON, place: str, text: str) -> None:
+    """Put the rest of a text into a choice whose event does not carry that text."""
+    name = place.rsplit(".", 1)[1]
+    if name == "text":
+        choice["text"] = text
+        return
+    part = choice.get("delta")
+    if part is None:
+        part = choice["delta"] = {}
+    if name != "arguments":
+        part[name] = text
+    elif ".tool_calls[" in place:
+        number = int(place.split(".tool_calls[", 1)[1].split("]", 1)[0])
+        part.setdefault("tool_calls", []).append({"index": number, "function": {"arguments": text}})
+    else:
+        part["function_call"] = {"arguments": text}

@@ -1,0 +1,90 @@
+"""The shared matcher: the patterns of all modules of a plan in one automaton, so that a text is scanned once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import re2
+
+from instance.chute.answer import JSON
+from instance.chute.text import request_texts
+
+if TYPE_CHECKING:
+    from instance.chute.module import Module
+
+MEMORY_MAX_BYTES = 32 << 20
+SEPARATOR = "\n\0\n"
+"""Between the texts of a request: no `\\s`, `\\w` or `.` run goes over it, and `(?m)^` and `$` hold at its edges."""
+
+NONE: frozenset[int] = frozenset()
+
+
+class BadPattern(ValueError):
+    """An expression that RE2 does not take."""
+
+
+class Matcher:
+    """Says which of many RE2 expressions occur in a text, in one pass over it; not where. Immutable.
+
+    An index counts over all patterns; `of` gives an owner's own. Text that is not valid Unicode (lone surrogates) is
+    scanned with those characters replaced.
+    """
+
+    __slots__ = ("_match", "_ranges")
+
+    def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """`owners`: name and expressions of each. Raises `BadPattern`."""
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = MEMORY_MAX_BYTES
+        patterns = re2.Set.SearchSet(options)
+        self._ranges: dict[str, tuple[int, int]] = {}
+        count = 0
+        for owner, expressions in owners:
+            start = count
+            for expression in expressions:
+                try:
+                    patterns.Add(expression)
+                except re2.error as error:
+                    raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
+                count += 1
+            if count > start:
+                self._ranges[owner] = (start, count)
+        patterns.Compile()
+        self._match: Callable[[bytes], list[int] | None] = patterns.Match
+
+    @classmethod
+    def build(cls, modules: Iterable[Module]) -> Matcher | None:
+        """The matcher of the modules' `patterns()`; `None` when none of them has any. Raises `BadPattern`."""
+        owners = [(module.name, patterns) for module in modules if (patterns := module.patterns())]
+        return cls(owners) if owners else None
+
+    def scan(self, text: str) -> frozenset[int]:
+        """Indexes of the patterns that occur in the text."""
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            data = text.encode("utf-8", "replace")
+        hits = self._match(data)
+        return frozenset(hits) if hits else NONE
+
+    def scan_request(self, req: JSON) -> frozenset[int]:
+        """Indexes of the patterns that occur in any text of the request."""
+        texts = request_texts(req)
+        if not texts:
+            return NONE
+        return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+
+    def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
+        """Those of the hits that are the owner's, counted from its own first pattern."""
+        place = self._ranges.get(owner)
+        if place is None or not hits:
+            return NONE
+        start, stop = place
+        return frozenset(hit - start for hit in hits if start <= hit < stop)
+
+
+def _reason(error: Exception) -> str:
+    reason = error.args[0] if error.args else ""
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
