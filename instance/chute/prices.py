@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol
+from typing import Protocol
 
 from instance.core.money import line_cost_nano, usd_to_micro
+from instance.core.settings import PriceSettings
 
 KNOWN_MAX = 4096
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
@@ -84,7 +85,7 @@ def bundled_prices() -> dict[tuple[str, str], Price]:
 class PriceTable:
     """The prices in use: the instance's own (`provider/model` -> dollars per million tokens) over the bundled ones."""
 
-    def __init__(self, own: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, own: Mapping[str, PriceSettings] | None = None) -> None:
         self._own = {_split(label): _own_price(row) for label, row in (own or {}).items()}
         self._known: dict[tuple[str, str], Price | None] = {}
 
@@ -125,14 +126,11 @@ def _split(label: str) -> tuple[str, str]:
     return provider, model
 
 
-def _own_price(row: Any) -> Price:
-    def field(name: str) -> Any:
-        return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
-
-    cached = field("cached_in_usd_per_mtok")
+def _own_price(row: PriceSettings) -> Price:
+    cached = row.cached_in_usd_per_mtok
     return Price(
-        usd_to_micro(field("in_usd_per_mtok") or 0),
-        usd_to_micro(field("out_usd_per_mtok") or 0),
+        usd_to_micro(row.in_usd_per_mtok),
+        usd_to_micro(row.out_usd_per_mtok),
         None if cached is None else usd_to_micro(cached),
         "custom",
     )

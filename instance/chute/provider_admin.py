@@ -57,6 +57,7 @@ class ProviderAdmin:
             "models": list(spec.models),
             "region": spec.region,
             "priority": spec.priority,
+            "timeout_s": spec.timeout_s,
             "enabled": spec.enabled,
             "api_key_set": bool(spec.api_key),
             "origin": spec.origin,

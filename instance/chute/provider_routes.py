@@ -33,6 +33,7 @@ class ProviderFields(BaseModel):
     models: list[Text] | None = Field(default=None, max_length=5000, description="Bare names that belong to it.")
     region: Text | None = Field(default=None, description="Where it runs, for routing by region.")
     priority: int | None = Field(default=None, ge=0, le=10_000, description="Lower is preferred; 100 by default.")
+    timeout_s: float | None = Field(default=None, gt=0, le=86_400, description="Seconds a whole call to it may take.")
     enabled: bool | None = Field(default=None, description="Off: no call goes to it.")
 
 

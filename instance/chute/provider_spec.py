@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pydantic import SecretStr
+from instance.core.settings import ProviderSettings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 AUTHS = ("bearer", "header", "none")
@@ -50,6 +50,8 @@ class ProviderSpec:
     prefixes: tuple[str, ...] = ()
     region: str = ""
     priority: int = 100
+    timeout_s: float | None = None
+    """Seconds that a whole call to it may take; None: no limit of its own."""
     enabled: bool = True
     key_lost: bool = False
     origin: str = "bundled"
@@ -74,6 +76,7 @@ class StoredProvider:
     models: list[str] | None = None
     region: str | None = None
     priority: int | None = None
+    timeout_s: float | None = None
     enabled: bool | None = None
     key_lost: bool = False
     """A key is stored but cannot be opened: it was sealed under another secret key."""
@@ -87,7 +90,7 @@ def bundled_providers() -> dict[str, dict[str, Any]]:
 
 
 def merged_specs(
-    configured: Mapping[str, Any], stored: Mapping[str, StoredProvider], environ: Mapping[str, str]
+    configured: Mapping[str, ProviderSettings], stored: Mapping[str, StoredProvider], environ: Mapping[str, str]
 ) -> dict[str, ProviderSpec]:
     """Every provider that any layer names, by name; the mock model is not among them."""
     specs: dict[str, ProviderSpec] = {}
@@ -114,21 +117,20 @@ def _bundled(name: str) -> ProviderSpec:
     )
 
 
-def _with_config(spec: ProviderSpec, row: Any) -> ProviderSpec:
-    def value(name: str) -> Any:
-        found: Any = row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
-        return found.get_secret_value() if isinstance(found, SecretStr) else found
-
-    key = value("api_key") or ""
+def _with_config(spec: ProviderSpec, row: ProviderSettings) -> ProviderSpec:
+    key = row.api_key.get_secret_value().strip()
     return replace(
         spec,
-        type=value("type") or spec.type,
-        base_url=value("base_url") or spec.base_url,
+        type=row.type or spec.type,
+        base_url=row.base_url or spec.base_url,
         api_key=key or spec.api_key,
         key_source="config" if key else spec.key_source,
-        auth=value("auth") or spec.auth,
-        models=tuple(value("models") or spec.models),
-        region=value("region") or spec.region,
+        auth=row.auth or spec.auth,
+        headers=tuple(row.headers.items()),
+        models=tuple(row.models),
+        region=row.region,
+        priority=row.priority,
+        timeout_s=row.timeout_s,
         origin="config",
     )
 
@@ -145,6 +147,7 @@ def _with_stored(spec: ProviderSpec, row: StoredProvider) -> ProviderSpec:
         models=tuple(row.models) if row.models is not None else spec.models,
         region=row.region if row.region is not None else spec.region,
         priority=row.priority if row.priority is not None else spec.priority,
+        timeout_s=row.timeout_s if row.timeout_s is not None else spec.timeout_s,
         enabled=row.enabled if row.enabled is not None else spec.enabled,
         key_lost=row.key_lost,
         origin="stored",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
     from instance.core.writer import LedgerEvent
 
-_COLUMNS = "name, type, base_url, api_key_sealed, auth, headers, models, region, priority, enabled"
+_COLUMNS = "name, type, base_url, api_key_sealed, auth, headers, models, region, priority, timeout_s, enabled"
 
 
 async def stored_providers(core: Core) -> dict[str, StoredProvider]:
@@ -27,7 +27,7 @@ async def stored_providers(core: Core) -> dict[str, StoredProvider]:
 
 
 def _from_row(row: Sequence[Any], core: Core) -> StoredProvider:
-    name, kind, base_url, sealed, auth, headers, models, region, priority, enabled = row
+    name, kind, base_url, sealed, auth, headers, models, region, priority, timeout_s, enabled = row
     api_key, key_lost = None, False
     if sealed:
         try:
@@ -44,6 +44,7 @@ def _from_row(row: Sequence[Any], core: Core) -> StoredProvider:
         models=orjson.loads(models) if models is not None else None,
         region=region,
         priority=priority,
+        timeout_s=timeout_s,
         enabled=None if enabled is None else bool(enabled),
         key_lost=key_lost,
     )
@@ -67,6 +68,7 @@ async def put(core: Core, provider: StoredProvider, event: LedgerEvent) -> None:
         _json(provider.models),
         provider.region,
         provider.priority,
+        provider.timeout_s,
         None if provider.enabled is None else int(provider.enabled),
         now,
         now,
@@ -76,11 +78,11 @@ async def put(core: Core, provider: StoredProvider, event: LedgerEvent) -> None:
     def write(conn: sqlite3.Connection) -> None:
         conn.execute(
             f"INSERT INTO providers ({_COLUMNS}, created_at_ns, updated_at_ns) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
             "type = excluded.type, base_url = excluded.base_url, "
             "api_key_sealed = CASE WHEN ? THEN providers.api_key_sealed ELSE excluded.api_key_sealed END, "
             "auth = excluded.auth, headers = excluded.headers, models = excluded.models, region = excluded.region, "
-            "priority = excluded.priority, enabled = excluded.enabled, updated_at_ns = excluded.updated_at_ns",
+            "priority = excluded.priority, timeout_s = excluded.timeout_s, enabled = excluded.enabled, updated_at_ns = excluded.updated_at_ns",
             row,
         )
 

@@ -23,6 +23,7 @@ from instance.chute.provider_spec import (
 from instance.chute.targets import Target
 from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
 from instance.core.errors import StockyardError
+from instance.core.settings import ProviderSettings
 
 if TYPE_CHECKING:
     from instance.core.core import Core
@@ -51,6 +52,7 @@ class Provider:
         "region",
         "spec",
         "stream_usage",
+        "timeout_s",
         "url",
         "usable",
     )
@@ -66,6 +68,7 @@ class Provider:
         self.name = spec.name
         self.dialect = spec.type
         self.region = spec.region
+        self.timeout_s = spec.timeout_s
         self.is_mock = mock is not None
         self.key_source = spec.key_source
         self.key_name = spec.key_source if spec.api_key else ""
@@ -168,7 +171,7 @@ class ProviderTable:
         self,
         upstream: Upstream,
         mock: MockModel,
-        configured: Mapping[str, Any] | None = None,
+        configured: Mapping[str, ProviderSettings] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._upstream = upstream

@@ -9,6 +9,7 @@ CREATE TABLE providers (
     models TEXT,
     region TEXT,
     priority INTEGER,
+    timeout_s REAL,
     enabled INTEGER,
     created_at_ns INTEGER NOT NULL,
     updated_at_ns INTEGER NOT NULL
