@@ -49,7 +49,7 @@ ANSWER = {
 async def _one(chute: Chute, principal: Principal, raw: bytes, answered: bytes) -> int:
     """Nanoseconds of one call's hooks; building the exchange and the record are left out."""
     now = time.perf_counter_ns()
-    x = Exchange(new_id("tr"), now, time.time_ns(), "/v1/chat/completions", {})
+    x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {})
     x.raw = raw
     x.req = orjson.loads(raw)
     x.principal = principal

@@ -50,6 +50,7 @@ class Chute:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.in_flight = 0
+        self.streams = 0
         self.requests = 0
         self.errors = 0
         self.unrecorded = 0

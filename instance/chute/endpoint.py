@@ -84,7 +84,7 @@ class Endpoint:
             error = StockyardError("not_supported", f"{path} is not served here.")
         else:
             error = StockyardError("not_found", f"There is no {path} here.")
-        await _send_error(send, error, request_id=new_id("req"))
+        await _send_error(send, error, request_id=new_id("req_"))
 
     async def models(self, scope: Scope, send: Send, path: str) -> None:
         """`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use."""
@@ -94,7 +94,7 @@ class Endpoint:
             principal = authenticate(headers, self.keys, time_ns(), address)
             body = self.chute.models(principal, path[len("/v1/models/") :])
         except StockyardError as error:
-            await _send_error(send, error, request_id=new_id("req"))
+            await _send_error(send, error, request_id=new_id("req_"))
             return
         await _send_json(send, 200, [], b"" if scope["method"] == "HEAD" else orjson.dumps(body))
 
@@ -103,7 +103,7 @@ class Endpoint:
         chute = self.chute
         started = perf_counter_ns()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        x = Exchange(new_id("tr"), started, time_ns(), path, headers)
+        x = Exchange(new_id("tr_"), started, time_ns(), path, headers)
         x.request_id = "req_" + x.id[3:]
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
         try:
@@ -279,15 +279,15 @@ class Endpoint:
     async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
         events = answer.events
         assert events is not None
+        self.chute.streams += 1
         outgoing = Outgoing(x)
         keep_alive = KeepAlive(send)
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._answer_headers(x, answer)]}
-        )
+        headers = [*EVENT_STREAM, *self._answer_headers(x, answer)]
         last = DONE
         if x.cache in ("hit", "semantic"):
             x.status = "cache_hit"
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 async for batch in events:
                     block = outgoing.take(batch)
@@ -311,6 +311,7 @@ class Endpoint:
                 ) in events:  # reads what is left after the last event, so that the connection can be used again
                     pass
         finally:
+            self.chute.streams -= 1
             keep_alive.end()
             close = getattr(events, "aclose", None)
             if close is not None:

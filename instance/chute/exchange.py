@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+TOKENS_MAX = 1_000_000_000
+"""A provider that reports more for one call is not believed."""
 
 
 class Usage:
@@ -31,21 +33,21 @@ class Usage:
         self.reasoning = 0
         self.source = ""
 
-    def take(self, usage: JSON) -> None:
-        """Read the `usage` object of a chat answer; fields that are absent or no integers count as 0."""
-        value = usage.get("prompt_tokens")
-        self.input = value if type(value) is int else 0
-        value = usage.get("completion_tokens")
-        self.output = value if type(value) is int else 0
+    def take(self, usage: Any) -> None:
+        """Read the `usage` object of a chat answer; a field that is absent or no plausible count is 0."""
+        if type(usage) is not dict:
+            return
+        self.input = _count(usage.get("prompt_tokens"))
+        self.output = _count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
-        if details:
-            value = details.get("cached_tokens")
-            self.cached = value if type(value) is int else 0
+        self.cached = min(self.input, _count(details.get("cached_tokens"))) if type(details) is dict else 0
         details = usage.get("completion_tokens_details")
-        if details:
-            value = details.get("reasoning_tokens")
-            self.reasoning = value if type(value) is int else 0
+        self.reasoning = _count(details.get("reasoning_tokens")) if type(details) is dict else 0
         self.source = "reported"
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value <= TOKENS_MAX else 0
 
 
 class Exchange:
