@@ -1,0 +1,1 @@
+"""Billing: budgets, the one table of spending limits, and what was spent."""

@@ -1,0 +1,233 @@
+"""The forms of credentials: prefixes that announce one, the whole form, and the check that tells it from a look-alike.
+
+Sources: the issuers' documentation of their token formats; GitHub's and npm's checksum is CRC-32 of the random part in
+base 62 (github.blog, "Behind GitHub's new authentication token formats").
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import urlsafe_b64decode
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log2
+from zlib import crc32
+
+import orjson
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def entropy_bits(text: str) -> float:
+    """Shannon entropy of the text's characters, in bits per character."""
+    length = len(text)
+    return -sum(count / length * log2(count / length) for count in Counter(text).values()) if length else 0.0
+
+
+def random_looking(token: str) -> bool:
+    """Whether the part behind the prefix varies as random text does: rules out `xxxx…` and `1234…` fillers."""
+    body = token.rsplit("_", 1)[-1] if "_" in token[:12] else token
+    return len(set(body)) >= 8 and entropy_bits(body) >= 2.8
+
+
+def github_checksum(token: str) -> bool:
+    """Whether the last six characters are the CRC-32 of the random part in base 62."""
+    body, check = token.split("_", 1)[1][:-6], token[-6:]
+    value = crc32(body.encode())
+    digits = ""
+    while value:
+        value, digit = divmod(value, 62)
+        digits = _BASE62[digit] + digits
+    return check == digits.rjust(6, "0")
+
+
+def jwt_header(token: str) -> bool:
+    """Whether the part before the first dot decodes to a JSON object that names an algorithm."""
+    head = token.split(".", 1)[0]
+    try:
+        header = orjson.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (ValueError, binascii.Error):
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
+_PLACEHOLDER_WORDS = re.compile(
+    r"(?i)x{4,}|\*{3,}|\.{3,}|your|example|sample|placeholder|change.?me|dummy|redacted|secret:|insert|replace|todo|fake|"
+    r"test.?(?:key|token|pass)|<[^>]*>|\$\{|\{\{|process\.env|os\.environ|getenv|undefined"
+)
+_UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PLAIN_HASH = re.compile(
+    r"(?:sha(?:1|256|384|512)-[A-Za-z0-9+/=]+|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
+)
+_PLAIN_PASSWORDS = frozenset(("password", "passwd", "pass", "secret", "user", "root", "postgres", "admin", "guest"))
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret rather than being one: `your-key`, `xxxx`, UUIDs, hashes as in lock files."""
+    return bool(_PLACEHOLDER_WORDS.search(value) or _UUID.fullmatch(value) or _PLAIN_HASH.fullmatch(value))
+
+
+def real_password(value: str) -> bool:
+    """Whether the password of a connection string is one: no placeholder and none of the names that examples use."""
+    return value.lower() not in _PLAIN_PASSWORDS and not is_placeholder(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One form of credential.
+
+    `prefixes` are the literal beginnings that announce it, `trigger` the RE2 expression for the shared matcher that
+    finds every text in which `form` could match. The secret is the form's group `s`, else its whole match; `check`
+    decides on it.
+    """
+
+    name: str
+    trigger: str
+    form: re.Pattern[str]
+    prefixes: tuple[str, ...] = ()
+    check: Callable[[str], bool] | None = None
+    severity: str = "high"
+
+
+def _prefixed(
+    name: str, prefixes: str, body: str, check: Callable[[str], bool] | None = random_looking, severity: str = "high"
+) -> Detector:
+    """A token with one of the prefixes (separated by blanks) and a body; not in the middle of a word, not cut short."""
+    literals = tuple(prefixes.split())
+    start = "(?:" + "|".join(map(re.escape, literals)) + ")"
+    return Detector(
+        name=name,
+        trigger="(?:" + "|".join(re.escape(literal).replace("\\_", "_") for literal in literals) + ")[0-9A-Za-z_-]",
+        form=re.compile(rf"(?<![0-9A-Za-z]){start}{body}"),
+        prefixes=literals,
+        check=check,
+        severity=severity,
+    )
+
+
+_W = "(?![0-9A-Za-z])"
+_U = "[0-9A-Za-z_-]"
+
+DETECTORS: tuple[Detector, ...] = (
+    _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", f"[A-Z0-9]{{16}}{_W}"),
+    _prefixed("gcp_api_key", "AIza", f"{_U}{{35}}(?!{_U})"),
+    _prefixed("google_oauth_secret", "GOCSPX-", f"{_U}{{28}}"),
+    _prefixed("google_oauth_token", "ya29.", f"{_U}{{20,}}", severity="medium"),
+    Detector(
+        "azure_storage_key",
+        r"AccountKey=[A-Za-z0-9+/]",
+        re.compile(r"AccountKey=(?P<s>[A-Za-z0-9+/]{86}==)"),
+        ("AccountKey=",),
+    ),
+    Detector(
+        "azure_client_secret",
+        r"[0-9]Q~",
+        re.compile(r"(?<![0-9A-Za-z_~.-])[0-9A-Za-z_~.]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34}(?![0-9A-Za-z_~.-])"),
+        check=random_looking,
+    ),
+    Detector(
+        "azure_sas_signature",
+        r"[?&]sig=[A-Za-z0-9%]",
+        re.compile(r"[?&]sig=(?P<s>[A-Za-z0-9%+/]{40,}={0,2})"),
+        check=random_looking,
+    ),
+    _prefixed("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", f"[0-9A-Za-z]{{36}}{_W}", github_checksum),
+    _prefixed("github_fine_grained_token", "github_pat_", f"[0-9A-Za-z]{{22}}_[0-9A-Za-z]{{59}}{_W}"),
+    _prefixed("gitlab_token", "glpat- gldt- glrt- glsoat- glft- glcbt- glptt- glimt- glagent-", f"{_U}{{20,}}"),
+    _prefixed("anthropic_key", "sk-ant-", f"{_U}{{32,}}"),
+    _prefixed("stockyard_key", "sk-sy- sy_admin_ sy_inst_", f"{_U}{{43}}(?!{_U})"),
+    _prefixed("openrouter_key", "sk-or-v1-", f"[0-9a-f]{{64}}{_W}"),
+    _prefixed("openai_key", "sk-proj- sk-svcacct- sk-admin-", f"{_U}{{32,}}"),
+    _prefixed("openai_key", "sk-", f"[0-9A-Za-z]{{32,64}}(?!{_U})"),
+    _prefixed("groq_key", "gsk_", f"[0-9A-Za-z]{{40,}}{_W}"),
+    _prefixed("xai_key", "xai-", f"[0-9A-Za-z]{{40,}}{_W}"),
+    _prefixed("perplexity_key", "pplx-", f"[0-9A-Za-z]{{40,}}{_W}"),
+    _prefixed("replicate_token", "r8_", f"[0-9A-Za-z]{{37}}{_W}"),
+    _prefixed("huggingface_token", "hf_", f"[0-9A-Za-z]{{34,}}{_W}"),
+    _prefixed("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_", f"[0-9A-Za-z]{{20,}}{_W}"),
+    _prefixed("stripe_webhook_secret", "whsec_", "[0-9A-Za-z+/=]{32,}"),
+    _prefixed("slack_token", "xoxb- xoxp- xoxa- xoxr- xoxs- xoxe- xoxo-", "[0-9A-Za-z-]{16,}"),
+    _prefixed("slack_app_token", "xapp-", "[0-9]-[0-9A-Z]+-[0-9]+-[0-9a-f]{32,}"),
+    Detector(
+        "slack_webhook",
+        r"hooks\.slack\.com/(?:services|workflows)/",
+        re.compile(r"hooks\.slack\.com/(?P<s>(?:services|workflows)/[0-9A-Za-z]+/[0-9A-Za-z]+/[0-9A-Za-z]{20,})"),
+        ("hooks.slack.com/services/", "hooks.slack.com/workflows/"),
+        random_looking,
+    ),
+    Detector(
+        "discord_webhook",
+        r"discord(?:app)?\.com/api/webhooks/",
+        re.compile(r"discord(?:app)?\.com/api/webhooks/(?P<s>[0-9]{17,20}/[0-9A-Za-z_-]{60,})"),
+        ("discord.com/api/webhooks/", "discordapp.com/api/webhooks/"),
+    ),
+    Detector(
+        "telegram_bot_token",
+        r"[0-9]:AA[0-9A-Za-z_-]",
+        re.compile(r"(?<![0-9A-Za-z])[0-9]{8,10}:AA[0-9A-Za-z_-]{33}(?![0-9A-Za-z_-])"),
+        check=random_looking,
+    ),
+    _prefixed("npm_token", "npm_", f"[0-9A-Za-z]{{36}}{_W}"),
+    _prefixed("pypi_token", "pypi-AgE", f"{_U}{{50,}}"),
+    _prefixed("rubygems_key", "rubygems_", f"[0-9a-f]{{48}}{_W}"),
+    _prefixed("docker_token", "dckr_pat_", f"{_U}{{27}}"),
+    _prefixed("twilio_key", "SK", f"[0-9a-f]{{32}}{_W}"),
+    _prefixed("sendgrid_key", "SG.", rf"{_U}{{16,32}}\.{_U}{{32,64}}"),
+    _prefixed("mailgun_key", "key-", f"[0-9a-f]{{32}}{_W}"),
+    Detector(
+        "mailchimp_key",
+        r"[0-9a-f]-us[0-9]",
+        re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])"),
+        check=random_looking,
+    ),
+    _prefixed("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", f"[0-9a-f]{{64}}{_W}"),
+    _prefixed("shopify_token", "shpat_ shpca_ shppa_ shpss_", f"[0-9a-fA-F]{{32}}{_W}"),
+    _prefixed("square_token", "sq0atp- sq0csp-", f"{_U}{{22,43}}"),
+    _prefixed("databricks_token", "dapi", f"[0-9a-f]{{32}}{_W}"),
+    _prefixed("vault_token", "hvs. hvb.", f"{_U}{{24,}}"),
+    Detector(
+        "terraform_token",
+        r"\.atlasv1\.",
+        re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{14}\.atlasv1\.[0-9A-Za-z_=-]{60,}"),
+    ),
+    _prefixed("grafana_token", "glsa_", f"[0-9A-Za-z]{{32}}_[0-9A-Fa-f]{{8}}{_W}"),
+    _prefixed("linear_key", "lin_api_", f"[0-9A-Za-z]{{40}}{_W}"),
+    _prefixed("notion_token", "ntn_ secret_", f"[0-9A-Za-z]{{43,}}{_W}"),
+    _prefixed("atlassian_token", "ATATT3", "[0-9A-Za-z_=-]{100,}"),
+    _prefixed("newrelic_key", "NRAK-", f"[0-9A-Z]{{27}}{_W}"),
+    _prefixed("postman_key", "PMAK-", f"[0-9a-f]{{24}}-[0-9a-f]{{34}}{_W}"),
+    _prefixed("age_secret_key", "AGE-SECRET-KEY-1", f"[0-9A-Z]{{58}}{_W}"),
+    _prefixed("jwt", "eyJ", rf"{_U}{{8,}}\.eyJ{_U}{{4,}}\.{_U}{{8,}}", jwt_header, "medium"),
+    Detector(
+        "private_key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY",
+        re.compile(
+            r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?)-----"
+            r"(?:[^-]|-(?!----END )){16,8192}(?:-----END (?P=kind)-----)?"
+        ),
+        ("-----BEGIN ",),
+    ),
+    Detector(
+        "connection_string",
+        r"[a-z]://[^\s:/@]*:[^\s/@]",
+        re.compile(r"(?i)\b(?:[a-z][a-z0-9+]{1,20})://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']{3,128})@[^\s/\"'@]"),
+        check=real_password,
+    ),
+)
+
+KEYWORD = (
+    r"(?i)(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|account[_-]?key|private[_-]?key|"
+    r"credential|client[_-]?secret)[a-z0-9_-]{0,20}"
+)
+ASSIGNED = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)"
+QUOTED = r"\s{0,3}[\\\"'`]{0,2}"
+VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$]"
+GENERIC = Detector(
+    name="generic_secret",
+    trigger=KEYWORD + ASSIGNED,
+    form=re.compile(f"{KEYWORD}{ASSIGNED}{QUOTED}(?P<s>{VALUE}{{12,128}})(?!{VALUE})"),
+    severity="medium",
+)
+"""`key = value` behind a keyword; whether the value counts is decided by entropy and placeholders."""
