@@ -18,6 +18,8 @@ CREATED_UNKNOWN = 0
 
 def models_list(principal: Principal, table: ProviderTable, prices: PriceTable) -> dict[str, Any]:
     """The body of `GET /v1/models`: models of usable providers that the key's globs allow, as `provider/model`."""
+    if table.model_lists is not None:
+        table.model_lists.refresh_stale()
     data = [
         _model(provider, model, prices)
         for provider, model in _offered(table, prices)

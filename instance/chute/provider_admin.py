@@ -111,7 +111,7 @@ class ProviderAdmin:
         now = self._core.clock.wall_ns()
         result = await (check_chat(provider, model) if chat else check_models(provider))
         if result.models is not None:
-            self._table.take_listed(provider, result.models, now)
+            self._table.take_listed(name, result.models, now)
         provider.health.checked(
             result.ok, result.latency_us, result.error, now, bad_key=result.http_status in (401, 403)
         )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.chute.mock_model import MockResponse
-from instance.chute.providers import Provider
-from instance.chute.upstream import UpstreamError, UpstreamResponse
+from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.mock_model import MockResponse
+    from instance.chute.providers import Provider
+    from instance.chute.upstream import UpstreamResponse
 
 CHECK_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 5.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from instance.chute import provider_store
 from instance.chute.mock_model import MODELS as MOCK_MODELS
 from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.model_lists import ModelLists
 from instance.chute.provider_health import ProviderHealth
 from instance.chute.provider_spec import (
     DIALECTS,
@@ -182,6 +183,7 @@ class ProviderTable:
         self._resolved: dict[tuple[str, str], list[Target]] = {}
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
+        self.model_lists: ModelLists | None = None
         self.replace_stored({})
 
     @classmethod
@@ -189,6 +191,7 @@ class ProviderTable:
         """The table of an instance: its settings, its environment and what its database holds."""
         table = cls(upstream, mock, core.settings.providers)
         table.replace_stored(await provider_store.stored_providers(core))
+        table.model_lists = ModelLists(table, core.clock)
         return table
 
     def replace_stored(self, stored: dict[str, StoredProvider]) -> None:
@@ -202,7 +205,9 @@ class ProviderTable:
             if old is not None and old.spec == spec:
                 self._by_name[name] = old
                 continue
-            self._by_name[name] = Provider(spec, self._upstream, health=old.health if old else None)
+            made = self._by_name[name] = Provider(spec, self._upstream, health=old.health if old else None)
+            if old is not None and old.spec.base_url == spec.base_url:
+                made.listed, made.listed_at_ns = old.listed, old.listed_at_ns
         self.key_texts = frozenset(
             spec.api_key for spec in specs.values() if len(spec.api_key) >= KEY_TEXT_MIN_CHARACTERS
         )
@@ -228,8 +233,11 @@ class ProviderTable:
             raise StockyardError("not_found", f"There is no provider {name!r}; GET /api/proxy/providers lists them.")
         return provider
 
-    def take_listed(self, provider: Provider, models: tuple[str, ...], now_ns: int) -> None:
-        """Keeps the provider's own list of models."""
+    def take_listed(self, name: str, models: tuple[str, ...], now_ns: int) -> None:
+        """Keeps a provider's own list of models."""
+        provider = self._by_name.get(name)
+        if provider is None:
+            return
         if models != provider.listed:
             provider.listed = models
             self._resolved.clear()

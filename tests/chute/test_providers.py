@@ -6,13 +6,14 @@ import orjson
 import pytest
 
 from instance.chute.mock_model import MockModel
+from instance.chute.model_lists import ModelLists
 from instance.chute.models_endpoint import model_one, models_list
 from instance.chute.prices import PriceTable
 from instance.chute.provider_check import check_chat, check_models
 from instance.chute.provider_spec import StoredProvider, bundled_providers
 from instance.chute.providers import ProviderTable
 from instance.chute.upstream import Upstream, UpstreamUrl
-from instance.core.clock import Clock
+from instance.core.clock import Clock, FakeClock
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.core.settings import ProviderSettings
@@ -225,7 +226,7 @@ async def test_a_check_reads_the_providers_models():
         made = table(None, [StoredProvider("own", base_url=server.url, auth="none")])
         result = await check_models(made.get("own"))
         assert (result.ok, result.http_status, result.models) == (True, 200, ("mock-large", "mock-small"))
-        made.take_listed(made.get("own"), ("mock-large",), 1)
+        made.take_listed("own", ("mock-large",), 1)
         assert labels(made, "mock-large") == ["own/mock-large"]
 
 
@@ -252,6 +253,22 @@ async def test_a_chat_check_asks_for_one_token():
         provider = table(None, [StoredProvider("own", base_url=server.url, auth="none")]).get("own")
         assert (await check_chat(provider, "mock-small")).ok
         assert server.calls[0].json()["max_tokens"] == 1
+
+
+async def test_the_providers_own_lists_are_asked_for_behind_the_answer_and_at_most_every_ten_minutes():
+    clock = FakeClock()
+    async with MockUpstream() as server:
+        made = table(None, [StoredProvider("own", base_url=server.url, auth="none")])
+        made.model_lists = lists = ModelLists(made, clock)
+        assert "own/mock-small" not in ids(models_list(principal(), made, PriceTable()))
+        await lists.settled()
+        assert "own/mock-small" in ids(models_list(principal(), made, PriceTable()))
+        await lists.settled()
+        assert len(server.calls) == 1
+        clock.advance(601)
+        models_list(principal(), made, PriceTable())
+        await lists.settled()
+        assert len(server.calls) == 2
 
 
 def principal(*models: str) -> Principal:

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from instance.chute.upstream import Upstream, UpstreamUrl
+from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
 from tests.chute.upstream_calls import BODY, HEADERS, STREAM, client_and_server, post
 from tests.mock_replies import Reply, chunks, deflated, gzipped
 from tests.mock_upstream import MockUpstream
@@ -130,6 +130,9 @@ async def test_closing_the_client_closes_its_connections():
         client = Upstream()
         await (await post(client, server.url)).read(1 << 20)
         await client.close()
+        assert client.counts() == (0, 0)
+        with pytest.raises(UpstreamError, match="closed"):
+            await post(client, server.url)
         assert client.counts() == (0, 0)
 
 

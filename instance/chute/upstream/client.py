@@ -33,6 +33,7 @@ class Upstream:
         self._dialer = Dialer(AddressPolicy(allow_private=allow_private_networks), self.limits, tls, resolver)
         self._connections: set[Connection] = set()
         self._all_lost: asyncio.Event | None = None
+        self._closed = False
 
     async def send(
         self,
@@ -90,6 +91,8 @@ class Upstream:
             connection = await self._dialer.dial(url, make, timeout_s)
             if connection.closed:
                 raise UpstreamError("connect", f"{url.host} closed the connection at once")
+            if self._closed:
+                raise UpstreamError("connect", "the client is closed")
         except BaseException:
             for attempt in made:
                 attempt.abort()
@@ -115,6 +118,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Closes every connection; calls in flight fail."""
+        self._closed = True
         self._pool.close()
         for connection in list(self._connections):
             connection.abort()

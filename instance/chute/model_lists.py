@@ -1,0 +1,53 @@
+"""The providers' own lists of models, asked for in the background and never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from instance.chute.provider_check import check_models
+
+if TYPE_CHECKING:
+    from instance.chute.providers import Provider, ProviderTable
+    from instance.core.clock import Clock
+
+REFRESH_NS = 600 * 1_000_000_000
+
+
+class ModelLists:
+    """Keeps `provider.listed` at most ten minutes old while somebody asks for models."""
+
+    def __init__(self, table: ProviderTable, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self._asked_ns: dict[str, int] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def refresh_stale(self) -> None:
+        """Begins to ask the usable providers whose list is old and that have no configured one; returns at once."""
+        now = self._clock.mono_ns()
+        for provider in self._table.usable():
+            if provider.is_mock or provider.spec.models:
+                continue
+            asked = self._asked_ns.get(provider.name)
+            if asked is not None and now - asked < REFRESH_NS:
+                continue
+            self._asked_ns[provider.name] = now
+            task = asyncio.get_running_loop().create_task(self._ask(provider))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _ask(self, provider: Provider) -> None:
+        result = await check_models(provider)
+        if result.models is not None:
+            self._table.take_listed(provider.name, result.models, self._clock.wall_ns())
+
+    async def settled(self) -> None:
+        """Returns when nothing is being asked."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def stop(self) -> None:
+        """Gives up what is being asked."""
+        for task in self._running:
+            task.cancel()
