@@ -65,7 +65,7 @@ class ChoiceDelta:
         delta = self._choice.get("delta")
         if delta is None:
             delta = self._choice["delta"] = {}
-        return delta  # type: ignore[no-any-return]
+        return delta
 
     @property
     def text(self) -> str:

@@ -109,8 +109,8 @@ class Endpoint:
         try:
             x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
         except StockyardError as error:
-            error = chute.refused_key(x, error)
-            await _discard_and_refuse(receive, send, error, x, self._declared(headers))
+            refusal = chute.refused_key(x, error)
+            await _discard_and_refuse(receive, send, refusal, x, self._declared(headers))
             return
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
             await _discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
@@ -126,10 +126,12 @@ class Endpoint:
                 watch.begin()
                 answer = await self._answer(x)
             except BodyTooLarge:
-                error = StockyardError("body_too_large", f"The body is over the limit of {self.body_max_bytes} bytes.")
-                self._failed(x, error)
+                refusal = StockyardError(
+                    "body_too_large", f"The body is over the limit of {self.body_max_bytes} bytes."
+                )
+                self._failed(x, refusal)
                 self._record(x, b"")
-                await _discard_and_refuse(receive, send, error, x, self._declared(headers))
+                await _discard_and_refuse(receive, send, refusal, x, self._declared(headers))
                 return
             except StockyardError as error:
                 await self._refuse(x, send, error, watch)
@@ -235,8 +237,8 @@ class Endpoint:
             self.chute.price(x)
         if x.plan is not None:
             x.plan.finish(x)
-        if x.principal is not None and x.cost_lines:
-            self.chute.key_budgets.settle(x.principal, x.cost_nano, x.started_wall_ns)
+        if x.cost_lines:
+            self.chute.billing.settle(x)
 
     def _record(self, x: Exchange, response: bytes) -> None:
         self._finish(x)
