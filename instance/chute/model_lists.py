@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from instance.chute.provider_check import check_models
 
 if TYPE_CHECKING:
-    from instance.chute.providers import Provider, ProviderTable
+    from instance.chute.provider import Provider
+    from instance.chute.providers import ProviderTable
     from instance.core.clock import Clock
 
 REFRESH_NS = 600 * 1_000_000_000

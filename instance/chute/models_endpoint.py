@@ -10,7 +10,8 @@ from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.prices import PriceTable
-    from instance.chute.providers import Provider, ProviderTable
+    from instance.chute.provider import Provider
+    from instance.chute.providers import ProviderTable
     from instance.core.principals import Principal
 
 CREATED_UNKNOWN = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute import provider_store
 from instance.chute.address_policy import AddressPolicy
+from instance.chute.provider import Provider
 from instance.chute.provider_check import CheckResult, check_chat, check_models
 from instance.chute.provider_spec import (
     AUTHS,
@@ -20,7 +21,7 @@ from instance.chute.provider_spec import (
     check_key,
     check_name,
 )
-from instance.chute.providers import Provider, ProviderTable
+from instance.chute.providers import ProviderTable
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.upstream.dial import resolve
 from instance.core.errors import StockyardError

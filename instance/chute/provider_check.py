@@ -14,7 +14,7 @@ from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.mock_model import MockResponse
-    from instance.chute.providers import Provider
+    from instance.chute.provider import Provider
     from instance.chute.upstream import UpstreamResponse
 
 CHECK_TIMEOUT_S = 15.0

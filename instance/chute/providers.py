@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from instance.chute import provider_store
 from instance.chute.mock_model import MODELS as MOCK_MODELS
-from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.mock_model import MockModel
 from instance.chute.model_lists import ModelLists
-from instance.chute.provider_health import ProviderHealth
+from instance.chute.provider import Provider
 from instance.chute.provider_spec import (
-    DIALECTS,
     MOCK,
-    BadProvider,
     ProviderSpec,
     StoredProvider,
-    check_headers,
-    check_key,
     merged_specs,
 )
 from instance.chute.targets import Target
-from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
+from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
 from instance.core.settings import ProviderSettings
 
@@ -31,135 +27,6 @@ if TYPE_CHECKING:
 
 RESOLVED_MAX = 4096
 KEY_TEXT_MIN_CHARACTERS = 8
-USER_AGENT = b"stockyard"
-
-
-class Provider:
-    """One provider, ready to be called. Immutable but for `health` and `listed`; a change makes a new one."""
-
-    __slots__ = (
-        "_headers",
-        "_mock",
-        "_upstream",
-        "dialect",
-        "health",
-        "is_mock",
-        "key_name",
-        "key_source",
-        "listed",
-        "listed_at_ns",
-        "name",
-        "problem",
-        "region",
-        "spec",
-        "stream_usage",
-        "timeout_s",
-        "url",
-        "usable",
-    )
-
-    def __init__(
-        self,
-        spec: ProviderSpec,
-        upstream: Upstream,
-        mock: MockModel | None = None,
-        health: ProviderHealth | None = None,
-    ) -> None:
-        self.spec = spec
-        self.name = spec.name
-        self.dialect = spec.type
-        self.region = spec.region
-        self.timeout_s = spec.timeout_s
-        self.is_mock = mock is not None
-        self.key_source = spec.key_source
-        self.key_name = spec.key_source if spec.api_key else ""
-        self.stream_usage = True
-        self.health = health or ProviderHealth()
-        self.listed: tuple[str, ...] = ()
-        """Models that the provider itself listed when last asked."""
-        self.listed_at_ns = 0
-        self.problem = ""
-        """Why it cannot be used although it is configured; empty when it can."""
-        self.url: UpstreamUrl | None = None
-        self._upstream = upstream
-        self._mock = mock
-        self._headers: list[tuple[bytes, bytes]] = []
-        if mock is None:
-            self._prepare()
-        self.usable = self.is_mock or (spec.usable and not self.problem)
-
-    def _prepare(self) -> None:
-        spec = self.spec
-        if spec.key_lost and not spec.api_key:
-            self.problem = "its stored key was sealed under another secret key; store it again"
-            return
-        if spec.type not in DIALECTS:
-            self.problem = f"type {spec.type!r} is not served; known are {', '.join(DIALECTS)}"
-            return
-        try:
-            if spec.base_url:
-                self.url = UpstreamUrl.parse(spec.base_url)
-            if spec.api_key:
-                check_key(spec.api_key)
-            check_headers(dict(spec.headers))
-        except BadProvider as error:
-            self.problem = error.message
-            return
-        except ValueError as error:
-            self.problem = f"base_url: {error}"
-            return
-        self._headers = _ready_headers(spec)
-
-    @property
-    def status(self) -> str:
-        """`active`, `suspect`, `down`, `bad_key`, `no_key` or `disabled`."""
-        if not self.spec.enabled:
-            return "disabled"
-        if self.is_mock:
-            return "active"
-        if self.problem:
-            return "down"
-        return self.health.status if self.usable else "no_key"
-
-    async def send(
-        self,
-        path: bytes,
-        body: bytes,
-        obj: dict[str, Any],
-        *,
-        stream: bool,
-        headers: list[tuple[bytes, bytes]],
-        connect_timeout_s: float,
-    ) -> UpstreamResponse | MockResponse:
-        """POSTs a body; `obj` is the same decoded. Returns with the answer's head; raises UpstreamError."""
-        if self._mock is not None:
-            return await self._mock.answer(obj, stream)
-        return await self._request(b"POST", path, headers, body, connect_timeout_s)
-
-    async def get(self, path: bytes, *, connect_timeout_s: float) -> UpstreamResponse:
-        """GETs a path below the base URL; raises UpstreamError."""
-        return await self._request(b"GET", path, [], b"", connect_timeout_s)
-
-    async def _request(
-        self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, connect_timeout_s: float
-    ) -> UpstreamResponse:
-        url = self.url
-        if url is None:
-            raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
-        every = self._headers + headers if headers else self._headers
-        return await self._upstream.send(url, method, path, every, body, connect_timeout_s=connect_timeout_s)
-
-
-def _ready_headers(spec: ProviderSpec) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", b"application/json"), (b"user-agent", USER_AGENT)]
-    key = spec.api_key.encode()
-    if key and spec.auth == "bearer":
-        headers.append((b"authorization", b"Bearer " + key))
-    elif key and spec.auth == "header":
-        headers.append((b"api-key", key))
-    own = {name.lower() for name, _ in spec.headers}
-    ready = [(name, value) for name, value in headers if name.decode() not in own]
-    return ready + [(name.encode(), value.encode()) for name, value in spec.headers]
 
 
 class ProviderTable:

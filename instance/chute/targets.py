@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from instance.chute.providers import Provider
+    from instance.chute.provider import Provider
 
 
 class Target:
