@@ -14,7 +14,7 @@ from control_plane.reconcile.previous_head import previous_head
 from control_plane.reconcile.restoring import Restoring
 from control_plane.reconcile.seen import Policy
 from control_plane.reconcile.spec import instance_spec
-from control_plane.runtimes.protocol import EngineError, Runtime, StopFailed
+from control_plane.runtimes.protocol import Runtime, StopFailed
 
 POLL_S = 0.005  # between two looks at an instance that is about to answer
 SLOW_POLL_S = 0.05  # after the first second
@@ -205,7 +205,7 @@ class Performer:
                 await self._parts.store.record_usage(course.tenant.slug, course.tenant.epoch, reading)
             else:
                 await self._confirm(course, action.epoch)
-        except Unavailable as error:
+        except (Unavailable, OSError) as error:
             if action.required:
                 raise
             course.troubles.append(str(error))
@@ -243,6 +243,3 @@ class Performer:
         await self._parts.volumes.drop_aside(tenant.slug)
         detail = {"ok": True, "epoch": tenant.epoch, "ledger_seq": verified.ledger_seq}
         await self._parts.store.restore_done(tenant.slug, request, detail)
-
-
-__all__ = ["Course", "EngineError", "GivenUp", "Parts", "Performer", "Refused"]

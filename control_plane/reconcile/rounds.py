@@ -191,6 +191,8 @@ class Rounds:
 
     async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track, course: Course | None) -> None:
         """Write status, reason and next action back, if they changed."""
+        recorded = course.tenant if course is not None else tenant
+        before = (recorded.status, recorded.next_action, recorded.failure)
         status = status_of(tenant, seen, decision.depth)
         failure = tenant.failure if status is Status.FAILED else ""
         words = next_action(tenant, seen, decision, track.trouble)
