@@ -52,7 +52,7 @@ class Provider:
         self.is_mock = mock is not None
         self.key_source = spec.key_source
         self.key_name = spec.key_source if spec.api_key else ""
-        self.stream_usage = True
+        self.stream_usage = spec.stream_usage
         self.health = health or ProviderHealth()
         self.listed: tuple[str, ...] = ()
         """Models that the provider itself listed when last asked."""

@@ -54,6 +54,8 @@ class ProviderSpec:
     """Seconds that a whole call to it may take; None: no limit of its own."""
     enabled: bool = True
     key_lost: bool = False
+    stream_usage: bool = True
+    """Whether it takes `stream_options: {include_usage}`."""
     origin: str = "bundled"
     """The last layer that named it: `bundled`, `config`, `stored` or `env`."""
 
@@ -114,6 +116,7 @@ def _bundled(name: str) -> ProviderSpec:
         key_env=row.get("key_env", ""),
         auth=row.get("auth", "bearer"),
         prefixes=tuple(row.get("prefixes", ())),
+        stream_usage=row.get("stream_usage", True),
     )
 
 
