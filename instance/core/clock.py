@@ -35,10 +35,10 @@ class FakeClock(Clock):
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
 
-    def wall_ns(self) -> int:  # type: ignore[override]
+    def wall_ns(self) -> int:
         return self._wall
 
-    def mono_ns(self) -> int:  # type: ignore[override]
+    def mono_ns(self) -> int:
         return self._mono
 
     async def sleep(self, seconds: float) -> None:

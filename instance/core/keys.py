@@ -14,6 +14,24 @@ PREFIXES: dict[str, str] = {
     "account": "sy_acct_",
 }
 
+SCOPES: frozenset[str] = frozenset(
+    {"proxy:call", "content:read", "content:opt_out", "studio:run", "forge:run", "self", "admin"}
+    | {
+        f"{app}:{right}"
+        for app in ("proxy", "observe", "trust", "studio", "forge", "exchange", "billing", "teams", "memory", "config")
+        for right in ("read", "write")
+    }
+)
+"""What a key of an instance may be given; `instance` belongs to the control plane's own key alone."""
+
+DEFAULT_SCOPES: dict[str, frozenset[str]] = {
+    "proxy": frozenset(("proxy:call", "self")),
+    "app": frozenset(("self",)),
+    "admin": frozenset(("admin", "self")),
+    "instance": frozenset(("instance",)),
+}
+"""What a key of a kind holds when nothing else is asked for."""
+
 RANDOM_BYTES = 32
 GIVEN_CHARACTERS_MIN = 12
 KEY_CHARACTERS_MAX = 512

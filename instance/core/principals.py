@@ -6,39 +6,26 @@ from collections.abc import Iterable
 
 from instance.core.errors import StockyardError
 
-ALL_SCOPES: frozenset[str] = frozenset(
-    {"proxy:call", "content:read", "content:opt_out", "studio:run", "forge:run", "self", "admin"}
-    | {
-        f"{app}:{right}"
-        for app in ("proxy", "observe", "trust", "studio", "forge", "exchange", "billing", "teams", "memory", "config")
-        for right in ("read", "write")
-    }
-)
-"""What a key of this instance may be given; `instance` belongs to the control plane's own key alone."""
-
-KIND_SCOPES: dict[str, frozenset[str]] = {
-    "proxy": frozenset(("proxy:call", "self")),
-    "app": frozenset(("self",)),
-    "admin": frozenset(("admin", "self")),
-    "instance": frozenset(("instance",)),
-}
-"""What a key of a kind holds by itself."""
-
 NS_PER_MINUTE = 60 * 1_000_000_000
 NS_PER_S = 1_000_000_000
 
 
 class Principal:
-    """The holder of a key. Absent limits are empty, 0 or `()`; `models` are globs, `ip_allow` networks."""
+    """The holder of a key. Absent limits are empty, 0 or `()`; `models` are globs, `ip_allow` networks.
+
+    `digest` is the SHA-256 of the key's text, `origin` who made it: `local`, `env` or `control_plane`.
+    """
 
     __slots__ = (
         "budget_month_nano",
+        "digest",
         "expires_at_ns",
         "ip_allow",
         "key_id",
         "kind",
         "models",
         "name",
+        "origin",
         "prefix",
         "revoked",
         "rpm",
@@ -63,6 +50,8 @@ class Principal:
         budget_month_nano: int = 0,
         prefix: str = "",
         revoked: bool = False,
+        digest: bytes = b"",
+        origin: str = "local",
     ) -> None:
         self.key_id = key_id
         self.kind = kind
@@ -77,13 +66,15 @@ class Principal:
         self.budget_month_nano = budget_month_nano
         self.prefix = prefix
         self.revoked = revoked
+        self.digest = digest
+        self.origin = origin
 
     def __repr__(self) -> str:
         return f"Principal({self.key_id!r}, {self.kind!r}, {self.name!r})"
 
 
 def has_scope(principal: Principal, scope: str) -> bool:
-    """Whether the key holds a scope: itself, through `x:write` for `x:read`, or as `admin`, which is all but `instance`."""
+    """Whether the key holds a scope: itself, by `x:write` for `x:read`, or as `admin`, which is all but `instance`."""
     scopes = principal.scopes
     if scope in scopes:
         return True
@@ -95,16 +86,24 @@ def has_scope(principal: Principal, scope: str) -> bool:
 class KeyTable:
     """All keys of the instance by the SHA-256 of their text. Replaced whole; used by the event loop's thread alone."""
 
-    __slots__ = ("_by_digest", "_theoretical_arrival", "last_used_ns")
+    __slots__ = ("_arrivals", "_by_digest", "_fixed", "_principals", "last_used_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, fixed: Iterable[Principal] = ()) -> None:
+        """`fixed` keys are known whatever `replace` brings: the control plane's own."""
+        self._fixed = list(fixed)
+        self._principals: list[Principal] = []
         self._by_digest: dict[bytes, Principal] = {}
-        self._theoretical_arrival: dict[int | str, int] = {}
+        self._arrivals: dict[int | str, int] = {}
         self.last_used_ns: dict[int | str, int] = {}
-        """Wall time of each key's last use since it was last taken by `take_last_used`."""
+        """Wall time of each key's last use since `take_last_used`."""
+        self.replace(())
 
     def __len__(self) -> int:
-        return len(self._by_digest)
+        return len(self._principals)
+
+    def principals(self) -> list[Principal]:
+        """The holders of all keys but the fixed ones."""
+        return list(self._principals)
 
     def lookup(self, digest: bytes, now_ns: int) -> Principal:
         """The holder of the key with this digest; raises `unauthorized`, `key_revoked` or `key_expired`."""
@@ -122,24 +121,26 @@ class KeyTable:
         """The holder, whatever became of the key, without counting it as a use."""
         return self._by_digest.get(digest)
 
-    def replace(self, keys: Iterable[tuple[bytes, Principal]]) -> None:
-        """Know exactly these keys from now on. Rates go on where they were for keys that stay."""
-        self._by_digest = dict(keys)
-        known = {principal.key_id for principal in self._by_digest.values()}
-        for state in (self._theoretical_arrival, self.last_used_ns):
+    def replace(self, principals: Iterable[Principal]) -> None:
+        """Know exactly these keys from now on. Keys that stay keep what they used of their rates."""
+        self._principals = list(principals)
+        everybody = [*self._principals, *self._fixed]
+        self._by_digest = {principal.digest: principal for principal in everybody}
+        known = {principal.key_id for principal in everybody}
+        for state in (self._arrivals, self.last_used_ns):
             for gone in state.keys() - known:
                 del state[gone]
 
     def check_rate(self, principal: Principal, mono_ns: int) -> None:
         """Count one request against the key's `rpm`; raises `rate_limited` with Retry-After when it is used up.
 
-        The generic cell rate algorithm (ITU-T I.371): `rpm` requests may come at once, and one more each 60/rpm seconds.
+        The generic cell rate algorithm (ITU-T I.371): `rpm` requests may come at once, then one each 60/rpm seconds.
         """
         rpm = principal.rpm
         if not rpm:
             return
         interval = NS_PER_MINUTE // rpm
-        arrival = max(self._theoretical_arrival.get(principal.key_id, 0), mono_ns)
+        arrival = max(self._arrivals.get(principal.key_id, 0), mono_ns)
         early = arrival + interval - mono_ns - NS_PER_MINUTE
         if early > 0:
             wait_s = -(-early // NS_PER_S)
@@ -148,7 +149,7 @@ class KeyTable:
                 f"This key may make {rpm} requests a minute; wait {wait_s} s.",
                 headers={"Retry-After": str(wait_s)},
             )
-        self._theoretical_arrival[principal.key_id] = arrival + interval
+        self._arrivals[principal.key_id] = arrival + interval
 
     def take_last_used(self) -> dict[int | str, int]:
         """What `last_used_ns` gathered, which begins anew."""

@@ -74,7 +74,10 @@ class PriceSettings(Section):
     in_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Input tokens.")
     out_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Output tokens.")
     cached_in_usd_per_mtok: Decimal | None = Field(
-        default=None, ge=0, le=1_000_000, description="Input tokens read from the provider's cache; as input when absent."
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Input tokens read from the provider's cache; as input when absent.",
     )
 
 
@@ -86,7 +89,8 @@ class Settings(Section):
     providers: dict[str, ProviderSettings] = Field(default={}, description="Providers by name.")
     prices: dict[str, PriceSettings] = Field(default={}, description='Own prices by "provider/model".')
     modules: dict[str, dict[str, Any]] = Field(
-        default={}, description="Modules by name: `enabled` and their own settings; where the API changed one, that wins."
+        default={},
+        description="Modules by name: `enabled` and their own settings; where the API changed one, that wins.",
     )
     client_ip: Literal["full", "truncated", "off"] = Field(
         default="full", description="How much of a caller's address is kept: truncated cuts to /24 and /48."
@@ -99,7 +103,8 @@ class Settings(Section):
     publish_head: bool = Field(default=False, description="Show the ledger's head without a key.")
     metrics_public: bool = Field(default=False, description="Show /metrics without a key.")
     allow_private_networks: bool = Field(
-        default=False, description="Hosted instances: providers at private addresses may be called. Self-hosted ones always may."
+        default=False,
+        description="Hosted instances: providers at private addresses may be called. Self-hosted ones always may.",
     )
 
     @classmethod
@@ -119,4 +124,6 @@ class Settings(Section):
         """
         from instance.core.settings_sources import load_settings
 
-        return load_settings(data_dir, toml_path=toml_path, env=env or {}, flags=flags or {}, api_values=api_values or {})
+        return load_settings(
+            data_dir, toml_path=toml_path, env=env or {}, flags=flags or {}, api_values=api_values or {}
+        )

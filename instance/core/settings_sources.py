@@ -31,7 +31,10 @@ class SettingsError(StockyardError):
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(
-            first["code"], f"{first['param']} ({first['source']}): {first['message']}{more}", param=first["param"], details=problems
+            first["code"],
+            f"{first['param']} ({first['source']}): {first['message']}{more}",
+            param=first["param"],
+            details=problems,
         )
 
 
@@ -159,7 +162,9 @@ def _problem(error: Any, sources: Mapping[str, str]) -> dict[str, str]:
     message = str(error["msg"])
     if code == "unknown_field":
         near = get_close_matches(location[-1], names_at(location[:-1]), 1)
-        message = "there is no such setting" + (f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "")
+        message = "there is no such setting" + (
+            f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
+        )
     source = next((sources[known] for known in sources if known == path or known.startswith(path + ".")), "default")
     return _row(path, code, message, source)
 
