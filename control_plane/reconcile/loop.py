@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
+from typing import Any
 
 from control_plane.domain.tenants import Tenant
 from control_plane.reconcile import actions as act
@@ -53,6 +54,8 @@ class Reconciler:
         self._others = asyncio.Semaphore(OTHERS_AT_ONCE)
         self._rounds = Rounds(self._parts, policy or Policy(), random.Random(seed))
         self._pass_s = 0.0
+        self._passed_at: float | None = None
+        self._paused = False
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -73,15 +76,38 @@ class Reconciler:
         """Something was asked of this tenant: look at it now, back-off or not."""
         track = self._tracks.setdefault(slug, Track())
         track.asked, track.retry_at = True, 0.0
-        self._begin(slug, track)
+        if not self._paused:
+            self._begin(slug, track)
 
-    def lag_s(self) -> float:
-        """How long the last pass over all tenants took."""
-        return self._pass_s
+    def pause(self) -> None:
+        """Begin nothing new; what is being worked on is finished."""
+        self._paused = True
 
-    def busy(self) -> dict[str, str]:
-        """Tenants being worked on or waiting after a failure, with the trouble."""
-        return {slug: each.trouble for slug, each in self._tracks.items() if each.task is not None or each.failures}
+    def resume(self) -> None:
+        """Go on after a pause, from what is seen then."""
+        self._paused = False
+
+    def status(self) -> dict[str, Any]:
+        """What it is at: for `GET /api/reconciler`."""
+        now = self._parts.clock.monotonic()
+        working = sorted(slug for slug, each in self._tracks.items() if each.task is not None)
+        waiting = {
+            slug: {
+                "failures": each.failures,
+                "trouble": each.trouble,
+                "retry_in_s": round(max(0.0, each.retry_at - now), 3),
+            }
+            for slug, each in sorted(self._tracks.items())
+            if each.failures
+        }
+        since_pass = now - self._passed_at if self._passed_at is not None else None
+        return {
+            "paused": self._paused,
+            "pass_s": round(self._pass_s, 4),
+            "since_pass_s": round(since_pass, 3) if since_pass is not None else None,
+            "working": working,
+            "backing_off": waiting,
+        }
 
     async def one_pass(self) -> None:
         """Look at everything once and start what is needed; the work itself goes on in tasks."""
@@ -113,7 +139,9 @@ class Reconciler:
 
     async def _guarded_pass(self) -> None:
         try:
-            await self.one_pass()
+            if not self._paused:
+                await self.one_pass()
+                self._passed_at = self._parts.clock.monotonic()
         except EXPECTED as error:
             log.error("a pass was not completed: %s", error)
         except Exception:  # whatever it was, the next pass decides from what it sees then

@@ -1,0 +1,206 @@
+"""Instances as plain processes of this machine: the embedded engine, no isolation boundary.
+
+Each runs in a session of its own and outlives the control plane, which knows it again by the record of its process id
+and start time. The record is written before the process is made, then completed: one whose process id is missing is
+looked for among the machine's processes by its socket, so that a crash in between leaves no instance unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from control_plane.runtimes import proc
+from control_plane.runtimes.process_record import ProcessRecord, Records
+from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
+
+SOCKET = "own.sock"
+LOG_MOST_BYTES = 8 << 20
+KILL_WAIT_S = 5.0
+POLL_S = 0.01
+CODE_ROOT = Path(__file__).resolve().parents[2]
+
+
+class ProcessRuntime:
+    """`Runtime` on spawned processes and signals."""
+
+    def __init__(self, *, records: Path, logs: Path) -> None:
+        self._records = Records(records)
+        self._logs = logs
+
+    async def prepare(self) -> None:
+        """Make the folders."""
+        self._records.prepare()
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    async def observe(self, name: str | None = None) -> list[Observed]:
+        """From the records and /proc."""
+        records = self._records.every() if name is None else [self._records.get(name)]
+        return [_observed(self._found(each)) for each in records if each is not None]
+
+    async def start(self, spec: InstanceSpec) -> None:
+        """Spawn it in a session of its own, its environment made of the spec alone."""
+        record = self._records.get(spec.name)
+        if record is not None and _observed(self._found(record)).alive:
+            if record.revision == spec.revision and record.epoch == spec.epoch:
+                return
+            raise EngineError(f"{spec.name} runs already, under another revision or epoch")
+        await self.prepare()
+        socket = spec.socket_dir / SOCKET
+        record = ProcessRecord(spec.name, spec.epoch, spec.revision, spec.image, str(socket), time.time())
+        self._records.put(record)
+        pid = self._spawn(spec, socket)
+        self._records.put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
+
+    async def pause(self, name: str) -> None:
+        """SIGSTOP to all of its processes; returns when it is seen stopped."""
+        record = self._alive(name)
+        if record is None or record.pid is None:
+            raise EngineError(f"{name} does not run")
+        os.killpg(record.pid, signal.SIGSTOP)
+        await self._until(name, lambda seen: seen.state is not RunState.RUNNING, 1.0)
+
+    async def resume(self, name: str) -> None:
+        """SIGCONT."""
+        record = self._alive(name)
+        if record is None or record.pid is None:
+            raise EngineError(f"{name} does not run")
+        os.killpg(record.pid, signal.SIGCONT)
+        await self._until(name, lambda seen: seen.state is not RunState.PAUSED, 1.0)
+
+    async def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL after the grace."""
+        record = self._alive(name)
+        if record is None or record.pid is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGTERM)
+            os.killpg(record.pid, signal.SIGCONT)
+        if await self._until(name, lambda seen: not seen.alive, grace_s):
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(record.pid, signal.SIGKILL)
+        if not await self._until(name, lambda seen: not seen.alive, KILL_WAIT_S):
+            raise StopFailed(f"process {record.pid} of {name} is still there after SIGKILL")
+
+    async def remove(self, name: str) -> None:
+        """Drop its record."""
+        if self._alive(name) is not None:
+            raise EngineError(f"{name} runs; stop it first")
+        self._records.drop(name)
+
+    # --- one process ----------------------------------------------------------------------------------------------------
+
+    def _spawn(self, spec: InstanceSpec, socket: Path) -> int:
+        log = self._logs / f"{spec.name}.log"
+        with suppress(FileNotFoundError):
+            if log.stat().st_size > LOG_MOST_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        arguments = command(spec, socket)
+        try:
+            # Signals this process ignores or blocks would be inherited so.
+            return os.posix_spawn(
+                arguments[0],
+                arguments,
+                environment(spec),
+                file_actions=files,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE),
+            )
+        except OSError as error:
+            raise EngineError(f"{spec.name} cannot be started: {error}") from None
+
+    def _found(self, record: ProcessRecord) -> ProcessRecord:
+        """The record with what became of its process since it was written."""
+        if record.exited:
+            return record
+        if record.pid is None:
+            pid = proc.find_by_argument(record.socket)
+            if pid is None:
+                return self._put(replace(record, exited=True))
+            record = self._put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
+        pid = record.pid
+        assert pid is not None
+        code = proc.reap(pid)
+        same = record.boot == proc.boot_id() and proc.start_ticks(pid) == record.start_ticks
+        if code is None and same and proc.state(pid) not in ("Z", "X", ""):
+            return record
+        return self._put(replace(record, exited=True, exit_code=code))
+
+    def _put(self, record: ProcessRecord) -> ProcessRecord:
+        self._records.put(record)
+        return record
+
+    def _alive(self, name: str) -> ProcessRecord | None:
+        record = self._records.get(name)
+        found = self._found(record) if record is not None else None
+        return found if found is not None and not found.exited else None
+
+    async def _until(self, name: str, holds: proc.Holds, timeout_s: float) -> bool:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        while True:
+            seen = await self.observe(name)
+            if not seen or holds(seen[0]):
+                return True
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(POLL_S)
+
+
+def command(spec: InstanceSpec, socket: Path) -> list[str]:
+    """The instance's command line; `-P`, since the control plane's working folder is none of its business."""
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "instance.cli",
+        "serve",
+        "--uds",
+        str(socket),
+        "--data",
+        str(spec.data_dir),
+    ]
+
+
+def environment(spec: InstanceSpec) -> dict[str, str]:
+    """The whole environment of the instance."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(spec.data_dir),
+        "PYTHONPATH": str(CODE_ROOT),
+        "STOCKYARD_DATA": str(spec.data_dir),
+        "STOCKYARD_INSTANCE_FILE": str(spec.instance_file),
+        **spec.env,
+    }
+
+
+def _observed(record: ProcessRecord) -> Observed:
+    state = RunState.EXITED
+    if not record.exited and record.pid is not None:
+        state = RunState.PAUSED if proc.state(record.pid) in ("T", "t") else RunState.RUNNING
+    return Observed(
+        name=record.name,
+        state=state,
+        epoch=record.epoch,
+        revision=record.revision,
+        image=record.image,
+        run_id=f"{record.boot}:{record.pid}:{record.start_ticks}",
+        pid=None if record.exited else record.pid,
+        started_at=record.started_at,
+        exit_code=record.exit_code,
+    )

@@ -1,0 +1,58 @@
+"""What is written down of a process that is an instance, so that the next control plane knows it again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """`pid` is None from just before the process is made until it was made."""
+
+    name: str
+    epoch: int
+    revision: str
+    image: str
+    socket: str
+    started_at: float
+    pid: int | None = None
+    start_ticks: int = 0  # field 22 of /proc/PID/stat: with `boot` it tells this process from a later one of its id
+    boot: str = ""
+    exited: bool = False
+    exit_code: int | None = None
+
+
+class Records:
+    """One small file per instance."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def every(self) -> list[ProcessRecord]:
+        """All records, by name."""
+        names = sorted(path.stem for path in self._folder.glob("*.json"))
+        return [record for name in names if (record := self.get(name)) is not None]
+
+    def get(self, name: str) -> ProcessRecord | None:
+        """The record, None if there is none or it is unreadable."""
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            return ProcessRecord(**orjson.loads((self._folder / f"{name}.json").read_bytes()))
+        return None
+
+    def put(self, record: ProcessRecord) -> None:
+        """Write it whole."""
+        making = self._folder / f".{record.name}.making"
+        making.write_bytes(orjson.dumps(asdict(record)))
+        making.replace(self._folder / f"{record.name}.json")
+
+    def drop(self, name: str) -> None:
+        """Forget it."""
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
