@@ -22,7 +22,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from control_plane.config import Config
+from control_plane.config import Config, load_config
 from control_plane.routing.caddy import packaged_binary
 
 SNAPSHOT_INTERVAL_H = 6
@@ -60,3 +60,10 @@ def _configuration(config: Config) -> dict[str, object]:
 def metadata_folder(database: Path) -> Path:
     """Where Litestream keeps what it has not copied yet, and from which it goes on."""
     return database.with_name(f".{database.name}-litestream")
+
+
+if __name__ == "__main__":  # as a container of its own: the program takes this process's place
+    _config = load_config()
+    _config.prepare()
+    _command = litestream_command(_config)
+    os.execve(_command[0], _command, litestream_environment())

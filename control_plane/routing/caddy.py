@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from control_plane.config import Config
+from control_plane.config import Config, load_config
 from control_plane.errors import ConfigError
 
 _HERE = Path(__file__).resolve()
-_CADDYFILES = (_HERE.with_name("Caddyfile"), _HERE.parents[2] / "deploy" / "Caddyfile")  # installed; in the source tree
+# In an installation; in the source tree.
+_CADDYFILES = (_HERE.with_name("Caddyfile"), _HERE.parents[2] / "deploy" / "Caddyfile")
 
 
 def caddy_command() -> list[str]:
@@ -47,3 +48,10 @@ def _caddyfile() -> Path:
         if path.is_file():
             return path
     raise ConfigError("the Caddyfile is missing from this installation of stockyard; install it again")
+
+
+if __name__ == "__main__":  # as a container of its own: the program takes this process's place
+    _config = load_config()
+    _config.prepare()
+    _command = caddy_command()
+    os.execve(_command[0], _command, dict(caddy_environment(_config)))
