@@ -9,8 +9,9 @@ from instance.chute.provider_health import ProviderHealth
 from instance.chute.provider_spec import DIALECTS, BadProvider, ProviderSpec, check_headers, check_key
 from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
 from instance.core.errors import StockyardError
+from instance.version import VERSION
 
-USER_AGENT = b"stockyard"
+USER_AGENT = f"stockyard/{VERSION}".encode()
 
 
 class Provider:

@@ -56,7 +56,7 @@ class ProviderTable:
     @classmethod
     async def open(cls, core: Core, upstream: Upstream, mock: MockModel) -> ProviderTable:
         """The table of an instance: its settings, its environment and what its database holds."""
-        table = cls(upstream, mock, core.settings.providers)
+        table = cls(upstream, mock, core.settings.providers, core.options.env)
         table.replace_stored(await provider_store.stored_providers(core))
         table.model_lists = ModelLists(table, core.clock)
         return table
