@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from fnmatch import translate
 from time import perf_counter
@@ -110,19 +110,22 @@ class Timeout(Module):
             raise
         finally:
             self._limits.remove(limit)
-        if answer.events is not None:
-            answer.events = self._watched(x, answer, end)
+        events = answer.events
+        if events is not None:
+            answer.events = self._watched(x, events, answer.close, end)
         return answer
 
-    async def _watched(self, x: Exchange, answer: Answer, end: float) -> AsyncIterator[list[Delta]]:
-        """The answer's events; raises `CallFailed` when none comes in time. Time in which the caller takes them is not counted."""
+    async def _watched(
+        self, x: Exchange, source: AsyncIterator[list[Delta]], give_up: Callable[[], None], end: float
+    ) -> AsyncIterator[list[Delta]]:
+        """The events of `source`; raises `CallFailed` when none comes in time. Time in which the caller takes them is not counted."""
         gap_s = self.settings.between_tokens_s
         limit = TimeLimit(None, end)
         limit.suspend()
         started = before = perf_counter()
         self._limits.add(limit)
         try:
-            async with aclosing(cast("AsyncGenerator[list[Delta], None]", answer.events)) as events:
+            async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
                 while True:
                     before = perf_counter()
                     if before >= end:
@@ -137,7 +140,7 @@ class Timeout(Module):
         except asyncio.CancelledError:
             if not limit.is_cause():
                 raise
-            answer.close()
+            give_up()
             raise self._failed(x, "timeout_total" if perf_counter() >= end else "timeout_stream", before) from None
         finally:
             self._limits.remove(limit)
