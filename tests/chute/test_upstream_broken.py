@@ -5,7 +5,7 @@ import gzip
 
 import pytest
 
-from instance.chute.upstream import Limits, Upstream, UpstreamError
+from instance.chute.upstream import Limits, Upstream, UpstreamError, UpstreamUrl
 from tests.chute.upstream_calls import STREAM, client_and_server, post
 from tests.mock_replies import Reply, drop, garbage, gzip_bomb, hang_up, text, truncated_chunked, wrong_length
 from tests.mock_upstream import MockUpstream, until
@@ -79,6 +79,7 @@ async def test_a_refused_connection_was_not_sent():
     with pytest.raises(UpstreamError) as caught:
         await post(client, url)
     assert (caught.value.kind, caught.value.sent) == ("connect", False)
+    assert caught.value.message.endswith("Connection refused")
     assert client.counts() == (0, 0)
     await client.close()
 
@@ -100,7 +101,9 @@ async def test_a_resolver_that_hangs_counts_against_the_connect_timeout():
 
     client = Upstream(resolver=resolver)
     with pytest.raises(UpstreamError) as caught:
-        await client.send(_url("http://slow.invalid/v1"), b"GET", b"/models", [], b"", connect_timeout_s=0.02)
+        await client.send(
+            UpstreamUrl.parse("http://slow.invalid/v1"), b"GET", b"/models", [], b"", connect_timeout_s=0.02
+        )
     assert caught.value.kind == "connect_timeout"
     assert client.counts() == (0, 0)
 
@@ -171,9 +174,3 @@ async def test_what_came_before_the_break_is_given_out_first():
             while block := await response.next_block():
                 came += block
         assert b"two" in came or b"one" in came
-
-
-def _url(text: str):
-    from instance.chute.upstream import UpstreamUrl
-
-    return UpstreamUrl.parse(text)

@@ -1,6 +1,7 @@
 """Opens connections: names resolved off the loop, addresses checked, TLS verified."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -65,7 +66,7 @@ class Dialer:
     async def _connect(
         self, url: UpstreamUrl, address: str, make: Callable[[], Connection], tls: ssl.SSLContext | None, share_s: float
     ) -> Connection:
-        where = f"{url.host} ({address}) port {url.port}"
+        where = f"{url.host} ({address}) port {url.port}" if address != url.host else f"{address} port {url.port}"
         loop = asyncio.get_running_loop()
         name = url.host if tls is not None else None
         try:
@@ -77,7 +78,8 @@ class Dialer:
             reason = getattr(error, "verify_message", "") or error.reason or str(error)
             raise UpstreamError("tls", f"no trusted TLS connection to {where}: {reason}") from error
         except OSError as error:
-            raise UpstreamError("connect", f"cannot connect to {where}: {error.strerror or error}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UpstreamError("connect", f"cannot connect to {where}: {reason}") from error
         return connection
 
     async def _addresses(self, url: UpstreamUrl) -> list[str]:
