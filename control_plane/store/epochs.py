@@ -49,6 +49,13 @@ def get(connection: Connection, slug: str, n: int) -> Epoch:
     return epoch_from(row)
 
 
+def oldest_unverified(connection: Connection) -> float | None:
+    """When the longest unverified of all open, confirmed backups was last verified, or began; None when there is none."""
+    safe_since = func.coalesce(epochs.c.verified_at, epochs.c.started_at)
+    open_ones = epochs.c.closed_at.is_(None) & epochs.c.confirmed_at.is_not(None)
+    return connection.execute(select(func.min(safe_since)).where(open_ones)).scalar_one_or_none()
+
+
 def close(connection: Connection, slug: str, n: int) -> None:
     """The epoch takes no more writes; again is no error."""
     still_open = _is(slug, n) & epochs.c.closed_at.is_(None)

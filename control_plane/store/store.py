@@ -26,9 +26,11 @@ ACTOR = "control_plane"
 
 
 class Store:
-    """The loop's view of the database. `open_secrets` unwraps what the master key sealed."""
+    """The loop's view of the database. `open_secrets` unwraps what the master key sealed under the slug."""
 
-    def __init__(self, database: Database, plan: Callable[[str], Plan], open_secrets: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, database: Database, plan: Callable[[str], Plan], open_secrets: Callable[[bytes, bytes], bytes]
+    ) -> None:
         self._database = database
         self._plan = plan
         self._open_secrets = open_secrets
@@ -55,7 +57,7 @@ class Store:
         sealed = await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
         if sealed is None:
             raise LookupError(f"tenant {slug} has no secrets")
-        return TenantSecrets(**orjson.loads(self._open_secrets(sealed)))
+        return TenantSecrets(**orjson.loads(self._open_secrets(sealed, slug.encode())))
 
     async def new_epoch(self, slug: str, parent: int | None, *, restored_from_at: str | None = None) -> Epoch:
         """Open the next epoch, close the one before, make it the tenant's."""

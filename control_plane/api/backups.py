@@ -1,0 +1,125 @@
+"""Backups of a tenant: which there are, have one verified, restore from one, clone from one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+
+from control_plane.api import opening
+from control_plane.api.auth import TenantReader, TenantWriter
+from control_plane.api.bodies import Restore, epoch_seconds
+from control_plane.api.opening import Opening
+from control_plane.api.plane import CurrentPlane
+from control_plane.api.shapes import epoch_shape
+from control_plane.api.tenants import open_and_show, whole
+from control_plane.domain.state import rfc3339
+from control_plane.domain.tenants import Desired, Epoch, RestoreRequest, Tenant
+from control_plane.errors import CloudError
+from control_plane.store import epochs, tenants
+from control_plane.store.rows import restore_row
+
+router = APIRouter(tags=["backups"])
+
+
+@router.get("/api/tenants/{slug}/backups")
+async def list_backups(slug: str, caller: TenantReader, plane: CurrentPlane) -> dict[str, Any]:
+    """The lives of the tenant's database and the times that a restore may name."""
+
+    def read(connection: Connection) -> tuple[Tenant, list[Epoch]]:
+        return tenants.get(connection, slug, account=caller.account), epochs.of(connection, slug)
+
+    tenant, lives = await plane.database.read(read)
+    confirmed = [life.confirmed_at for life in lives if life.confirmed_at]
+    oldest = time.time() - plane.config.plan(tenant.plan).backup_days * 86_400
+    first = min((life.started_at for life in lives if life.confirmed_at), default=None)
+    window = {
+        "from": rfc3339(max(first, oldest)) if first is not None else None,
+        "to": rfc3339(max(confirmed, default=None)),
+    }
+    return {"epochs": [epoch_shape(life) for life in reversed(lives)], "window": window}
+
+
+@router.post("/api/tenants/{slug}/backups/verify", status_code=202)
+async def verify_backup(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """Have the newest backup restored elsewhere and checked; the outcome is an event and `verified_at`."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        tenant = tenants.get(connection, slug, account=caller.account)
+        if not any(life.confirmed_at for life in epochs.of(connection, slug)):
+            raise CloudError("conflict", f"tenant `{slug}` has no confirmed backup yet; try again in a moment")
+        tenants.change(
+            connection,
+            tenant,
+            {"verify_requested_at": time.time()},
+            actor=caller.actor,
+            action="backup.verify",
+            message="asked to verify the newest backup",
+            bump=False,
+        )
+        return {"status": "verifying", "id": slug}
+
+    return await plane.database.write(work, asks=slug)
+
+
+@router.post("/api/tenants/{slug}/restore", status_code=202)
+async def restore(slug: str, body: Restore, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """Go back to the newest backup, a time or an epoch; or, with `into`, open a new tenant from it.
+
+    The present database is kept aside until the restored one verifies.
+    """
+    if body.into is not None:
+        return await _clone(slug, body, body.into, caller, plane)
+
+    def work(connection: Connection) -> dict[str, Any]:
+        tenant = tenants.get(connection, slug, account=caller.account)
+        if tenant.desired in (Desired.DELETED, Desired.SUSPENDED):
+            raise CloudError("conflict", f"tenant `{slug}` is {tenant.desired}; resume it first")
+        _refuse_impossible(connection, slug, body)
+        now = time.time()
+        request = RestoreRequest(at=body.at, epoch=body.epoch, requested_at=now)
+        where = body.at or (f"epoch {body.epoch}" if body.epoch else "the newest backup")
+        tenants.change(
+            connection,
+            tenant,
+            {"restore": restore_row(request), "desired": Desired.RUNNING, "wake_requested_at": now},
+            actor=caller.actor,
+            action="tenant.restore",
+            message=f"asked to restore {where}",
+            detail={"at": body.at or "", "epoch": body.epoch or 0},
+        )
+        return whole(connection, plane, slug, caller)
+
+    return await plane.database.write(work, asks=slug)
+
+
+async def _clone(slug: str, body: Restore, into: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    def read(connection: Connection) -> Tenant:
+        source = tenants.get(connection, slug, account=caller.account)
+        _refuse_impossible(connection, slug, body)
+        return source
+
+    source = await plane.database.read(read)
+    opening.check(plane, into, source.plan)
+    request = RestoreRequest(at=body.at, epoch=body.epoch, source=slug, requested_at=time.time())
+    asked = Opening(into, source.plan, source.region, request)
+    return await open_and_show(plane, asked, source.account_id, caller.actor)
+
+
+def _refuse_impossible(connection: Connection, slug: str, body: Restore) -> None:
+    """Raise `invalid_value` or `conflict` for a place that no backup can answer."""
+    lives = epochs.of(connection, slug)
+    confirmed = [life for life in lives if life.confirmed_at]
+    if not confirmed:
+        raise CloudError("conflict", f"tenant `{slug}` has no confirmed backup yet; try again in a moment")
+    if body.epoch is not None and body.epoch not in [life.n for life in lives]:
+        raise CloudError("invalid_value", f"tenant `{slug}` has no epoch {body.epoch}", param="epoch")
+    if body.at is not None:
+        at = epoch_seconds(body.at)
+        if at > time.time():
+            raise CloudError("invalid_value", "`at` lies in the future", param="at")
+        first = confirmed[0].started_at
+        if at < first:
+            raise CloudError("invalid_value", f"the first backup is of {rfc3339(first)}", param="at")

@@ -1,0 +1,66 @@
+"""For the plane's own processes: the activator asks for a wake. Operator key; not in the public document."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from control_plane.api.auth import Operator
+from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.domain.tenants import Desired, Status, Tenant
+from control_plane.errors import CloudError
+from control_plane.store import tenants
+
+router = APIRouter(include_in_schema=False)
+ENDED = (Status.RUNNING, Status.SUSPENDED, Status.FAILED, Status.DELETED)
+
+
+@router.post("/internal/tenants/{slug}/wake")
+async def wake(
+    slug: str,
+    caller: Operator,
+    plane: CurrentPlane,
+    wait_s: Annotated[float, Query(ge=0, le=60)] = 0.0,
+) -> dict[str, Any]:
+    """Ask for the tenant to be awake; with `wait_s`, answer when it is, or cannot be, at the latest after so long.
+
+    A suspended tenant stays suspended: its status says so. 404 for one that is unknown or deleted.
+    """
+
+    def ask(connection: Any) -> Tenant:
+        tenant = tenants.get(connection, slug, account=None)
+        if tenant.desired is Desired.DELETED:
+            raise CloudError("not_found", f"tenant `{slug}` is deleted")
+        if tenant.desired is not Desired.SUSPENDED:
+            tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
+        return tenants.get(connection, slug, account=None)
+
+    tenant = await plane.database.write(ask, asks=slug)
+    deadline = time.monotonic() + wait_s
+    while not _ended(tenant, plane) and (left := deadline - time.monotonic()) > 0:
+        seen = plane.database.changed.count
+        now = await plane.store.tenant(slug)
+        if now is None:
+            raise CloudError("not_found", f"tenant `{slug}` is deleted")
+        tenant = now
+        if not _ended(tenant, plane):
+            await plane.database.changed.wait(seen, left)
+    status = Status.SUSPENDED if tenant.desired is Desired.SUSPENDED else tenant.status
+    return {
+        "slug": slug,
+        "status": status,
+        "desired": tenant.desired,
+        "reason": tenant.reason,
+        "failure": tenant.failure,
+    }
+
+
+def _ended(tenant: Tenant, plane: Plane) -> bool:
+    """True when waiting longer changes nothing: it is routed to, or it will not be."""
+    if tenant.desired in (Desired.SUSPENDED, Desired.DELETED):
+        return True
+    if tenant.status is Status.RUNNING:
+        return plane.config.edge_socket(tenant.slug).exists()
+    return tenant.status in ENDED
