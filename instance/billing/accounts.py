@@ -43,6 +43,16 @@ class Account:
             self._step_ns = ROLLING_NS[budget.period] // BUCKETS
         self.roll(now_ns)
 
+    def take(self, other: Account) -> None:
+        """Become the other account; calls that reserved here still give back here."""
+        self.budget = other.budget
+        self.spent_nano = other.spent_nano
+        self.notified_pct = other.notified_pct
+        self.starts_ns = other.starts_ns
+        self.ends_ns = other.ends_ns
+        self._buckets = other._buckets
+        self._step_ns = other._step_ns
+
     def roll(self, now_ns: int) -> None:
         """Let what lies before the period go. Cheap while the period lasts."""
         if now_ns < self.ends_ns:
@@ -135,13 +145,15 @@ class Accounts:
     def get(self, budget_id: str) -> Account | None:
         return self._by_id.get(budget_id)
 
-    def put(self, account: Account) -> None:
-        """Add the account, or put it in the place of the one of the same budget, whose open reservations it takes over."""
+    def put(self, account: Account) -> Account:
+        """Add the account; the one of the same budget takes its state over and keeps its open reservations."""
         before = self._by_id.get(account.budget.id)
-        if before is not None:
-            account.reserved_nano = before.reserved_nano
-        self._by_id[account.budget.id] = account
+        if before is None:
+            self._by_id[account.budget.id] = before = account
+        else:
+            before.take(account)
         self._index()
+        return before
 
     def remove(self, budget_id: str) -> None:
         if self._by_id.pop(budget_id, None) is not None:

@@ -56,9 +56,8 @@ class Billing:
         core = self._core
         await core.writer.drain()
         now_ns = core.clock.wall_ns()
-        account = await core.database.read(lambda connection: _seeded(connection, budget, now_ns))
-        self.accounts.put(account)
-        return account
+        account: Account = await core.database.read(lambda connection: _seeded(connection, budget, now_ns))
+        return self.accounts.put(account)
 
     def close_account(self, budget_id: str) -> None:
         self.accounts.remove(budget_id)

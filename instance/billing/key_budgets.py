@@ -54,9 +54,10 @@ class KeyBudgets:
             budget = Budget(id=f"key:{key}", name=principal.name or f"key {key}", limit_nano=limit, period="month")
             new = Account(budget, now_ns)
             new.spent_nano = self._spent.get(key, 0)
-            if account is not None:
-                new.reserved_nano = account.reserved_nano
-            account = self._accounts[key] = new
+            if account is None:
+                account = self._accounts[key] = new
+            else:
+                account.take(new)
         return account
 
     def check(self, principal: Principal, now_ns: int) -> None:

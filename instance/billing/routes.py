@@ -114,7 +114,6 @@ def budget_router(billing: Billing, core: Core) -> APIRouter:
             f"budget:{budget_id}",
             action,
             {"fields": sorted(fields)},
-            created_at_ns=core.clock.wall_ns(),
         )
 
     @router.get("")
@@ -139,7 +138,7 @@ def budget_router(billing: Billing, core: Core) -> APIRouter:
         """Make a budget; what its subjects spent in the current period counts at once."""
         now_ns = core.clock.wall_ns()
         fields = _fields(body)
-        budget = Budget(id=new_id("bud"), created_at_ns=now_ns, updated_at_ns=now_ns, **fields)
+        budget = Budget(id=new_id("bud_"), created_at_ns=now_ns, updated_at_ns=now_ns, **fields)
         await billing.save(budget, event(principal, "create", budget.id, fields))
         return {"status": "created", **shown(billing, budget, now_ns)}
 

@@ -10,7 +10,7 @@ import orjson
 
 from instance.billing.budget import Budget, Subject
 from instance.billing.periods import MINUTE_NS
-from instance.core.writer import Record
+from instance.core.records import Record
 from instance.lookout.call_columns import CALL_COLUMNS
 from instance.lookout.call_rows import call_rows
 

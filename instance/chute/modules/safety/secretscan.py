@@ -215,6 +215,8 @@ class SecretScan(Module):
 
     def _note(self, x: Exchange, found: list[tuple[Finding, str]], direction: str) -> None:
         action = self.settings.action
+        if direction == "out":
+            x.state["redacted"] = True
         for finding, place in found[:FINDINGS_NOTED_MAX]:
             did = "redact" if finding.detector == PROVIDER_KEY and action == "flag" else action
             x.note(

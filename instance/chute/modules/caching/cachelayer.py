@@ -1,0 +1,300 @@
+"""cachelayer: answers an equal request again without calling a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+import orjson
+from pydantic import Field
+
+from instance.chute.answer import DONE, JSON, Answer, Delta
+from instance.chute.exchange import Exchange
+from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.caching.answer_store import AnswerStore, Entry
+from instance.chute.modules.caching.stream_replay import Assembly, replay
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from instance.core.core import Core
+
+SECOND_NS = 1_000_000_000
+TTL_MAX_S = 2_592_000
+NOT_IN_KEY = frozenset(
+    ("stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key")
+)
+MODES = {b"skip": "skip", b"refresh": "refresh", b"only": "only"}
+
+
+class CacheLayer(Module):
+    """Exact-match cache: the same request, by everything that can change its answer, is answered from memory or disk.
+
+    Equal requests at the same time are merged into one call. A stored answer serves whole and streamed calls.
+    """
+
+    name: ClassVar[str] = "cachelayer"
+    category: ClassVar[str] = "caching"
+    group: ClassVar[int] = 9
+    summary: ClassVar[str] = "Answers an equal request again from memory or disk"
+    tick_s: ClassVar[float] = 60.0
+    migrations: ClassVar[Path | None] = Path(__file__).parent / "cachelayer_migrations"
+
+    class Settings(ModuleSettings):
+        ttl_s: int = Field(default=3600, ge=1, le=TTL_MAX_S, description="Seconds that an answer is kept.")
+        max_entries: int = Field(default=10_000, ge=1, le=1_000_000, description="Answers in memory, and on disk.")
+        max_mb: int = Field(default=256, ge=1, le=65_536, description="Megabytes of answers in memory.")
+        scope: Literal["global", "team", "key", "user"] = Field(default="team", description="Who shares answers.")
+        only_deterministic: bool = Field(default=False, description="Only requests with temperature 0 or a seed.")
+        cache_tools: bool = Field(default=False, description="Keep answers that call tools too.")
+        stream_tokens_per_s: int = Field(
+            default=0, ge=0, le=100_000, description="Pace of replayed streams; 0: at once."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._core: Core
+        self.store: AnswerStore
+        self._flights: dict[bytes, asyncio.Future[Entry | None]] = {}
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        settings = self.settings
+        if isinstance(previous, CacheLayer):
+            self.store = previous.store
+            self._flights = previous._flights
+            self.store.max_entries = settings.max_entries
+            self.store.max_bytes = settings.max_mb << 20
+        else:
+            self.store = AnswerStore(core, settings.max_entries, settings.max_mb << 20)
+            await self.store.open()
+
+    async def stop(self) -> None:
+        await self.store.flush()
+
+    async def tick(self) -> None:
+        await self.store.expire(self._core.clock.wall_ns())
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        headers = x.headers
+        mode = ""
+        asked = headers.get(b"x-stockyard-cache")
+        if asked is not None:
+            mode = MODES.get(asked.strip().lower(), "")
+            if not mode:
+                raise StockyardError("bad_request", "It is one of skip, refresh, only.", param="X-Stockyard-Cache")
+        control = headers.get(b"cache-control")
+        if mode == "skip" or (control is not None and b"no-store" in control.lower()) or not self._qualifies(x.req):
+            x.cache = "bypass"
+            if mode == "only":
+                raise _nothing_kept()
+            return await call(x)
+        ttl_s = self.settings.ttl_s
+        asked_ttl = headers.get(b"x-stockyard-cache-ttl-s")
+        if asked_ttl is not None:
+            ttl_s = _ttl(asked_ttl)
+        key = self._key(x)
+        if mode != "refresh":
+            entry = await self._find(key) or await self._merged(x, key)
+            if entry is not None:
+                return self._hit(x, entry)
+        x.cache = "miss"
+        self.store.misses += 1
+        if mode == "only":
+            raise _nothing_kept()
+        return await self._call(x, call, _Keep(self, x, key, ttl_s), leads=mode != "refresh")
+
+    def _qualifies(self, req: JSON) -> bool:
+        return not self.settings.only_deterministic or req.get("temperature") == 0 or req.get("seed") is not None
+
+    def _key(self, x: Exchange) -> bytes:
+        """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
+        scope = self.settings.scope
+        whose = ""
+        if scope == "team":
+            whose = x.team
+        elif scope == "user":
+            whose = x.user
+        elif scope == "key" and x.principal is not None:
+            whose = str(x.principal.key_id)
+        target = x.targets[0].label if x.targets else ""
+        asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
+        data = orjson.dumps((x.kind, scope, whose, target, asked), option=orjson.OPT_SORT_KEYS)
+        if not data.isascii():
+            data = unicodedata.normalize("NFC", data.decode()).encode()
+        return sha256(data).digest()
+
+    async def _find(self, key: bytes) -> Entry | None:
+        now_ns = self._core.clock.wall_ns()
+        entry = self.store.in_memory(key, now_ns)
+        if entry is None and self.store.may_be_on_disk(key, now_ns):
+            entry = await self.store.from_disk(key, now_ns)
+        return entry
+
+    async def _merged(self, x: Exchange, key: bytes) -> Entry | None:
+        """What an equal call that is running now gets; `None` when there is none, or when its answer is not kept."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return None
+        clock = self._core.clock
+        started_ns = clock.mono_ns()
+        try:
+            async with asyncio.timeout(x.remaining_s()):
+                return await asyncio.shield(flight)
+        except TimeoutError:
+            return None
+        finally:
+            x.waited_ns += clock.mono_ns() - started_ns
+
+    def _hit(self, x: Exchange, entry: Entry) -> Answer:
+        age_s = max(0, self._core.clock.wall_ns() - entry.created_ns) // SECOND_NS
+        x.cache = "hit"
+        x.saved_nano = entry.cost_nano
+        self.store.hits += 1
+        self.store.saved_nano += entry.cost_nano
+        x.response_headers.append((b"age", b"%d" % age_s))
+        x.note("hit", {"age_s": age_s})
+        obj: JSON = orjson.loads(entry.body)
+        usage = obj.get("usage")
+        if usage:
+            x.usage.take(usage)
+        if x.stream:
+            return Answer(events=replay(obj, self._core.clock, self.settings.stream_tokens_per_s))
+        return Answer(body=entry.body, obj=obj)
+
+    async def _call(self, x: Exchange, call: Call, keep: _Keep, *, leads: bool) -> Answer:
+        """Call the provider; others with the same request wait for the answer when this one `leads`."""
+        if leads and keep.key not in self._flights:
+            keep.flight = self._flights[keep.key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await call(x)
+        except BaseException:
+            keep.land(None)
+            raise
+        x.state["cachelayer"] = keep
+        if answer.events is not None:
+            answer.events = keep.watched(answer.events)
+        else:
+            keep.whole(answer)
+        return answer
+
+    def on_finish(self, x: Exchange) -> None:
+        keep: _Keep | None = x.state.pop("cachelayer", None)
+        if keep is not None:
+            keep.finish()
+
+    def keepable(self, obj: JSON) -> bool:
+        """Whether the answer is one to keep: finished by itself, not empty, without tool calls unless those are kept."""
+        choices = obj.get("choices")
+        if not choices:
+            return False
+        for choice in choices:
+            message = choice.get("message")
+            if not message:
+                return False
+            calls = message.get("tool_calls") or message.get("function_call")
+            if calls:
+                if not self.settings.cache_tools:
+                    return False
+            elif not message.get("content"):
+                return False
+            if choice.get("finish_reason") not in ("stop", "tool_calls", "function_call"):
+                return False
+        return True
+
+    def now_ns(self) -> int:
+        return self._core.clock.wall_ns()
+
+    def end_flight(self, key: bytes, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
+        """Give those who wait for a call its answer, or nothing; they then call themselves."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.done():
+            flight.set_result(entry)
+
+
+class _Keep:
+    """What one call leaves in the cache: taken from its answer as the provider gave it, kept when the call is over."""
+
+    __slots__ = ("_entry", "_module", "_ttl_s", "_x", "flight", "key")
+
+    def __init__(self, module: CacheLayer, x: Exchange, key: bytes, ttl_s: int) -> None:
+        self._module = module
+        self._x = x
+        self._ttl_s = ttl_s
+        self._entry: Entry | None = None
+        self.key = key
+        self.flight: asyncio.Future[Entry | None] | None = None
+
+    def whole(self, answer: Answer) -> None:
+        """Take a whole answer, before later hooks change it."""
+        obj = answer.obj
+        if obj is not None and answer.status == 200 and self._module.keepable(obj):
+            self._take(orjson.dumps(obj) if answer.changed or answer.body is None else answer.body)
+
+    async def watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
+        """The same events; once they are complete the answer that they make up is taken."""
+        assembly = Assembly()
+        try:
+            async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
+                async for batch in events:
+                    for delta in batch:
+                        assembly.add(delta)
+                        if delta.obj is None and delta.raw == DONE:
+                            self._assembled(assembly)
+                    yield batch
+            self._assembled(assembly)
+        except BaseException:
+            if not self._x.state.get("finished"):
+                self._entry = None
+            raise
+
+    def _assembled(self, assembly: Assembly) -> None:
+        if self._entry is None:
+            whole = assembly.whole()
+            if whole is not None and self._module.keepable(whole):
+                self._take(orjson.dumps(whole))
+
+    def _take(self, body: bytes) -> None:
+        x = self._x
+        now_ns = self._module.now_ns()
+        self._entry = Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
+
+    def finish(self) -> None:
+        """Keep the answer and tell those who wait; one whose text was changed for storage stays in memory."""
+        x, entry = self._x, self._entry
+        if entry is None or x.client_gone or x.http_status != 200 or x.error_code:
+            self.land(None)
+            return
+        entry.cost_nano = x.cost_nano
+        store = self._module.store
+        store.put(self.key, entry)
+        if x.stored_response is None and "redacted" not in x.state:
+            store.write_behind(self.key, entry)
+        self.land(entry)
+
+    def land(self, entry: Entry | None) -> None:
+        """Give those who wait for this call its answer, or nothing."""
+        flight = self.flight
+        if flight is not None:
+            self._module.end_flight(self.key, flight, entry)
+
+
+def _ttl(asked: bytes) -> int:
+    if not asked.isdigit() or not 1 <= int(asked) <= TTL_MAX_S:
+        raise StockyardError(
+            "bad_request", f"It is a number of seconds from 1 to {TTL_MAX_S}.", param="X-Stockyard-Cache-Ttl-S"
+        )
+    return int(asked)
+
+
+def _nothing_kept() -> StockyardError:
+    return StockyardError("cache_miss", "Only a kept answer was asked for, and there is none.", retryable=False)

@@ -1,0 +1,290 @@
+"""rateshield: limits on requests, tokens and calls at once, by key, user, team, address and model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.cost.rate_limits import PER_NS, Arrivals, Repeats, Slots, openai_duration
+from instance.chute.tokens import count_prompt_tokens
+from instance.core.clock import Clock
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+By = Literal["global", "key", "user", "team", "client", "address", "model"]
+NS = 1_000_000_000
+
+
+class Limit(BaseModel):
+    """So many requests or tokens in a time, for each subject."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: By = Field(description="Whose calls are counted together.")
+    match: str = Field(default="*", max_length=256, description="Glob of the subjects that it holds for.")
+    requests: int | None = Field(default=None, ge=1, le=10**9, description="Requests in the time.")
+    tokens: int | None = Field(default=None, ge=1, le=10**12, description="Tokens in the time, in and out.")
+    per: Literal["second", "minute", "hour", "day"] = Field(description="The time.")
+    burst: int | None = Field(default=None, ge=1, le=10**12, description="How many at once; unset: all of the time's.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Limit:
+        if (self.requests is None) == (self.tokens is None):
+            raise ValueError("give either requests or tokens")
+        return self
+
+
+class ConcurrencyLimit(BaseModel):
+    """So many calls at once, for each subject."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: By = Field(description="Whose calls are counted together.")
+    max: int = Field(ge=1, le=100_000, description="Calls at once.")
+
+
+SUBJECTS: dict[str, Callable[[Exchange], str]] = {
+    "global": lambda x: "*",
+    "key": lambda x: str(x.principal.key_id) if x.principal is not None else "",
+    "user": lambda x: x.user,
+    "team": lambda x: x.team,
+    "client": lambda x: str(x.state.get("client", "")),
+    "address": lambda x: x.client_ip,
+    "model": lambda x: x.model_requested,
+}
+"""What a limit counts by; a call for which that is empty is not counted."""
+
+
+class _Rule:
+    """One limit at work."""
+
+    __slots__ = ("_matches", "arrivals", "by", "counts_tokens", "limit", "subject")
+
+    def __init__(self, limit: Limit, before: _Rule | None) -> None:
+        count = limit.requests or limit.tokens or 1
+        self.limit = limit
+        self.by = limit.by
+        self.subject = SUBJECTS[limit.by]
+        self.counts_tokens = limit.tokens is not None
+        self.arrivals: Arrivals = Arrivals(
+            count,
+            PER_NS[limit.per],
+            limit.burst or count,
+            before.arrivals.handed_over() if before is not None else None,
+        )
+        self._matches = None if limit.match == "*" else re.compile(translate(limit.match)).match
+
+    def holds_for(self, subject: str) -> bool:
+        return bool(subject) and (self._matches is None or self._matches(subject) is not None)
+
+
+class _Held:
+    """What one call holds and owes until it ends."""
+
+    __slots__ = ("charged", "counted_tokens", "slots", "wait_ns", "waits_for")
+
+    def __init__(self) -> None:
+        self.charged: list[tuple[_Rule, str]] = []
+        self.counted_tokens = 0
+        self.slots: list[tuple[Slots, str]] = []
+        self.wait_ns = 0
+        self.waits_for: list[tuple[Slots, str, str]] = []
+
+
+class RateShield(Module):
+    """Sliding limits: a request is let through, made to wait its turn (`queue_s`), or refused with the time to come back."""
+
+    name: ClassVar[str] = "rateshield"
+    category: ClassVar[str] = "cost"
+    group: ClassVar[int] = 2
+    summary: ClassVar[str] = "Limits on requests, tokens and calls at once"
+    on_error: ClassVar[Literal["open", "closed"]] = "closed"
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        limits: list[Limit] = Field(
+            default=[Limit(by="key", requests=600, per="minute", burst=100)],
+            max_length=50,
+            description="Sliding limits.",
+        )
+        concurrency: list[ConcurrencyLimit] = Field(default=[], max_length=20, description="Limits on calls at once.")
+        queue_s: float = Field(
+            default=0.0, ge=0, le=3600, description="Seconds a call may wait for its turn; 0: refused at once."
+        )
+        dup_max: int = Field(
+            default=0, ge=0, le=10_000, description="Identical requests of one key in dup_window_s; 0: no limit."
+        )
+        dup_window_s: float = Field(
+            default=10.0, gt=0, le=86_400, description="Seconds over which repeats are counted."
+        )
+        exempt: list[Annotated[str, Field(max_length=200)]] = Field(
+            default=[], max_length=1000, description="Keys without limits, by id or name."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._clock = Clock()
+        self._rules = [_Rule(limit, None) for limit in settings.limits]
+        self._slots = [(rule, Slots(rule.max)) for rule in settings.concurrency]
+        self._repeats = Repeats(settings.dup_max, round(settings.dup_window_s * NS)) if settings.dup_max else None
+        self._exempt = frozenset(settings.exempt)
+        self._queue_ns = round(settings.queue_s * NS)
+        self._counts_tokens = any(rule.counts_tokens for rule in self._rules)
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._clock = core.clock
+        if isinstance(previous, RateShield):
+            before = {(r.by, r.limit.match, r.counts_tokens): r for r in previous._rules}
+            self._rules = [_Rule(r.limit, before.get((r.by, r.limit.match, r.counts_tokens))) for r in self._rules]
+
+    def on_request(self, x: Exchange) -> Answer | None:
+        principal = x.principal
+        if (
+            self._exempt
+            and principal is not None
+            and (str(principal.key_id) in self._exempt or principal.name in self._exempt)
+        ):
+            return None
+        now_ns = self._clock.mono_ns()
+        held = _Held()
+        repeat = None
+        if self._repeats is not None and principal is not None:
+            repeat = (str(principal.key_id), hash(x.raw))
+            wait_ns = self._repeats.wait_ns(repeat, now_ns)
+            if wait_ns:
+                raise self._limited(x, "repeats", "the same request came too often", wait_ns)
+        if self._counts_tokens:
+            held.counted_tokens = count_prompt_tokens(x.req)
+        charged = held.charged
+        wait_ns = 0
+        for rule in self._rules:
+            subject = rule.subject(x)
+            if not rule.holds_for(subject):
+                continue
+            wait = rule.arrivals.wait_ns(subject, held.counted_tokens if rule.counts_tokens else 1, now_ns)
+            if wait > self._queue_ns:
+                self._headers(x, [(rule, subject)], now_ns)
+                limit = rule.limit
+                what = (
+                    f"{limit.requests or limit.tokens} {'tokens' if rule.counts_tokens else 'requests'} a {limit.per}"
+                )
+                raise self._limited(x, rule.by, f"{what} for each {rule.by}" if rule.by != "global" else what, wait)
+            wait_ns = max(wait_ns, wait)
+            charged.append((rule, subject))
+        for limit_at_once, slots in self._slots:
+            subject = SUBJECTS[limit_at_once.by](x)
+            if not subject:
+                continue
+            if slots.free(subject):
+                held.slots.append((slots, subject))
+            elif self._queue_ns:
+                held.waits_for.append((slots, subject, limit_at_once.by))
+            else:
+                raise self._crowded(x, limit_at_once.by, slots)
+        for slots, subject in held.slots:
+            slots.take(subject)
+        for rule, subject in charged:
+            rule.arrivals.charge(subject, held.counted_tokens if rule.counts_tokens else 1, now_ns)
+        if repeat is not None and self._repeats is not None:
+            self._repeats.add(repeat, now_ns)
+        held.wait_ns = wait_ns
+        x.state["rateshield"] = held
+        self._headers(x, charged, now_ns)
+        return None
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        held: _Held | None = x.state.get("rateshield")
+        if held is not None and (held.wait_ns or held.waits_for):
+            await self._queue(x, held)
+        return await call(x)
+
+    async def _queue(self, x: Exchange, held: _Held) -> None:
+        """Wait for the call's turn; what is waited counts as deliberate waiting."""
+        started_ns = self._clock.mono_ns()
+        try:
+            if held.wait_ns:
+                await self._clock.sleep(held.wait_ns / NS)
+            for slots, subject, by in held.waits_for:
+                if slots.free(subject):
+                    slots.take(subject)
+                else:
+                    await self._wait_for_slot(x, slots, subject, by, started_ns + self._queue_ns)
+                held.slots.append((slots, subject))
+        finally:
+            waited_ns = self._clock.mono_ns() - started_ns
+            x.waited_ns += waited_ns
+        x.note("queued", {"ms": waited_ns // 1_000_000})
+
+    async def _wait_for_slot(self, x: Exchange, slots: Slots, subject: str, by: str, until_ns: int) -> None:
+        place = slots.wait(subject)
+        limit = asyncio.ensure_future(self._clock.sleep(max(0, until_ns - self._clock.mono_ns()) / NS))
+        try:
+            await asyncio.wait((place, limit), return_when=asyncio.FIRST_COMPLETED)
+            if not place.done():
+                raise self._crowded(x, by, slots)
+        except BaseException:
+            slots.leave(subject, place)
+            raise
+        finally:
+            limit.cancel()
+
+    def on_finish(self, x: Exchange) -> None:
+        held: _Held | None = x.state.pop("rateshield", None)
+        if held is None:
+            return
+        for slots, subject in held.slots:
+            slots.give_back(subject)
+        if not self._counts_tokens:
+            return
+        usage = x.usage
+        owed = usage.output + max(0, usage.input - held.counted_tokens)
+        if owed:
+            now_ns = self._clock.mono_ns()
+            for rule, subject in held.charged:
+                if rule.counts_tokens:
+                    rule.arrivals.charge(subject, owed, now_ns)
+
+    def _headers(self, x: Exchange, charged: list[tuple[_Rule, str]], now_ns: int) -> None:
+        """`x-ratelimit-*` of the tightest limit of each kind, as OpenAI writes them."""
+        tightest: dict[bool, tuple[int, int, _Rule]] = {}
+        for rule, subject in charged:
+            left, reset_ns = rule.arrivals.state(subject, now_ns)
+            kind = rule.counts_tokens
+            if kind not in tightest or left < tightest[kind][0]:
+                tightest[kind] = (left, reset_ns, rule)
+        for kind, (left, reset_ns, rule) in tightest.items():
+            name = b"tokens" if kind else b"requests"
+            x.response_headers += (
+                (b"x-ratelimit-limit-" + name, b"%d" % rule.arrivals.count),
+                (b"x-ratelimit-remaining-" + name, b"%d" % left),
+                (b"x-ratelimit-reset-" + name, openai_duration(reset_ns).encode()),
+            )
+
+    def _limited(self, x: Exchange, by: str, what: str, wait_ns: int) -> StockyardError:
+        retry_after = -(-wait_ns // NS)
+        x.note("limited", {"by": by, "limit": what, "retry_after": retry_after})
+        return StockyardError(
+            "rate_limited",
+            f"Over the limit: {what}. Repeat the call in {retry_after} s.",
+            headers={"Retry-After": str(retry_after)},
+        )
+
+    def _crowded(self, x: Exchange, by: str, slots: Slots) -> StockyardError:
+        x.note("limited", {"by": by, "limit": f"{slots.most} at once", "retry_after": 1})
+        return StockyardError(
+            "too_many_concurrent",
+            f"Over the limit of {slots.most} calls at once" + (f" for each {by}." if by != "global" else "."),
+            headers={"Retry-After": "1"},
+        )
