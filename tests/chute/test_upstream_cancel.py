@@ -26,15 +26,15 @@ async def test_cancelling_a_call_that_waits_for_its_answer_closes_the_connection
 async def test_cancelling_the_reader_of_a_stream_closes_the_connection():
     async with client_and_server() as (client, server):
         server.script(stall(1))
+        came = asyncio.Event()
 
         async def read_all():
             response = await post(client, server.url, STREAM)
             while await response.next_block():
-                pass
+                came.set()
 
         task = asyncio.create_task(read_all())
-        await until(lambda: len(server.calls) == 1)
-        await asyncio.sleep(0.01)
+        await came.wait()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
