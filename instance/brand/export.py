@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -74,9 +76,7 @@ async def _pages(
 ) -> AsyncIterator[bytes]:
     position = 0
     while True:
-        page, position, more = await core.database.read(
-            lambda connection, position=position: _page(connection, narrowed, position, written)
-        )
+        page, position, more = await core.database.read(partial(_page, narrowed, position, written))
         if page:
             yield page
         if not more:
@@ -84,7 +84,10 @@ async def _pages(
 
 
 def _page(
-    connection: Any, narrowed: store.LedgerFilter, position: int, written: Callable[[list[tuple[Any, ...]]], bytes]
+    narrowed: store.LedgerFilter,
+    position: int,
+    written: Callable[[list[tuple[Any, ...]]], bytes],
+    connection: sqlite3.Connection,
 ) -> tuple[bytes, int, bool]:
     rows = store.entries(connection, narrowed, limit=PAGE_ENTRIES, ascending=True, after=position)
     if not rows:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from instance.brand.chain import DETAIL_MAX_BYTES, VERSION, ZERO_HASH, require_canonical
+from instance.core.clock import Clock
 from instance.core.timestamps import rfc3339
 from instance.core.writer import LedgerEvent, Record
 from instance.lookout.call_columns import CALL_COLUMNS
 from instance.lookout.call_rows import call_rows
-
-if TYPE_CHECKING:
-    from instance.core.clock import Clock
 
 EVENT_KIND = 2
 """Kind of the journal's record of a ledger event."""
@@ -82,7 +80,7 @@ class Ledger:
                 f"key:{row[_KEY_ID]}" if row[_KEY_ID] else "anonymous",
                 f"{provider}/{row[_MODEL]}" if provider else row[_MODEL_REQUESTED],
                 row[_OPERATION],
-                bytes(record.parts[2]),
+                record.parts[2],
                 row[_ID],
             )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +61,14 @@ class Verifier:
         walk = Walk(first_seq=start, prev_hash=prev_hash)
         position = start - 1
         while position < end:
-            rows, ok = await read(lambda connection, position=position: _slice(connection, walk, position, end))
+            rows, ok = await read(partial(_slice, walk, position, end))
             if not ok or not rows:
                 break
             position += rows
         return walk.end(end if end >= start else None)
 
 
-def _slice(connection: Any, walk: Walk, position: int, end: int) -> tuple[int, bool]:
+def _slice(walk: Walk, position: int, end: int, connection: sqlite3.Connection) -> tuple[int, bool]:
     rows = store.after(connection, position, end, SLICE_ENTRIES)
     return len(rows), all(walk.check(store.chained_of(row)) for row in rows)
 

@@ -34,7 +34,7 @@ def call_rows(records: Sequence[Record]) -> list[list[Any]]:
     return rows
 
 
-def _row(part: bytes | memoryview) -> list[Any]:
+def _row(part: bytes) -> list[Any]:
     row: list[Any] = orjson.loads(part)
     if len(row) < _WIDTH:
         row += [None if name in _NULLABLE else "" for name in CALL_COLUMNS[len(row) :]]

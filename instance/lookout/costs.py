@@ -129,3 +129,9 @@ def _average_ms(sums: Sums) -> float:
 def _most_used(groups: list[tuple[tuple[Any, ...], Sums]]) -> str | None:
     served = [(sums.requests, name) for (name,), sums in groups if name]
     return max(served)[1] if served else None
+
+
+def totals_ever(connection: sqlite3.Connection) -> Sums:
+    """What all recorded calls add up to."""
+    rows = store.sums(connection, 0, 2**62)
+    return rows[0][1] if rows else NOTHING

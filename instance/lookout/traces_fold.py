@@ -83,7 +83,7 @@ class TracesFold:
     def __call__(self, connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         rows = call_rows(records)
         seqs = self._ledger_seqs()
-        traces = [(*row, bytes(record.parts[1]), seq) for row, record, seq in zip(rows, records, seqs, strict=True)]
+        traces = [(*row, record.parts[1], seq) for row, record, seq in zip(rows, records, seqs, strict=True)]
         try:
             connection.executemany(_INSERT_TRACE, traces)
         except OverflowError:
@@ -99,8 +99,7 @@ class TracesFold:
         connection.executemany(_ADD_HOUR, _hours(rows))
 
 
-def _kept(part: bytes | memoryview) -> tuple[bytes, int]:
-    text = bytes(part)
+def _kept(text: bytes) -> tuple[bytes, int]:
     size = len(text)
     if size > DEFLATE_ABOVE_BYTES:
         deflated = zlib.compress(text, DEFLATE_LEVEL)

@@ -38,7 +38,8 @@ def admitted(request: Request, scope: str) -> Principal:
     if principal is None:
         principal = identify(core, request.scope["headers"])
         require_address(principal, request.client.host if request.client else "")
-        state.management_rate.admit(principal.key_id, core.clock.mono_ns())
+        rate = state.management_rate.admit(principal.key_id, core.clock.mono_ns())
+        request.scope["state"]["rate_headers"] = rate
     request.state.principal = principal
     return demand(principal, scope)
 

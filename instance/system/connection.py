@@ -1,0 +1,89 @@
+"""One client connection: uvicorn's HTTP/1.1 protocol, with bounds on the head and errors in our shape."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from instance.core.errors import StockyardError, error_body
+
+HEAD_MAX_BYTES = 32 << 10
+HEAD_DEADLINE_S = 30.0
+KEEP_ALIVE_S = 180
+"""Longer than the edge keeps an idle connection, so that it is never the instance that closes one in use."""
+
+REASONS = {400: b"Bad Request", 413: b"Content Too Large"}
+
+
+class Connection(HttpToolsProtocol):
+    """Refuses a head over 32 KiB with 413, one that is no HTTP with 400, and drops one that is not there within 30 s."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self._refuse(StockyardError("body_too_large", f"The request's head is over {HEAD_MAX_BYTES} bytes."))
+            elif self._head_timer is None:
+                self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._disarm()
+        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES:
+            self._refuse(StockyardError("body_too_large", f"The request's head is over {HEAD_MAX_BYTES} bytes."))
+            return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head = False
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(StockyardError("bad_request", "What arrived is not an HTTP/1.1 request."))
+
+    def _arm(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_DEADLINE_S, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: StockyardError) -> None:
+        if self.transport.is_closing():
+            return
+        body = orjson.dumps(error_body(error))
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (error.status, REASONS[error.status], len(body), body)
+        )
+        self.transport.close()

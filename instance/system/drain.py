@@ -1,0 +1,59 @@
+"""Draining: idle connections are closed and what runs is finished, so that the instance can be paused or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from instance.brand.ledger import head
+
+if TYPE_CHECKING:
+    from instance.server import Instance
+
+POLL_S = 0.005
+DEADLINE_MAX_S = 600.0
+
+
+class Connection(Protocol):
+    """A connection of the server."""
+
+    def shutdown(self) -> None:
+        """Close it now if no request runs on it, else after the answer."""
+
+
+def close_idle(connections: Iterable[Connection]) -> None:
+    """Close the connections on which nothing runs; the others are closed after their answer."""
+    for connection in list(connections):
+        connection.shutdown()
+
+
+async def drain(instance: Instance, deadline_s: float) -> dict[str, Any]:
+    """Drain the instance; the answer of `POST /api/instance/drain`.
+
+    Calls that still come are answered with `Connection: close`; when some still run at the deadline, new ones are refused.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + deadline_s
+    instance.draining = True
+    close_idle(instance.connections)
+    while instance.in_flight and loop.time() < ends_at:
+        await asyncio.sleep(POLL_S)
+        close_idle(instance.connections)
+    in_flight = instance.in_flight
+    if in_flight:
+        instance.chute.drain()
+    await instance.core.writer.drain()
+    seq, own_hash = await instance.core.database.read(head)
+    return {
+        "drained": in_flight == 0,
+        "in_flight": in_flight,
+        "journal_bytes": instance.core.writer.lag_bytes,
+        "ledger": {"seq": seq, "hash": own_hash.hex()},
+    }
+
+
+def resume(instance: Instance) -> None:
+    """Undo `drain`."""
+    instance.draining = False
+    instance.chute.resume()

@@ -1,0 +1,87 @@
+"""What this instance did since it was made: cumulative counters by key, folded from the journal with everything else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from instance.brand.ledger import head
+from instance.core.money import nano_to_usd
+from instance.core.timestamps import rfc3339
+from instance.lookout.call_columns import CALL_COLUMNS
+from instance.lookout.call_rows import call_rows
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+    from instance.core.writer import Record
+
+COUNTERS = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
+SUM_MAX = 2**53
+
+_ADD = """
+INSERT INTO usage_totals (key_id, requests, errors, tokens_in, tokens_out, cost_nano, bytes_out, last_request_at_ns)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    requests = requests + excluded.requests, errors = errors + excluded.errors,
+    tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,
+    cost_nano = cost_nano + excluded.cost_nano, bytes_out = bytes_out + excluded.bytes_out,
+    last_request_at_ns = max(last_request_at_ns, excluded.last_request_at_ns)
+"""
+
+_KEY, _STATUS, _TOKENS_IN, _TOKENS_OUT, _COST_NANO, _BYTES_OUT, _CREATED_AT_NS = (
+    CALL_COLUMNS.index(name)
+    for name in ("key_id", "status", "tokens_in", "tokens_out", "cost_nano", "bytes_out", "created_at_ns")
+)
+
+
+def fold_usage(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+    """Fold of kind 1: add the calls to their keys' totals."""
+    totals: dict[str, list[int]] = {}
+    for row in call_rows(records):
+        total = totals.get(row[_KEY])
+        if total is None:
+            total = totals[row[_KEY]] = [0] * 7
+        total[0] += 1
+        total[1] += row[_STATUS] == "error"
+        total[2] += row[_TOKENS_IN]
+        total[3] += row[_TOKENS_OUT]
+        total[4] += row[_COST_NANO]
+        total[5] += row[_BYTES_OUT]
+        total[6] = max(total[6], row[_CREATED_AT_NS])
+    rows = [(key, *(min(value, SUM_MAX) for value in total[:6]), total[6]) for key, total in totals.items()]
+    connection.executemany(_ADD, rows)
+
+
+def totals_by_key(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """The counters of each key, by its id; calls without a known key are under `""`."""
+    rows = connection.execute(f"SELECT key_id, {', '.join(COUNTERS)}, last_request_at_ns FROM usage_totals")
+    return {row[0]: dict(zip((*COUNTERS, "last_request_at_ns"), row[1:], strict=True)) for row in rows}
+
+
+async def reading(core: Core) -> dict[str, Any]:
+    """The answer of `GET /api/instance/usage`: everything recorded until now, folded first."""
+    await core.writer.drain()
+    by_key, ledger_seq = await core.database.read(
+        lambda connection: (
+            totals_by_key(connection),
+            head(connection)[0],
+        )
+    )
+    whole = {name: sum(totals[name] for totals in by_key.values()) for name in COUNTERS}
+    return {
+        "epoch": core.epoch,
+        "at": rfc3339(core.clock.wall_ns()),
+        "seq": ledger_seq,
+        **shown(whole),
+        "storage_bytes": core.database.size_bytes(),
+        "ledger_seq": ledger_seq,
+        "by_key": {key: shown(totals) for key, totals in by_key.items()},
+    }
+
+
+def shown(totals: Mapping[str, int] | None) -> dict[str, Any]:
+    """The counters as answers show them, cost in US dollars; zeros for `None`."""
+    known = totals or dict.fromkeys(COUNTERS, 0)
+    counters: dict[str, Any] = {name: known[name] for name in COUNTERS if name != "cost_nano"}
+    return counters | {"cost_usd": nano_to_usd(known["cost_nano"])}
