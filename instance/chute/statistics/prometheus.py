@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from time import process_time
 
 from instance.chute.statistics.histogram import LogHistogram
 from instance.chute.statistics.series import Series
@@ -110,20 +107,4 @@ def call_metrics(series_of: Mapping[tuple[str, ...], Series]) -> list[str]:
         OVERHEAD_BOUNDS_S,
         [({}, overhead)],
     )
-    return lines
-
-
-def process_metrics() -> list[str]:
-    """CPU, memory and open files of this process."""
-    lines = metric("process_cpu_seconds_total", "counter", "CPU time used.", [({}, process_time())])
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        lines += metric(
-            "process_resident_memory_bytes", "gauge", "Memory in use.", [({}, pages * resource.getpagesize())]
-        )
-        lines += metric(
-            "process_open_fds", "gauge", "Open files.", [({}, sum(1 for _ in Path("/proc/self/fd").iterdir()))]
-        )
-    except OSError:
-        pass  # no /proc here
     return lines

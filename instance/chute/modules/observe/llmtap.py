@@ -11,7 +11,7 @@ from pydantic import Field
 
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.statistics.prometheus import call_metrics, metric, process_metrics
+from instance.chute.statistics.prometheus import call_metrics, metric
 from instance.chute.statistics.series import Series, SeriesKey
 from instance.chute.statistics.store import roll_up
 from instance.chute.statistics.tally import Tally
@@ -175,16 +175,10 @@ class LLMTap(Module):
         lines = call_metrics(self._tally.totals())
         core = self._core
         if core is not None:
-            lines += metric(
-                "stockyard_journal_lag_seconds",
-                "gauge",
-                "How long the oldest record waits for the database.",
-                [({}, core.writer.lag_ms / 1000)],
-            )
             registry = core.services.get("registry")
             if registry is not None:
                 lines += self._module_metrics(registry.slots.values())
-        return "\n".join([*lines, *process_metrics(), ""])
+        return "\n".join([*lines, ""])
 
     def _module_metrics(self, slots: object) -> list[str]:
         actions, seconds = [], []
