@@ -1,0 +1,201 @@
+"""Making a text shorter without changing what it says: pure functions of text, for promptslim.
+
+Code fences, double-quoted strings and what stands between `<keep>` and `</keep>` come through as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from math import log
+
+import orjson
+
+PARAGRAPH_MIN_CHARS = 20
+"""Shorter paragraphs are never taken for accidental repeats."""
+JSON_MIN_CHARS = 40
+LONG_SENTENCES = 8
+LONG_CHARS = 800
+
+PHRASES: dict[str, str] = {
+    "in order to": "to",
+    "so as to": "to",
+    "due to the fact that": "because",
+    "owing to the fact that": "because",
+    "in light of the fact that": "because",
+    "for the reason that": "because",
+    "in spite of the fact that": "although",
+    "despite the fact that": "although",
+    "in the event that": "if",
+    "on the condition that": "if",
+    "at this point in time": "now",
+    "at the present time": "now",
+    "in the near future": "soon",
+    "prior to": "before",
+    "subsequent to": "after",
+    "for the purpose of": "for",
+    "with regard to": "about",
+    "with respect to": "about",
+    "in relation to": "about",
+    "in connection with": "about",
+    "with the exception of": "except",
+    "a large number of": "many",
+    "a majority of": "most",
+    "the majority of": "most",
+    "in the process of": "",
+    "has the ability to": "can",
+    "is able to": "can",
+    "are able to": "can",
+    "make use of": "use",
+    "take into consideration": "consider",
+    "in a manner that": "so that",
+    "it is important to note that": "",
+    "please note that": "",
+    "it should be noted that": "",
+    "needless to say": "",
+    "as a matter of fact": "",
+    "i would like you to": "",
+    "i want you to": "",
+    "i need you to": "",
+    "i was wondering if you could": "",
+    "could you please": "",
+    "would you please": "",
+    "can you please": "",
+    "would you mind": "",
+    "if you don't mind": "",
+    "thank you very much": "",
+    "thanks in advance": "",
+    "thank you in advance": "",
+    "please": "",
+    "kindly": "",
+}
+"""Wordy phrases and what says the same; empty for openings and politeness that say nothing."""
+
+_PROTECTED = re.compile(
+    r"<keep>(?P<kept>[\s\S]*?)</keep>|^[ \t]*(?P<fence>`{3,}|~{3,})[\s\S]*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
+    re.MULTILINE,
+)
+_SPARE = re.compile(r'"[^"\n]*"|“[^”\n]*”|<!--[\s\S]*?-->|[\u200b\u2060\ufeff]+|[ \t]+(?=\n)|(?<=\S)[ \t]{2,}(?=\S)')
+_BLANK_LINES = re.compile(r"\n{3,}")
+_JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
+_TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]+(?=\s|\Z)\s*|[^.!?\n]+\Z|\n+|.")
+_WORD = re.compile(r"\w+")
+
+
+def may_shorten(text: str) -> bool:
+    """Whether level 1 could find anything: a quick look, for the many texts in which there is nothing."""
+    return (
+        "\n\n" in text
+        or "  " in text
+        or " \n" in text
+        or "\t" in text
+        or "<keep>" in text
+        or "<!--" in text
+        or "\u200b" in text
+        or "\ufeff" in text
+        or "\u2060" in text
+        or text.startswith(("{", "["))
+    )
+
+
+def phrase_table(own: Mapping[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
+    """The phrases of level 2, longest first, with `own` added to the built-in ones."""
+    table = {**PHRASES, **{phrase.lower(): short for phrase, short in own.items() if phrase.strip()}}
+    words = "|".join(re.escape(phrase) for phrase in sorted(table, key=len, reverse=True))
+    return re.compile(rf'"[^"\n]*"|“[^”\n]*”|(?<!\w)(?:{words})(?!\w),?[ \t]?', re.IGNORECASE), table
+
+
+def slim(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], keep_pct: int) -> str:
+    """The text at the level: 1 loses nothing for a reader, 2 also wordiness, 3 also sentences that say little."""
+    seen: set[str] = set()
+    out: list[str] = []
+    position = 0
+    for match in _PROTECTED.finditer(text):
+        out.append(_slim_free(text[position : match.start()], level, phrases, seen))
+        kept = match.group("kept")
+        out.append(kept if kept is not None else match.group())
+        position = match.end()
+    rest = _slim_free(text[position:], level, phrases, seen).rstrip(" \t\n")
+    out.append(_drop_sentences(rest, keep_pct) if level >= 3 and position == 0 else rest)
+    return "".join(out)
+
+
+def _slim_free(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], seen: set[str]) -> str:
+    if not text:
+        return text
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        bare = paragraph.strip()
+        if len(bare) >= JSON_MIN_CHARS and bare[0] in "{[" and bare[-1] in "}]":
+            small = _minified(bare)
+            if small is not None:
+                paragraphs.append(paragraph.replace(bare, small))
+                continue
+        if len(bare) >= PARAGRAPH_MIN_CHARS:
+            if bare in seen:
+                edge = paragraph.split(bare, 1)
+                paragraphs.append("\n" if "\n" in edge[0] or "\n" in edge[1] else "")
+                continue
+            seen.add(bare)
+        paragraph = _SPARE.sub(_without_spare, paragraph)
+        if level >= 2:
+            paragraph = _TABLE_ROW.sub(_narrow_row, paragraph)
+            paragraph = phrases[0].sub(_shorter(phrases[1]), paragraph)
+        paragraphs.append(paragraph)
+    return _BLANK_LINES.sub("\n\n", "\n\n".join(paragraphs))
+
+
+def _minified(bare: str) -> str | None:
+    """JSON without the blanks between its tokens, its values untouched; `None` when it is none."""
+    try:
+        orjson.loads(bare)
+    except orjson.JSONDecodeError:
+        return None
+    return _JSON_SPACE.sub(lambda match: match.group(1) or "", bare)
+
+
+def _without_spare(match: re.Match[str]) -> str:
+    found = match.group()
+    if found[0] in '"“':
+        return found
+    return " " if found[0] in " \t" and match.end() < len(match.string) and match.string[match.end()] != "\n" else ""
+
+
+def _narrow_row(match: re.Match[str]) -> str:
+    row = re.sub(r"[ \t]*\|[ \t]*", "|", match.group().strip())
+    return re.sub(r"-{4,}", "---", row)
+
+
+def _shorter(table: dict[str, str]) -> Callable[[re.Match[str]], str]:
+    def shorter(match: re.Match[str]) -> str:
+        found = match.group()
+        if found[0] in '"“':
+            return found
+        bare = found.rstrip(" \t").rstrip(",")
+        short = table[bare.lower()]
+        if not short:
+            return ""
+        if found[0].isupper():
+            short = short[0].upper() + short[1:]
+        return short + found[len(bare) :]
+
+    return shorter
+
+
+def _drop_sentences(text: str, keep_pct: int) -> str:
+    """The text without its sentences of least information, by mean TF-IDF over its own sentences."""
+    sentences = _SENTENCE.findall(text)
+    words = [_WORD.findall(sentence.lower()) for sentence in sentences]
+    real = [index for index, found in enumerate(words) if len(found) >= 3]
+    if len(real) < LONG_SENTENCES or len(text) < LONG_CHARS or '"' in text:
+        return text
+    spread = Counter(word for index in real for word in set(words[index]))
+    total = len(real)
+
+    def weight(index: int) -> float:
+        return sum(log(total / spread[word]) for word in words[index]) / len(words[index])
+
+    dropped = set(sorted(real, key=weight)[: total - max(1, total * keep_pct // 100)])
+    return "".join(sentence for index, sentence in enumerate(sentences) if index not in dropped)
