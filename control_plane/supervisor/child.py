@@ -13,6 +13,7 @@ from pathlib import Path
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
+STARTS_BEFORE_READY = 4
 STEADY_S = 30.0  # alive for so long, it counts as well again
 POLL_S = 0.02
 
@@ -58,9 +59,11 @@ class Child:
         self._watch = asyncio.create_task(self._keep_running())
 
     async def ready(self, deadline_s: float) -> None:
-        """Return once it does its work. Raises `TimeoutError` with the end of its log."""
+        """Return once it does its work. Raises `TimeoutError`, or `RuntimeError` if it only ever ends, with its log."""
         end = time.monotonic() + deadline_s
         while not await self._is_ready():
+            if self.starts > STARTS_BEFORE_READY:
+                raise RuntimeError(f"`{self.name}` ended {self.starts - 1} times\n{self.log_tail()}")
             if time.monotonic() > end:
                 raise TimeoutError(f"`{self.name}` is not ready after {deadline_s:.0f} s\n{self.log_tail()}")
             await asyncio.sleep(POLL_S)

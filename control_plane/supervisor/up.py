@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from control_plane.config import Config
@@ -66,8 +65,8 @@ class _Service:
             return 1
         finally:
             starting.cancel()
-            with suppress(asyncio.CancelledError, RuntimeError, TimeoutError, OSError):
-                await starting
+            asked.cancel()
+            await asyncio.gather(starting, asked, return_exceptions=True)
             await self._end()
         return 0
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.service import Service, Tenant
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@cache
+def build_image() -> None:
+    """The instances' image from the tree as it is, once a run."""
+    subprocess.run([REPOSITORY / "deploy" / "build-image.sh"], check=True, stdout=subprocess.DEVNULL, timeout=600)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["process", pytest.param("docker", marks=pytest.mark.docker)],
+)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Every test of the cloud runs on both engines."""
+    if request.param == "docker":
+        build_image()
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def service(runtime: str) -> Iterator[Service]:
+    service = Service(runtime)
+    service.start()
+    yield service
+    service.remove()
+
+
+@pytest.fixture(scope="module")
+def acme(service: Service) -> Tenant:
+    return service.create("acme")

@@ -1,0 +1,92 @@
+"""A tenant's container: hardened, and out of reach of others, of the machine and of metadata addresses."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cloud.service import Service, Tenant, docker
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
+
+PROBE = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()
+    print("reached")
+except OSError:
+    print("nothing")
+"""
+
+
+@pytest.fixture(scope="module", params=["docker"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    from tests.cloud.conftest import build_image
+
+    build_image()
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def host_service() -> Iterator[int]:
+    """Something on the machine that listens on every address."""
+    with socketserver.TCPServer(("0.0.0.0", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port: int = server.server_address[1]
+        yield port
+        server.shutdown()
+
+
+def _inspect(service: Service, slug: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(docker("inspect", service.container(slug)))[0]
+    return found
+
+
+def _probe(service: Service, slug: str, address: str, port: int) -> str:
+    return docker("exec", service.container(slug), "python", "-c", PROBE, address, str(port))
+
+
+def _network(service: Service, slug: str) -> dict[str, str]:
+    networks = _inspect(service, slug)["NetworkSettings"]["Networks"]  # type: ignore[index]
+    found: dict[str, str] = next(iter(networks.values()))
+    return found
+
+
+def test_its_hardening_shows_in_docker_inspect(service: Service, acme: Tenant) -> None:
+    seen = _inspect(service, "acme")
+    host = seen["HostConfig"]
+    assert isinstance(host, dict)
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
+    assert host["Memory"] > 0
+    assert host["NanoCpus"] > 0 or host["CpuQuota"] > 0
+    assert 0 < host["PidsLimit"] <= 4096
+    assert host["Privileged"] is False
+    assert not host["PortBindings"]
+    assert seen["Config"]["User"].startswith("10001")  # type: ignore[index]
+    assert acme.api_key not in json.dumps(seen)
+    assert "sy_inst_" not in json.dumps(seen)
+
+
+def test_it_reaches_no_service_of_the_machine(service: Service, acme: Tenant, host_service: int) -> None:
+    assert _probe(service, "acme", _network(service, "acme")["Gateway"], host_service) == "nothing"
+    assert _probe(service, "acme", _network(service, "acme")["Gateway"], service.port) == "nothing"
+
+
+def test_it_reaches_no_metadata_address(service: Service, acme: Tenant) -> None:
+    assert _probe(service, "acme", "169.254.169.254", 80) == "nothing"
+
+
+def test_it_reaches_no_other_tenant(service: Service, acme: Tenant) -> None:
+    service.create("neighbour")
+    listening = "import socket; s = socket.create_server(('0.0.0.0', 9999)); s.accept()"
+    docker("exec", "-d", service.container("neighbour"), "python", "-c", listening)
+    assert _probe(service, "neighbour", "127.0.0.1", 9999) == "reached"
+    docker("exec", "-d", service.container("neighbour"), "python", "-c", listening)
+    assert _probe(service, "acme", _network(service, "neighbour")["IPAddress"], 9999) == "nothing"
