@@ -40,8 +40,10 @@ class Changes:
     async def wait(self, seen: int, timeout_s: float) -> int:
         """The counter as soon as it is beyond `seen`, at the latest after `timeout_s`."""
         if self.count == seen:
+            # not wait_for: in Python 3.11 it swallows a cancellation that meets the result
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._moved.wait()
         return self.count
 
 

@@ -140,7 +140,9 @@ class Store:
                 return
             connection.execute(update(table).where(table.c.slug == slug).values(restore=None))
             plain = {name: value if isinstance(value, (str, int)) else str(value) for name, value in detail.items()}
-            record(connection, actor=ACTOR, action="restore.done", tenant=slug, message="restored", detail=plain)
+            done = detail.get("ok", True)
+            kind, message = ("restore.done", "restored") if done else ("restore.refused", str(detail.get("detail", "")))
+            record(connection, actor=ACTOR, action=kind, tenant=slug, message=message, detail=plain)
 
         await self._database.write(clear)
 

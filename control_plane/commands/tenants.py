@@ -1,0 +1,231 @@
+"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, events, usage."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from control_plane.commands.client import Client, Refused
+from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, client, show, table, wait_for_status
+
+app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
+Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
+CREATED = ("tenant", "url", "root_url", "host_url", "api_key", "admin_key", "status")
+USAGE = ("requests", "errors", "tokens_in", "tokens_out", "cost_usd")
+
+
+@app.command(epilog="Example: stockyard-cloud tenants create acme --json")
+def create(
+    slug: Slug,
+    plan: Annotated[str | None, typer.Option(help="Plan: free, pro, or one of cloud.toml.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region.")] = None,
+    account: Annotated[int | None, typer.Option(help="Number of the account that shall own it.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = 60.0,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open a tenant; prints its addresses and its first keys, once."""
+    body = {"slug": slug, "plan": plan, "region": region, "account": account}
+    with client(data, as_json) as api:
+        made = api.post("/api/tenants", {name: value for name, value in body.items() if value is not None})
+        made["tenant"] = made["slug"]
+        if wait:
+            try:
+                made["status"] = wait_for_status(api, slug, ("running",), timeout)["status"]
+            except Refused as refusal:
+                _show_created(made, as_json)  # the keys are answered once: they must not be lost
+                print(refusal, file=sys.stderr)
+                raise typer.Exit(1) from None
+        _show_created(made, as_json)
+
+
+def _show_created(made: dict[str, Any], as_json: bool) -> None:
+    answer = {name: made[name] for name in CREATED}
+    show(answer, as_json, lambda: "\n".join(f"{name:10} {value}" for name, value in answer.items()))
+
+
+@app.command("list", epilog="Example: stockyard-cloud tenants list --status running")
+def list_(
+    status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
+    q: Annotated[str | None, typer.Option("--q", help="Part of the name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List tenants, newest first."""
+    with client(data, as_json) as api:
+        answer = api.get("/api/tenants", status=status, q=q, limit=limit)
+        heads = ("slug", "status", "plan", "account", "epoch", "since", "reason")
+        show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["tenants"]], heads))
+
+
+@app.command("show", epilog="Example: stockyard-cloud tenants show acme --json")
+def show_(slug: Slug, data: Data = None, as_json: AsJson = False) -> None:
+    """Show one tenant."""
+    with client(data, as_json) as api:
+        _print(api.get(f"/api/tenants/{slug}"), as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants sleep acme")
+def sleep(slug: Slug, wait: Wait = True, timeout: Timeout = 60.0, data: Data = None, as_json: AsJson = False) -> None:
+    """Stop it after its backup is confirmed; the next call wakes it."""
+    with client(data, as_json) as api:
+        _print(_ask(api, slug, "sleep", ("asleep",), wait, timeout), as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants wake acme")
+def wake(slug: Slug, wait: Wait = True, timeout: Timeout = 60.0, data: Data = None, as_json: AsJson = False) -> None:
+    """Wake it."""
+    with client(data, as_json) as api:
+        _print(_ask(api, slug, "wake", ("running",), wait, timeout), as_json)
+
+
+@app.command(epilog='Example: stockyard-cloud tenants suspend acme --reason "invoice 12 is open"')
+def suspend(
+    slug: Slug,
+    reason: Annotated[str, typer.Option(help="What its callers are told.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = 60.0,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop it until it is resumed."""
+    with client(data, as_json) as api:
+        _print(_ask(api, slug, "suspend", ("suspended",), wait, timeout, {"reason": reason}), as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants resume acme")
+def resume(slug: Slug, wait: Wait = True, timeout: Timeout = 60.0, data: Data = None, as_json: AsJson = False) -> None:
+    """End a suspension, or take back a deletion within its grace."""
+    with client(data, as_json) as api:
+        _print(_ask(api, slug, "resume", ("running",), wait, timeout), as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants delete acme --dry-run")
+def delete(
+    slug: Slug,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+    grace_s: Annotated[int | None, typer.Option("--grace-s", min=0, help="Seconds until it is final.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete it after its grace: data, backups, keys and routes."""
+    with client(data, as_json) as api:
+        if not dry_run and not yes and sys.stdin.isatty():
+            typer.confirm(f"Delete {slug}?", abort=True)
+        answer = api.delete(f"/api/tenants/{slug}", dry_run="true" if dry_run else None, grace_s=grace_s)
+        if dry_run:
+            show(answer, as_json, lambda: "\n".join(f"{k:14} {v}" for k, v in answer["would_delete"].items()))
+        else:
+            show(answer, as_json, lambda: f"{slug} will be gone after {answer['delete_after']}; `resume` takes it back")
+
+
+@app.command(epilog="Example: stockyard-cloud tenants restore acme --at 2026-02-28T14:30:00Z")
+def restore(
+    slug: Slug,
+    at: Annotated[str | None, typer.Option(help="Time to go back to (RFC 3339); default: the newest backup.")] = None,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Life of the database to go back to.")] = None,
+    into: Annotated[str | None, typer.Option(help="Open a new tenant of this name from it instead.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = 120.0,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore from a backup; the present database is kept aside until the restored one verifies."""
+    body = {name: value for name, value in {"at": at, "epoch": epoch, "into": into}.items() if value is not None}
+    with client(data, as_json) as api:
+        last = _last_event(api, slug)
+        answer = api.post(f"/api/tenants/{slug}/restore", body)
+        if into:
+            answer["tenant"] = answer["slug"]
+            if wait:
+                answer["status"] = wait_for_status(api, into, ("running",), timeout)["status"]
+            _show_created(answer, as_json)
+            return
+        if wait:
+            answer = _await_restore(api, slug, last, timeout)
+        _print_restored(answer, as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants events acme")
+def events(
+    slug: Slug,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """What happened to it and why, newest first."""
+    with client(data, as_json) as api:
+        answer = api.get(f"/api/tenants/{slug}/events", limit=limit)
+        heads = ("at", "actor", "kind", "message")
+        show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["events"]], heads))
+
+
+@app.command(epilog="Example: stockyard-cloud tenants usage acme --from 2026-02-01")
+def usage(
+    slug: Slug,
+    from_: Annotated[str | None, typer.Option("--from", help="First day.")] = None,
+    to: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    by: Annotated[str, typer.Option(help="day or key.")] = "day",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """What it used, by day."""
+    with client(data, as_json) as api:
+        answer = api.get(f"/api/tenants/{slug}/usage", from_=from_, to=to, by=by)
+        heads = ("day", "epoch", *(("key_id",) if by == "key" else ()), *USAGE)
+        show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["usage"]], heads))
+
+
+def _ask(
+    api: Client,
+    slug: str,
+    verb: str,
+    wanted: tuple[str, ...],
+    wait: bool,
+    timeout_s: float,
+    body: dict[str, Any] | None = None,
+) -> Any:
+    answer = api.post(f"/api/tenants/{slug}/{verb}", body)
+    return wait_for_status(api, slug, wanted, timeout_s) if wait else answer
+
+
+def _last_event(api: Client, slug: str) -> int:
+    newest = api.get(f"/api/tenants/{slug}/events", limit=1)["events"]
+    return int(newest[0]["id"]) if newest else 0
+
+
+def _await_restore(api: Client, slug: str, last_event: int, timeout_s: float) -> dict[str, Any]:
+    """The tenant after its restore was answered and it runs again, with the event that says what was restored."""
+    deadline = time.monotonic() + timeout_s
+    outcome: dict[str, Any] | None = None
+    while outcome is None:
+        rows = api.get(f"/api/tenants/{slug}/events", limit=100)["events"]
+        told = [row for row in rows if row["id"] > last_event and row["kind"] in ("restore.done", "restore.refused")]
+        outcome = told[0] if told else None
+        if outcome is None and time.monotonic() >= deadline:
+            raise Refused(f"{slug} is not restored after {timeout_s:g} s; see `tenants events {slug}`", "timeout")
+        if outcome is None:
+            time.sleep(POLL_S)
+    if outcome["kind"] == "restore.refused":
+        raise Refused(f"{slug} was not restored: {outcome['message']}", "restore_failed")
+    tenant = wait_for_status(api, slug, ("running",), max(1.0, deadline - time.monotonic()))
+    return tenant | {"restored": outcome["detail"]}
+
+
+def _print(tenant: dict[str, Any], as_json: bool) -> None:
+    heads = ("slug", "status", "reason", "plan", "url", "host_url", "epoch", "since", "next_action")
+    show(tenant, as_json, lambda: "\n".join(f"{head:12} {tenant[head]}" for head in heads if tenant[head] is not None))
+
+
+def _print_restored(tenant: dict[str, Any], as_json: bool) -> None:
+    if as_json or "restored" not in tenant:
+        _print(tenant, as_json)
+        return
+    told = ", ".join(f"{name} {value}" for name, value in tenant["restored"].items() if name != "ok")
+    print(f"{tenant['slug']} is {tenant['status']} again, restored: {told}")
