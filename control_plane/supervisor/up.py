@@ -7,12 +7,16 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.supervisor.holder import DataFolder, InUse
 from control_plane.supervisor.services import edge_address, plane_address, services
 from control_plane.supervisor.sockets import remove_sockets
+
+if TYPE_CHECKING:
+    from control_plane.supervisor.first_tenant import Demo
 
 READY_DEADLINE_S = 60.0
 
@@ -78,7 +82,7 @@ class _Service:
         await self._children["serve"].ready(READY_DEADLINE_S)
         tenant = Demo(self._config) if demo else None
         others = asyncio.gather(*(child.ready(READY_DEADLINE_S) for child in self._children.values()))
-        key = await asyncio.to_thread(tenant.ensure) if tenant else ""
+        key = await _ensure(tenant) if tenant else ""
         await others
         _announce(self._config, tenant.url if tenant else "", key)
 
@@ -95,6 +99,13 @@ class _Service:
 
     def _note_children(self) -> None:
         self._folder.note({name: pid for name, child in self._children.items() if (pid := child.pid) is not None})
+
+
+async def _ensure(tenant: Demo) -> str:
+    try:
+        return await asyncio.to_thread(tenant.ensure)
+    finally:
+        tenant.given_up.set()
 
 
 def _announce(config: Config, url: str, key: str) -> None:
