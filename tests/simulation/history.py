@@ -1,0 +1,178 @@
+"""One history: callers, operators and misfortunes, all by one seed, against the real plan and loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+
+from control_plane.reconcile.loop import Reconciler
+from control_plane.reconcile.seen import Policy
+from control_plane.runtimes.protocol import RunState
+from tests.simulation import virtual_time
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.misfortunes import Misfortunes
+from tests.simulation.plane import Faults, Plane, PlaneDead
+from tests.simulation.sim_data import SimBackups, SimVolumes
+from tests.simulation.sim_machine import SimEdge, SimInstances, SimRuntime
+from tests.simulation.sim_store import SimStore, Tables
+from tests.simulation.visitors import Visitors
+from tests.simulation.world import World
+
+POLICY = Policy(
+    drain_s=1.0,
+    stop_grace_s=2.0,
+    start_s=3.0,
+    unanswered_s=3.0,
+    confirm_every_s=2.0,
+    verify_first_s=4.0,
+    verify_every_s=10.0,
+)
+TENANTS = ("ada", "bob", "eve")
+TICK_S = 0.1
+SETTLE_S = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a seed."""
+
+    seed: int
+    effects: int
+    checks: int
+    lives: int
+    violation: str = ""
+
+
+class SimClock:
+    """`Clock` of the world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> float:
+        return self._world.now
+
+    def monotonic(self) -> float:
+        return self._world.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class History:
+    """Runs one seed from an empty machine to a settled one."""
+
+    def __init__(self, seed: int, length_s: float = 15.0, kill_at: int | None = None) -> None:
+        self.seed = seed
+        self._length_s = length_s
+        self._kill_at = kill_at
+        self.chance = random.Random(seed)
+        self.world = World(self.chance)
+        self.invariants = Invariants(self.world)
+        self.tables = Tables(self.world, self.invariants)
+        self.faults = Faults()
+        self.effects = 0
+        self.lives = 0
+        self._plane: Plane | None = None
+        self._plane_task: asyncio.Task[None] | None = None
+
+    def run(self) -> Outcome:
+        """To the end, or to the first violation."""
+        logging.getLogger("control_plane").setLevel(logging.CRITICAL)
+        virtual_time.run(self._run())
+        return Outcome(self.seed, self.effects, self.invariants.checks, self.lives, self.invariants.broken)
+
+    async def _run(self) -> None:
+        # Tasks of a dead plane end with PlaneDead, which nobody awaits.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        ticking = asyncio.create_task(self._tick())
+        visitors = Visitors(self.world, self.tables, self.chance)
+        misfortunes = Misfortunes(self.world, self.tables, self.chance, self.kill_plane)
+        for slug in TENANTS[: self.chance.choice((1, 2, 3))]:
+            self.tables.create(slug, self.chance.choice((1, 2)), self.chance.choice((3, 5)))
+        ends_at = self.world.monotonic + self._length_s
+        while self.world.monotonic < ends_at and not self.invariants.broken:
+            await asyncio.sleep(self.chance.expovariate(6.0))
+            self._ensure_plane()
+            (misfortunes if self.chance.random() < 0.2 else visitors).something()
+        if not self.invariants.broken:
+            await self._settle(visitors, misfortunes)
+        ticking.cancel()
+        await self._bury()
+
+    async def _settle(self, visitors: Visitors, misfortunes: Misfortunes) -> None:
+        """Faults cease; after a while everything must be as wanted."""
+        self.faults.cease()
+        misfortunes.cease()
+        visitors.want_all_awake()
+        until, left = self.world.monotonic + SETTLE_S, "never looked"
+        while self.world.monotonic < until and left and not self.invariants.broken:
+            await asyncio.sleep(0.25)
+            self._ensure_plane()
+            left = self._what_is_left(misfortunes)
+        if left:
+            self.invariants.broken = self.invariants.broken or f"{SETTLE_S:.0f} s after the last fault: {left}"
+
+    def _what_is_left(self, misfortunes: Misfortunes) -> str:
+        for tenant in self.tables.tenants.values():
+            if left := self.invariants.finally_(tenant, tenant.slug in misfortunes.unreadable):
+                return left
+        return self.invariants.nothing_left(misfortunes.orphans - self.tables.tenants.keys())
+
+    # --- the machine and the plane --------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for instance in self.world.instances.values():
+                if instance.state is RunState.RUNNING and self.world.is_ready(instance):
+                    self.world.fold(instance.volume)
+            if self.chance.random() < 0.4:
+                for slug in list(self.world.registered):
+                    self.world.replicate(slug)
+            with suppress(Violation):  # it is written down
+                self.invariants.always()
+
+    def _ensure_plane(self) -> None:
+        """A dead one is followed by another, after a while."""
+        if self._plane is not None and self._plane.alive:
+            return
+        if self._plane_task is not None:
+            self._plane_task.cancel()
+            if self.faults.kill and self.chance.random() < 0.6:
+                return  # still down
+        self.effects += self._plane.effects if self._plane is not None else 0
+        self.lives += 1
+        self._plane = plane = Plane(self.chance, self.faults, self._kill_at if self.lives == 1 else None)
+        reconciler = Reconciler(
+            store=SimStore(plane, self.tables),
+            runtime=SimRuntime(plane, self.tables),
+            edge=SimEdge(plane, self.tables),
+            backups=SimBackups(plane, self.tables),
+            instances=SimInstances(plane, self.world),
+            volumes=SimVolumes(plane, self.tables),
+            clock=SimClock(self.world),
+            policy=POLICY,
+            seed=self.chance.randrange(1 << 30),
+        )
+        self._plane_task = asyncio.create_task(self._live(reconciler))
+
+    async def _live(self, reconciler: Reconciler) -> None:
+        with suppress(PlaneDead):
+            await reconciler.run()
+
+    def kill_plane(self) -> None:
+        """`kill -9` between any two of its steps."""
+        if self._plane is not None:
+            self._plane.die()
+
+    async def _bury(self) -> None:
+        self.kill_plane()
+        if self._plane is not None:
+            self.effects += self._plane.effects
+        if self._plane_task is not None:
+            self._plane_task.cancel()
+            await asyncio.gather(self._plane_task, return_exceptions=True)
