@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import compile_path
 
 from instance.core.errors import StockyardError, error_body
 from instance.system import config_routes, key_routes, status_routes
@@ -58,25 +58,27 @@ def build_api(instance: Instance) -> FastAPI:
     api.add_exception_handler(RequestValidationError, _bad_fields)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(Exception, _fault)
-    document: dict[str, Any] = {}
 
     @api.get("/api/openapi.json", summary="The description of this API", tags=["system"])
     async def openapi(request: Request) -> Json:
         if not instance.core.settings.public_docs:
             admitted(request, "config:read")
-        if not document:
-            document.update(_openapi(api))
+        document = described(api)
         prefix = request.scope.get("root_path", "")
         return Json({**document, "servers": [{"url": prefix}]} if prefix else document)
 
     return api
 
 
-def _openapi(api: FastAPI) -> dict[str, Any]:
+def described(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of everything that the instance serves; made once."""
+    if api.openapi_schema is not None:
+        return api.openapi_schema
     document = get_openapi(title=api.title, version=api.version, routes=api.routes)
     paths = document.setdefault("paths", {})
     for operation in RAW_OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = operation.described()
+    api.openapi_schema = document
     return document
 
 
@@ -121,10 +123,12 @@ def _answer(request: Request, error: StockyardError) -> Json:
 
 
 def _allowed_methods(request: Request) -> list[str]:
+    api: FastAPI = request.app
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
+    for template, operations in described(api)["paths"].items():
+        if compile_path(template)[0].match(path):
+            methods |= {method.upper() for method in operations}
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)

@@ -73,7 +73,7 @@ class ControlApi:
 
     async def _get_state(self, _: dict[str, Any]) -> dict[str, Any]:
         schema = await self._core.database.read(schema_version)
-        return {**self._state.described(), "epoch": self._core.epoch, "version": VERSION, "schema": schema}
+        return {**self._state.described(), "epoch": usage.shown_epoch(self._core), "version": VERSION, "schema": schema}
 
     async def _usage(self, _: dict[str, Any]) -> dict[str, Any]:
         return await usage.reading(self._core)

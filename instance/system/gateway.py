@@ -75,11 +75,17 @@ class Gateway:
         request_id = new_id("req_")
         limit = LARGE_BODY_MAX_BYTES if scope["path"].startswith(LARGE_BODY_PATHS) else BODY_MAX_BYTES
         body = await read_body(scope, receive, limit)
+        if body:
+            _require_json(scope)
         self.api_in_flight += 1
         try:
             api = await self.api()
             forwarded = _forwarded(scope, request_id)
             await self._idempotency(api, forwarded, _replayed(body, receive), _named(send, forwarded, request_id), body)
+        except StockyardError:
+            raise
+        except Exception:  # raised anew after FastAPI has answered 500 and logged it
+            log.debug("%s was answered with 500", request_id)
         finally:
             self.api_in_flight -= 1
             self.last_api_ns = perf_counter_ns()
@@ -107,6 +113,13 @@ class Gateway:
         if origin not in self._origins:
             return send
         return _adding(send, ((b"access-control-allow-origin", origin), (b"vary", b"Origin")))
+
+
+def _require_json(scope: Scope) -> None:
+    given = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+    if given != b"application/json" and not given.endswith(b"+json"):
+        message = "Send JSON, with the header `Content-Type: application/json`."
+        raise StockyardError("unsupported_media_type", message, param="Content-Type")
 
 
 def _build(instance: Instance) -> Asgi:

@@ -13,9 +13,12 @@ from instance.core.timestamps import rfc3339, rfc3339_or_none
 
 _COLUMNS = (
     "id, prefix, name, kind, scopes, user_id, team_id, models, ip_allow, rpm, budget_month_nano, "
-    "created_at_ns, expires_at_ns, revoked_at_ns, last_used_ns, rotated_to, origin"
+    "created_at_ns, expires_at_ns, revoked_at_ns, last_used_ns, origin"
 )
-_NAMES = tuple(_COLUMNS.split(", "))
+_NAMES = (*_COLUMNS.split(", "), "rotated_to")
+_SELECT = (
+    f"SELECT {_COLUMNS}, (SELECT successor FROM key_rotations WHERE key_rotations.key_id = keys.id) FROM keys WHERE "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +44,28 @@ def keys(connection: sqlite3.Connection, narrowed: KeyFilter) -> list[dict[str, 
         parameters.append(narrowed.unused_since_ns)
     if not narrowed.include_revoked:
         terms.append("revoked_at_ns = 0")
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM keys WHERE {' AND '.join(terms)} ORDER BY id", parameters)
+    rows = connection.execute(f"{_SELECT}{' AND '.join(terms)} ORDER BY id", parameters)
     return [_key(row) for row in rows]
 
 
 def key(connection: sqlite3.Connection, key_id: int) -> dict[str, Any] | None:
     """One key object."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM keys WHERE id = ?", (key_id,)).fetchone()
+    row = connection.execute(f"{_SELECT}id = ?", (key_id,)).fetchone()
     return _key(row) if row else None
 
 
 def name_taken(connection: sqlite3.Connection, user: str, name: str) -> bool:
     """Whether the user has a working key of this name."""
-    query = "SELECT 1 FROM keys WHERE user_id = ? AND name = ? AND revoked_at_ns = 0 AND rotated_to IS NULL"
+    query = (
+        "SELECT 1 FROM keys WHERE user_id = ? AND name = ? AND revoked_at_ns = 0 "
+        "AND id NOT IN (SELECT key_id FROM key_rotations)"
+    )
     return connection.execute(query, (user, name)).fetchone() is not None
 
 
 def set_rotated(connection: sqlite3.Connection, key_id: int, successor: int) -> None:
     """Note which key took the place of another."""
-    connection.execute("UPDATE keys SET rotated_to = ? WHERE id = ?", (successor, key_id))
+    connection.execute("INSERT OR REPLACE INTO key_rotations (key_id, successor) VALUES (?, ?)", (key_id, successor))
 
 
 def add_user(connection: sqlite3.Connection, email: str, name: str, now_ns: int) -> int | None:

@@ -70,7 +70,7 @@ async def reading(core: Core) -> dict[str, Any]:
     )
     whole = {name: sum(totals[name] for totals in by_key.values()) for name in COUNTERS}
     return {
-        "epoch": core.epoch,
+        "epoch": shown_epoch(core),
         "at": rfc3339(core.clock.wall_ns()),
         "seq": ledger_seq,
         **shown(whole),
@@ -78,6 +78,11 @@ async def reading(core: Core) -> dict[str, Any]:
         "ledger_seq": ledger_seq,
         "by_key": {key: shown(totals) for key, totals in by_key.items()},
     }
+
+
+def shown_epoch(core: Core) -> int | str:
+    """The epoch as the control plane counts it: a number when hosted."""
+    return core.hosted.epoch if core.hosted is not None else core.epoch
 
 
 def shown(totals: Mapping[str, int] | None) -> dict[str, Any]:

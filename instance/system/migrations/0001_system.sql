@@ -33,3 +33,17 @@ CREATE TABLE idempotent_answers (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX idempotent_answers_created ON idempotent_answers (created_at_ns);
+
+CREATE TABLE users (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    email         TEXT NOT NULL UNIQUE,
+    name          TEXT NOT NULL,
+    disabled      INTEGER NOT NULL DEFAULT 0,
+    created_at_ns INTEGER NOT NULL
+) STRICT;
+
+-- Which key took the place of another.
+CREATE TABLE key_rotations (
+    key_id    INTEGER PRIMARY KEY,
+    successor INTEGER NOT NULL
+) STRICT;
