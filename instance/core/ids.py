@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from random import SystemRandom
+from os import urandom
+from random import Random
 from threading import Lock
 from time import time_ns
 
@@ -26,7 +27,7 @@ class IdMaker:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._random = SystemRandom()
+        self._random = Random(urandom(32))
         self._ms = -1
         self._low = 0
         self._head = ""
