@@ -212,7 +212,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(
         "connection_string",
         r"[a-z]://[^\s:/@]*:[^\s/@]",
-        re.compile(r"(?i)\b(?:[a-z][a-z0-9+]{1,20})://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']{3,128})@[^\s/\"'@]"),
+        re.compile(r"(?i)\b(?:[a-z][a-z0-9+]{1,20})://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']{3,128})@"),
         check=real_password,
     ),
 )

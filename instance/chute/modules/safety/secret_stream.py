@@ -22,7 +22,7 @@ Report = Callable[[Finding, str], None]
 
 _RUN = re.compile(r"[0-9A-Za-z_~.%+/=:?&-]+\Z")
 _OPEN_GENERIC = re.compile(rf"{KEYWORD}{ASSIGNED}{QUOTED}(?P<s>{VALUE}*)\Z")
-_OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)\Z")
+_OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)@?\Z")
 _BEGIN = "-----BEGIN "
 _OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----(?P<body>[\s\S]*)\Z)")
 _END_PRIVATE_KEY = re.compile(r"-----END [A-Z ]{0,30}-----")
@@ -57,7 +57,8 @@ class Openings:
                 opens = literal.start()
             elif any(map(str.isdigit, token)):
                 opens = start
-        for size in range(min(self._partial_max, length), 0, -1):
+        ended = text.endswith("-----") and _END_PRIVATE_KEY.search(text, max(0, length - END_LINE_CHARS))
+        for size in range(0 if ended else min(self._partial_max, length), 0, -1):
             if text[length - size :] in self._partial and (size == length or not text[length - size - 1].isalnum()):
                 opens = min(opens, length - size)
                 break
@@ -125,12 +126,11 @@ class HoldBack:
             found = [finding for finding in found if finding.end <= begun.start]
             found.append(begun)
             self._swallow = "key" if begun.detector == "private_key" else "token"
-        self._before = ready[-CONTEXT_CHARS:]
-        if not found:
-            return ready[offset:]
         for finding in found:
             self._report(finding, self.place)
-        return replace(ready, found)[offset:]
+        sent = replace(ready, found)
+        self._before = sent[-CONTEXT_CHARS:]
+        return sent[offset:]
 
     def _found(self, ready: str, offset: int) -> list[Finding]:
         return [

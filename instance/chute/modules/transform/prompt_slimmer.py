@@ -76,7 +76,8 @@ _PROTECTED = re.compile(
     r"<keep>(?P<kept>[\s\S]*?)</keep>|^[ \t]*(?P<fence>`{3,}|~{3,})[\s\S]*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
     re.MULTILINE,
 )
-_SPARE = re.compile(r'"[^"\n]*"|“[^”\n]*”|<!--[\s\S]*?-->|[\u200b\u2060\ufeff]+|[ \t]+(?=\n)|(?<=\S)[ \t]{2,}(?=\S)')
+_SPARE = re.compile(r'"[^"\n]*"|“[^”\n]*”|<!--[\s\S]*?-->|[\u200b\u2060\ufeff]+|(?<=\S)[ \t]{2,}(?=\S)')
+_LINE_END = re.compile(r"[ \t]+\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
@@ -126,7 +127,7 @@ def _slim_free(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, 
     if not text:
         return text
     paragraphs = []
-    for paragraph in text.split("\n\n"):
+    for paragraph in _LINE_END.sub("\n", text).split("\n\n"):
         bare = paragraph.strip()
         if len(bare) >= JSON_MIN_CHARS and bare[0] in "{[" and bare[-1] in "}]":
             small = _minified(bare)
@@ -160,7 +161,7 @@ def _without_spare(match: re.Match[str]) -> str:
     found = match.group()
     if found[0] in '"“':
         return found
-    return " " if found[0] in " \t" and match.end() < len(match.string) and match.string[match.end()] != "\n" else ""
+    return " " if found[0] in " \t" else ""
 
 
 def _narrow_row(match: re.Match[str]) -> str:

@@ -1,0 +1,142 @@
+"""The shared matcher and the texts that it sees."""
+
+import orjson
+import pytest
+
+from instance.chute.matcher import BadPattern, Matcher
+from instance.chute.module import Module, ModuleSettings
+from instance.chute.text import answer_texts, request_texts, rewrite_answer, rewrite_request
+
+
+def looking_for(name: str, *expressions: str) -> Module:
+    class Looking(Module):
+        category = "test"
+        group = 5
+        summary = "looks for patterns"
+
+        def patterns(self) -> tuple[str, ...]:
+            return expressions
+
+    Looking.name = name
+    return Looking(ModuleSettings())
+
+
+def test_each_module_gets_the_indexes_of_its_own_patterns() -> None:
+    matcher = Matcher.build([looking_for("a", "cat", "dog"), looking_for("b", "bird"), looking_for("c", "dog", "fish")])
+    assert matcher is not None
+    hits = matcher.scan("a dog and a fish")
+    assert matcher.of("a", hits) == {1}
+    assert matcher.of("b", hits) == set()
+    assert matcher.of("c", hits) == {0, 1}
+    assert matcher.of("nobody", hits) == set()
+
+
+def test_without_patterns_there_is_no_matcher() -> None:
+    assert Matcher.build([looking_for("a")]) is None
+    assert Matcher.build([]) is None
+
+
+def test_a_pattern_that_re2_does_not_take_is_named() -> None:
+    with pytest.raises(BadPattern, match="back"):
+        Matcher.build([looking_for("back", r"(a)\1")])
+
+
+@pytest.mark.parametrize("text", ["", "\0", "\ud800 cat", "cat \udfff", "ünï cat", "\U0001f431 cat", "c\0at cat"])
+def test_no_text_is_too_strange_to_be_scanned(text: str) -> None:
+    matcher = Matcher([("a", ["cat"])])
+    assert bool(matcher.scan(text)) == ("cat" in text)
+
+
+def test_patterns_do_not_match_over_the_edge_of_two_texts() -> None:
+    matcher = Matcher([("a", [r"one\s*two", r"(?m)^two", r"(?m)one$"])])
+    req = {"messages": [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]}
+    assert matcher.scan_request(req) == {1, 2}
+
+
+REQUEST = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "T1"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "T2"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,IMAGE"}},
+                {"type": "input_audio", "input_audio": {"data": "AUDIO", "format": "wav"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "T3"}'}}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "T4"},
+        {"role": "assistant", "content": "T5", "refusal": "T6", "function_call": {"name": "g", "arguments": "T7"}},
+    ],
+    "prompt": ["T8", "T9"],
+    "input": [{"role": "user", "content": [{"type": "input_text", "text": "T10"}]}],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "SCHEMA"}}],
+}
+
+
+def test_the_texts_of_a_request_are_its_contents_arguments_and_results() -> None:
+    assert request_texts(REQUEST) == ["T1", "T2", '{"a": "T3"}', "T4", "T5", "T6", "T7", "T8", "T9", "T10"]
+
+
+def test_rewriting_reaches_every_text_says_where_and_leaves_the_original_alone() -> None:
+    before = orjson.dumps(REQUEST)
+    places: dict[str, str] = {}
+
+    def mark(text: str, place: str) -> str:
+        places[text] = place
+        return text.replace("T", "X")
+
+    rewritten = rewrite_request(REQUEST, mark)
+    assert set(request_texts(rewritten)) == {text.replace("T", "X") for text in places}
+    assert list(places) == request_texts(REQUEST)
+    assert places["T2"] == "messages[1].content[0].text"
+    assert places['{"a": "T3"}'] == "messages[2].tool_calls[0].function.arguments"
+    assert places["T8"] == "prompt[0]"
+    assert orjson.dumps(REQUEST) == before
+    assert rewritten["messages"][1]["content"][1] is REQUEST["messages"][1]["content"][1]  # type: ignore[index]
+
+
+def test_nothing_changed_is_the_same_object() -> None:
+    assert rewrite_request(REQUEST, lambda text, place: text) is REQUEST
+    answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}}]}
+    assert rewrite_answer(answer, lambda text, place: text) is answer
+
+
+def test_the_texts_of_an_answer_are_read_and_rewritten_in_every_choice() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "A2"}}
+    answer = {
+        "choices": [
+            {"message": {"role": "assistant", "content": "A1", "tool_calls": [call]}},
+            {"message": {"role": "assistant", "content": [{"type": "text", "text": "A3"}]}},
+            {"text": "A4"},
+        ]
+    }
+    assert answer_texts(answer) == ["A1", "A2", "A3", "A4"]
+    rewritten = rewrite_answer(answer, lambda text, place: text.lower())
+    assert answer_texts(rewritten) == ["a1", "a2", "a3", "a4"]
+
+
+@pytest.mark.parametrize(
+    "req",
+    [
+        {},
+        {"messages": None},
+        {"messages": "text"},
+        {"messages": [None, 1, "x", [], {"role": "user"}, {"content": 5}, {"content": [None, 3, {"text": 4}]}]},
+        {
+            "messages": [
+                {"role": "a", "content": "", "tool_calls": [None, {"function": None}, {"function": {}}], "x": 1}
+            ]
+        },
+        {"prompt": [1, 2, [3, 4]], "input": {"a": 1}},
+    ],
+)
+def test_shapes_that_nobody_knows_are_passed_over(req: dict[str, object]) -> None:
+    assert request_texts(req) == []
+    assert rewrite_request(req, lambda text, place: text + "!") is req
+    assert answer_texts({"choices": [None, {"message": 3}, {}]}) == []
