@@ -182,6 +182,17 @@ class OwnKeyGuard:
         self._held = ""
         self.place = place
 
+    def passes(self, text: str) -> bool:
+        """Count the text as sent when nothing is held and no own key can begin in it; else leave it to `feed`."""
+        if self._held:
+            return False
+        window = self._tail + text
+        for anchor in self._anchors:
+            if anchor in window:
+                return False
+        self._tail = window[1 - ANCHOR_CHARS :]
+        return True
+
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         window = self._tail + self._held + text

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
+PLAIN_MAX_CHARS = 1024
 TEXTS_OF_STREAM_MAX = 256
 """Texts of one stream (choices, tool calls) that are followed; a stream with more of them is ended."""
 
@@ -183,8 +184,9 @@ class SecretScan(Module):
             own = self._refresh_own()
             if not own and not self.settings.scan_output:
                 return
-            stream = x.state["secretscan"] = _Stream(self, x)
-        stream.take(delta)
+            stream = x.state["secretscan"] = _Stream(self, x, self._anchors if self._watches else None)
+        if stream.anchors is None or not stream.passes(delta):
+            stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
         stream: _Stream | None = x.state.get("secretscan")
@@ -235,12 +237,34 @@ class SecretScan(Module):
 class _Stream:
     """The texts of one streamed answer, each with what watches it and what holds it back."""
 
-    __slots__ = ("_module", "_report", "_texts", "_x")
+    __slots__ = ("_first", "_module", "_report", "_texts", "anchors")
 
-    def __init__(self, module: SecretScan, x: Exchange) -> None:
+    def __init__(self, module: SecretScan, x: Exchange, anchors: tuple[str, ...] | None) -> None:
         self._module = module
         self._report = module.reporter(x)
         self._texts: dict[str, tuple[Watch | None, HoldBack | OwnKeyGuard | None]] = {}
+        self._first: tuple[Watch, OwnKeyGuard | None] | None = None
+        self.anchors = anchors
+        """Beginnings of own keys, where nothing else is held back; `None` where texts are."""
+
+    def passes(self, delta: Delta) -> bool:
+        """Take the plainest event, some content of the first choice with nothing held of it; whether it was one."""
+        first = self._first
+        if first is None or delta.final:
+            return False
+        choices = delta.obj["choices"]  # type: ignore[index]
+        choice = choices[0]
+        part = choice.get("delta")
+        if len(choices) > 1 or not part or len(part) > 1 or choice.get("index") or choice.get("finish_reason") is not None:
+            return False
+        text = part.get("content")
+        if type(text) is not str or len(text) > PLAIN_MAX_CHARS:
+            return False
+        watch, guard = first
+        if guard is not None and not guard.passes(text):
+            return False
+        watch.feed(text)
+        return True
 
     def take(self, delta: Delta) -> None:
         texts = self._texts
@@ -255,6 +279,9 @@ class _Stream:
                     )
                 module = self._module
                 entry = texts[place] = (module.watch(place, self._report), module.hold(place, self._report))
+                if self.anchors is not None and place == "choices[0].content" and entry[0] is not None:
+                    guard = entry[1]
+                    self._first = (entry[0], guard if isinstance(guard, OwnKeyGuard) else None)
             watch, hold = entry
             if watch is not None and text:
                 watch.feed(text)
