@@ -18,6 +18,43 @@ KEEP_ALIVE_S = 180
 REASONS = {400: b"Bad Request", 413: b"Content Too Large"}
 
 
+class HeadWithBody:
+    """Stands for the transport in one answer: its head goes out in one write with the first block of its body.
+
+    A head whose body does not follow at once is written alone, when the loop comes round.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        head = self._head
+        if head is None:
+            self._transport.write(data)
+        elif head:
+            self._head = None
+            self._transport.write(head + data)
+        else:
+            self._head = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        head, self._head = self._head, None
+        if head:
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """Refuses a head over 32 KiB with 413, one that is no HTTP with 400, and drops one that is not there within 30 s."""
 
@@ -57,6 +94,9 @@ class Connection(HttpToolsProtocol):
             self._refuse(StockyardError("body_too_large", f"The request's head is over {HEAD_MAX_BYTES} bytes."))
             return
         super().on_headers_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.transport is self.transport:
+            cycle.transport = HeadWithBody(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         if not self.transport.is_closing():
