@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def serve_command(arguments: Sequence[str]) -> int:
     """Serve; the exit code."""
     flags = parser().parse_args(arguments)
+    gc.disable()  # nothing of the start is garbage; `serve` enables it
     from instance.server import ServeOptions, run
 
     return run(

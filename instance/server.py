@@ -35,6 +35,8 @@ from instance.system.usage import fold_usage
 
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
+ADDRESS_NAME = "address"
+"""File in the data folder that tells the commands where the running instance listens."""
 LOOPBACK_NAMES = ("localhost",)
 
 log = logging.getLogger("stockyard.server")
@@ -62,6 +64,18 @@ def all_components() -> list[tuple[str, Path]]:
     return [BRAND_MIGRATIONS, LOOKOUT_MIGRATIONS, SYSTEM_MIGRATIONS, *components()]
 
 
+def wire_folds(core: Core) -> tuple[Brand, Lookout]:
+    """Attach the ledger and every fold to the core's writer, in the order in which they must run."""
+    ledger = Ledger(core.clock)
+    brand, lookout = Brand(core, ledger), Lookout(core, lambda: ledger.folded_calls)
+    core.writer.append_ledger = ledger.append
+    brand.start()
+    lookout.start()
+    core.writer.register(CALL_KIND, fold_usage)
+    core.writer.register(CALL_KIND, fold_spend)
+    return brand, lookout
+
+
 class Instance:
     """The apps of one instance and what they count. `await open()` makes one that can serve, `await close()` ends it."""
 
@@ -82,13 +96,7 @@ class Instance:
             CoreOptions(options.data, options.config, options.flags(), options.env, all_components())
         )
         try:
-            ledger = Ledger(core.clock)
-            brand, lookout = Brand(core, ledger), Lookout(core, lambda: ledger.folded_calls)
-            core.writer.append_ledger = ledger.append
-            brand.start()
-            lookout.start()
-            core.writer.register(CALL_KIND, fold_usage)
-            core.writer.register(CALL_KIND, fold_spend)
+            brand, lookout = wire_folds(core)
             await core.start(ledger_head=head)
             instance = cls(core, brand, lookout, is_open=options.open)
             core.services["lookout"] = lookout
@@ -153,7 +161,6 @@ class Instance:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         await self.chute.stop()
-        await self.core.writer.drain()
         await self.core.close()
 
     async def _keep_house(self) -> None:
@@ -187,15 +194,19 @@ async def serve(options: ServeOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     instance = await Instance.open(options)
+    address_file = instance.core.data_dir / ADDRESS_NAME
     try:
         address = await instance.listen()
+        address_file.write_text(f"{address}\n")
         gc.collect()
         gc.freeze()
+        gc.enable()
         _say(greeting(instance, address))
         await stop.wait()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: None)
     finally:
+        address_file.unlink(missing_ok=True)
         await instance.close()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instance.lookout.call_columns import CALL_KIND
+from instance.lookout.retention import prune
 from instance.lookout.traces_fold import TracesFold
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Lookout:
     def start(self) -> None:
         """Register the fold; Brand's must be registered before."""
         self.core.writer.register(CALL_KIND, self._fold)
+
+    async def prune(self, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
+        """Remove older traces and texts; how many of each. 0 removes none."""
+        return await prune(self.core, rows_before_ns, bodies_before_ns)
 
     def router(self) -> APIRouter:
         """The routes below `/api/observe`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hmac import compare_digest
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -107,7 +109,9 @@ class ControlApi:
 
     async def _verify(self, _: dict[str, Any]) -> dict[str, Any]:
         started = perf_counter()
-        await self._core.writer.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(usage.FOLD_S):
+                await self._core.writer.drain()
         integrity, dangling, rows = await self._core.database.read(_integrity)
         ledger = await self._instance.brand.verifier.verify()
         return {

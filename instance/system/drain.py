@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from instance.brand.ledger import head
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from instance.server import Instance
 
 POLL_S = 0.005
+FOLD_S = 2.0
 DEADLINE_MAX_S = 600.0
 
 
@@ -43,10 +45,12 @@ async def drain(instance: Instance, deadline_s: float) -> dict[str, Any]:
     in_flight = instance.in_flight
     if in_flight:
         instance.chute.drain()
-    await instance.core.writer.drain()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(FOLD_S, ends_at - loop.time())):
+            await instance.core.writer.drain()
     seq, own_hash = await instance.core.database.read(head)
     return {
-        "drained": in_flight == 0,
+        "drained": in_flight == 0 and instance.core.writer.idle,
         "in_flight": in_flight,
         "journal_bytes": instance.core.writer.lag_bytes,
         "ledger": {"seq": seq, "hash": own_hash.hex()},

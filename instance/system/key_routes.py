@@ -140,6 +140,11 @@ def router(instance: Instance) -> APIRouter:
                 return Json(key)
         raise StockyardError("not_found", f"There is no key {key_id}.")
 
+    @routes.delete("/api/keys/{key_id}", summary="Revoke a key")
+    async def revoke_key(key_id: int, principal: TeamsWrite) -> Json:
+        await admin.revoke(principal, key_id)
+        return Json({"status": "revoked", "id": key_id})
+
     @routes.get("/api/auth/users", summary="The users")
     async def list_users(principal: TeamsRead) -> Json:
         found = await read(key_rows.users)

@@ -1,0 +1,41 @@
+"""Removes traces and texts that are older than they may be, a few at a time so that no fold waits for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+SLICE_ROWS = 200
+
+_OLD_TRACES = (
+    "DELETE FROM traces WHERE n IN (SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
+)
+_OLD_BODIES = """
+DELETE FROM trace_bodies WHERE n IN (
+    SELECT n FROM trace_bodies WHERE (SELECT created_at_ns FROM traces WHERE traces.n = trace_bodies.n) < ?
+    ORDER BY n LIMIT ?)
+"""
+
+
+async def prune(core: Core, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
+    """Remove traces that began before the one time and texts of calls that began before the other; how many of each.
+
+    The hourly sums and the ledger keep what they have.
+    """
+    return await _remove(core, _OLD_TRACES, rows_before_ns), await _remove(core, _OLD_BODIES, bodies_before_ns)
+
+
+async def _remove(core: Core, query: str, before_ns: int) -> int:
+    def some(connection: sqlite3.Connection) -> int:
+        return connection.execute(query, (before_ns, SLICE_ROWS)).rowcount
+
+    removed = 0
+    while before_ns > 0:
+        count = await core.writer.write(some)
+        removed += count
+        if count < SLICE_ROWS:
+            break
+    return removed
