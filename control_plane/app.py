@@ -1,6 +1,6 @@
 """Puts the control plane together: database, API, reconciler, snapshot, in one process.
 
-`create_app` makes the ASGI application; its life cycle opens everything and closes it again. `serve` runs it.
+`api_app` makes the application; its life cycle opens everything and closes it again. `serve` runs it.
 """
 
 from __future__ import annotations
@@ -46,14 +46,19 @@ ROUTERS = (health, accounts, tenants, events, tenant_keys, backups, usage, opera
 SHUTDOWN_S = 10
 
 
-def create_app(
+def create_app(config: Config, on_failure: Callable[[], None]) -> ASGIApp:
+    """The ASGI application of a whole control plane."""
+    return Frame(api_app(config, on_failure=on_failure))
+
+
+def api_app(
     config: Config,
     *,
     reconcile: bool = True,
     env: Mapping[str, str] | None = None,
     on_failure: Callable[[], None] = lambda: None,
-) -> ASGIApp:
-    """The application. With `reconcile` False nothing is started or stopped: the API alone.
+) -> FastAPI:
+    """The API without what `Frame` adds. With `reconcile` False nothing is started or stopped.
 
     `on_failure` is called when a background part ends by a failure: the process should then end and be started anew.
     """
@@ -80,7 +85,7 @@ def create_app(
         app.include_router(part.router)
     answers.install(app)
     app.add_middleware(Idempotent)
-    return Frame(app)
+    return app
 
 
 @asynccontextmanager
@@ -163,6 +168,7 @@ async def _running(work: Coroutine[Any, Any, None], name: str, on_failure: Calla
 def serve(config: Config) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean end, 1 when a part of it failed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every call to Litestream says nothing
     failed = False
 
     def stop() -> None:
@@ -172,7 +178,7 @@ def serve(config: Config) -> int:
 
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(config, on_failure=stop),
+            create_app(config, stop),
             host=config.listen_host,
             port=config.listen_port,
             log_level="warning",

@@ -1,0 +1,64 @@
+"""A control plane's API in the test's own event loop, on a real database in a folder of its own; nothing is reconciled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from control_plane.api.frame import Frame
+from control_plane.api.plane import Plane
+from control_plane.app import api_app
+from control_plane.config import Config, load_config
+
+OPERATOR_KEY = "sy_op_for-these-tests-only"
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API as the operator calls it; `key` calls as somebody else, "" as nobody."""
+
+    client: httpx2.AsyncClient
+    plane: Plane
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, key: str = OPERATOR_KEY, **headers: str
+    ) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key:
+            named["Authorization"] = f"Bearer {key}"
+        return await self.client.request(method, path, json=body, headers=named)
+
+    async def sign_up(self, slug: str) -> dict[str, Any]:
+        """A new account with a tenant of this name; the whole answer."""
+        body = {"email": f"{slug}@{slug}.example", "tenant_slug": slug}
+        answer = await self("POST", "/api/signup", body, key="")
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Defaults, in the test's folder."""
+    return load_config({"data": tmp_path / "cloud"}, {})
+
+
+@pytest.fixture
+async def api(config: Config) -> AsyncIterator[Api]:
+    """The API, answering."""
+    app = api_app(config, reconcile=False, env={"STOCKYARD_CLOUD_OPERATOR_KEY": OPERATOR_KEY})
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(Frame(app), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://plane") as client:
+            yield Api(client, app.state.plane)
+
+
+def error_code(answer: httpx2.Response) -> str:
+    """The code of a refusal."""
+    code: str = answer.json()["error"]["code"]
+    return code

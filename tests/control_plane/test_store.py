@@ -1,0 +1,264 @@
+"""The database: its migrations, its ledger, and what the reconciler is promised of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text, update
+
+from control_plane import ledger
+from control_plane.domain.plans import FREE
+from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status
+from control_plane.errors import CloudError
+from control_plane.store import accounts, keys, tenants, usage
+from control_plane.store.database import Database
+from control_plane.store.keys import NewKey
+from control_plane.store.record import events_of, record
+from control_plane.store.schema import metadata
+from control_plane.store.schema import tenants as tenants_table
+from control_plane.store.store import Store
+from control_plane.store.tenants import NewTenant
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/control.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database, lambda name: FREE, lambda sealed, slug: sealed.removeprefix(slug))
+
+
+async def _create(database: Database, slug: str = "acme", restore: RestoreRequest | None = None) -> None:
+    sealed = slug.encode() + b'{"instance_key":"sy_inst_x","secret_key":"s"}'
+
+    def work(connection: Connection) -> None:
+        owner = accounts.operator_account(connection)
+        new = NewTenant(slug, owner.id, FREE, "local", "image", sealed, restore)
+        tenants.create(connection, new, actor="operator")
+
+    await database.write(work, asks=slug)
+
+
+async def test_migrations_make_exactly_the_schema_that_the_code_uses(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+    assert await database.read(differences) == []
+
+
+async def test_a_database_that_is_up_to_date_opens_again_with_what_was_in_it(tmp_path: Path) -> None:
+    for expected in (0, 1):
+        database = Database(f"sqlite:///{tmp_path}/control.db")
+        await database.open()
+        assert len(await database.read(tenants.every)) == expected
+        if not expected:
+            await _create(database)
+        await database.close()
+
+
+async def test_litestream_owns_the_checkpoints_of_a_replicated_database(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/control.db", replicated=True)
+    await database.open()
+    assert await database.read(lambda c: c.execute(text("PRAGMA wal_autocheckpoint")).scalar()) == 0
+    await database.close()
+
+
+async def test_the_file_is_readable_by_its_owner_only(database: Database, tmp_path: Path) -> None:
+    assert (tmp_path / "control.db").stat().st_mode & 0o077 == 0
+
+
+async def test_a_write_that_fails_leaves_neither_row_nor_entry(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        record(connection, actor="operator", action="x", message="", tenant="acme")
+        raise CloudError("conflict", "no")
+
+    with pytest.raises(CloudError):
+        await database.write(work)
+    assert (await database.read(lambda c: ledger.page(c, limit=10, offset=0)))[1] == 0
+
+
+async def test_a_changed_ledger_row_is_named(database: Database, tmp_path: Path) -> None:
+    await _create(database)
+    await _create(database, "beta")
+    assert (await database.read(ledger.verify))["valid"]
+    with sqlite3.connect(tmp_path / "control.db") as connection:
+        connection.execute("UPDATE ledger SET actor = 'nobody' WHERE seq = 2")
+    connection.close()
+    verdict = await database.read(ledger.verify)
+    assert (verdict["valid"], verdict["broken_at_id"], verdict["reason"]) == (False, 2, "hash_mismatch")
+
+
+async def test_the_loop_is_woken_by_what_is_asked_and_told_of_whom(database: Database, store: Store) -> None:
+    waiting = asyncio.create_task(store.wait_change(30))
+    await _create(database)
+    assert await waiting == {"acme"}
+    assert await store.wait_change(0) == set()
+
+
+async def test_what_the_loop_writes_itself_does_not_wake_it(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.wait_change(0)
+    await store.save_status("acme", Generation(1, 1), status=Status.RUNNING)
+    assert await store.wait_change(0) == set()
+
+
+async def test_a_status_is_an_event_once(database: Database, store: Store) -> None:
+    await _create(database)
+    for _ in range(3):
+        await store.save_status("acme", Generation(1, 1), status=Status.RUNNING, applied=Generation(1, 1))
+    found, _ = await database.read(lambda c: events_of(c, "acme", limit=50))
+    assert [event["message"] for event in found if event["kind"] == "status"] == ["provisioning -> running"]
+    tenant = await store.tenant("acme")
+    assert tenant is not None
+    assert (tenant.status, tenant.applied) == (Status.RUNNING, Generation(1, 1))
+
+
+async def test_an_epoch_number_is_never_given_out_twice(database: Database, store: Store) -> None:
+    await _create(database)
+    first = await store.new_epoch("acme", None)
+    await store.confirm("acme", 1, 9, bytes=100)
+    second = await store.new_epoch("acme", 1, restored_from_at="2026-01-01T00:00:00Z")
+    assert (first.n, second.n, second.parent) == (1, 2, 1)
+    await store.purge("acme")
+    await _create(database)
+    assert (await store.new_epoch("acme", None)).n == 3
+    closed = [life.closed_at is not None for life in await store.epochs("acme")]
+    assert closed == [True, True, False]
+
+
+async def test_a_confirmation_never_goes_back(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await store.confirm("acme", 1, 9, ledger_seq=5, ledger_hash="aa")
+    await store.confirm("acme", 1, 7, ledger_seq=4, ledger_hash="bb")
+    (life,) = await store.epochs("acme")
+    assert (life.first_txid, life.confirmed_txid, life.ledger_seq, life.ledger_hash) == (9, 9, 5, "aa")
+
+
+async def test_a_verify_request_stays_until_it_is_answered(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await database.write(lambda c: c.execute(update(tenants_table).values(verify_requested_at=1.0)))
+    assert await store.verify_requests() == [("acme", None)]
+    await store.verified("acme", 1, ok=True, detail={"seconds": 0.5})
+    assert await store.verify_requests() == []
+    assert (await store.epochs("acme"))[0].verified_at is not None
+
+
+async def test_a_restore_request_is_cleared_only_by_its_own_answer(database: Database, store: Store) -> None:
+    await _create(database, restore=RestoreRequest(requested_at=5.0))
+    await store.restore_done("acme", 4.0, {"ok": True})
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.restore == RestoreRequest(requested_at=5.0)
+    await store.restore_done("acme", 5.0, {"ok": False, "detail": "unreadable"})
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.restore is None
+
+
+async def test_secrets_come_back_unwrapped_and_are_gone_after_a_purge(database: Database, store: Store) -> None:
+    await _create(database)
+    assert (await store.secrets("acme")).instance_key == "sy_inst_x"
+    await store.purge("acme")
+    with pytest.raises(LookupError):
+        await store.secrets("acme")
+    assert await store.tenant("acme") is None
+
+
+async def test_a_purged_slug_stays_with_its_account(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.purge("acme")
+
+    def take_over(connection: Connection) -> None:
+        other = accounts.create(connection, "o@o.example", name="", password_hash="", plan="free", actor="")
+        tenants.create(connection, NewTenant("acme", other.id, FREE, "local", "image", b""), actor="x")
+
+    with pytest.raises(CloudError, match="taken"):
+        await database.write(take_over)
+    await _create(database)
+
+
+async def test_a_wake_is_written_once_while_it_is_under_way(database: Database, store: Store) -> None:
+    await _create(database)
+
+    def wake(connection: Connection) -> bool:
+        tenant = tenants.get(connection, "acme", account=None)
+        return tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
+
+    await store.save_status("acme", Generation(1, 1), status=Status.ASLEEP)
+    assert [await database.write(wake) for _ in range(3)] == [True, False, False]
+
+
+async def test_a_wake_of_one_that_seems_awake_is_written_because_a_nap_may_have_begun(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    await store.save_status("acme", Generation(1, 1), status=Status.RUNNING)
+    await database.write(lambda c: c.execute(update(tenants_table).values(wake_requested_at=0.0)))
+
+    def wake(connection: Connection) -> bool:
+        tenant = tenants.get(connection, "acme", account=None)
+        return tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
+
+    assert await database.write(wake)
+
+
+async def test_rotating_a_key_keeps_the_old_one_for_the_overlap(database: Database) -> None:
+    await _create(database)
+    old = await database.write(lambda c: keys.create(c, "acme", NewKey("k", "proxy", "aa", "p", rpm=7), actor="x"))
+    new = await database.write(lambda c: keys.rotate(c, old, "bb", "p", 60, actor="x"))
+    old = await database.read(lambda c: keys.get(c, "acme", old.id))
+    assert old.expires_at is not None
+    assert old.valid_at(old.expires_at - 1) and not old.valid_at(old.expires_at)
+    assert (new.rpm, new.expires_at) == (7, None)
+
+
+def _reading(requests: int, **more: object) -> dict[str, object]:
+    return {"requests": requests, "tokens_in": requests * 10, "cost_usd": requests / 1000, **more}
+
+
+async def _used(database: Database, by: str = "day") -> list[tuple[object, ...]]:
+    rows = await database.read(lambda c: usage.totals(c, ["acme"], first_day=None, last_day=None, by=by))
+    return [(row["day"], row["epoch"], row.get("key_id"), row["requests"], row["tokens_in"]) for row in rows]
+
+
+async def test_a_reading_collected_twice_counts_once(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    for requests in (3, 3, 5, 4):
+        await database.write(lambda c, n=requests: usage.collect(c, "acme", 1, _reading(n), 0.0))
+    assert await _used(database) == [("1970-01-01", 1, None, 5, 50)]
+
+
+async def test_usage_is_counted_on_the_day_it_was_read_and_by_key(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    for at, requests in ((0.0, 3), (86_400.0, 5)):
+        by_key = {"7": _reading(requests)}
+        await database.write(
+            lambda c, t=at, n=requests, k=by_key: usage.collect(c, "acme", 1, _reading(n, by_key=k), t)
+        )
+    assert await _used(database) == [("1970-01-02", 1, None, 2, 20), ("1970-01-01", 1, None, 3, 30)]
+    assert await _used(database, "key") == [("1970-01-02", 1, 7, 2, 20), ("1970-01-01", 1, 7, 3, 30)]
+
+
+async def test_calls_that_a_restored_database_brought_along_are_not_counted_again(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await database.write(lambda c: usage.collect(c, "acme", 1, _reading(8), 0.0))
+    await store.new_epoch("acme", 1)
+    for requests in (6, 7):
+        await database.write(lambda c, n=requests: usage.collect(c, "acme", 2, _reading(n), 0.0))
+    assert sorted(row[1:4] for row in await _used(database)) == [(1, None, 8), (2, None, 1)]
