@@ -179,9 +179,9 @@ async def test_own_rules_come_first() -> None:
 
 def test_rules_with_a_bad_pattern_or_an_unknown_code_are_refused() -> None:
     with pytest.raises(ValidationError, match="does not compile"):
-        ErrorNorm.Settings(map=[{"re2": "(", "code": "overloaded"}])
+        ErrorNorm.Settings.model_validate({"map": [{"re2": "(", "code": "overloaded"}]})
     with pytest.raises(ValidationError, match="did you mean 'overloaded'"):
-        ErrorNorm.Settings(map=[{"code": "overload"}])
+        ErrorNorm.Settings.model_validate({"map": [{"code": "overload"}]})
 
 
 async def test_raw_style_gives_the_providers_json_and_its_status() -> None:

@@ -101,18 +101,18 @@ class Minutes:
         self._minute = -1
         self._current: dict[SeriesKey, Series] = {}
 
-    def series(self, wall_ns: int, key: SeriesKey) -> Series:
+    def series(self, wall_ns: int, provider: str, model: str, team: str, key_id: str, project: str) -> Series:
         """The series in which a call that began at `wall_ns` is counted."""
         minute = wall_ns // NS_PER_MINUTE
         if minute != self._minute:
             self._minute = minute
             self._current = self.minutes.setdefault(minute, {})
-        series = self._current.get(key)
+        key = (provider, model, team, key_id, project)  # equal to its SeriesKey, and cheaper to make
+        series = self._current.get(key)  # type: ignore[call-overload]
         if series is None:
-            if len(self._current) >= SERIES_MAX:
-                key = EVERYTHING_ELSE
-            series = self._current.setdefault(key, Series())
-        return series
+            added = SeriesKey(*key) if len(self._current) < SERIES_MAX else EVERYTHING_ELSE
+            series = self._current.setdefault(added, Series())
+        return series  # type: ignore[no-any-return]
 
     def take_before(self, wall_ns: int) -> list[tuple[int, SeriesKey, Series]]:
         """The series of all minutes that ended before `wall_ns`: `(minute, key, series)`; they are gone from here."""

@@ -11,6 +11,7 @@ SAMPLED = 1
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ULID_CHARACTERS = 26
+_NO_SPAN = "0" * 16
 _TO_BASE_32 = bytes.maketrans(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", b"0123456789abcdefghijklmnopqrstuv")
 
 
@@ -38,14 +39,14 @@ def trace_id_of(exchange_id: str) -> str:
 
     Its last 16 digits are the id of the call's own span. An id that holds no ULID gets a random one.
     """
-    ulid = exchange_id[-_ULID_CHARACTERS:].encode()
     try:
-        number = int(ulid.translate(_TO_BASE_32), 32)
-    except ValueError:
-        number = 0
-    if len(ulid) != _ULID_CHARACTERS or not 0 < number < 1 << 128 or not number & 0xFFFF_FFFF_FFFF_FFFF:
-        number = getrandbits(127) + 1
-    return f"{number:032x}"
+        number = int(exchange_id[-_ULID_CHARACTERS:].encode().translate(_TO_BASE_32), 32)
+        trace_id = number.to_bytes(16, "big").hex()
+    except (ValueError, OverflowError):
+        trace_id = ""
+    if len(exchange_id) < _ULID_CHARACTERS or trace_id[16:] in ("", _NO_SPAN):
+        return f"{getrandbits(127) + 1:032x}"
+    return trace_id
 
 
 def new_span_id() -> str:

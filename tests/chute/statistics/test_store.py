@@ -83,8 +83,7 @@ def test_series_of_a_minute_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(series_module, "SERIES_MAX", 3)
     minutes = Minutes()
     for number in range(10):
-        key = KEY._replace(key_id=str(number))
-        minutes.series(NS_PER_MINUTE, key).merge(one_call())
+        minutes.series(NS_PER_MINUTE, *KEY._replace(key_id=str(number))).merge(one_call())
     assert len(minutes.minutes[1]) == 4
     assert minutes.minutes[1][EVERYTHING_ELSE].calls == 7
     groups = merged(iter(minutes), lambda key: (key.provider,))
@@ -93,8 +92,8 @@ def test_series_of_a_minute_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_only_minutes_that_are_over_are_taken() -> None:
     minutes = Minutes()
-    minutes.series(NS_PER_MINUTE, KEY)
-    minutes.series(2 * NS_PER_MINUTE, KEY)
+    minutes.series(NS_PER_MINUTE, *KEY)
+    minutes.series(2 * NS_PER_MINUTE, *KEY)
     assert [minute for minute, _, _ in minutes.take_before(3 * NS_PER_MINUTE - 1)] == [1]
     assert list(minutes.minutes) == [2]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.statistics.prometheus import call_metrics, metric
-from instance.chute.statistics.series import Series, SeriesKey
+from instance.chute.statistics.series import Series
 from instance.chute.statistics.store import roll_up
 from instance.chute.statistics.tally import Tally
 from instance.core.principals import has_scope
@@ -98,14 +98,14 @@ class LLMTap(Module):
         if target is None and x.targets and x.attempts:
             target = x.targets[0]
         principal = x.principal
-        key = SeriesKey(
+        series = self._tally.minutes.series(
+            x.started_wall_ns,
             target.provider.name if target is not None else "",
             target.model if target is not None else "",
             x.team,
             str(principal.key_id) if principal is not None else "",
             x.project,
         )
-        series = self._tally.minutes.series(x.started_wall_ns, key)
         outcome = (x.status, x.cache)
         series.outcomes[outcome] = series.outcomes.get(outcome, 0) + 1
         if x.error_code:
@@ -114,8 +114,8 @@ class LLMTap(Module):
         series.tokens_in += usage.input
         series.tokens_out += usage.output
         series.tokens_cached += usage.cached
-        if x.cost_lines:
-            series.cost_nano += x.cost_nano
+        for _, nano in x.cost_lines:
+            series.cost_nano += nano
         series.saved_nano += x.saved_nano
         duration = now - x.started_ns
         series.latency_us.add(duration // 1000)

@@ -166,10 +166,10 @@ class TraceLink(Module):
         x.otel_span_id = span_id
         if joined is not None:
             x.state["tracelink"] = joined
-            flags = joined.flags
+            flags = f"{joined.flags:02x}"
         else:
-            flags = SAMPLED if self._share >= 1.0 or sampled(trace_id, self._share) else 0
-        value = f"00-{trace_id}-{span_id}-{flags:02x}".encode()
+            flags = "01" if self._share >= 1.0 or sampled(trace_id, self._share) else "00"
+        value = f"00-{trace_id}-{span_id}-{flags}".encode()
         x.response_headers.append((b"traceresponse", value))
         if self.settings.propagate:
             x.upstream_headers.append((b"traceparent", value))
