@@ -161,7 +161,7 @@ def take_labels(x: Exchange) -> None:
         x.tags = _tags(tags.decode("utf-8", "replace"))
     feature = _label(headers, b"x-feature")
     if feature:
-        x.tags.setdefault("feature", feature)
+        x.tags = {"feature": feature, **x.tags}
 
 
 def _tags(text: str) -> dict[str, str]:

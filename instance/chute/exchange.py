@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
@@ -58,72 +59,59 @@ class Exchange:
     `client_body` is what the caller sent and is never changed.
     """
 
-    __slots__ = (
-        "allow",
-        "answer",
-        "attempts",
-        "bytes_out",
-        "cache",
-        "changed",
-        "client_gone",
-        "client_ip",
-        "connect_timeout_s",
-        "cost_lines",
-        "current_hook",
-        "current_module",
-        "deadline_ns",
-        "decisions",
-        "error_code",
-        "error_message",
-        "error_module",
-        "first_token_ns",
-        "headers",
-        "http_status",
-        "id",
-        "kind",
-        "mark_ns",
-        "model_requested",
-        "operation",
-        "otel_span_id",
-        "otel_trace_id",
-        "parent_id",
-        "path",
-        "plan",
-        "principal",
-        "project",
-        "raw",
-        "raw_error",
-        "reached",
-        "req",
-        "request_hits",
-        "request_id",
-        "response_headers",
-        "safety_count",
-        "saved_nano",
-        "session",
-        "skipped",
-        "started_ns",
-        "started_wall_ns",
-        "state",
-        "status",
-        "stored_request",
-        "stored_response",
-        "stream",
-        "tags",
-        "targets",
-        "team",
-        "text_out",
-        "text_out_size",
-        "timings",
-        "upstream_headers",
-        "upstream_ns",
-        "usage",
-        "usage_asked",
-        "user",
-        "user_agent",
-        "waited_ns",
-        "warnings",
-    )
+    # What most calls leave as it is stands on the class: setting it for each call would cost more than the chain's own work.
+    request_id = ""
+    parent_id = ""
+    otel_trace_id = ""
+    otel_span_id = ""
+
+    principal: Principal | None = None
+    client_ip = ""
+    user_agent = ""
+    user = ""
+    team = ""
+    project = "default"
+    session = ""
+    tags: Mapping[str, str] = MappingProxyType({})
+
+    req: JSON
+    raw = b""
+    changed = False
+    stream = False
+    usage_asked = False
+    model_requested = ""
+    targets: list[Target]
+    deadline_ns = 0
+    connect_timeout_s = 5.0
+
+    plan: Plan | None = None
+    reached = -1
+    skipped: set[str] | None = None
+    current_module = ""
+    current_hook = ""
+    request_hits: frozenset[int] | None = None
+
+    answer: Answer | None = None
+    saved_nano = 0
+    cache = "off"
+    upstream_ns = 0
+    waited_ns = 0
+    first_token_ns = 0
+    bytes_out = 0
+    text_out_size = 0
+
+    status = "ok"
+    http_status = 200
+    error_code = ""
+    error_message = ""
+    error_module = ""
+    raw_error = b""
+    client_gone = False
+
+    timings: list[JSON] | None = None
+    safety_count = 0
+    stored_request: bytes | None = None
+    stored_response: bytes | None = None
 
     def __init__(
         self,
@@ -136,75 +124,25 @@ class Exchange:
         operation: str = "chat.completion",
     ) -> None:
         self.id = trace_id
-        self.request_id = ""
-        self.parent_id = ""
-        self.otel_trace_id = ""
-        self.otel_span_id = ""
         self.kind = kind
         self.operation = operation
         self.path = path
         self.headers = headers
         self.started_ns = started_ns
         self.started_wall_ns = started_wall_ns
-
-        self.principal: Principal | None = None
-        self.client_ip = ""
-        self.user_agent = ""
-        self.user = ""
-        self.team = ""
-        self.project = "default"
-        self.session = ""
-        self.tags: dict[str, str] = {}
-
-        self.req: JSON = {}
-        self.raw = b""
-        self.changed = False
-        self.stream = False
-        self.usage_asked = False
-        self.model_requested = ""
-        self.targets: list[Target] = []
-        self.allow: list[Callable[[Target], bool]] = []
-        self.deadline_ns = 0
-        self.connect_timeout_s = 5.0
-        self.upstream_headers: list[tuple[bytes, bytes]] = []
-
-        self.plan: Plan | None = None
-        self.reached = -1
-        self.skipped: set[str] | None = None
-        self.current_module = ""
-        self.current_hook = ""
         self.mark_ns = started_ns
+        self.req = {}
+        self.targets = []
+        self.allow: list[Callable[[Target], bool]] = []
+        self.upstream_headers: list[tuple[bytes, bytes]] = []
         self.state: dict[str, Any] = {}
-        self.request_hits: frozenset[int] | None = None
-
-        self.answer: Answer | None = None
         self.attempts: list[JSON] = []
         self.usage = Usage()
         self.cost_lines: list[tuple[str, int]] = []
-        self.saved_nano = 0
-        self.cache = "off"
-        self.upstream_ns = 0
-        self.waited_ns = 0
-        self.first_token_ns = 0
-        self.bytes_out = 0
         self.text_out: list[str] = []
-        self.text_out_size = 0
-
-        self.status = "ok"
-        self.http_status = 200
-        self.error_code = ""
-        self.error_message = ""
-        self.error_module = ""
-        self.raw_error = b""
-        self.client_gone = False
-
         self.response_headers: list[tuple[bytes, bytes]] = []
         self.warnings: list[str] = []
         self.decisions: list[JSON] = []
-        self.timings: list[JSON] | None = None
-        self.safety_count = 0
-        self.stored_request: bytes | None = None
-        self.stored_response: bytes | None = None
 
     def change(self) -> None:
         """Say that `req` was changed: what is sent is written anew from it."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any
 
 import orjson
 
-from instance.chute.answer import Answer, Delta
+from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
-from instance.chute.stream import EventSplitter, StreamBroken, has_content
+from instance.chute.streaming import streamed
 from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
 
 ANSWER_MAX_BYTES = 32 << 20
 ERROR_BODY_MAX_BYTES = 64 << 10
-LAST_BYTES_S = 1.0
 PATHS = {"chat": b"/chat/completions"}
 
 
@@ -87,7 +83,7 @@ async def forward(x: Exchange) -> Answer:
             raw = await response.read(ERROR_BODY_MAX_BYTES)
             raise CallFailed("http", target, status=status, headers=response.headers, body=raw)
         if x.stream:
-            return await _stream(x, target, response, attempt, started)
+            return await streamed(x, target, response, attempt, started)
         raw = await response.read(ANSWER_MAX_BYTES)
     except CallFailed as failure:
         attempt["error"] = failure.kind
@@ -134,108 +130,3 @@ def _ended(x: Exchange, response: Any, attempt: dict[str, Any], started: int) ->
     error = attempt["error"]
     if error != "cancelled":
         x.targets[0].provider.health.observe(attempt["status"] == 400, took // 1000, str(error))
-
-
-async def _stream(x: Exchange, target: Target, response: Any, attempt: dict[str, Any], started: int) -> Answer:
-    splitter = EventSplitter()
-    head: list[Delta] = []
-    try:
-        while True:
-            block = await response.next_block()
-            events = splitter.feed(block) if block else splitter.close()
-            head += events
-            content = False
-            for event in events:
-                obj = event.obj
-                if obj is not None and "error" in obj and obj["error"]:
-                    raise _reported(obj, target, response)
-                content = content or has_content(event)
-            if content or splitter.done:
-                break
-            if not block:
-                raise CallFailed("truncated", target, status=200, reason="the stream ended before its first content")
-    except StreamBroken as error:
-        raise CallFailed("bad_response", target, status=200, reason=str(error), headers=response.headers) from error
-    now = perf_counter_ns()
-    x.first_token_ns = now
-    x.upstream_ns += now - started
-    target.provider.health.observe(True, (now - started) // 1000)
-    return Answer(
-        headers=response.headers,
-        events=_events(x, target, response, splitter, head, attempt, started),
-        target=target,
-        release=response.close,
-    )
-
-
-async def _events(
-    x: Exchange,
-    target: Target,
-    response: Any,
-    splitter: EventSplitter,
-    head: list[Delta],
-    attempt: dict[str, Any],
-    started: int,
-) -> AsyncIterator[list[Delta]]:
-    attempt["error"] = "cancelled"
-    try:
-        events = head
-        while True:
-            if splitter.done:
-                _complete(attempt, started)
-            if events:
-                yield events
-            if splitter.done:
-                break
-            before = perf_counter_ns()
-            try:
-                block = await response.next_block()
-            finally:
-                x.upstream_ns += perf_counter_ns() - before
-            if block:
-                events = splitter.feed(block)
-                for place, event in enumerate(events):
-                    obj = event.obj
-                    if obj is not None and "error" in obj and obj["error"]:
-                        if place:
-                            yield events[:place]
-                        raise _reported(obj, target, response)
-                continue
-            events = splitter.close()
-            if events:
-                yield events
-            if not splitter.done and not x.state.get("finished"):
-                raise CallFailed("truncated", target, status=200, reason="the stream ended without its last event")
-            _complete(attempt, started)
-            return
-        # The end of the body follows the last event; once it is read the connection goes back to the pool.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_BYTES_S):
-                await response.next_block()
-    except StreamBroken as error:
-        attempt["error"] = "bad_response"
-        raise CallFailed("bad_response", target, status=200, reason=str(error)) from error
-    except UpstreamError as error:
-        attempt["error"] = error.kind
-        raise CallFailed(error.kind, target, status=200, reason=str(error)) from error
-    except CallFailed as failure:
-        attempt["error"] = failure.kind
-        raise
-    finally:
-        if attempt["duration_ms"] is None:
-            attempt["duration_ms"] = (perf_counter_ns() - started) / 1e6
-        response.close()
-
-
-def _reported(obj: dict[str, Any], target: Target, response: Any) -> CallFailed:
-    """An error that the provider reports inside its stream."""
-    error = obj["error"]
-    status = (error.get("status") or error.get("code")) if isinstance(error, dict) else 0
-    if type(status) is not int or not 400 <= status < 600:
-        status = 502
-    return CallFailed("http", target, status=status, headers=response.headers, body=orjson.dumps(obj))
-
-
-def _complete(attempt: dict[str, Any], started: int) -> None:
-    attempt["error"] = None
-    attempt["duration_ms"] = (perf_counter_ns() - started) / 1e6

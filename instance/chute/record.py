@@ -138,7 +138,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "costs": [{"what": what, "nano": nano} for what, nano in x.cost_lines],
     }
     if x.tags:
-        detail["tags"] = x.tags
+        detail["tags"] = dict(x.tags)
     if x.timings is not None:
         detail["timings"] = x.timings
     if x.raw_error:
