@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from instance.core.data_folder import DataFolderError, require_local
 from instance.core.migrate import migrate
+from instance.core.reserve import disk_has_room
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Database:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = self._connect(WRITER_CACHE_KIB)
         except (OSError, sqlite3.DatabaseError) as error:
-            raise DataFolderError(f"{self.path} cannot be opened: {error}") from error
+            raise DataFolderError(f"{self.path} cannot be opened: {self._why(error)}") from error
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -61,7 +62,7 @@ class Database:
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.DatabaseError):
-                raise DataFolderError(f"{self.path} cannot be used: {error}") from error
+                raise DataFolderError(f"{self.path} cannot be used: {self._why(error)}") from error
             raise
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         return connection
@@ -94,6 +95,10 @@ class Database:
             self._readers = None
         while self._connections:
             self._connections.pop().close()
+
+    def _why(self, error: Exception) -> str:
+        """What the error says; SQLite calls a full disk an I/O error."""
+        return str(error) if disk_has_room(self.path.parent, 0) else f"the disk is full ({error})"
 
     def _connect(self, cache_kib: int) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -168,13 +168,13 @@ class Journal:
             error = OSError(errno.ENOSPC, "the disk took only a part")
         except OSError as caught:
             error = caught
+        self._room = 0
         self._disk_failed(error)
         return True
 
     def _append_elsewhere(self, frame: bytes) -> Segment:
         """Write the frame at the start of a new segment, or of the reserve; nothing is ever written behind a torn frame."""
         size = len(frame)
-        self._room = 0
         if DISK not in self._blocks:
             try:
                 self._begin(max(self._segment_bytes, size))
@@ -183,7 +183,6 @@ class Journal:
             else:
                 if not self._write_fails(frame, 0):
                     return self._active
-                self._room = 0
         if self._reserve < 0 or size > self._reserve_bytes:
             raise JournalUnavailable(self.reason)
         try:
@@ -191,7 +190,6 @@ class Journal:
         except OSError as error:
             raise JournalUnavailable(str(error)) from error
         if self._write_fails(frame, 0):
-            self._room = 0
             raise JournalUnavailable(self.reason)
         return self._active
 

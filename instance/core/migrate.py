@@ -80,13 +80,9 @@ def _apply(connection: sqlite3.Connection, component: str, version: int, path: P
 def statements(script: str) -> list[str]:
     """The script's single statements; `executescript` would commit between them."""
     found, pending = [], ""
-    for line in script.splitlines(keepends=True):
-        if not pending and (not line.strip() or line.lstrip().startswith("--")):
-            continue
-        pending += line
+    for piece in script.split(";")[:-1]:
+        pending += piece + ";"
         if sqlite3.complete_statement(pending):
-            found.append(pending)
+            found.append(pending.strip())
             pending = ""
-    if pending.strip():
-        found.append(pending)
     return found
