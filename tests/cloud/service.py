@@ -217,6 +217,14 @@ class Service:
         except httpx2.TransportError:
             return False
 
+    def sync(self, slug: str) -> None:
+        """Have Litestream copy everything that the tenant's database holds now."""
+        database = self.data / "tenants" / slug / "stockyard.db"
+        transport = httpx2.HTTPTransport(uds=str(self.data / "run" / "litestream.sock"))
+        with httpx2.Client(transport=transport, timeout=30) as client:
+            answer = client.post("http://litestream/sync", json={"path": str(database), "wait": True, "timeout": 20})
+        assert answer.status_code == 200, answer.text
+
     def instance_pid(self, slug: str) -> int:
         """The process of a tenant's instance, as the machine sees it."""
         if self.runtime == "docker":

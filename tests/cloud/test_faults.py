@@ -56,7 +56,8 @@ def test_an_instance_killed_under_load_is_back_with_every_answered_call_once(ser
         for caller in callers:
             caller.join(60)
     statuses = {getattr(error, "status_code", None) for error in lost}
-    assert statuses <= {502, 503}, statuses
+    # None: an answer that was cut while it was being sent.
+    assert statuses <= {502, 503, None}, lost
     until(lambda: set(answered) <= {trace["id"] for trace in _all_traces(tenant)}, "every answered call has its trace")
     ids = [trace["id"] for trace in _all_traces(tenant)]
     assert len(ids) == len(set(ids))

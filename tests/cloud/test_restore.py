@@ -56,12 +56,12 @@ def test_a_volume_lost_under_a_running_instance_is_restored_when_it_dies(phoenix
 def test_a_restore_to_a_time_brings_back_what_was_there_then(phoenix: Tenant) -> None:
     phoenix.say("early")
     early = until(phoenix.traces, "the call is in the traces")[-1]["id"]
-    until(lambda: _confirmed_after(phoenix, datetime.now(UTC)), "a backup of it is confirmed")
+    phoenix.service.sync(phoenix.slug)
     then = datetime.now(UTC).isoformat()
     until(lambda: datetime.now(UTC).isoformat() > then, "time passes")
     phoenix.say("late")
     late = until(lambda: [each["id"] for each in phoenix.traces() if each["id"] != early], "the second call is there")
-    until(lambda: _confirmed_after(phoenix, datetime.now(UTC)), "a backup of it is confirmed")
+    phoenix.service.sync(phoenix.slug)
     phoenix.service.cli("tenants", "restore", phoenix.slug, "--at", then)
     until(lambda: phoenix.ledger("restore"), "it is restored")
     phoenix.becomes("running")
@@ -69,12 +69,6 @@ def test_a_restore_to_a_time_brings_back_what_was_there_then(phoenix: Tenant) ->
     assert early in ids
     assert not set(late) & set(ids)
     assert phoenix.ledger_verdict()["valid"] is True
-
-
-def _confirmed_after(tenant: Tenant, moment: datetime) -> bool:
-    """True once everything up to `moment` is durable at the replica."""
-    confirmed_at = tenant.show()["backup"]["confirmed_at"]
-    return bool(confirmed_at) and datetime.fromisoformat(confirmed_at) >= moment
 
 
 def test_a_backup_counts_when_it_was_restored_elsewhere(phoenix: Tenant) -> None:
