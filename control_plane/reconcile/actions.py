@@ -38,9 +38,10 @@ class Unlink(Action):
 
 @dataclass(frozen=True, slots=True)
 class Start(Action):
-    """Write instance.json and start the instance on its volume."""
+    """Write instance.json and start the instance on its volume; only a `fresh` one may make its database."""
 
     epoch: int
+    fresh: bool
     words: ClassVar[str] = "start the instance"
 
 
@@ -173,17 +174,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class StageRestore(Action):
-    """Restore the first candidate that holds anything beside the volume, where it takes part in nothing yet.
+    """Restore the first candidate that holds anything, beside the volume, where it takes part in nothing yet.
 
-    `request` is the time of the restore request it answers, 0.0 for the newest backup onto an empty volume;
-    `keep_present`: a database stands on the volume, so a restore that fails leaves the tenant as it is.
+    `request` is the time of the restore request it answers, 0.0 for the newest backup onto an empty volume.
     """
 
     request: float
     candidates: tuple[Candidate, ...]
     source: str = ""
     at: str | None = None
-    keep_present: bool = False
     words: ClassVar[str] = "restore its backup"
 
 

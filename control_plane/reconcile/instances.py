@@ -135,6 +135,8 @@ def _head(found: object) -> tuple[int, str]:
 
 
 def _integer(found: object) -> int:
+    if isinstance(found, str) and found.isascii() and found.isdigit():
+        return int(found)
     return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else 0
 
 

@@ -76,7 +76,7 @@ class Performer:
             case act.Unlink():
                 await parts.edge.unlink(slug)
             case act.Start():
-                await self._start(tenant)
+                await self._start(tenant, action.fresh)
             case act.AwaitAnswer():
                 await self._await_answer(course)
             case act.Thaw():
@@ -111,19 +111,19 @@ class Performer:
             case act.StageRestore():
                 await self._stage(tenant, action)
             case act.Purge():
-                await parts.backups.destroy(slug)
-                await parts.volumes.destroy(slug)
-                await parts.store.purge(slug)
+                await self._purge(slug)
             case _:
                 await self._restoring.carry_out(action, tenant)
 
     # --- the instance ---------------------------------------------------------------------------------------------------
 
-    async def _start(self, tenant: Tenant) -> None:
+    async def _start(self, tenant: Tenant, fresh: bool) -> None:
         store, volumes, slug = self._parts.store, self._parts.volumes, tenant.slug
         head = previous_head(await store.epochs(slug), tenant.epoch)
         secrets = await store.secrets(slug)
-        path = await volumes.write_instance_file(slug, epoch=tenant.epoch, previous_head=head, secrets=secrets)
+        path = await volumes.write_instance_file(
+            slug, epoch=tenant.epoch, fresh=fresh, previous_head=head, secrets=secrets
+        )
         spec = instance_spec(
             tenant,
             await store.plan(tenant.plan),
@@ -234,6 +234,13 @@ class Performer:
         failure = await self._restoring.stage(tenant, action)
         if failure:
             raise GivenUp(BACKUP_UNREADABLE, failure)
+
+    async def _purge(self, slug: str) -> None:
+        if not await self._parts.store.begin_purge(slug):
+            raise Refused("it is no longer deleted, or not for long enough")
+        await self._parts.backups.destroy(slug)
+        await self._parts.volumes.destroy(slug)
+        await self._parts.store.purge(slug)
 
     async def _judge(self, tenant: Tenant, request: float) -> None:
         verified = await self._parts.instances.verify(tenant.slug)

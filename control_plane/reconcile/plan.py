@@ -153,8 +153,7 @@ def _stage(tenant: Tenant, seen: Seen, request: RestoreRequest) -> list[Action]:
         steps.append(Confirm(tenant.epoch, required=False))
     at = None if request.at is None else _seconds(request.at)
     read = () if request.source else candidates(seen.epochs, request, at)
-    keep = seen.volume.database
-    return [*steps, StageRestore(request.requested_at, read, request.source, request.at, keep_present=keep)]
+    return [*steps, StageRestore(request.requested_at, read, request.source, request.at)]
 
 
 def _seconds(at: str) -> float | None:
@@ -178,8 +177,8 @@ def _down(tenant: Tenant, seen: Seen, depth: Depth, now: float, policy: Policy) 
     asked = depth is Depth.DOWN or tenant.desired is Desired.ASLEEP
     if depth is Depth.SLEEP and not seen.backups_up:
         return _nap(tenant, seen, policy)  # as deep as it may go without a confirmed replica
-    if not asked and not _answers(seen) and not _paused(seen):
-        return _impatient(seen, policy)
+    if not _answers(seen) and not _paused(seen):
+        return _unrouted(seen) or _impatient(seen, policy)
     why = {Depth.SLEEP: "it is idle"}.get(depth, f"the tenant is {tenant.desired}")
     return _stop(tenant, seen, why, forced=asked, confirm_required=depth is Depth.SLEEP)
 
@@ -259,7 +258,7 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
     volume, steps = seen.volume, _unrouted(seen)
     present = volume.database and volume.epoch == tenant.epoch and not _closed(tenant, seen)
     if present and not volume.rejected:
-        return [*steps, Start(tenant.epoch), AwaitAnswer()]
+        return [*steps, Start(tenant.epoch, fresh=False), AwaitAnswer()]
     if not seen.backups_up or held_back(tenant):
         return steps  # nothing may change on the volume while it might still be copied to a replica
     if seen.registered is not None:
@@ -275,7 +274,7 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
     if tenant.epoch == 0:
         return [*steps, BeginLife(None)]
     if volume.epoch == tenant.epoch and not volume.replicated and not confirmed and not _closed(tenant, seen):
-        return [*steps, Start(tenant.epoch), AwaitAnswer()]
+        return [*steps, Start(tenant.epoch, fresh=True), AwaitAnswer()]
     return [*steps, StageRestore(0.0, candidates(seen.epochs, None, None))]
 
 

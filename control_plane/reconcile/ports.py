@@ -96,6 +96,9 @@ class Store(Protocol):
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
         """Count a reading of cumulative counters; the same reading twice counts once."""
 
+    async def begin_purge(self, slug: str) -> bool:
+        """True if it is deleted and its grace is over; from then on nobody can bring it back."""
+
     async def purge(self, slug: str) -> None:
         """After data and backups are gone: drop keys and secrets, leave a tombstone."""
 
@@ -289,9 +292,12 @@ class Volumes(Protocol):
     async def drop_staged(self, slug: str) -> None: ...
 
     async def write_instance_file(
-        self, slug: str, *, epoch: int, previous_head: LedgerHead | None, secrets: TenantSecrets
+        self, slug: str, *, epoch: int, fresh: bool, previous_head: LedgerHead | None, secrets: TenantSecrets
     ) -> Path:
-        """Write instance.json (0400, the instance's owner) whole; its path."""
+        """Write instance.json (0400, the instance's owner) whole; its path.
+
+        Without `fresh` an instance that finds no database must not make one: it would be taken for the one it lost.
+        """
 
     async def data_dir(self, slug: str) -> Path: ...
 

@@ -71,9 +71,12 @@ class Restoring:
         return ""
 
     async def _refuse(self, tenant: Tenant, action: act.StageRestore, why: str) -> str:
-        """With a database standing, the request is answered and nothing changes; without, the operator decides."""
+        """A request is answered, and the tenant goes on with what it has; else the operator has to decide.
+
+        A clone has nothing else to go on with, and an empty one would look like a whole one.
+        """
         await self._store.event(tenant.slug, "restore.failed", why)
-        if not action.keep_present:
+        if not action.request or action.source:
             return why
         await self._store.restore_done(tenant.slug, action.request, {"ok": False, "detail": why})
         return ""

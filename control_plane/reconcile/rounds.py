@@ -15,7 +15,7 @@ from control_plane.reconcile.perform import Course, GivenUp, Parts, Performer, R
 from control_plane.reconcile.plan import Decision, decide
 from control_plane.reconcile.ports import Unavailable
 from control_plane.reconcile.seen import Policy, Seen
-from control_plane.reconcile.status import next_action, status_of
+from control_plane.reconcile.status import next_action, status_of, words_for
 from control_plane.reconcile.track import Track
 from control_plane.runtimes.protocol import EngineError, RunState
 
@@ -73,6 +73,8 @@ class Rounds:
             if not decision.actions:
                 await self._settle(tenant, seen, decision, track)
                 return decision.background
+            if status_of(tenant, seen, decision.depth) is not tenant.status:
+                await self._save(tenant, seen, decision, track)
             course = Course(tenant, lambda: track.asked)
             went_well = await self._act(course, seen, decision, track)
             fresh = await self._parts.store.tenant(tenant.slug)
@@ -123,18 +125,20 @@ class Rounds:
                 code = error.code if isinstance(error, GivenUp) else ""
                 await self._failed(course, seen, decision, track, f"{action.words}: {error}", code)
                 return False
-        track.stopped = course.stopped
+        track.end_known = track.end_known or course.stopped
         if course.troubles:
             await self._failed(course, seen, decision, track, "; ".join(course.troubles), "")
         elif course.applied not in (None, course.tenant.applied):
-            await self._save(course.tenant, seen, decision, track, course)
+            await self._note(course, decision, track, course.tenant.failure)
         return not course.troubles
 
     async def _note_end(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
         """Say so when an instance that should be there ended by itself or was removed."""
         missed = decision.depth is Depth.AWAKE and tenant.status is Status.RUNNING
-        if seen.alive or not missed or track.stopped:
+        track.end_known = track.end_known and not seen.alive
+        if seen.alive or not missed or track.end_known:
             return
+        track.end_known = True
         code = seen.instance.exit_code if seen.instance is not None else None
         how = "it is gone" if seen.instance is None else f"exit code {'unknown' if code is None else code}"
         await self._parts.store.event(tenant.slug, "instance.ended", f"the instance ended by itself: {how}")
@@ -148,14 +152,14 @@ class Rounds:
         log.warning("tenant %s: %s", tenant.slug, trouble)
         if not code and track.failures >= FAILED_AFTER and decision.depth is Depth.AWAKE and seen.linked is not True:
             code = DOES_NOT_START
-        await self._save(replace(tenant, failure=code or tenant.failure), seen, decision, track, course)
+        await self._note(course, decision, track, code or tenant.failure)
         if first:
             await self._parts.store.event(tenant.slug, "trouble", trouble)
 
     async def _settle(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
         """Nothing is left to do: write the status back and say when to look again."""
         track.worked()
-        await self._save(tenant, seen, decision, track, None)
+        await self._save(tenant, seen, decision, track)
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
@@ -189,18 +193,31 @@ class Rounds:
             return min(REST_LOOK_S, max(1.0, tenant.delete_after - self._parts.clock.now()))
         return REST_LOOK_S
 
-    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track, course: Course | None) -> None:
-        """Write status, reason and next action back, if they changed."""
-        recorded = course.tenant if course is not None else tenant
-        before = (recorded.status, recorded.next_action, recorded.failure)
+    async def _note(self, course: Course, decision: Decision, track: Track, failure: str) -> None:
+        """Write down what a list of actions led to. What was seen before it is old by now, so the status stays."""
+        tenant = await self._parts.store.tenant(course.tenant.slug)
+        if tenant is None:
+            return
+        failed = bool(failure) and decision.depth in (Depth.AWAKE, Depth.NAP, Depth.SLEEP)
+        status = Status.FAILED if failed and tenant.status is not Status.RUNNING else tenant.status
+        await self._parts.store.save_status(
+            tenant.slug,
+            tenant.generation,
+            status=status,
+            next_action=words_for(decision.actions, track.trouble),
+            failure=failure if status is Status.FAILED else "",
+            applied=course.applied,
+        )
+
+    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
+        """Write back what was just seen, if it is news."""
         status = status_of(tenant, seen, decision.depth)
         failure = tenant.failure if status is Status.FAILED else ""
         words = next_action(tenant, seen, decision, track.trouble)
-        applied = course.applied if course is not None else None
-        if applied is None and seen.probe is not None:
-            applied = seen.probe.generation
+        applied = seen.probe.generation if seen.probe is not None else None
         used = self._used(tenant, seen)
-        if (status, words, failure) == before and used is None and applied in (None, tenant.applied):
+        same = (status, words, failure) == (tenant.status, tenant.next_action, tenant.failure)
+        if same and used is None and applied in (None, tenant.applied):
             return
         await self._parts.store.save_status(
             tenant.slug,

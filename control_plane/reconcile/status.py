@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control_plane.domain.tenants import Desired, Status, Tenant
+from control_plane.reconcile.actions import Action
 from control_plane.reconcile.depth import Depth
 from control_plane.reconcile.plan import BACKUP_UNREADABLE, Decision, held_back
 from control_plane.reconcile.seen import Seen
@@ -36,9 +39,7 @@ def status_of(tenant: Tenant, seen: Seen, depth: Depth) -> Status:
 def next_action(tenant: Tenant, seen: Seen, decision: Decision, trouble: str) -> str:
     """What happens next and, if something is in the way, what."""
     if decision.actions:
-        words = [each.words for each in decision.actions[:WORDS_AT_MOST]]
-        rest = ", then more" if len(decision.actions) > WORDS_AT_MOST else ""
-        return ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
+        return words_for(decision.actions, trouble)
     if held_back(tenant) and not seen.alive:
         return (
             "waits for the operator: its backup cannot be read; wake it to try again, or restore another epoch or time"
@@ -46,6 +47,13 @@ def next_action(tenant: Tenant, seen: Seen, decision: Decision, trouble: str) ->
     if not seen.backups_up and decision.depth is not Depth.AWAKE and seen.alive:
         return "waits until its backup can be confirmed, then goes to sleep"
     return _rest(tenant, seen, decision.depth)
+
+
+def words_for(actions: Sequence[Action], trouble: str) -> str:
+    """A list of actions in words, and what stood in its way the last time."""
+    words = [each.words for each in actions[:WORDS_AT_MOST]]
+    rest = ", then more" if len(actions) > WORDS_AT_MOST else ""
+    return ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
 
 
 def _rest(tenant: Tenant, seen: Seen, depth: Depth) -> str:

@@ -25,7 +25,7 @@ class Track:
     settled: object = None  # what it looked like when nothing was left to do
     unready_since: float | None = None
     run_id: str = ""
-    stopped: bool = False  # the loop itself ended the instance that is not there
+    end_known: bool = False  # that no instance is there is the loop's own doing, or was said already
     usage_at: float = 0.0
 
     def failed(self, trouble: str, now: float, chance: random.Random) -> None:

@@ -80,12 +80,13 @@ class FolderVolumes:
         await asyncio.to_thread(_remove, self._staged_dir(slug))
 
     async def write_instance_file(
-        self, slug: str, *, epoch: int, previous_head: LedgerHead | None, secrets: TenantSecrets
+        self, slug: str, *, epoch: int, fresh: bool, previous_head: LedgerHead | None, secrets: TenantSecrets
     ) -> Path:
         """Write instance.json; readable by the instance's user and nobody else."""
         document = {
             "slug": slug,
             "epoch": epoch,
+            "fresh": fresh,
             "previous_head": asdict(previous_head) if previous_head is not None else None,
             "instance_key": secrets.instance_key,
             "secret_key": secrets.secret_key,

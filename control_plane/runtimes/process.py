@@ -51,6 +51,8 @@ class ProcessRuntime:
             if record.revision == spec.revision and record.epoch == spec.epoch:
                 return
             raise EngineError(f"{spec.name} runs already, under another revision or epoch")
+        if not spec.data_dir.is_dir():
+            raise EngineError(f"the data folder of {spec.name} is gone")
         await self.prepare()
         socket = spec.socket_dir / SOCKET
         record = ProcessRecord(spec.name, spec.epoch, spec.revision, spec.image, str(socket), time.time())

@@ -13,6 +13,7 @@ from control_plane.domain.tenants import Desired, Generation, Status, Tenant
 from control_plane.runtimes.protocol import RunState
 from tests.simulation.world import Database, Instance, World
 
+APPEARING_S = 1.0  # an instance that is younger may be unknown yet
 KEYS_REACH_S = 1.5  # a state this old must have been pushed to an instance that is being routed to
 
 
@@ -58,8 +59,9 @@ class Invariants:
         """Checked against the world at the moment the link is made."""
         self._hold(instance is not None and tenant is not None, f"{slug} is routed to nothing")
         assert instance is not None and tenant is not None
-        if instance.state is RunState.EXITED or instance.volume is not self.world.volumes.get(slug):
-            return  # it died, or its folder was removed, after it was asked: the next pass sees that
+        removed = instance.volume is not self.world.volumes.get(slug)
+        if instance.state is RunState.EXITED or removed or instance.by_hand or not instance.works:
+            return  # somebody did that to it after it was asked: the next pass sees it
         self._hold(instance.state is RunState.RUNNING, f"{slug} is routed to while {instance.state}")
         self._hold(self.world.is_ready(instance) and not instance.draining, f"{slug} is routed to and not ready")
         self._hold(tenant.desired is not Desired.DELETED or self._recent(slug), f"{slug} is deleted and routed to")
@@ -106,10 +108,14 @@ class Invariants:
 
     # 6. A stop that was not observed is not believed; asleep means confirmed.
     def at_status(self, tenant: Tenant, status: Status) -> None:
-        """When a status is written back."""
+        """When a new status is written back. One that is being woken is called asleep until it is awake."""
+        if status is tenant.status:
+            return
         slug = tenant.slug
         instance = self.world.instances.get(slug)
         lives = instance is not None and instance.state is not RunState.EXITED
+        if instance is not None and instance.made_at > self.world.monotonic - APPEARING_S:
+            return  # it came up, late, after it was looked for
         if status in (Status.ASLEEP, Status.SUSPENDED, Status.DELETED):
             self._hold(not lives, f"{slug} is called {status} and lives")
         if status is Status.NAPPING and instance is not None and lives:
@@ -128,15 +134,11 @@ class Invariants:
         """No call is frozen, none is left in the journal, no new one is routed to it."""
         self._hold(instance.in_flight == 0, f"{instance.slug} is frozen with a call in flight")
         self._hold(not instance.volume.journal, f"{instance.slug} is frozen with an unfolded journal")
-        self._hold(self.world.links.get(instance.slug) is None, f"{instance.slug} is frozen while routed to")
+        self._hold(self.world.links.get(instance.slug) != instance.run_id, f"{instance.slug} is frozen while routed to")
 
-    def at_purge(self, tenant: Tenant | None) -> None:
+    def at_purge(self, tenant: Tenant | None, doomed: bool) -> None:
         """Only a deleted tenant's data goes, and only after its grace."""
-        over = tenant is None or (
-            tenant.desired is Desired.DELETED
-            and tenant.delete_after is not None
-            and tenant.delete_after <= self.world.now + 1e-6
-        )
+        over = tenant is None or (tenant.desired is Desired.DELETED and doomed)
         self._hold(over, "data of a tenant goes that is not deleted, or before its grace is over")
 
     # 7. In the end everything is as wanted.

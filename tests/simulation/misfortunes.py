@@ -57,7 +57,7 @@ class Misfortunes:
     def _pause_by_hand(self, slug: str) -> None:
         instance = self._world.instances.get(slug)
         if instance is not None and instance.state is RunState.RUNNING:
-            instance.state = RunState.PAUSED
+            instance.state, instance.by_hand = RunState.PAUSED, True
 
     def _orphan(self, slug: str) -> None:
         """An instance of a tenant that nobody knows."""

@@ -93,9 +93,13 @@ class SimVolumes:
         await self._plane.effect(lambda: self._world.staged.pop(slug, None), OSError)
 
     async def write_instance_file(
-        self, slug: str, *, epoch: int, previous_head: LedgerHead | None, secrets: TenantSecrets
+        self, slug: str, *, epoch: int, fresh: bool, previous_head: LedgerHead | None, secrets: TenantSecrets
     ) -> Path:
-        return await self._plane.effect(lambda: Path(slug), OSError)
+        def write() -> Path:
+            self._world.fresh[slug] = fresh
+            return Path(slug)
+
+        return await self._plane.effect(write, OSError)
 
     async def data_dir(self, slug: str) -> Path:
         return Path(slug)
@@ -105,7 +109,7 @@ class SimVolumes:
 
     async def destroy(self, slug: str) -> None:
         def remove() -> None:
-            self._tables.invariants.at_purge(self._tables.tenants.get(slug))
+            self._tables.invariants.at_purge(self._tables.tenants.get(slug), slug in self._tables.doomed)
             for each in (self._world.volumes, self._world.aside, self._world.staged, self._world.sockets):
                 each.pop(slug, None)  # type: ignore[attr-defined]
 
@@ -200,7 +204,7 @@ class SimBackups:
     async def destroy(self, slug: str) -> None:
         def remove() -> None:
             self._require_store()
-            self._tables.invariants.at_purge(self._tables.tenants.get(slug))
+            self._tables.invariants.at_purge(self._tables.tenants.get(slug), slug in self._tables.doomed)
             for key in [each for each in self._world.replicas if each[0] == slug]:
                 del self._world.replicas[key]
                 self._tables.invariants.confirmed.pop(key, None)

@@ -79,7 +79,7 @@ class SimRuntime:
     async def resume(self, name: str) -> None:
         def thaw() -> None:
             found = self._alive(name)
-            found.state = RunState.RUNNING
+            found.state, found.by_hand = RunState.RUNNING, False
 
         await self._plane.effect(thaw, EngineError)
 

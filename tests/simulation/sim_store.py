@@ -24,6 +24,7 @@ class Tables:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     verify: set[str] = field(default_factory=set)
+    doomed: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
@@ -164,9 +165,21 @@ class SimStore:
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
         await self._plane.effect(lambda: None)
 
+    async def begin_purge(self, slug: str) -> bool:
+        def doom() -> bool:
+            tenant = self._tables.tenants.get(slug)
+            if tenant is None or tenant.desired is not Desired.DELETED or tenant.delete_after is None:
+                return False
+            if slug not in self._tables.doomed and self._tables.world.now < tenant.delete_after:
+                return False
+            self._tables.doomed.add(slug)
+            return True
+
+        return await self._plane.effect(doom)
+
     async def purge(self, slug: str) -> None:
         def write() -> None:
-            self._tables.invariants.at_purge(self._tables.tenants.get(slug))
+            self._tables.invariants.at_purge(self._tables.tenants.get(slug), slug in self._tables.doomed)
             self._tables.tenants.pop(slug, None)
             self._tables.epochs.pop(slug, None)
 
@@ -177,7 +190,8 @@ class SimStore:
         if not tables.changed:
             tables.wake.clear()
             try:
-                await asyncio.wait_for(tables.wake.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await tables.wake.wait()
             except TimeoutError:
                 return set()
         slugs = set(tables.changed)

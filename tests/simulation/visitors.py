@@ -53,11 +53,11 @@ class Visitors:
         """By the edge if it is routed, else by the activator, who wakes it."""
         run_id = self._world.links.get(slug)
         instance = self._world.instances.get(slug)
-        if run_id is not None and instance is not None and instance.run_id == run_id:
-            if instance.state is not RunState.EXITED:
-                self._take(instance)
-                return
-        self._wake_by_call(slug)
+        routed = instance is not None and instance.run_id == run_id and instance.state is not RunState.EXITED
+        if routed and instance is not None:
+            self._take(instance)
+        else:
+            self._wake_by_call(slug)
 
     def _wake_by_call(self, slug: str) -> None:
         tenant = self._tables.tenants[slug]
@@ -74,7 +74,7 @@ class Visitors:
     async def _answer(self, instance: Instance) -> None:
         """The instance works, and writes the call down before it is answered; frozen, it does neither."""
         await asyncio.sleep(self._chance.choice((0.01, 0.05, 0.3, 1.6)))
-        while instance.state is RunState.PAUSED:
+        while instance.state is RunState.PAUSED:  # noqa: ASYNC110 - there is nothing to be told by
             await asyncio.sleep(0.1)
         if instance.state is not RunState.RUNNING:
             return
@@ -100,13 +100,14 @@ class Visitors:
             self._tables.write(slug, desired=Desired.SUSPENDED, reason="unpaid")
 
     def _resume(self, slug: str) -> None:
-        self._tables.write(slug, desired=Desired.RUNNING, delete_after=None)
+        if slug not in self._tables.doomed:
+            self._tables.write(slug, desired=Desired.RUNNING, delete_after=None)
 
     def _restart(self, slug: str) -> None:
         self._tables.ask(slug, restart_requested_at=self._world.now)
 
     def _delete(self, slug: str) -> None:
-        if self._chance.random() < 0.3:
+        if slug not in self._tables.doomed and self._chance.random() < 0.3:
             self._tables.write(slug, desired=Desired.DELETED, delete_after=self._world.now + 4.0)
 
     def _verify(self, slug: str) -> None:

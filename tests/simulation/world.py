@@ -70,8 +70,10 @@ class Instance:
     last_call_at: float = 0.0  # monotonic
     called_at: float | None = None  # wall clock
     exit_code: int | None = None
+    by_hand: bool = False  # somebody froze it
     slow_to_stop: float = 0.0
     started_at: float = 0.0
+    made_at: float = 0.0  # monotonic
 
 
 @dataclass
@@ -87,6 +89,7 @@ class World:
     replicas: dict[tuple[str, int], Replica] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)  # slug -> run_id of the socket it is a name of
     sockets: dict[str, str] = field(default_factory=dict)  # slug -> run_id that made own.sock last
+    fresh: dict[str, bool] = field(default_factory=dict)  # what instance.json says
     registered: dict[str, int] = field(default_factory=dict)
     litestream_up: bool = True
     store_up: bool = True  # the replicas' object store
@@ -130,10 +133,11 @@ class World:
     def make_instance(self, slug: str, epoch: int, revision: str, *, works: bool, ready_in: float) -> Instance:
         """The process exists from now on and opens its volume, making the folder if it was removed."""
         volume = self.volumes.setdefault(slug, Volume())
+        works = works and (volume.database is not None or self.fresh.get(slug, False))
         run_id = f"{slug}-{self.number()}"
         instance = Instance(slug, run_id, epoch, revision, volume, RunState.RUNNING, self.monotonic + ready_in, works)
         instance.last_call_at = instance.ready_at
-        instance.started_at = self.now
+        instance.started_at, instance.made_at = self.now, self.monotonic
         self.instances[slug] = instance
         self.sockets[slug] = run_id
         return instance
