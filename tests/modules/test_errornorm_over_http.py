@@ -105,13 +105,6 @@ ERROR_EVENT = b'data: {"error": {"message": "Overloaded, key sk-abcdefghijkl", "
 CONTENT_EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "one "}, "finish_reason": null}]}\n\n'
 
 
-async def test_an_error_event_before_anything_was_passed_on_is_a_plain_error() -> None:
-    async with running(ONE_ATTEMPT) as s:
-        said, error = await streamed(s, Reply(body=CONTENT_EVENT + ERROR_EVENT, content_type="text/event-stream"))
-    assert said == "" and isinstance(error, openai.InternalServerError)
-    assert error.code == "provider_error"
-
-
 async def test_a_providers_error_event_in_mid_stream_gets_our_shape() -> None:
     passed_on = asyncio.Event()
 

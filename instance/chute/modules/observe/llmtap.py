@@ -70,6 +70,7 @@ class LLMTap(Module):
         self._share = own.body_sample_pct / 100
         self._tally = Tally()
         self._behind = False
+        self._plain = False
         self._core: Core | None = None
         self._cleaned_ns = 0
 
@@ -77,6 +78,7 @@ class LLMTap(Module):
         self._core = core
         if core.hosted is not None and "capture_bodies" not in self.settings.model_fields_set:
             self._capture = 0
+        self._plain = bool(self._capture) and self._share >= 1.0
         if isinstance(previous, LLMTap):
             self._tally = previous._tally
         if self.settings.prometheus:
@@ -97,33 +99,28 @@ class LLMTap(Module):
         target = x.answer.target if x.answer is not None else None
         if target is None and x.targets and x.attempts:
             target = x.targets[0]
-        principal = x.principal
-        series = self._tally.minutes.series(
-            x.started_wall_ns,
-            target.provider.name if target is not None else "",
-            target.model if target is not None else "",
-            x.team,
-            str(principal.key_id) if principal is not None else "",
-            x.project,
+        self._tally.add(
+            (
+                x.started_wall_ns,
+                target,
+                x.principal,
+                x.team,
+                x.project,
+                x.status,
+                x.cache,
+                x.error_code,
+                x.usage,
+                x.cost_lines,
+                x.saved_nano,
+                now - x.started_ns,
+                x.upstream_ns + x.waited_ns,
+                x.first_token_ns - x.started_ns,
+            )
         )
-        outcome = (x.status, x.cache)
-        series.outcomes[outcome] = series.outcomes.get(outcome, 0) + 1
-        if x.error_code:
-            series.count_error(x.error_code)
-        usage = x.usage
-        series.tokens_in += usage.input
-        series.tokens_out += usage.output
-        series.tokens_cached += usage.cached
-        for _, nano in x.cost_lines:
-            series.cost_nano += nano
-        series.saved_nano += x.saved_nano
-        duration = now - x.started_ns
-        series.latency_us.add(duration // 1000)
-        if x.first_token_ns:
-            series.ttft_us.add((x.first_token_ns - x.started_ns) // 1000)
-        overhead = duration - x.upstream_ns - x.waited_ns
-        series.overhead_us.add(overhead // 1000 if overhead > 0 else 0)
-        self._choose(x)
+        if self._plain and x.status != "error" and b"x-stockyard-trace" not in x.headers:
+            x.state["capture"] = self._capture
+        else:
+            self._choose(x)
 
     def _choose(self, x: Exchange) -> None:
         """Say in `x.state["capture"]` how many bytes of each text the record may keep; nothing said is none."""
@@ -146,6 +143,7 @@ class LLMTap(Module):
         if core is None:
             return
         self._behind = core.writer.lag_bytes > BEHIND_BYTES
+        self._plain = bool(self._capture) and self._share >= 1.0 and not self._behind
         await self._tally.write(core)
         now = core.clock.mono_ns()
         if not self._cleaned_ns or now - self._cleaned_ns > CLEANED_EVERY_NS:

@@ -105,6 +105,8 @@ class TraceLink(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         self._share = self.settings.sample_pct / 100
+        self._all = self._share >= 1.0
+        self._propagate = self.settings.propagate
         self._keep_slow_ns = round(self.settings.keep_slow_s * 1e9)
         self._min_span_ns = round(self.settings.min_span_ms * 1e6)
         self._queue: deque[CallSnapshot] = deque(maxlen=QUEUE_MAX_CALLS)
@@ -144,8 +146,16 @@ class TraceLink(Module):
 
     def on_request(self, x: Exchange) -> None:
         headers = x.headers
-        joined = None
         given = headers.get(b"traceparent")
+        if given is None and self._all and not x.parent_id:
+            trace_id = x.otel_trace_id = trace_id_of(x.id)
+            span_id = x.otel_span_id = trace_id[16:]
+            value = f"00-{trace_id}-{span_id}-01".encode()
+            x.response_headers.append((b"traceresponse", value))
+            if self._propagate:
+                x.upstream_headers.append((b"traceparent", value))
+            return
+        joined = None
         if given is not None:
             context = read_traceparent(given)
             if context is not None:
@@ -168,10 +178,10 @@ class TraceLink(Module):
             x.state["tracelink"] = joined
             flags = f"{joined.flags:02x}"
         else:
-            flags = "01" if self._share >= 1.0 or sampled(trace_id, self._share) else "00"
+            flags = "01" if sampled(trace_id, self._share) else "00"
         value = f"00-{trace_id}-{span_id}-{flags}".encode()
         x.response_headers.append((b"traceresponse", value))
-        if self.settings.propagate:
+        if self._propagate:
             x.upstream_headers.append((b"traceparent", value))
             if given is not None and joined is not None:
                 state = headers.get(b"tracestate")
@@ -179,15 +189,13 @@ class TraceLink(Module):
                     x.upstream_headers.append((b"tracestate", state))
 
     def on_finish(self, x: Exchange) -> None:
-        if not x.otel_trace_id:
-            return
         duration_ns = perf_counter_ns() - x.started_ns
         joined: Joined | None = x.state.get("tracelink")
-        remarkable = x.status == "error" or len(x.attempts) > 1 or duration_ns >= self._keep_slow_ns
+        remarkable = len(x.attempts) > 1 or x.status == "error" or duration_ns >= self._keep_slow_ns
         exporter = self.exporter
-        if not remarkable and joined is None and not x.session and exporter is None:
+        if not remarkable and joined is None and exporter is None and not x.session:
             return
-        if not remarkable and not self._sampled(x, joined):
+        if not x.otel_trace_id or not (remarkable or self._sampled(x, joined)):
             return
         call = self._snapshot(x, joined, duration_ns)
         if remarkable or joined is not None or x.session:

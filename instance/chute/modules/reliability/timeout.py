@@ -89,7 +89,8 @@ class Timeout(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
         end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
-        until = started + self._first_token_limit_s(x)
+        model = x.targets[0].model if x.targets else x.model_requested
+        until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
         kind = "timeout_first_token"
         if end < until:
             until = end
@@ -145,15 +146,12 @@ class Timeout(Module):
         finally:
             self._limits.remove(limit)
 
-    def _first_token_limit_s(self, x: Exchange) -> float:
-        model = x.targets[0].model if x.targets else x.model_requested
-        limit = self._first_token_s.get(model)
-        if limit is None:
-            slow = self._slow is not None and self._slow.match(model.rpartition("/")[2]) is not None
-            limit = self.settings.first_token_s * (self.settings.slow_factor if slow else 1.0)
-            if len(self._first_token_s) >= CACHED_MODELS:
-                self._first_token_s.clear()
-            self._first_token_s[model] = limit
+    def _first_token_limit_s(self, model: str) -> float:
+        slow = self._slow is not None and self._slow.match(model.rpartition("/")[2]) is not None
+        limit = self.settings.first_token_s * (self.settings.slow_factor if slow else 1.0)
+        if len(self._first_token_s) >= CACHED_MODELS:
+            self._first_token_s.clear()
+        self._first_token_s[model] = limit
         return limit
 
     def _failed(self, x: Exchange, kind: str, since: float) -> CallFailed:
