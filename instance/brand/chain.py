@@ -19,7 +19,7 @@ FORMAT = "stockyard-ledger"
 VERSION = 1
 ALGORITHM = "hash = sha256(prev_hash || jcs(entry))"
 ZERO_HASH = bytes(32)
-INTEGER_MAX = 2**53
+INTEGER_MAX = 2**53 - 1
 DETAIL_MAX_BYTES = 64 * 1024
 DETAIL_MAX_DEPTH = 32
 
