@@ -89,7 +89,7 @@ class Core:
         self.journal = Journal(data_dir / "journal", self.epoch)
         self.journal.open(position.sequence, 0 if change else position.segment)
         self.writer = Writer(database, self.journal, connection, position.sequence)
-        self.writer.limit_database(self.settings.max_database_bytes)
+        self.writer.limit_database(self.settings.max_database_bytes, by="settings")
 
     @classmethod
     async def open(cls, options: CoreOptions) -> Core:
@@ -182,7 +182,7 @@ class Core:
 
         await self.writer.write(store, events)
         self.settings, self.sources = settings, sources
-        self.writer.limit_database(settings.max_database_bytes)
+        self.writer.limit_database(settings.max_database_bytes, by="settings")
         return settings
 
     def _load_settings(self, stored: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:

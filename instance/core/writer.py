@@ -88,6 +88,7 @@ class Writer:
         self._closed = False
         self._back_off_s = 0.0
         self._behind_since = 0.0
+        self._limits: dict[str, int] = {}
         self._max_database_bytes = 0
         self._next_size_check = 0.0
         self._threads: list[threading.Thread] = []
@@ -121,9 +122,10 @@ class Writer:
         """
         self._folding.register(kind, fold)
 
-    def limit_database(self, max_bytes: int) -> None:
-        """Block the journal while the database is larger than this; 0: no limit."""
-        self._max_database_bytes = max_bytes
+    def limit_database(self, max_bytes: int, by: str = "plan") -> None:
+        """Block the journal while the database is larger than this; 0: no limit. The lowest limit of any `by` holds."""
+        self._limits[by] = max_bytes
+        self._max_database_bytes = min((limit for limit in self._limits.values() if limit), default=0)
         self._next_size_check = 0.0
         self._wake.set()
 
@@ -190,7 +192,8 @@ class Writer:
             self._run_jobs()
             caught_up = self._fold_until(self._journal.sequence)
             self._answer_drains()
-            self._check_size()
+            if caught_up:
+                self._check_size()
             if self._stopping:
                 deadline = min(deadline, began + CLOSE_S)
                 if (caught_up and not self._jobs) or time.monotonic() > deadline:
@@ -228,14 +231,20 @@ class Writer:
                     self._run_jobs()
                 if self._journal.lag_bytes < HURRY_BYTES:
                     time.sleep(YIELD_S)
-        except StorageFailed as error:
-            self._journal.block(STORAGE, f"the database cannot be written ({error})")
-            self._back_off_s = min(BACK_OFF_MAX_S, 2 * self._back_off_s or BACK_OFF_S)
-            return False
+        except (StorageFailed, OSError) as error:
+            return self._back_off(f"the database cannot be written ({error})")
+        except Exception as error:  # a fault of ours must not end the thread: everything would wait for ever
+            log.exception("folding failed")
+            return self._back_off(f"folding fails ({type(error).__name__}: {error})")
         if self._back_off_s:
             self._back_off_s = 0.0
             self._journal.unblock(STORAGE)
         return True
+
+    def _back_off(self, reason: str) -> bool:
+        self._journal.block(STORAGE, reason)
+        self._back_off_s = min(BACK_OFF_MAX_S, 2 * self._back_off_s or BACK_OFF_S)
+        return False
 
     def _run_jobs(self) -> None:
         while self._jobs:
@@ -277,7 +286,12 @@ class Writer:
             return
         self._next_size_check = now + SIZE_CHECK_S
         limit = self._max_database_bytes
-        if not limit or self._used_bytes() <= limit:
+        try:
+            over = bool(limit) and self._used_bytes() > limit
+        except sqlite3.Error as error:
+            log.error("the database's size cannot be read: %s", error)
+            return
+        if not over:
             self._journal.unblock(DATABASE_LIMIT)
         else:
             self._journal.block(

@@ -130,6 +130,22 @@ async def test_a_disk_that_fails_in_the_middle_of_a_bad_slice_loses_nothing(stac
     assert [row[0] for row in await stack.rows()] == [1, 3, 4, 5, 6]
 
 
+async def test_a_journal_that_cannot_be_read_is_read_again_later(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    fold_slice = stack.writer._folding.fold_slice
+    failures = [OSError(24, "Too many open files"), RuntimeError("a fault of ours")]
+
+    def fails_twice(last_sequence: int) -> bool:
+        if failures and last_sequence:
+            raise failures.pop()
+        return fold_slice(last_sequence)
+
+    monkeypatch.setattr(stack.writer._folding, "fold_slice", fails_twice)
+    stack.journal.append(CALL, b"x")
+    await stack.writer.drain()
+    assert await stack.rows() == [(1, "x")]
+    await until(lambda: stack.journal.available)
+
+
 async def test_write_returns_what_its_function_returned_after_the_commit(stack: Stack) -> None:
     def add(connection: sqlite3.Connection) -> int:
         return connection.execute("INSERT INTO folded VALUES (5, 'five')").rowcount
@@ -243,6 +259,13 @@ async def test_a_lifted_limit_lets_calls_in_again(stack: Stack) -> None:
     await until(lambda: not stack.journal.available)
     stack.writer.limit_database(0)
     await until(lambda: stack.journal.available)
+
+
+async def test_a_limit_of_the_settings_does_not_loosen_the_plans(stack: Stack) -> None:
+    stack.writer.limit_database(1)
+    stack.writer.limit_database(1 << 30, by="settings")
+    await until(lambda: not stack.journal.available)
+    assert "limit of 1 bytes" in stack.journal.reason
 
 
 async def test_folded_segments_are_removed_while_it_runs(tmp_path: Path) -> None:
