@@ -78,7 +78,7 @@ class Opened:
         """Append the record of a call to the journal; its trace id."""
         trace_id = call.setdefault("id", new_id("tr_"))
         call.setdefault("created_at_ns", time_ns())
-        values = {name: "" for name in CALL_COLUMNS} | DEFAULT_CALL | call
+        values = dict.fromkeys(CALL_COLUMNS, "") | DEFAULT_CALL | call
         proof = {"status": values["status"], "tokens_in": values["tokens_in"], "tokens_out": values["tokens_out"]}
         self.core.journal.append(
             CALL_KIND,

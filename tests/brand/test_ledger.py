@@ -73,7 +73,7 @@ async def test_a_journalled_event_keeps_its_own_time(one: Opened) -> None:
 
 
 async def test_a_detail_that_jcs_cannot_hold_is_kept_as_text(one: Opened) -> None:
-    await append(one, limit_usd=0.5, **{"größe": 2**70, "nested": {"list": [1.5, "x"]}})
+    await append(one, limit_usd=0.5, größe=2**70, nested={"list": [1.5, "x"]})
     (entry,) = await entries(one)
     require_canonical(entry["detail"])
     assert entry["detail"]["limit_usd"] == "0.5"
