@@ -19,14 +19,17 @@ class EventSplitter:
     Lines may end in LF, CRLF or CR LF mixed; events leave with LF. `data:` lines of one event are joined.
     """
 
-    __slots__ = ("_rest", "done")
+    __slots__ = ("_broken", "_rest", "done")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._broken: StreamBroken | None = None
         self.done = False
 
     def feed(self, block: bytes) -> list[Delta]:
-        """The events that are complete with this block. Raises `StreamBroken`."""
+        """The events that are complete with this block. Raises `StreamBroken`; good events before the broken one come first."""
+        if self._broken is not None:
+            raise self._broken
         if self._rest:
             block = self._rest + block
         if b"\r" in block:
@@ -36,23 +39,30 @@ class EventSplitter:
             tail = b""
         parts = block.split(b"\n\n")
         rest = parts.pop()
-        if len(rest) > EVENT_MAX_BYTES:
-            raise StreamBroken("an event of the stream is larger than 4 MiB")
-        self._rest = rest + tail
         events: list[Delta] = []
-        for part in parts:
-            if part.startswith(b"data: {") and b"\n" not in part:
-                try:
-                    obj = orjson.loads(part[6:])
-                except orjson.JSONDecodeError as error:
-                    raise StreamBroken("an event of the stream is not JSON") from error
-                events.append(Delta(part + b"\n\n", obj))
-            elif part:
-                self._unusual(part, events)
+        try:
+            if len(rest) > EVENT_MAX_BYTES:
+                raise StreamBroken("an event of the stream is larger than 4 MiB")
+            self._rest = rest + tail
+            for part in parts:
+                if part.startswith(b"data: {") and b"\n" not in part:
+                    try:
+                        obj = orjson.loads(part[6:])
+                    except orjson.JSONDecodeError as error:
+                        raise StreamBroken("an event of the stream is not JSON") from error
+                    events.append(Delta(part + b"\n\n", obj))
+                elif part:
+                    self._unusual(part, events)
+        except StreamBroken as broken:
+            self._broken = broken
+            if not events:
+                raise
         return events
 
     def close(self) -> list[Delta]:
-        """What was left without its blank line when the stream ended."""
+        """What was left without its blank line when the stream ended. Raises `StreamBroken`."""
+        if self._broken is not None:
+            raise self._broken
         rest, self._rest = self._rest.strip(b"\r\n"), b""
         return self.feed(rest + b"\n\n") if rest else []
 
