@@ -7,19 +7,20 @@ import hashlib
 import secrets
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from control_plane.api import opening
 from control_plane.api.auth import Caller, CurrentCaller
 from control_plane.api.bodies import AccountChange, Signup, TokenCreate, epoch_seconds
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import account_shape, list_shape, tenant_shape, token_shape
 from control_plane.errors import CloudError
 from control_plane.keys import new_key
 from control_plane.store import accounts, tenants
 
-router = APIRouter(tags=["account"])
+router = make_router("account")
 
 
 @router.post("/api/signup", status_code=201)

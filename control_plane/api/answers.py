@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from control_plane.errors import CloudError, nearest
+from control_plane.api.routing import methods_at
+from control_plane.errors import CloudError
 
 log = logging.getLogger(__name__)
 BY_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -46,7 +47,7 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         code = BY_STATUS.get(error.status_code, "bad_request")
         if code == "method_not_allowed":
-            allowed = methods_of(request)
+            allowed = methods_at(request.app.router.routes, request.url.path)
             message = f"{request.method} is not served here; allowed: {allowed}"
             return answer(request, CloudError(code, message, headers={"Allow": allowed}))
         if code == "not_found":
@@ -75,39 +76,3 @@ def explain(error: RequestValidationError) -> CloudError:
         details.append({"param": ".".join(place) or "body", "code": code, "message": message})
     first = details[0]
     return CloudError(first["code"], f"{first['param']}: {first['message']}", param=first["param"], details=details)
-
-
-def refuse_unknown_query(request: Request) -> None:
-    """Raise `unknown_field` for a query parameter that the route does not have; a dependency of the whole API."""
-    operation = operations(request.app).get((request.method, getattr(request.scope.get("route"), "path", "")))
-    if operation is None:
-        return
-    for name in request.query_params:
-        if name not in operation:
-            raise CloudError("unknown_field", f"unknown parameter `{name}`: {nearest(name, operation)}", param=name)
-
-
-def operations(app: FastAPI) -> dict[tuple[str, str], list[str]]:
-    """The query parameters of every documented operation by method and path, read from the OpenAPI document."""
-    found: dict[tuple[str, str], list[str]] | None = getattr(app.state, "operations", None)
-    if found is None:
-        found = {
-            (method.upper(), path): [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
-            for path, item in app.openapi()["paths"].items()
-            for method, operation in item.items()
-        }
-        app.state.operations = found
-    return found
-
-
-def methods_of(request: Request) -> str:
-    """The methods served at a request's path, for `Allow`."""
-    parts = request.url.path.strip("/").split("/")
-    served = {method for method, path in operations(request.app) if _fits(path.strip("/").split("/"), parts)}
-    return ", ".join(sorted(served))
-
-
-def _fits(template: list[str], parts: list[str]) -> bool:
-    return len(template) == len(parts) and all(
-        part == name or name.startswith("{") for name, part in zip(template, parts, strict=True)
-    )

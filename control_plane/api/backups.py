@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from control_plane.api import opening
@@ -13,6 +12,7 @@ from control_plane.api.auth import TenantReader, TenantWriter
 from control_plane.api.bodies import Restore, epoch_seconds
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import epoch_shape
 from control_plane.api.tenants import open_and_show, whole
 from control_plane.domain.state import rfc3339
@@ -21,7 +21,7 @@ from control_plane.errors import CloudError
 from control_plane.store import epochs, tenants
 from control_plane.store.rows import restore_row
 
-router = APIRouter(tags=["backups"])
+router = make_router("backups")
 
 
 @router.get("/api/tenants/{slug}/backups")

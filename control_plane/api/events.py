@@ -7,18 +7,19 @@ from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from control_plane.api.auth import TenantReader
 from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import list_shape
 from control_plane.api.tenants import Limit, Offset
 from control_plane.errors import CloudError
 from control_plane.store import tenants
-from control_plane.store.record import events_of
+from control_plane.store.record import events_after, events_of
 
-router = APIRouter(tags=["tenants"])
+router = make_router("tenants")
 CLIENTS = 256
 KEEPALIVE_S = 15.0
 BATCH = 200
@@ -46,23 +47,23 @@ async def list_events(
     rows, total = await plane.database.read(read)
     if "text/event-stream" not in accept:
         return list_shape("events", rows, total, begin)
-    streams: set[int] = request.app.state.event_streams
+    streams: set[object] = request.app.state.event_streams
     if len(streams) >= CLIENTS:
         raise CloudError("rate_limited", f"at most {CLIENTS} streams at once", headers={"Retry-After": "10"})
     after = last_event_id if last_event_id is not None else max((row["id"] for row in rows), default=0)
-    return StreamingResponse(_stream(plane, slug, after, streams), media_type="text/event-stream")
+    return StreamingResponse(live(plane, slug, after, streams), media_type="text/event-stream")
 
 
-async def _stream(plane: Plane, slug: str, after: int, streams: set[int]) -> AsyncIterator[bytes]:
+async def live(plane: Plane, slug: str, after: int, streams: set[object]) -> AsyncIterator[bytes]:
     """Events with an id beyond `after` as they are written; a comment when there is none for a while."""
-    mark = id(object())
+    mark = object()
     streams.add(mark)
     try:
         yield b": open\n\n"
         while True:
             seen = plane.database.changed.count
-            rows, _ = await plane.database.read(partial(events_of, tenant=slug, limit=BATCH, after=after))
-            for row in reversed(rows):
+            rows = await plane.database.read(partial(events_after, tenant=slug, after=after, limit=BATCH))
+            for row in rows:
                 after = row["id"]
                 yield b"id: %d\nevent: %s\ndata: %s\n\n" % (after, row["kind"].encode(), orjson.dumps(row))
             if not rows and await plane.database.changed.wait(seen, KEEPALIVE_S) == seen:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 from control_plane.api.answers import json_answer
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane
+from control_plane.api.routing import make_router
 from control_plane.domain.tenants import Status
 from control_plane.store import tenants
 from control_plane.version import VERSION
 
-router = APIRouter(tags=["system"])
+router = make_router("system")
 
 
 @router.get("/health")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.api.routing import make_router
 from control_plane.domain.tenants import Desired, Status, Tenant
 from control_plane.errors import CloudError
 from control_plane.store import tenants
 
-router = APIRouter(include_in_schema=False)
+router = make_router("internal", documented=False)
 ENDED = (Status.RUNNING, Status.SUSPENDED, Status.FAILED, Status.DELETED)
 
 

@@ -8,11 +8,12 @@ import shutil
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from control_plane import ledger
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import list_shape
 from control_plane.api.tenants import Offset
 from control_plane.domain.state import rfc3339
@@ -20,7 +21,7 @@ from control_plane.errors import CloudError
 from control_plane.store import epochs, tenants
 from control_plane.version import VERSION
 
-router = APIRouter(tags=["operator"])
+router = make_router("operator")
 DISK_FREE_MIN_BYTES = 1 << 30
 
 

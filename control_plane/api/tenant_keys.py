@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api.auth import Caller, KeyReader, KeyWriter
 from control_plane.api.bodies import KeyChange, KeyCreate, KeyLimits, Rotate, epoch_seconds
 from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import generation_shape, key_shape, list_shape
 from control_plane.api.tenants import Limit, Offset
 from control_plane.domain.state import NANO_PER_USD
@@ -21,7 +22,7 @@ from control_plane.keys import new_key
 from control_plane.store import keys, tenants
 from control_plane.store.keys import NewKey
 
-router = APIRouter(tags=["keys"])
+router = make_router("keys")
 WAIT_S = 10.0  # how long `?wait=true` waits for every place that checks keys
 Wait = Annotated[bool, Query(description="answer when every place that checks keys has it")]
 Work = Callable[[Connection], KeyRecord]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api import opening
@@ -15,12 +15,13 @@ from control_plane.api.auth import Caller, TenantReader, TenantWriter
 from control_plane.api.bodies import Reason, TenantChange, TenantCreate
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane, Plane
+from control_plane.api.routing import make_router
 from control_plane.api.shapes import list_shape, tenant_shape
 from control_plane.domain.tenants import Desired, RestoreRequest, Status, Tenant
 from control_plane.errors import CloudError, nearest
 from control_plane.store import accounts, epochs, tenants, usage
 
-router = APIRouter(tags=["tenants"])
+router = make_router("tenants")
 Limit = Annotated[int, Query(ge=1, le=500)]
 Offset = Annotated[int, Query(ge=0)]
 Step = Callable[[Connection, Tenant], None]
@@ -140,6 +141,8 @@ async def resume(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[s
     def step(connection: Connection, tenant: Tenant) -> None:
         if tenant.desired is Desired.SUSPENDED and not caller.is_operator:
             raise CloudError("forbidden", "only the operator ends a suspension")
+        if tenant.purge_began_at is not None:
+            raise CloudError("conflict", f"the data of tenant `{slug}` is being removed; it cannot be taken back")
         if tenant.desired is Desired.DELETED:
             tenants.change(
                 connection,

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api.accounts import own_account
 from control_plane.api.auth import BillingReader
 from control_plane.api.bodies import epoch_seconds
 from control_plane.api.plane import CurrentPlane
+from control_plane.api.routing import make_router
 from control_plane.domain.state import rfc3339
 from control_plane.errors import CloudError
 from control_plane.store import tenants, usage
 
-router = APIRouter(tags=["usage"])
+router = make_router("usage")
 From = Annotated[str | None, Query(alias="from", max_length=40, description="RFC 3339 or a date; its UTC day is in")]
 To = Annotated[str | None, Query(max_length=40, description="RFC 3339 or a date; its UTC day is in")]
 By = Annotated[Literal["day", "key"], Query()]

@@ -120,6 +120,7 @@ class Tenant:
     settings: dict[str, Any] = field(default_factory=dict)
     failure: str = ""  # reason code, "" = none
     delete_after: float | None = None  # when a deleted tenant's data and backups may go
+    purge_began_at: float | None = None  # from then on a deletion cannot be taken back
     status: Status = Status.PROVISIONING
     next_action: str = ""
     since: float = 0.0  # when `status` last changed

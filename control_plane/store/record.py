@@ -63,12 +63,27 @@ def note(
     )
 
 
-def events_of(
-    connection: Connection, tenant: str, *, limit: int, offset: int = 0, after: int = 0
-) -> tuple[list[dict[str, Any]], int]:
-    """Events with an id beyond `after`, newest first, and their number."""
-    chosen = (events.c.tenant == tenant) & (events.c.id > after)
-    rows = connection.execute(select(events).where(chosen).order_by(events.c.id.desc()).limit(limit).offset(offset))
-    found = [dict(row._mapping) | {"at": rfc3339(row.at)} for row in rows]
-    total = connection.execute(select(func.count()).select_from(events).where(chosen)).scalar_one()
-    return found, int(total)
+def events_of(connection: Connection, tenant: str, *, limit: int, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Events newest first, and their number."""
+    mine = events.c.tenant == tenant
+    rows = connection.execute(select(events).where(mine).order_by(events.c.id.desc()).limit(limit).offset(offset))
+    found = [_event(row) for row in rows]
+    return found, int(connection.execute(select(func.count()).select_from(events).where(mine)).scalar_one())
+
+
+def events_after(connection: Connection, tenant: str, after: int, *, limit: int) -> list[dict[str, Any]]:
+    """Events with an id beyond `after`, oldest first."""
+    later = (events.c.tenant == tenant) & (events.c.id > after)
+    return [_event(row) for row in connection.execute(select(events).where(later).order_by(events.c.id).limit(limit))]
+
+
+def _event(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "tenant": row.tenant,
+        "at": rfc3339(row.at),
+        "actor": row.actor,
+        "kind": row.kind,
+        "message": row.message,
+        "detail": row.detail,
+    }

@@ -33,6 +33,7 @@ def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
         settings=dict(row.settings),
         failure=row.failure,
         delete_after=row.delete_after,
+        purge_began_at=row.purge_began_at,
         status=Status(row.status),
         next_action=row.next_action,
         since=row.since,

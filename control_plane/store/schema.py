@@ -90,6 +90,7 @@ tenants = Table(
     Column("restore", JSON(none_as_null=True)),  # {at, epoch, source} while a restore is asked for
     Column("settings", JSON, nullable=False),
     Column("delete_after", Double),
+    Column("purge_began_at", Double),
     Column("status", String(16), nullable=False),
     Column("failure", String(100), nullable=False),
     Column("next_action", String(200), nullable=False),

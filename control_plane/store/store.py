@@ -157,6 +157,19 @@ class Store:
         at = time.time()
         await self._database.write(lambda connection: usage.collect(connection, slug, epoch, reading, at))
 
+    async def begin_purge(self, slug: str) -> bool:
+        """True if it is deleted and its grace is over; from then on nobody can bring it back."""
+
+        def begin(connection: Any) -> bool:
+            now = time.time()
+            over = (table.c.slug == slug) & (table.c.desired == Desired.DELETED) & (table.c.delete_after <= now)
+            first = over & table.c.purge_began_at.is_(None)
+            if connection.execute(update(table).where(first).values(purge_began_at=now)).rowcount:
+                record(connection, actor=ACTOR, action="tenant.purge_begins", tenant=slug, message="its grace is over")
+            return connection.execute(select(table.c.slug).where(over)).first() is not None
+
+        return await self._database.write(begin)
+
     async def purge(self, slug: str) -> None:
         """Drop keys and secrets; the row stays as the slug's tombstone."""
 

@@ -76,6 +76,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "restore": restore_row(new.restore),
         "settings": {},
         "delete_after": None,
+        "purge_began_at": None,
         "status": Status.PROVISIONING,
         "failure": "",
         "next_action": "",

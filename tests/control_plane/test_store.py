@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,7 +29,8 @@ from control_plane.store.tenants import NewTenant
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path, migrated: Path) -> AsyncIterator[Database]:
+    shutil.copy(migrated, tmp_path / "control.db")
     database = Database(f"sqlite:///{tmp_path}/control.db")
     await database.open()
     yield database
@@ -50,11 +53,15 @@ async def _create(database: Database, slug: str = "acme", restore: RestoreReques
     await database.write(work, asks=slug)
 
 
-async def test_migrations_make_exactly_the_schema_that_the_code_uses(database: Database) -> None:
+async def test_migrations_make_exactly_the_schema_that_the_code_uses(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/empty.db")
+    await database.open()
+
     def differences(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
     assert await database.read(differences) == []
+    await database.close()
 
 
 async def test_a_database_that_is_up_to_date_opens_again_with_what_was_in_it(tmp_path: Path) -> None:
@@ -74,7 +81,10 @@ async def test_litestream_owns_the_checkpoints_of_a_replicated_database(tmp_path
     await database.close()
 
 
-async def test_the_file_is_readable_by_its_owner_only(database: Database, tmp_path: Path) -> None:
+async def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/control.db")
+    await database.open()
+    await database.close()
     assert (tmp_path / "control.db").stat().st_mode & 0o077 == 0
 
 
@@ -173,6 +183,18 @@ async def test_secrets_come_back_unwrapped_and_are_gone_after_a_purge(database: 
     with pytest.raises(LookupError):
         await store.secrets("acme")
     assert await store.tenant("acme") is None
+
+
+async def test_a_purge_begins_only_after_the_grace_and_only_of_a_deleted_tenant(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    assert not await store.begin_purge("acme")
+    deleted = update(tenants_table).values(desired=Desired.DELETED)
+    await database.write(lambda c: c.execute(deleted.values(delete_after=time.time() + 60)))
+    assert not await store.begin_purge("acme")
+    await database.write(lambda c: c.execute(deleted.values(delete_after=time.time() - 1)))
+    assert [await store.begin_purge("acme"), await store.begin_purge("acme")] == [True, True]
 
 
 async def test_a_purged_slug_stays_with_its_account(database: Database, store: Store) -> None:

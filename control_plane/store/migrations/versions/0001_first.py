@@ -136,6 +136,7 @@ def upgrade() -> None:
         sa.Column("restore", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("delete_after", sa.Double(), nullable=True),
+        sa.Column("purge_began_at", sa.Double(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("failure", sa.String(length=100), nullable=False),
         sa.Column("next_action", sa.String(length=200), nullable=False),
