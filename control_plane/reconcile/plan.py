@@ -85,14 +85,31 @@ def held_back(tenant: Tenant) -> bool:
     return max(asked) <= tenant.since
 
 
-def candidates(epochs: Sequence[Epoch], request: RestoreRequest | None, at: float | None) -> tuple[Candidate, ...]:
-    """The epochs that a restore may read, in the order to try them: newest first, none begun after `at`."""
+def candidates(epochs: Sequence[Epoch], request: RestoreRequest | None) -> tuple[Candidate, ...]:
+    """The epochs that a restore may read, in the order to try them.
+
+    The newest backup is that of the present line of epochs, parent by parent: a life that was restored and given up is
+    no part of it. A point in time is looked for in whichever epoch was the tenant's then.
+    """
     if request is not None and request.epoch is not None:
         return tuple(Candidate(each.n, confirmed=True) for each in epochs if each.n == request.epoch)
-    ordered = sorted(epochs, key=lambda each: each.n, reverse=True)
-    return tuple(
-        Candidate(each.n, each.confirmed_txid is not None) for each in ordered if at is None or each.started_at <= at
-    )
+    at = _seconds(request.at) if request is not None and request.at is not None else None
+    if at is not None:
+        ordered = [each for each in sorted(epochs, key=lambda each: -each.n) if each.started_at <= at]
+    else:
+        ordered = _line(epochs)
+    return tuple(Candidate(each.n, each.confirmed_txid is not None) for each in ordered)
+
+
+def _line(epochs: Sequence[Epoch]) -> list[Epoch]:
+    """The newest epoch, its parent, and so on."""
+    by_number = {each.n: each for each in epochs}
+    line: list[Epoch] = []
+    n = max(by_number, default=None)
+    while n is not None and n in by_number and (not line or n < line[-1].n):
+        line.append(by_number[n])
+        n = by_number[n].parent
+    return line
 
 
 # --- what must not be ------------------------------------------------------------------------------------------------
@@ -151,8 +168,7 @@ def _stage(tenant: Tenant, seen: Seen, request: RestoreRequest) -> list[Action]:
     steps: list[Action] = []
     if seen.alive and seen.registered == tenant.epoch:
         steps.append(Confirm(tenant.epoch, required=False))
-    at = None if request.at is None else _seconds(request.at)
-    read = () if request.source else candidates(seen.epochs, request, at)
+    read = () if request.source else candidates(seen.epochs, request)
     return [*steps, StageRestore(request.requested_at, read, request.source, request.at)]
 
 
@@ -185,7 +201,9 @@ def _down(tenant: Tenant, seen: Seen, depth: Depth, now: float, policy: Policy) 
 
 def _stop(tenant: Tenant, seen: Seen, why: str, *, forced: bool, confirm_required: bool) -> list[Action]:
     steps = _unrouted(seen)
-    if _answers(seen):
+    if _paused(seen):
+        steps += [Thaw(), AwaitAnswer()]  # it may have been frozen by somebody who did not drain it
+    if _answers(seen) or _paused(seen):
         steps += [Drain(forced), CollectUsage(required=False)]
     if seen.backups_up and seen.volume.database:
         if seen.registered not in (None, tenant.epoch):
@@ -275,7 +293,7 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
         return [*steps, BeginLife(None)]
     if volume.epoch == tenant.epoch and not volume.replicated and not confirmed and not _closed(tenant, seen):
         return [*steps, Start(tenant.epoch, fresh=True), AwaitAnswer()]
-    return [*steps, StageRestore(0.0, candidates(seen.epochs, None, None))]
+    return [*steps, StageRestore(0.0, candidates(seen.epochs, None))]
 
 
 def _serve(tenant: Tenant, seen: Seen, now: float, policy: Policy) -> list[Action]:

@@ -52,7 +52,7 @@ class Restoring:
         slug, source = tenant.slug, action.source or tenant.slug
         read = action.candidates
         if action.source:
-            read = candidates(await self._store.epochs(source), tenant.restore, None)
+            read = candidates(await self._store.epochs(source), tenant.restore)
         into = await self._volumes.staging_file(slug)
         for candidate in read:
             result = await self._backups.restore(source, candidate.epoch, into, at=action.at)

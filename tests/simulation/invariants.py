@@ -88,13 +88,16 @@ class Invariants:
         self.confirmed[slug, epoch] = list(replica.calls)
 
     # 5. Nothing confirmed is lost when an empty volume is restored.
-    def at_restore(self, slug: str, database: Database, *, newest: bool, present: bool) -> None:
-        """When a restored database takes its place; `newest`: no older time or epoch was asked for."""
+    def at_restore(self, slug: str, database: Database, line: list[int], *, newest: bool, present: bool) -> None:
+        """When a restored database takes its place; `newest`: no older time or epoch was asked for.
+
+        `line`: the tenant's present epoch, its parent, and so on.
+        """
         registered = slug in self.world.registered
         self._hold(not registered, f"{slug}: its database is exchanged while it is being copied")
         living = self.world.instances.get(slug)
         self._hold(living is None or living.state is RunState.EXITED, f"{slug}: its database is exchanged under it")
-        known = [epoch for owner, epoch in self.confirmed if owner == slug]
+        known = [epoch for epoch in line if (slug, epoch) in self.confirmed]
         if newest and not present and known:
             missing = set(self.confirmed[slug, max(known)]) - set(database.calls)
             self._hold(not missing, f"{slug}: {len(missing)} confirmed calls are missing after a restore")

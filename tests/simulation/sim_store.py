@@ -50,6 +50,16 @@ class Tables:
         self.tenants[slug] = replace(self.tenants[slug], **changes)
         self.tell(slug)
 
+    def line(self, slug: str) -> list[int]:
+        """The present epoch, its parent, and so on."""
+        parents = {each.n: each.parent for each in self.epochs[slug]}
+        line: list[int] = []
+        n: int | None = self.tenants[slug].epoch
+        while n:
+            line.append(n)
+            n = parents[n]
+        return line
+
     def tell(self, slug: str) -> None:
         """Let the reconciler know."""
         self.changed.add(slug)
