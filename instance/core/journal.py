@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from instance.core import segments
+from instance.core.availability import Availability
 from instance.core.records import encode
 from instance.core.reserve import NAME as RESERVE_NAME
 from instance.core.reserve import RESERVE_BYTES, disk_has_room, make_reserve
@@ -31,7 +32,7 @@ class JournalUnavailable(Exception):
     """The record could not be appended: the disk is full or failing, and the reserve is used up."""
 
 
-class Journal:
+class Journal(Availability):
     """The appending side; one process appends.
 
     A record appended is on its way to disk and survives the process; `sync_forever` makes it survive the machine within
@@ -49,12 +50,9 @@ class Journal:
         unfolded_max_bytes: int = UNFOLDED_MAX_BYTES,
         write: Callable[[int, bytes, int], int] = os.pwrite,
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.epoch = epoch
-        self.available = True
-        """Whether new calls may be begun."""
-        self.reason = ""
-        """Why not, for people."""
         self.sequence = 0
         """Of the last record appended."""
         self.appended_bytes = 0
@@ -69,9 +67,7 @@ class Journal:
         self._reserve_bytes = reserve_bytes
         self._unfolded_max_bytes = unfolded_max_bytes
         self._write = write
-        self._lock = threading.Lock()
-        self._blocks: dict[str, str] = {}
-        self._blocks_lock = threading.Lock()
+        self._append_lock = threading.Lock()
         self._number = 0
         self._active = Segment(0, folder)
         self._descriptor = -1
@@ -108,7 +104,7 @@ class Journal:
 
     def append(self, kind: int, *parts: bytes) -> int:
         """Append one record with one write; its sequence. Raises `JournalUnavailable`, and then nothing was appended."""
-        with self._lock:
+        with self._append_lock:
             sequence = self.sequence + 1
             frame = encode(sequence, kind, parts)
             size = len(frame)
@@ -132,29 +128,10 @@ class Journal:
             self.block(LAG, "too much is recorded and not yet in the database")
         return sequence
 
-    def block(self, cause: str, reason: str) -> None:
-        """Begin no new calls until `unblock` of the same cause."""
-        with self._blocks_lock:
-            if self._blocks.get(cause) != reason:
-                log.error("calls are refused: %s", reason)
-                self._blocks[cause] = reason
-            self.reason = reason
-            self.available = False
-
-    def unblock(self, cause: str) -> None:
-        """The cause is gone; the journal is available when none is left."""
-        with self._blocks_lock:
-            gone = self._blocks.pop(cause, None)
-            if gone is not None:
-                log.warning("no longer: %s", gone)
-                reasons = list(self._blocks.values())
-                self.reason = reasons[-1] if reasons else ""
-                self.available = not reasons
-
     def folded(self, size: int, segment: int) -> None:
         """Records of `size` bytes were folded and committed; the last of them lies in `segment`. Called by the writer."""
         self.folded_bytes += size
-        if LAG in self._blocks and self.lag_bytes < self._unfolded_max_bytes // 2:
+        if self.blocked_by(LAG) and self.lag_bytes < self._unfolded_max_bytes // 2:
             self.unblock(LAG)
         done = [number for number in tuple(self.segments) if number < segment]
         if done:
@@ -175,7 +152,7 @@ class Journal:
     def _append_elsewhere(self, frame: bytes) -> Segment:
         """Write the frame at the start of a new segment, or of the reserve; nothing is ever written behind a torn frame."""
         size = len(frame)
-        if DISK not in self._blocks:
+        if not self.blocked_by(DISK):
             try:
                 self._begin(max(self._segment_bytes, size))
             except OSError as error:
@@ -222,7 +199,7 @@ class Journal:
     def sync(self) -> None:
         """Push what was appended to the disk."""
         self._dirty = False
-        with self._lock:
+        with self._append_lock:
             retired, self._retired = self._retired, []
             new_names, self._new_names = self._new_names, False
             descriptor = self._descriptor
@@ -233,7 +210,7 @@ class Journal:
             if new_names:
                 sync_folder(self.folder)
         except OSError as error:
-            with self._lock:
+            with self._append_lock:
                 self._disk_failed(error)
                 self._room = 0
         finally:
@@ -242,14 +219,14 @@ class Journal:
 
     def probe(self) -> None:
         """When the disk failed: be available again as soon as it has room for a whole new reserve."""
-        if DISK not in self._blocks or not disk_has_room(self.folder, self._reserve_bytes):
+        if not self.blocked_by(DISK) or not disk_has_room(self.folder, self._reserve_bytes):
             return
         if self._reserve < 0:
             try:
                 reserve = make_reserve(self.folder, self._reserve_bytes)
             except OSError:
                 return
-            with self._lock:
+            with self._append_lock:
                 self._reserve = reserve
         self.unblock(DISK)
 
@@ -264,7 +241,7 @@ class Journal:
     def sync_forever(self, before_removal: Callable[[], None]) -> None:
         """Until `close`: sync what was appended each 100 ms, remove what was folded, probe a failed disk. A thread's target."""
         while not self._stopping.is_set():
-            self._wake.wait(PROBE_S if DISK in self._blocks else None)
+            self._wake.wait(PROBE_S if self.blocked_by(DISK) else None)
             self._wake.clear()
             if self._dirty:
                 self.sync()

@@ -9,14 +9,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from instance.core.database import Database
 from instance.core.errors import StockyardError
 from instance.core.folding import Fold, Folding, StorageFailed, Transaction, storage_failed
+from instance.core.jobs import Drain, Job, Waiter
+from instance.core.jobs import LedgerEvent as LedgerEvent
 from instance.core.journal import Journal
 from instance.core.records import Record as Record
+from instance.core.size_limit import SizeLimit
 
 T = TypeVar("T")
 
@@ -27,43 +29,14 @@ YIELD_S = 0.0005
 HURRY_BYTES = 4 << 20
 BACK_OFF_S = 0.05
 BACK_OFF_MAX_S = 2.0
-SIZE_CHECK_S = 0.25
 CLOSE_S = 5.0
 
 STORAGE = "storage"
-DATABASE_LIMIT = "database_limit"
 
 log = logging.getLogger("stockyard.writer")
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEvent:
-    """An entry for the ledger. `detail` holds strings, integers, booleans, lists and objects of them, under ASCII keys."""
-
-    event_type: str
-    actor: str
-    resource: str
-    action: str
-    detail: dict[str, Any]
-    trace_id: str | None = None
-
-
 AppendLedger = Callable[[sqlite3.Connection, Sequence[LedgerEvent]], object]
-
-
-@dataclass(slots=True)
-class _Job:
-    run: Callable[[sqlite3.Connection], Any]
-    events: Sequence[LedgerEvent]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-@dataclass(slots=True)
-class _Drain:
-    sequence: int
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
 
 
 class Writer:
@@ -81,16 +54,14 @@ class Writer:
         self._journal = journal
         self._connection = connection
         self._folding = Folding(connection, journal, folded_sequence)
-        self._jobs: deque[_Job] = deque()
-        self._drains: deque[_Drain] = deque()
+        self._size_limit = SizeLimit(connection, journal)
+        self._jobs: deque[Job] = deque()
+        self._drains: deque[Drain] = deque()
         self._wake = journal.appended
         self._stopping = False
         self._closed = False
         self._back_off_s = 0.0
         self._behind_since = 0.0
-        self._limits: dict[str, int] = {}
-        self._max_database_bytes = 0
-        self._next_size_check = 0.0
         self._threads: list[threading.Thread] = []
 
     @property
@@ -124,9 +95,7 @@ class Writer:
 
     def limit_database(self, max_bytes: int, by: str = "plan") -> None:
         """Block the journal while the database is larger than this; 0: no limit. The lowest limit of any `by` holds."""
-        self._limits[by] = max_bytes
-        self._max_database_bytes = min((limit for limit in self._limits.values() if limit), default=0)
-        self._next_size_check = 0.0
+        self._size_limit.set(max_bytes, by)
         self._wake.set()
 
     def start(self) -> None:
@@ -148,22 +117,20 @@ class Writer:
         """
         if self._stopping:
             raise StockyardError("draining", "This instance is about to stop; nothing can be changed any more.")
-        loop = asyncio.get_running_loop()
-        job = _Job(run, events, loop, loop.create_future())
+        job = Job(run, events, Waiter.here())
         self._jobs.append(job)
         self._wake.set()
-        result: T = await job.future
+        result: T = await job.waiter.future
         return result
 
     async def drain(self) -> None:
         """Return when everything appended until now is folded. While the storage fails it waits: bound it."""
         if self._folding.sequence >= self._journal.sequence and self._journal.lag_bytes == 0:
             return
-        loop = asyncio.get_running_loop()
-        waiting = _Drain(self._journal.sequence, loop, loop.create_future())
-        self._drains.append(waiting)
+        drain = Drain(self._journal.sequence, Waiter.here())
+        self._drains.append(drain)
         self._wake.set()
-        await waiting.future
+        await drain.waiter.future
 
     async def close(self) -> None:
         """Run what is queued, fold what is left (for at most 5 s while the storage fails), close connection and journal."""
@@ -193,7 +160,7 @@ class Writer:
             caught_up = self._fold_until(self._journal.sequence)
             self._answer_drains()
             if caught_up:
-                self._check_size()
+                self._size_limit.check()
             if self._stopping:
                 deadline = min(deadline, began + CLOSE_S)
                 if (caught_up and not self._jobs) or time.monotonic() > deadline:
@@ -249,15 +216,15 @@ class Writer:
     def _run_jobs(self) -> None:
         while self._jobs:
             job = self._jobs.popleft()
-            self._next_size_check = 0.0
+            self._size_limit.expire()
             try:
                 result = self._run_job(job)
             except BaseException as error:  # handed to the one who waits for it
-                _settle(job.loop, job.future, None, error)
+                job.waiter.answer(error=error)
             else:
-                _settle(job.loop, job.future, result, None)
+                job.waiter.answer(result)
 
-    def _run_job(self, job: _Job) -> Any:
+    def _run_job(self, job: Job) -> Any:
         try:
             with Transaction(self._connection) as connection:
                 result = job.run(connection)
@@ -276,48 +243,4 @@ class Writer:
     def _answer_drains(self) -> None:
         drains = self._drains
         while drains and drains[0].sequence <= self._folding.sequence:
-            drain = drains.popleft()
-            _settle(drain.loop, drain.future, None, None)
-
-    def _check_size(self) -> None:
-        """Block the journal while the pages in use are above the limit; what is appended already is folded all the same."""
-        now = time.monotonic()
-        if now < self._next_size_check:
-            return
-        self._next_size_check = now + SIZE_CHECK_S
-        limit = self._max_database_bytes
-        try:
-            over = bool(limit) and self._used_bytes() > limit
-        except sqlite3.Error as error:
-            log.error("the database's size cannot be read: %s", error)
-            return
-        if not over:
-            self._journal.unblock(DATABASE_LIMIT)
-        else:
-            self._journal.block(
-                DATABASE_LIMIT, f"the database has reached its limit of {limit} bytes (max_database_bytes)"
-            )
-
-    def _used_bytes(self) -> int:
-        execute = self._connection.execute
-        pages, free, size = (
-            int(execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
-        )
-        return (pages - free) * size
-
-
-def _settle(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], result: Any, error: BaseException | None
-) -> None:
-    def settle() -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        log.warning("a write was finished for somebody whose event loop has ended")
+            drains.popleft().waiter.answer()
