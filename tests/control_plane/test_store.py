@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text, update
 
 from control_plane import ledger
@@ -21,6 +22,7 @@ from control_plane.errors import CloudError
 from control_plane.store import accounts, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
+from control_plane.store.migrate import FOLDER, HEAD
 from control_plane.store.record import events_of, record
 from control_plane.store.schema import metadata
 from control_plane.store.schema import tenants as tenants_table
@@ -62,6 +64,10 @@ async def test_migrations_make_exactly_the_schema_that_the_code_uses(tmp_path: P
 
     assert await database.read(differences) == []
     await database.close()
+
+
+def test_the_newest_migration_is_the_one_at_which_alembic_is_skipped() -> None:
+    assert ScriptDirectory(str(FOLDER)).get_heads() == [HEAD]
 
 
 async def test_a_database_that_is_up_to_date_opens_again_with_what_was_in_it(tmp_path: Path) -> None:
