@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -13,7 +12,7 @@ GRANULARITY_S = 0.02
 
 
 class TimeLimit:
-    """A moment at which a task is cancelled. `until` is `perf_counter` seconds and may be moved; `struck` once it was passed."""
+    """A moment at which a task is cancelled. `until` is `perf_counter` seconds and may be moved (`inf`: never); `struck` once it was passed."""
 
     __slots__ = ("struck", "task", "until")
 
@@ -21,10 +20,6 @@ class TimeLimit:
         self.task = task
         self.until = until
         self.struck = False
-
-    def suspend(self) -> None:
-        """Do not strike until `until` is set again."""
-        self.until = inf
 
     def is_cause(self) -> bool:
         """Called on `CancelledError`: whether the limit alone cancelled the task. The cancellation is then taken back."""

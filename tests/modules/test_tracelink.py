@@ -216,7 +216,7 @@ async def test_spans_reach_a_collector_with_the_right_parents_also_when_it_was_b
         settings = {"otlp_url": collector.url, "otlp_headers": {"x-key": "k1"}, "service_name": "desk"}
         async with running({"tracelink": settings}) as s:
             await s.chat(headers={"traceparent": CALLERS})
-            await s.settled()
+            await s.module("tracelink").tick()
             await until(lambda: bool(collector.bodies))
         exported = collector.spans()
         root = next(span for span in exported if span.get("parentSpanId") == SPAN)
@@ -239,4 +239,5 @@ async def test_a_collector_that_is_down_costs_no_call() -> None:
     async with running({"tracelink": {"otlp_url": "http://127.0.0.1:1/v1/traces"}}) as s:
         assert (await s.chat()).status_code == 200
         exporter = s.module("tracelink").exporter
+        await s.module("tracelink").tick()
         await until(lambda: exporter.last_error != "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -13,10 +13,7 @@ from instance.chute.retry_after import retry_after_s
 from instance.chute.tracing.spans import CallSnapshot, Span, spans_of
 from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
 
-if TYPE_CHECKING:
-    from instance.core.clock import Clock
-
-QUEUE_MAX_CALLS = 4096
+QUEUE_MAX_CALLS = 2048
 BATCH_MAX_CALLS = 256
 TRIES = 5
 FIRST_WAIT_S = 0.5
@@ -77,7 +74,6 @@ class Exporter:
         headers: Mapping[str, str],
         service_name: str,
         min_span_ns: int,
-        clock: Clock,
         *,
         allow_private_networks: bool,
     ) -> None:
@@ -86,10 +82,10 @@ class Exporter:
         self._headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         self._service_name = service_name
         self._min_span_ns = min_span_ns
-        self._clock = clock
         self._upstream = Upstream(allow_private_networks=allow_private_networks)
         self._queue: deque[CallSnapshot] = deque(maxlen=QUEUE_MAX_CALLS)
         self._sending = asyncio.Lock()
+        self._leaving = asyncio.Event()
         self.dropped = 0
         self.sent = 0
         self.last_error = ""
@@ -118,7 +114,8 @@ class Exporter:
         wait_s = FIRST_WAIT_S
         for attempt in range(TRIES):
             if attempt:
-                await self._clock.sleep(wait_s)
+                if not await self._waited(wait_s):
+                    return False
                 wait_s *= 2
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -139,6 +136,18 @@ class Exporter:
             if asked is not None:
                 wait_s = min(asked, 30.0)
         return False
+
+    async def _waited(self, seconds: float) -> bool:
+        """Wait before the next try; False at once when nobody waits for tries any more."""
+        try:
+            await asyncio.wait_for(self._leaving.wait(), seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def leave(self) -> None:
+        """From now on try each batch once."""
+        self._leaving.set()
 
     async def close(self) -> None:
         """Close the connections; what is still queued is dropped."""

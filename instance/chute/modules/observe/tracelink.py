@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections import OrderedDict, deque
 from pathlib import Path
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 QUEUE_MAX_CALLS = 10_000
 WRITTEN_AT_ONCE = 64
 REMEMBERED_MAX = 10_000
-TEXT_MAX_CHARACTERS = 16_384
+TEXT_MAX_CHARACTERS = 8192
+LAST_EXPORT_S = 2.0
 CLEANED_EVERY_S = 3600.0
 NS_PER_DAY = 86_400 * 10**9
+
+log = logging.getLogger("stockyard.tracelink")
 
 
 class Joined:
@@ -55,7 +59,7 @@ class TraceLink(Module):
     summary = "W3C trace context in and out, spans of each call, export by OTLP"
     default_enabled = True
     kinds = ALL_KINDS
-    tick_s = 0.5
+    tick_s = 1.0
     migrations = Path(__file__).parent / "tracelink_migrations"
 
     class Settings(ModuleSettings):
@@ -127,21 +131,22 @@ class TraceLink(Module):
             headers = {name: value.get_secret_value() for name, value in own.otlp_headers.items()}
             private = core.hosted is None or core.settings.allow_private_networks
             self.exporter = Exporter(
-                own.otlp_url, headers, own.service_name, self._min_span_ns, core.clock, allow_private_networks=private
+                own.otlp_url, headers, own.service_name, self._min_span_ns, allow_private_networks=private
             )
 
     async def stop(self) -> None:
-        if self._export is not None:
-            self._export.cancel()
         if self._core is not None:
             while self._queue:
                 await self._write(self._core)
         if self.exporter is not None:
+            self.exporter.leave()
             try:
-                async with asyncio.timeout(2.0):
+                async with asyncio.timeout(LAST_EXPORT_S):
+                    if self._export is not None:
+                        await self._export
                     await self.exporter.flush()
             except TimeoutError:
-                pass
+                log.warning("the last spans were not exported: %s", self.exporter.last_error or "it took too long")
             await self.exporter.close()
 
     def on_request(self, x: Exchange) -> None:
@@ -209,8 +214,12 @@ class TraceLink(Module):
         core = self._core
         if core is None:
             return
-        if self.exporter is not None and (self._export is None or self._export.done()):
-            self._export = asyncio.create_task(self.exporter.flush())
+        if self.exporter is not None:
+            if self._export is not None and self._export.done():
+                self._export.result()
+                self._export = None
+            if self._export is None:
+                self._export = asyncio.create_task(self.exporter.flush())
         while self._queue:
             await self._write(core)
         now = core.clock.mono_ns()

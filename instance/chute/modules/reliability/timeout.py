@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from fnmatch import translate
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -121,23 +122,21 @@ class Timeout(Module):
     ) -> AsyncIterator[list[Delta]]:
         """The events of `source`; raises `CallFailed` when none comes in time. Time in which the caller takes them is not counted."""
         gap_s = self.settings.between_tokens_s
-        limit = TimeLimit(None, end)
-        limit.suspend()
+        limit = TimeLimit(None, inf)
         started = before = perf_counter()
         self._limits.add(limit)
         try:
             async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
-                while True:
+                limit.task = asyncio.current_task()
+                limit.until = min(before + gap_s, end)
+                async for batch in events:
+                    limit.until = inf
+                    yield batch
                     before = perf_counter()
                     if before >= end:
                         raise self._failed(x, "timeout_total", started)
                     limit.task = asyncio.current_task()
-                    limit.until = min(before + gap_s, end)
-                    batch = await anext(events, None)
-                    if batch is None:
-                        return
-                    limit.suspend()
-                    yield batch
+                    limit.until = before + gap_s if before + gap_s < end else end
         except asyncio.CancelledError:
             if not limit.is_cause():
                 raise
