@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from time import gmtime, strftime
 
 NS_PER_S = 1_000_000_000
+LATEST_NS = 2**63 - 1
+"""2262-04-11: the last time that SQLite's integers hold in nanoseconds."""
 
 _last: tuple[int, str] = (-1, "")
 
@@ -27,9 +29,13 @@ def rfc3339_or_none(wall_ns: int | None) -> str | None:
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds since 1970 of an RFC 3339 time or a date (its midnight, UTC); raises `ValueError` for anything else."""
+    """Nanoseconds since 1970 of an RFC 3339 time or a date (its midnight, UTC); raises `ValueError` for anything else.
+
+    Times before 1970 or after `LATEST_NS` are cut to these.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1000
+    exact = (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1000
+    return max(0, min(exact, LATEST_NS))

@@ -196,6 +196,11 @@ async def test_the_nearest_name_is_given_for_an_unknown_parameter(one: Opened) -
     assert "'model'" in answer.json()["error"]["message"]
 
 
+async def test_a_time_far_outside_of_what_can_be_stored_is_no_error(one: Opened) -> None:
+    assert await listed(one, "from=2999-01-01") == []
+    assert await listed(one, "to=0001-01-01") == []
+
+
 @pytest.mark.parametrize("sort", ["created_at", "duration_ms", "cost_usd"])
 async def test_a_cursor_stays_right_while_rows_arrive(one: Opened, sort: str) -> None:
     made = [one.record(project=f"cursor-{sort}", duration_us=n % 3, cost_nano=n % 2) for n in range(11)]
