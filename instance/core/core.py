@@ -15,7 +15,7 @@ import orjson
 
 from instance.core import epochs, key_store, meta
 from instance.core.clock import Clock
-from instance.core.data_folder import DataFolderError, FolderLock
+from instance.core.data_folder import DatabaseMissing, DataFolderError, FolderLock
 from instance.core.database import Database
 from instance.core.epochs import EpochChange, LedgerHead
 from instance.core.errors import StockyardError
@@ -95,10 +95,13 @@ class Core:
     async def open(cls, options: CoreOptions) -> Core:
         """Lock and open the data folder; nothing is folded and no thread runs yet.
 
-        Raises `DataFolderError` (in use, damaged, newer, on a network disk) or `StockyardError` (settings).
+        Raises `DataFolderError` (in use, damaged, missing, newer, on a network disk) or `StockyardError` (settings).
         """
         hosted = read_instance_file(Path(options.env[ENV_NAME])) if options.env.get(ENV_NAME) else None
         data_dir = options.folder()
+        may_make = hosted is None or hosted.fresh
+        if not may_make and not (data_dir / DATABASE_NAME).exists():
+            raise DatabaseMissing(f"there is no database in {data_dir}, and this start must not make one")
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FolderLock(data_dir)
@@ -109,7 +112,7 @@ class Core:
         )
         connection = None
         try:
-            connection = database.open()
+            connection = database.open(may_make=may_make)
             return cls(options, data_dir, lock, database, connection, hosted)
         except BaseException:
             if connection is not None:

@@ -25,7 +25,18 @@ NETWORK_FILE_SYSTEMS = {
 
 
 class DataFolderError(Exception):
-    """The data folder, or the database in it, cannot be used; the message says why and what to do."""
+    """The data folder, or the database in it, cannot be used; the message says why and what to do.
+
+    `exit_code` is what a command ends with.
+    """
+
+    exit_code = 1
+
+
+class DatabaseMissing(DataFolderError):
+    """There is no database where one must be; none was made."""
+
+    exit_code = 3
 
 
 def network_file_system(folder: Path) -> str:

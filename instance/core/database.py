@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from instance.core.data_folder import DataFolderError, require_local
+from instance.core.data_folder import DatabaseMissing, DataFolderError, require_local
 from instance.core.migrate import migrate
 from instance.core.reserve import disk_has_room
 
@@ -44,14 +44,22 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._readers: ThreadPoolExecutor | None = None
 
-    def open(self) -> sqlite3.Connection:
-        """The connection for the writer, in autocommit mode, on a migrated database. Raises `DataFolderError`."""
+    def open(self, *, may_make: bool = True) -> sqlite3.Connection:
+        """The connection for the writer, in autocommit mode, on a migrated database.
+
+        Raises `DataFolderError`; `DatabaseMissing` when there is none and it must not be made.
+        """
         require_local(self.path.parent)
         self.is_new = not self.path.exists()
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if may_make else 0), 0o600))
+        except FileNotFoundError:
+            raise DatabaseMissing(f"there is no database {self.path}, and this start must not make one") from None
+        except OSError as error:
+            raise DataFolderError(f"{self.path} cannot be opened: {self._why(error)}") from error
+        try:
             connection = self._connect(WRITER_CACHE_KIB)
-        except (OSError, sqlite3.DatabaseError) as error:
+        except sqlite3.DatabaseError as error:
             raise DataFolderError(f"{self.path} cannot be opened: {self._why(error)}") from error
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -27,6 +27,8 @@ class InstanceFile(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     epoch: int = Field(ge=1)
+    fresh: bool = True
+    """Whether a database may be made; where one must be there, an empty one would overwrite its backup."""
     previous_head: LedgerHead | None = None
     instance_key: SecretStr
     secret_key: SecretStr

@@ -13,7 +13,7 @@ import pytest
 from instance.core import key_store
 from instance.core.clock import FakeClock
 from instance.core.core import Core, CoreOptions
-from instance.core.data_folder import DataFolderError
+from instance.core.data_folder import DatabaseMissing, DataFolderError
 from instance.core.errors import StockyardError
 from instance.core.keys import hash_key, make_key
 from instance.core.principals import has_scope
@@ -55,9 +55,17 @@ async def restores(core: Core) -> list[dict[str, Any]]:
     return await core.database.read(query)
 
 
-def hosted(options: CoreOptions, tmp_path: Path, epoch: int, head: dict[str, Any] | None = None) -> CoreOptions:
+def hosted(
+    options: CoreOptions, tmp_path: Path, epoch: int, head: dict[str, Any] | None = None, *, fresh: bool = True
+) -> CoreOptions:
     path = tmp_path / "instance.json"
-    content = {"epoch": epoch, "previous_head": head, "instance_key": "sy_inst_" + "k" * 43, "secret_key": "5" * 64}
+    content = {
+        "epoch": epoch,
+        "fresh": fresh,
+        "previous_head": head,
+        "instance_key": "sy_inst_" + "k" * 43,
+        "secret_key": "5" * 64,
+    }
     path.write_text(json.dumps(content | {"slug": "acme"}))
     return replace(options, env={"STOCKYARD_INSTANCE_FILE": str(path)})
 
@@ -160,6 +168,15 @@ async def test_a_hosted_instance_has_the_planes_epoch_its_key_and_makes_no_keys(
     assert has_scope(plane, "instance")
     assert not (core.data_dir / "secret.key").exists()
     await core.close()
+
+
+async def test_a_start_that_must_find_a_database_makes_none(options: CoreOptions, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseMissing, match="must not make one") as caught:
+        await Core.open(hosted(options, tmp_path, 1, fresh=False))
+    assert caught.value.exit_code == 3
+    assert not options.folder().exists()
+    await (await opened(hosted(options, tmp_path, 1))).close()
+    await (await opened(hosted(options, tmp_path, 1, fresh=False))).close()
 
 
 async def test_a_database_of_another_epoch_is_taken_over_and_the_ledger_says_so(
