@@ -70,6 +70,8 @@ class SimVolumes:
 
         def put_in_place() -> None:
             world.volumes[slug] = Volume(staged, epoch=epoch, restored_for=request)
+            if request:
+                self._tables.invariants.asked_for.add((slug, epoch))
             del world.staged[slug]
 
         await self._plane.effect(put_aside, OSError)
