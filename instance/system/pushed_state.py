@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from instance.core.money import usd_to_nano
 from instance.core.principals import Principal
 from instance.core.timestamps import parse_time, rfc3339_or_none
 from instance.core.writer import LedgerEvent
+from instance.system.settings_view import paths_of
 from instance.system.validation import invalid
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ KEYS_MAX = 100_000
 APPLIED_PARTS = frozenset(("generation", "keys", "quotas", "plan", "settings", "provider_secrets", "modules"))
 
 Generation = tuple[int, int]
+
+log = logging.getLogger("stockyard.control")
 
 
 class _Part(BaseModel):
@@ -112,6 +117,8 @@ class PushedState:
         self.digest = ""
         self.plan = ""
         self.quotas: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
+        self._refused: list[str] = []
 
     async def load(self) -> None:
         """Take up what was applied before the restart: the keys hold, or are dead, before the next push."""
@@ -147,8 +154,22 @@ class PushedState:
                 await self._core.writer.write(
                     lambda connection: _store(connection, row), [self._event(state, principals)]
                 )
+                before = self._settings
                 self._take(state, principals, body, now)
-        return {"generation": shown(generation), "applied": True, "rejected": _rejected(state, document)}
+                self._refused = _unused(state, document) + await self._change_settings(before)
+        return {"generation": shown(generation), "applied": True, "rejected": self._refused}
+
+    async def _change_settings(self, before: Mapping[str, Any]) -> list[str]:
+        """Use the pushed settings, and no more those that were pushed before; what is refused never holds keys back."""
+        changes = dict.fromkeys(before) | self._settings
+        if changes == before:
+            return []
+        try:
+            await self._core.change_settings(changes)
+        except StockyardError as refusal:
+            log.warning("the pushed settings are not used: %s", refusal.message)
+            return ["settings"]
+        return []
 
     def described(self) -> dict[str, Any]:
         """What the reconciler observes of it."""
@@ -167,6 +188,7 @@ class PushedState:
         self.digest = sha256(body).hexdigest()
         self.plan = state.plan
         self.quotas = state.quotas
+        self._settings = dict(paths_of(state.settings))
         self._core.services["quotas"] = state.quotas
         limit = state.quotas.get("max_database_bytes")
         self._core.writer.limit_database(limit if type(limit) is int and limit > 0 else 0)
@@ -199,7 +221,7 @@ def _store(connection: sqlite3.Connection, row: tuple[Any, ...]) -> None:
     )
 
 
-def _rejected(state: State, document: dict[str, Any]) -> list[str]:
+def _unused(state: State, document: dict[str, Any]) -> list[str]:
     """Parts that this version stores but does not act on."""
-    unused = [name for name in ("settings", "provider_secrets", "modules") if getattr(state, name)]
+    unused = [name for name in ("provider_secrets", "modules") if getattr(state, name)]
     return sorted((document.keys() - APPLIED_PARTS) | set(unused))

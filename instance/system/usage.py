@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from instance.brand.ledger import head
 from instance.core.money import nano_to_usd
 from instance.core.timestamps import rfc3339
-from instance.lookout.call_columns import CALL_COLUMNS
-from instance.lookout.call_rows import call_rows
+from instance.lookout.call_rows import call_sums
 
 if TYPE_CHECKING:
     from instance.core.core import Core
@@ -32,26 +31,19 @@ ON CONFLICT DO UPDATE SET
     last_request_at_ns = max(last_request_at_ns, excluded.last_request_at_ns)
 """
 
-_KEY, _STATUS, _TOKENS_IN, _TOKENS_OUT, _COST_NANO, _BYTES_OUT, _CREATED_AT_NS = (
-    CALL_COLUMNS.index(name)
-    for name in ("key_id", "status", "tokens_in", "tokens_out", "cost_nano", "bytes_out", "created_at_ns")
-)
-
 
 def fold_usage(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
     """Fold of kind 1: add the calls to their keys' totals."""
     totals: dict[str, list[int]] = {}
-    for row in call_rows(records):
-        total = totals.get(row[_KEY])
-        if total is None:
-            total = totals[row[_KEY]] = [0] * 7
-        total[0] += 1
-        total[1] += row[_STATUS] == "error"
-        total[2] += row[_TOKENS_IN]
-        total[3] += row[_TOKENS_OUT]
-        total[4] += row[_COST_NANO]
-        total[5] += row[_BYTES_OUT]
-        total[6] = max(total[6], row[_CREATED_AT_NS])
+    for calls in call_sums(records):
+        total = totals.setdefault(calls.key_id, [0] * 7)
+        total[0] += calls.calls
+        total[1] += calls.calls if calls.status == "error" else 0
+        total[2] += calls.tokens_in
+        total[3] += calls.tokens_out
+        total[4] += calls.cost_nano
+        total[5] += calls.bytes_out
+        total[6] = max(total[6], calls.last_created_at_ns)
     rows = [(key, *(min(value, SUM_MAX) for value in total[:6]), total[6]) for key, total in totals.items()]
     connection.executemany(_ADD, rows)
 
