@@ -96,10 +96,12 @@ class PushState(Action):
 class Drain(Action):
     """Close idle connections, finish calls, fold the journal.
 
-    Not forced, a call still running at the deadline ends the list; forced, the list goes on.
+    Not forced, a call still running at the deadline ends the list; forced, it is cut off. Not `required`, the list
+    goes on even if the instance cannot do it.
     """
 
     forced: bool
+    required: bool = True
     words: ClassVar[str] = "let running calls finish"
 
 

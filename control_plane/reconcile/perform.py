@@ -177,7 +177,7 @@ class Performer:
         try:
             drained = await self._parts.instances.drain(course.tenant.slug, self._policy.drain_s)
         except Unavailable as error:
-            if not action.forced:
+            if action.required:
                 raise
             course.troubles.append(f"not drained: {error}")
             return

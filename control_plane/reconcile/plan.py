@@ -204,7 +204,7 @@ def _stop(tenant: Tenant, seen: Seen, why: str, *, forced: bool, confirm_require
     if _paused(seen):
         steps += [Thaw(), AwaitAnswer()]  # it may have been frozen by somebody who did not drain it
     if _answers(seen) or _paused(seen):
-        steps += [Drain(forced), CollectUsage(required=False)]
+        steps += [Drain(forced, required=confirm_required), CollectUsage(required=False)]
     if seen.backups_up and seen.volume.database:
         if seen.registered not in (None, tenant.epoch):
             steps.append(Unregister())
