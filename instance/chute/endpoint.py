@@ -171,7 +171,7 @@ class Endpoint:
         if not self.journal.available:
             return StockyardError(
                 "audit_unavailable",
-                "Calls cannot be recorded now (is the disk full?), so none are made.",
+                f"Calls cannot be recorded, so none are made: {self.journal.reason}.",
                 headers={"Retry-After": "5"},
             )
         return StockyardError(
