@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -15,7 +16,6 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from control_plane.api import (
     accounts,
@@ -31,7 +31,7 @@ from control_plane.api import (
 )
 from control_plane.api.frame import Frame
 from control_plane.api.idempotent import Idempotent
-from control_plane.api.limits import SignupLimits
+from control_plane.api.limits import RequestRate, SignupLimits
 from control_plane.api.plane import Plane
 from control_plane.config import Config
 from control_plane.keys import digest, master_box, operator_key
@@ -44,11 +44,7 @@ from control_plane.version import VERSION
 log = logging.getLogger(__name__)
 ROUTERS = (health, accounts, tenants, events, tenant_keys, backups, usage, operator, internal)
 SHUTDOWN_S = 10
-
-
-def create_app(config: Config, on_failure: Callable[[], None]) -> ASGIApp:
-    """The ASGI application of a whole control plane."""
-    return Frame(api_app(config, on_failure=on_failure))
+REQUESTS_PER_MINUTE = 600  # of one account key; the operator's has no limit
 
 
 def api_app(
@@ -107,6 +103,7 @@ async def running_plane(
             operator_digest=digest(key),
             incarnation=await database.write(incarnation),
             signup_limits=SignupLimits(config.signup_per_address_hour, config.signup_per_domain_hour),
+            request_rate=RequestRate(REQUESTS_PER_MINUTE),
             started_at=time.time(),
         )
         if made:
@@ -163,6 +160,19 @@ async def _running(work: Coroutine[Any, Any, None], name: str, on_failure: Calla
             await task
 
 
+class _Server(uvicorn.Server):
+    """Ends streams and waiting requests as soon as it is told to end, not after they have ended by themselves."""
+
+    def __init__(self, api: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._api = api
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, answer what runs, close."""
+        self._api.state.plane.end()
+        await super().shutdown(sockets)
+
+
 def serve(config: Config) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean end, 1 when a part of it failed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -174,9 +184,11 @@ def serve(config: Config) -> int:
         failed = True
         server.should_exit = True
 
-    server = uvicorn.Server(
+    api = api_app(config, on_failure=stop)
+    server = _Server(
+        api,
         uvicorn.Config(
-            create_app(config, stop),
+            Frame(api),
             host=config.listen_host,
             port=config.listen_port,
             log_level="warning",
@@ -185,7 +197,7 @@ def serve(config: Config) -> int:
             proxy_headers=False,
             lifespan="on",
             timeout_graceful_shutdown=SHUTDOWN_S,
-        )
+        ),
     )
     server.run()
     return 1 if failed or not server.started else 0

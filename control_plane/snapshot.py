@@ -29,6 +29,8 @@ class Snapshot:
         self._path = path
         self._plan = plan
         self._written: dict[str, Generation] = {}
+        self._last: dict[str, Any] | None = None
+        self._written_at = 0.0
         self.rewritten = Changes()
 
     def has(self, slug: str, generation: Generation) -> bool:
@@ -43,10 +45,13 @@ class Snapshot:
             await self._database.changed.wait(seen, REFRESH_S)
 
     async def write(self) -> None:
-        """Rewrite the file now."""
+        """Rewrite the file now, if it would say anything else or is old."""
         everyone = await self._database.read(tenants.every)
-        content = snapshot(everyone, self._plan, time.time())
-        await asyncio.to_thread(_replace, self._path, orjson.dumps(content))
+        now = time.time()
+        content = snapshot(everyone, self._plan, now)
+        if content["tenants"] != self._last or now - self._written_at >= REFRESH_S:
+            await asyncio.to_thread(_replace, self._path, orjson.dumps(content))
+            self._last, self._written_at = content["tenants"], now
         self._written = {tenant.slug: tenant.generation for tenant in everyone}
         self.rewritten.notify()
 

@@ -60,6 +60,7 @@ async def caller_of(request: Request, plane: CurrentPlane) -> Caller:
         raise CloudError("key_revoked", "this account key was revoked; use another")
     if token.expires_at is not None and token.expires_at <= time.time():
         raise CloudError("key_expired", "this account key has expired; use another")
+    plane.request_rate.take(found)
     return Caller(token.account_id, frozenset(token.scopes), f"account:{token.account_id}/token:{token.id}")
 
 

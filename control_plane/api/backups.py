@@ -14,7 +14,7 @@ from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
 from control_plane.api.shapes import epoch_shape
-from control_plane.api.tenants import open_and_show, whole
+from control_plane.api.tenants import open_and_show, refuse_too_many, whole
 from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Epoch, RestoreRequest, Tenant
 from control_plane.errors import CloudError
@@ -103,6 +103,7 @@ async def _clone(slug: str, body: Restore, into: str, caller: TenantWriter, plan
 
     source = await plane.database.read(read)
     opening.check(plane, into, source.plan)
+    await refuse_too_many(plane, caller, source.account_id)
     request = RestoreRequest(at=body.at, epoch=body.epoch, source=slug, requested_at=time.time())
     asked = Opening(into, source.plan, source.region, request)
     return await open_and_show(plane, asked, source.account_id, caller.actor)

@@ -60,7 +60,7 @@ async def live(plane: Plane, slug: str, after: int, streams: set[object]) -> Asy
     streams.add(mark)
     try:
         yield b": open\n\n"
-        while True:
+        while not plane.ending:
             seen = plane.database.changed.count
             rows = await plane.database.read(partial(events_after, tenant=slug, after=after, limit=BATCH))
             for row in rows:

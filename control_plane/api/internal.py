@@ -40,7 +40,7 @@ async def wake(
 
     tenant = await plane.database.write(ask, asks=slug)
     deadline = time.monotonic() + wait_s
-    while not _ended(tenant, plane) and (left := deadline - time.monotonic()) > 0:
+    while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
         seen = plane.database.changed.count
         now = await plane.store.tenant(slug)
         if now is None:

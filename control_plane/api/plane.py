@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from control_plane.api.limits import SignupLimits
+from control_plane.api.limits import RequestRate, SignupLimits
 from control_plane.config import Config
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
@@ -38,8 +38,15 @@ class Plane:
     operator_digest: str
     incarnation: int
     signup_limits: SignupLimits
+    request_rate: RequestRate
     started_at: float
     reconciler: ReconcilerView | None = None
+    ending: bool = False  # what waits for changes shall answer now
+
+    def end(self) -> None:
+        """Let everything that waits for changes answer at once: the process is about to end."""
+        self.ending = True
+        self.database.changed.notify()
 
 
 def plane_of(request: Request) -> Plane:

@@ -168,7 +168,7 @@ async def _wait_effective(plane: Plane, slug: str, generation: Generation) -> bo
         if await is_effective(plane, slug, generation):
             return True
         left = deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or plane.ending:
             return False
         if plane.snapshot.has(slug, generation):
             await plane.database.changed.wait(seen, left)

@@ -56,6 +56,7 @@ async def create_tenant(body: TenantCreate, caller: TenantWriter, plane: Current
     opening.check(plane, body.slug, plan)
     if not caller.is_operator and plan != account.plan:
         raise CloudError("forbidden", f"this account has plan `{account.plan}`; ask the operator for another")
+    await refuse_too_many(plane, caller, account.id)
     restore = None
     if body.from_backup is not None:
         source = body.from_backup.tenant
@@ -230,6 +231,16 @@ def _refuse_stopped(tenant: Tenant) -> None:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is suspended{why}; the operator must resume it first")
     if tenant.desired is Desired.DELETED:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
+
+
+async def refuse_too_many(plane: Plane, caller: Caller, account_id: int) -> None:
+    """Raise `conflict` when the account has as many tenants as it may."""
+    most = plane.config.tenants_per_account
+    if caller.is_operator:
+        return
+    slugs = await plane.database.read(lambda connection: tenants.slugs_of(connection, account_id))
+    if len(slugs) >= most:
+        raise CloudError("conflict", f"an account has at most {most} tenants; delete one, or ask the operator")
 
 
 async def _owner(plane: Plane, caller: Caller, named: int | None) -> accounts.Account:

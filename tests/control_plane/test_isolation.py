@@ -126,6 +126,13 @@ async def test_a_customer_neither_suspends_nor_chooses_a_plan_or_image(api: Api)
     assert error_code(beyond) == "invalid_value"
 
 
+async def test_an_account_opens_a_bounded_number_of_tenants(api: Api, config: Config) -> None:
+    owner = (await api.sign_up("first"))["account_key"]
+    for number in range(config.tenants_per_account - 1):
+        assert (await api("POST", "/api/tenants", {"slug": f"more-{number}"}, key=owner)).status_code == 201
+    assert error_code(await api("POST", "/api/tenants", {"slug": "too-many"}, key=owner)) == "conflict"
+
+
 async def test_no_key_is_stored_in_clear_anywhere(api: Api, config: Config) -> None:
     made = await api.sign_up("acme")
     further = (await api("POST", "/api/tenants/acme/keys", {"name": "k"})).json()["key"]

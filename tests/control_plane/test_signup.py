@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.api.limits import REMEMBERED, SignupLimits, Window
+from control_plane.api.limits import REMEMBERED, RequestRate, SignupLimits, Window
 from control_plane.config import Config, load_config
 from control_plane.errors import CloudError
 from tests.control_plane.conftest import Api, error_code
@@ -91,6 +91,19 @@ def test_one_domain_is_limited_over_all_addresses_and_free_again_after_an_hour()
     limits.take("c", "z@other.example")
     now[0] = 3600.0
     limits.take("c", "z@d.example")
+
+
+def test_a_key_calls_a_burst_and_then_evenly() -> None:
+    now = [0.0]
+    rate = RequestRate(60, lambda: now[0])
+    for _ in range(60):
+        rate.take("a")
+    with pytest.raises(CloudError) as refused:
+        rate.take("a")
+    assert refused.value.headers["Retry-After"] == "1"
+    rate.take("b")
+    now[0] = 1.0
+    rate.take("a")
 
 
 def test_the_limits_remember_a_bounded_number_of_names() -> None:
