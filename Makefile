@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/venv.sh
 	@touch $@
 
 up: install ## the cloud on this machine with a first tenant; RUNTIME=docker for containers
+	@if [ "$(RUNTIME)" = docker ]; then sh deploy/build-image.sh --if-missing; fi
 	@exec $(BIN)/stockyard-cloud up --demo --runtime $(RUNTIME)
 
 serve: install ## one self-hosted instance on port 4200

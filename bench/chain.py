@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from instance.core.core import Core
-from instance.server import open_core
+from instance.server import Instance, ServeOptions
 
 from instance.chute.answer import Answer
 from instance.chute.app import Chute
@@ -73,12 +72,9 @@ async def measure(changes: dict[str, Any] | None = None, calls: int = 3000) -> d
     """Median and p99 of the chain in microseconds with the modules' defaults, or after `changes`."""
     raw, answered = orjson.dumps(REQUEST), orjson.dumps(ANSWER)
     with tempfile.TemporaryDirectory(prefix="sybench") as data:
-        core: Core = await open_core(
-            Path(data), environ={"STOCKYARD_ADMIN_KEY": "sy_admin_" + "b" * 43, "OPENAI_API_KEY": "sk-bench-0123456789"}
-        )
-        chute = Chute(core)
-        core.database.components  # noqa: B018
-        await chute.start()
+        env = {"STOCKYARD_ADMIN_KEY": "sy_admin_" + "b" * 43, "OPENAI_API_KEY": "sk-bench-0123456789"}
+        opened = await Instance.open(ServeOptions(data=Path(data), env=env))
+        chute = opened.chute
         try:
             if changes:
                 await chute.registry.change(changes, "system")
@@ -91,7 +87,7 @@ async def measure(changes: dict[str, Any] | None = None, calls: int = 3000) -> d
                 return Answer(body=answered, obj=obj, target=x.targets[0])
 
             plan.target = reach
-            principal = core.keys.principals()[0]
+            principal = next(iter(opened.core.keys.principals()))
             for _ in range(300):
                 await _one(chute, principal, raw, answered)
             times = []
@@ -106,8 +102,7 @@ async def measure(changes: dict[str, Any] | None = None, calls: int = 3000) -> d
                 "p99_us": times[len(times) * 99 // 100] / 1000,
             }
         finally:
-            await chute.stop()
-            await core.close()
+            await opened.close()
 
 
 ALL_ON: dict[str, Any] = {

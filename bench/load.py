@@ -43,7 +43,7 @@ def chat_request(
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    raw = json.dumps(body).encode()
+    raw = json.dumps(body, separators=(",", ":")).encode()
     lines = [
         "POST /v1/chat/completions HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
