@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from instance.server import Instance, ServeOptions
 
 from bench.chain import ANSWER, REQUEST
 from instance.chute.answer import Answer
@@ -26,6 +25,7 @@ from instance.core.folding import Fold, Folding
 from instance.core.ids import new_id
 from instance.core.journal import Journal
 from instance.lookout.call_columns import CALL_COLUMNS, CALL_KIND
+from instance.server import Instance, ServeOptions
 
 CALLS = 20_000
 PER_TURN = 1000

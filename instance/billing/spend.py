@@ -11,44 +11,30 @@ import orjson
 from instance.billing.budget import Budget, Subject
 from instance.billing.periods import MINUTE_NS
 from instance.core.records import Record
-from instance.lookout.call_columns import CALL_COLUMNS
-from instance.lookout.call_rows import call_rows
+from instance.lookout.call_rows import call_sums
 
-_AT = {name: index for index, name in enumerate(CALL_COLUMNS)}
-_COST, _CREATED = _AT["cost_nano"], _AT["created_at_ns"]
-_KEY, _TEAM, _PROJECT, _USER = _AT["key_id"], _AT["team_id"], _AT["project"], _AT["user_id"]
-_MODEL = _AT["model_requested"]
 COST_MAX_NANO = 2**53
 """More than that for one minute of one spender is counted as that: nine million dollars."""
+
+_ADD = f"""
+INSERT INTO spend (minute, key_id, team, project, user, model, tags, cost_nano, calls)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    cost_nano = min(cost_nano + excluded.cost_nano, {COST_MAX_NANO}), calls = calls + excluded.calls
+"""
 
 
 def fold_spend(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
     """Add the costs of journalled calls; calls that cost nothing leave no row."""
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for record, row in zip(records, call_rows(records), strict=True):
-        cost = row[_COST]
-        if not cost:
-            continue
-        tags = orjson.loads(record.parts[1]).get("tags") if b'"tags"' in bytes(record.parts[1]) else None
-        key = (
-            row[_CREATED] // MINUTE_NS,
-            str(row[_KEY]),
-            row[_TEAM],
-            row[_PROJECT],
-            row[_USER],
-            row[_MODEL],
-            orjson.dumps(tags, option=orjson.OPT_SORT_KEYS).decode() if tags else "",
-        )
-        total = sums.setdefault(key, [0, 0])
-        total[0] += cost
-        total[1] += 1
+    sums: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for calls in call_sums(records):
+        if calls.paid_calls:
+            spender = (calls.key_id, calls.team_id, calls.project, calls.user_id, calls.model_requested)
+            key = (calls.minute, *spender, calls.tags)
+            cost, count = sums.get(key, (0, 0))
+            sums[key] = (cost + calls.cost_nano, count + calls.paid_calls)
     if sums:
-        connection.executemany(
-            "INSERT INTO spend (minute, key_id, team, project, user, model, tags, cost_nano, calls) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "cost_nano = min(cost_nano + excluded.cost_nano, 9007199254740992), calls = calls + excluded.calls",
-            [(*key, min(cost, COST_MAX_NANO), calls) for key, (cost, calls) in sums.items()],
-        )
+        connection.executemany(_ADD, [(*key, min(cost, COST_MAX_NANO), count) for key, (cost, count) in sums.items()])
 
 
 def spent_since(connection: sqlite3.Connection, budget: Budget, start_ns: int) -> list[tuple[int, int]]:

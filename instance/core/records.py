@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from zlib import crc32
 
 PARTS_MAX = 16
@@ -58,24 +59,39 @@ def decode(data: bytes, segment: int = 0, *, check: bool = True) -> Iterator[Rec
     `check=False` leaves the checksum out: for frames that were checked before, or that this process wrote.
     """
     end = len(data)
+    last = end - _BODY_AT - 2
     view = memoryview(data)
+    unpack_head, unpack_five = _HEAD.unpack_from, _LENGTHS[5].unpack_from
     at = 0
-    while at + _BODY_AT + 2 <= end:
-        length, crc, sequence, kind, count = _HEAD.unpack_from(data, at)
+    while at <= last:
+        length, crc, sequence, kind, count = unpack_head(data, at)
         behind = at + _BODY_AT + length
-        if behind > end or length < 2 or count > PARTS_MAX or length < 2 + 4 * count:
+        if behind > end or count > PARTS_MAX or length < 2 + 4 * count:
             return
         if check and crc32(view[at + _CRC_AT : behind]) != crc:
             return
         start = at + _BODY_AT + 2
-        lengths = _LENGTHS[count].unpack_from(data, start)
-        start += 4 * count
-        if start + sum(lengths) != behind:
+        if count == 5:  # a call, as nearly all are: in half the time of the loop
+            one, two, three, four, five = unpack_five(data, start)
+            start += 20
+            first = start + one
+            second = first + two
+            third = second + three
+            fourth = third + four
+            parts_end = fourth + five
+            parts = [
+                data[start:first],
+                data[first:second],
+                data[second:third],
+                data[third:fourth],
+                data[fourth:parts_end],
+            ]
+        else:
+            bounds = [*accumulate(_LENGTHS[count].unpack_from(data, start), initial=start + 4 * count)]
+            parts = [data[begins:ends] for begins, ends in pairwise(bounds)]
+            parts_end = bounds[-1]
+        if parts_end != behind:
             return
-        parts = []
-        for size in lengths:
-            parts.append(data[start : start + size])
-            start += size
         yield Record(sequence, kind, parts, segment, behind - at)
         at = behind
 

@@ -68,7 +68,7 @@ class TraceFilters(BaseModel):
         if self.session:
             narrowed.add("session_id = ? AND session_id <> ''", self.session)
         for tag in self.tag:
-            narrowed.add("json_extract(CAST(detail AS TEXT), ?) = ?", *_tag(tag))
+            narrowed.add("json_extract(detail, ?) = ?", *_tag(tag))
         if self.min_ms is not None:
             narrowed.add("duration_us >= ?", round(self.min_ms * 1000))
         if self.min_cost_usd is not None:

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 200
 
+_OLDEST_TRACES = "(SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
 _OLD_TRACES = (
-    "DELETE FROM traces WHERE n IN (SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
+    f"DELETE FROM trace_bodies WHERE n IN {_OLDEST_TRACES}",
+    f"DELETE FROM traces WHERE n IN {_OLDEST_TRACES}",
 )
 _OLD_BODIES = """
 DELETE FROM trace_bodies WHERE n IN (
@@ -25,12 +27,12 @@ async def prune(core: Core, rows_before_ns: int, bodies_before_ns: int) -> tuple
 
     The hourly sums and the ledger keep what they have.
     """
-    return await _remove(core, _OLD_TRACES, rows_before_ns), await _remove(core, _OLD_BODIES, bodies_before_ns)
+    return await _remove(core, rows_before_ns, *_OLD_TRACES), await _remove(core, bodies_before_ns, _OLD_BODIES)
 
 
-async def _remove(core: Core, query: str, before_ns: int) -> int:
+async def _remove(core: Core, before_ns: int, *queries: str) -> int:
     def some(connection: sqlite3.Connection) -> int:
-        return connection.execute(query, (before_ns, SLICE_ROWS)).rowcount
+        return [connection.execute(query, (before_ns, SLICE_ROWS)).rowcount for query in queries][-1]
 
     removed = 0
     while before_ns > 0:

@@ -78,7 +78,7 @@ def traces(
         parameters += after
     direction = "ASC" if ascending else "DESC"
     cursor = connection.execute(
-        f"SELECT {', '.join(LISTED_COLUMNS)}, json_extract(CAST(detail AS TEXT), '$.tags') AS tags FROM traces "
+        f"SELECT {', '.join(LISTED_COLUMNS)}, json_extract(detail, '$.tags') AS tags FROM traces "
         f"WHERE {where} ORDER BY {column} {direction}, n {direction} LIMIT ? OFFSET ?",
         (*parameters, limit, offset),
     )
@@ -103,11 +103,15 @@ def one(
     With a `team` only that team's rows are seen.
     """
     row = None
-    for column in ("id", "request_id"):
+    for term, found in (
+        ("id = ?", name),
+        ("request_id = ? AND request_id <> 'req_' || substr(id, 4)", name),
+        ("id = ? AND request_id = 'req_' || substr(id, 4)", f"tr_{name[4:]}" if name.startswith("req_") else ""),
+    ):
         row = connection.execute(
-            f"SELECT {', '.join(WHOLE_COLUMNS)} FROM traces WHERE {column} = ? AND {column} <> '' "
-            "AND (? = '' OR team_id = ?) ORDER BY n DESC LIMIT 1",
-            (name, team, team),
+            f"SELECT {', '.join(WHOLE_COLUMNS)} FROM traces WHERE {term} AND (? = '' OR team_id = ?) "
+            "ORDER BY n DESC LIMIT 1",
+            (found, team, team),
         ).fetchone()
         if row is not None:
             break

@@ -46,7 +46,7 @@ CREATE TABLE traces (
     modules_active INTEGER NOT NULL,
     decisions_count INTEGER NOT NULL,
     safety_count INTEGER NOT NULL,
-    detail BLOB NOT NULL,
+    detail TEXT NOT NULL,
     ledger_seq INTEGER
 ) STRICT;
 
@@ -55,17 +55,18 @@ CREATE INDEX traces_created ON traces (created_at_ns);
 CREATE INDEX traces_key ON traces (key_id, created_at_ns);
 CREATE INDEX traces_model ON traces (model, created_at_ns);
 
--- Found by few calls, so most calls pay nothing for them.
+-- Found by few calls, so most calls pay nothing for them. A request id that was made here is the trace's id again.
 CREATE INDEX traces_failed ON traces (created_at_ns) WHERE status NOT IN ('ok', 'cache_hit');
 CREATE INDEX traces_safety ON traces (created_at_ns) WHERE safety_count > 0;
 CREATE INDEX traces_session ON traces (session_id, created_at_ns) WHERE session_id <> '';
-CREATE INDEX traces_request ON traces (request_id) WHERE request_id <> '';
+CREATE INDEX traces_request ON traces (request_id) WHERE request_id <> 'req_' || substr(id, 4);
 CREATE INDEX traces_project ON traces (project, created_at_ns) WHERE project <> 'default';
 CREATE INDEX traces_team ON traces (team_id, created_at_ns) WHERE team_id <> '';
 
--- Texts, kept only when captured. A text shorter than its size is deflated (zlib).
+-- Texts of the trace with the same `n`, kept only when captured. A text shorter than its size is deflated (zlib). Whoever
+-- deletes traces deletes these too: a foreign key would cost a look-up for each call.
 CREATE TABLE trace_bodies (
-    n             INTEGER PRIMARY KEY REFERENCES traces (n) ON DELETE CASCADE,
+    n             INTEGER PRIMARY KEY,
     request       BLOB NOT NULL,
     request_size  INTEGER NOT NULL,
     response      BLOB NOT NULL,
