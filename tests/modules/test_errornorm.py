@@ -160,6 +160,11 @@ async def test_retry_after_is_passed_on_in_whole_seconds() -> None:
     assert error.headers["Retry-After"] == "2"
 
 
+async def test_an_absurd_retry_after_is_cut_to_a_week() -> None:
+    error = await shaped(http_failure(429, headers={b"retry-after": b"1e300"}))
+    assert error.headers["Retry-After"] == "604800"
+
+
 async def test_the_providers_own_wish_about_retries_is_passed_on() -> None:
     assert (await shaped(http_failure(500, headers={b"x-should-retry": b"false"}))).retryable is False
 

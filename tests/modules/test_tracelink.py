@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from instance.chute.modules.observe import tracelink as tracelink_module
 from instance.chute.modules.observe.tracelink import TraceLink
 from instance.chute.tracing.context import trace_id_of
+from instance.chute.tracing.otlp import Exporter
 from instance.chute.tracing.store import delete_spans, waterfall
 from tests.mock_replies import chunks, status, text
 from tests.mock_upstream import until
@@ -241,3 +242,29 @@ async def test_a_collector_that_is_down_costs_no_call() -> None:
         exporter = s.module("tracelink").exporter
         await s.module("tracelink").tick()
         await until(lambda: exporter.last_error != "")
+
+
+def test_prompts_are_exported_only_when_asked_for_and_as_they_may_be_stored() -> None:
+    x = exchange(status="error")
+    x.state["redact"] = lambda text: text.replace("hi", "[SECRET]")
+    texts = []
+    for export_text in (False, True):
+        module = tracelink(export_text=export_text)
+        module.on_request(x)
+        module.on_finish(x)
+        texts.append(module._queue[0].text)
+    assert texts[0] == ""
+    assert "[SECRET]" in texts[1] and '"hi"' not in texts[1]
+
+
+async def test_a_hosted_instance_exports_to_public_addresses_only() -> None:
+    async with Collector() as collector:
+        exporter = Exporter(collector.url, {}, "desk", 10**6, allow_private_networks=False)
+        x, module = exchange(status="error"), tracelink()
+        module.on_request(x)
+        module.on_finish(x)
+        exporter.leave()
+        exporter.add(module._queue[0])
+        await exporter.flush()
+        await exporter.close()
+        assert (exporter.sent, exporter.dropped, collector.bodies) == (0, 1, [])

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from instance.chute.retry_after import retry_after_s
-from instance.chute.tracing.spans import CallSnapshot, Span, spans_of
+from instance.chute.tracing.snapshot import CallSnapshot
+from instance.chute.tracing.spans import Span, spans_of
 from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
 
 QUEUE_MAX_CALLS = 2048

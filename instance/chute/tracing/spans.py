@@ -6,40 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from instance.chute.tracing.context import new_span_id
+from instance.chute.tracing.snapshot import CallSnapshot
 
 SERVER = 2
 CLIENT = 3
 INTERNAL = 1
 SPANS_MAX = 64
-
-
-@dataclass(slots=True)
-class CallSnapshot:
-    """What is kept of a call until its spans are made, off its way: no bodies, unless `text` was asked for."""
-
-    id: str
-    trace_id: str
-    span_id: str
-    parent_span_id: str
-    session: str
-    operation: str
-    started_wall_ns: int
-    duration_ns: int
-    first_token_ns: int
-    """After the start; 0 when no content came."""
-    stream: bool
-    model_requested: str
-    provider: str
-    model: str
-    status: str
-    http_status: int
-    error_code: str
-    tokens_in: int
-    tokens_out: int
-    finish_reasons: tuple[str, ...]
-    attempts: list[dict[str, Any]]
-    decisions: list[dict[str, Any]]
-    text: str = ""
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ HINTS = {
     "timeout_total": "Stream the call, or raise total_s of the module timeout.",
     "timeout_stream": "Repeat the call.",
 }
+RETRY_AFTER_MAX_S = 7 * 86_400
 NEVER_RETRY = frozenset(("provider_auth_failed", "provider_quota", "blocked_address"))
 
 
@@ -151,7 +152,7 @@ class ErrorNorm(Module):
         if status:
             error.status = status
         if wait_s is not None and code not in NEVER_RETRY:
-            error.headers["Retry-After"] = str(ceil(wait_s))
+            error.headers["Retry-After"] = str(min(ceil(wait_s), RETRY_AFTER_MAX_S))
         if failure.body:
             x.raw_error = self._redacted(x, failure.body[: 2 * EXCERPT_BYTES].decode("utf-8", "replace")).encode()[
                 :EXCERPT_BYTES

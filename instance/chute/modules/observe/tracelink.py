@@ -16,7 +16,8 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.tracing.context import SAMPLED, TRACESTATE_MAX_BYTES, read_traceparent, sampled, trace_id_of
 from instance.chute.tracing.otlp import Exporter
-from instance.chute.tracing.spans import CallSnapshot, spans_of
+from instance.chute.tracing.snapshot import CallSnapshot, take_snapshot
+from instance.chute.tracing.spans import spans_of
 from instance.chute.tracing.store import delete_spans, insert_spans
 from instance.chute.upstream import UpstreamUrl
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 QUEUE_MAX_CALLS = 10_000
 WRITTEN_AT_ONCE = 64
 REMEMBERED_MAX = 10_000
-TEXT_MAX_CHARACTERS = 8192
 LAST_EXPORT_S = 2.0
 CLEANED_EVERY_S = 3600.0
 NS_PER_DAY = 86_400 * 10**9
@@ -161,13 +161,12 @@ class TraceLink(Module):
                 x.upstream_headers.append((b"traceparent", value))
             return
         joined = None
-        if given is not None:
-            context = read_traceparent(given)
-            if context is not None:
-                joined = Joined(context.flags, context.parent_span_id)
-                x.parent_id = context.parent_span_id
-                trace_id = context.trace_id
-                self._remember(x.id, trace_id)
+        context = read_traceparent(given) if given is not None else None
+        if context is not None:
+            joined = Joined(context.flags, context.parent_span_id)
+            x.parent_id = context.parent_span_id
+            trace_id = context.trace_id
+            self._remember(x.id, trace_id)
         own_id = trace_id_of(x.id)
         if joined is None:
             if x.parent_id:
@@ -188,7 +187,7 @@ class TraceLink(Module):
         x.response_headers.append((b"traceresponse", value))
         if self._propagate:
             x.upstream_headers.append((b"traceparent", value))
-            if given is not None and joined is not None:
+            if context is not None:
                 state = headers.get(b"tracestate")
                 if state is not None and len(state) <= TRACESTATE_MAX_BYTES:
                     x.upstream_headers.append((b"tracestate", state))
@@ -202,7 +201,8 @@ class TraceLink(Module):
             return
         if not x.otel_trace_id or not (remarkable or self._sampled(x, joined)):
             return
-        call = self._snapshot(x, joined, duration_ns)
+        parent = joined.parent_span_id if joined is not None else ""
+        call = take_snapshot(x, parent, duration_ns, self._min_span_ns, with_text=self.settings.export_text)
         if remarkable or joined is not None or x.session:
             if len(self._queue) == QUEUE_MAX_CALLS:
                 self.dropped += 1
@@ -247,42 +247,3 @@ class TraceLink(Module):
         if joined is not None:
             return bool(joined.flags & SAMPLED)
         return sampled(x.otel_trace_id, self._share)
-
-    def _snapshot(self, x: Exchange, joined: Joined | None, duration_ns: int) -> CallSnapshot:
-        answer = x.answer
-        target = answer.target if answer is not None else None
-        reasons: tuple[str, ...] = ()
-        if answer is not None and answer.obj is not None:
-            choices = answer.obj.get("choices") or ()
-            reasons = tuple(reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str))
-        return CallSnapshot(
-            id=x.id,
-            trace_id=x.otel_trace_id,
-            span_id=x.otel_span_id,
-            parent_span_id=joined.parent_span_id if joined is not None else "",
-            session=x.session,
-            operation=x.operation,
-            started_wall_ns=x.started_wall_ns,
-            duration_ns=duration_ns,
-            first_token_ns=x.first_token_ns - x.started_ns if x.first_token_ns else 0,
-            stream=x.stream,
-            model_requested=x.model_requested,
-            provider=target.provider.name if target is not None else "",
-            model=target.model if target is not None else "",
-            status=x.status,
-            http_status=x.http_status,
-            error_code=x.error_code,
-            tokens_in=x.usage.input,
-            tokens_out=x.usage.output,
-            finish_reasons=reasons,
-            attempts=x.attempts,
-            decisions=[decision for decision in x.decisions if decision["took_ns"] >= self._min_span_ns],
-            text=self._text(x) if self.settings.export_text else "",
-        )
-
-    def _text(self, x: Exchange) -> str:
-        redact = x.state.get("redact")
-        if x.stored_request is None and redact is None and x.plan is not None and x.plan.redacts:
-            return ""
-        text = (x.stored_request if x.stored_request is not None else x.raw).decode("utf-8", "replace")
-        return (redact(text) if redact is not None else text)[:TEXT_MAX_CHARACTERS]
