@@ -39,11 +39,12 @@ def start_ticks(pid: int) -> int | None:
 
 
 def reap(pid: int) -> int | None:
-    """The exit code of an ended child of this process; None for anything else. Killed by signal N: -N."""
+    """The exit code of an ended child of this process, as a shell tells it; None for anything else."""
     with suppress(ChildProcessError):
         found, status = os.waitpid(pid, os.WNOHANG)
         if found == pid:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
     return None
 
 
