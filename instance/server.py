@@ -22,14 +22,13 @@ from instance.chute.app import Chute, components
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
-from instance.core.keys import SCOPES
-from instance.core.principals import Principal
 from instance.lookout.app import MIGRATIONS as LOOKOUT_MIGRATIONS
 from instance.lookout.app import Lookout
 from instance.lookout.call_columns import CALL_KIND
 from instance.system.control import ControlApi
 from instance.system.gateway import Gateway
 from instance.system.listener import CannotListen, Listener
+from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
 
@@ -100,8 +99,6 @@ class Instance:
             await core.start(ledger_head=head)
             instance = cls(core, brand, lookout, is_open=options.open)
             core.services["lookout"] = lookout
-            if instance.open_principal is not None:
-                core.services["open_principal"] = instance.open_principal
             await instance._start()
         except BaseException:
             await core.close()
@@ -112,6 +109,8 @@ class Instance:
         if self.core.hosted is not None:
             await self._pushed.load()
         await self.chute.start()
+        if self.open_principal is not None:
+            self.chute.endpoint.keys = OpenKeys(self.open_principal)
         self.gateway = Gateway(self, ControlApi(self, self._pushed))
         self.listener = Listener(self.gateway)
         self._started_ns = perf_counter_ns()
@@ -144,6 +143,8 @@ class Instance:
     async def listen(self) -> str:
         """Listen where the settings say; the address to show. Raises `CannotListen`."""
         server = self.core.settings.server
+        if self.open_principal is not None and self.core.hosted is not None:
+            raise CannotListen("--open turns key checks off, which no hosted instance may do")
         if server.uds:
             await self.listener.listen_unix(server.uds)
             return f"unix:{server.uds}"
@@ -170,11 +171,6 @@ class Instance:
                 await self.chute.flush_refused()
             except Exception:  # tried again in a minute; the reason is in the log
                 log.exception("the minute's housekeeping failed")
-
-
-def open_principal() -> Principal:
-    """Who everybody is under `--open`."""
-    return Principal(key_id="open", kind="admin", scopes=frozenset(SCOPES), name="open")
 
 
 def is_loopback(host: str) -> bool:
@@ -238,7 +234,7 @@ def _say(text: str) -> None:
 
 
 def run(options: ServeOptions) -> int:
-    """`stockyard serve`: the exit code, 0 after a signal, 1 when it could not start."""
+    """`stockyard serve`: the exit code: 0 after a signal, 1 when it could not start, 3 when the database is missing."""
     import uvloop
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -246,5 +242,6 @@ def run(options: ServeOptions) -> int:
         uvloop.run(serve(options))
     except (StockyardError, DataFolderError, CannotListen) as problem:
         print(f"stockyard: {problem}", file=sys.stderr)
-        return 1
+        code: int = getattr(problem, "exit_code", 1)
+        return code
     return 0

@@ -14,6 +14,7 @@ from instance.core.ids import new_id
 from instance.system.control import PREFIX, ControlApi
 from instance.system.health import health, ready
 from instance.system.idempotency import Idempotency
+from instance.system.open_mode import with_some_key
 from instance.system.raw_http import Header, Message, Receive, Scope, Send, read_body, send_error
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Gateway:
             send = self._with_cors(scope, send)
         if self._instance.draining:
             send = _closing(send)
+        if self._instance.open_principal is not None:
+            scope = with_some_key(scope)
         if scope["method"] == "OPTIONS":
             await self._options(scope, send)
         elif scope["path"].startswith("/v1/"):
