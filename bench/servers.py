@@ -122,9 +122,11 @@ def wait_ready(port: int, seconds: float = 30) -> None:
     """Return once `/ready` answers 200."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
-                if answer.status == 200:
-                    return
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer,
+        ):
+            if answer.status == 200:
+                return
         time.sleep(0.02)
     raise RuntimeError("the server did not become ready")
