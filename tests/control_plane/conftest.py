@@ -16,6 +16,7 @@ from control_plane.api.frame import Frame
 from control_plane.api.plane import Plane
 from control_plane.app import api_app
 from control_plane.config import Config, load_config
+from control_plane.running import running_plane
 from control_plane.store.database import Database
 
 OPERATOR_KEY = "sy_op_for-these-tests-only"
@@ -71,11 +72,10 @@ async def api(config: Config, migrated: Path) -> AsyncIterator[Api]:
     env = {"STOCKYARD_CLOUD_OPERATOR_KEY": OPERATOR_KEY, "STOCKYARD_CLOUD_MASTER_KEY": "ab" * 32}
     config.prepare()
     shutil.copy(migrated, config.database_file)
-    app = api_app(config, reconcile=False, env=env)
-    async with app.router.lifespan_context(app):
-        transport = httpx2.ASGITransport(Frame(app), raise_app_exceptions=False)
+    async with running_plane(config, reconcile=False, env=env) as plane:
+        transport = httpx2.ASGITransport(Frame(api_app(plane)), raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://plane") as client:
-            yield Api(client, app.state.plane)
+            yield Api(client, plane)
 
 
 def error_code(answer: httpx2.Response) -> str:

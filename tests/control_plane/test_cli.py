@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from control_plane.app import api_app
 from control_plane.cli import app
 from control_plane.config import load_config
 from control_plane.domain.tenants import Desired, Status
+from control_plane.running import running_plane
 from tests.control_plane.conftest import OPERATOR_KEY
 
 DEADLINE_S = 20
@@ -66,28 +66,27 @@ def url(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[st
     config.prepare()
     shutil.copy(migrated, config.database_file)
     env = {"STOCKYARD_CLOUD_OPERATOR_KEY": OPERATOR_KEY, "STOCKYARD_CLOUD_MASTER_KEY": "ab" * 32}
-    api = api_app(config, reconcile=False, env=env)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Frame(api), log_level="warning", lifespan="on"))
+    listener.listen()  # who calls before it serves waits
+    stop = threading.Event()
 
     async def run() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        obeying = asyncio.create_task(_obey(api.state.plane))
-        await serving
-        obeying.cancel()
-        with suppress(asyncio.CancelledError):
-            await obeying
+        async with running_plane(config, reconcile=False, env=env) as plane:
+            server = uvicorn.Server(uvicorn.Config(Frame(api_app(plane)), log_level="warning", lifespan="off"))
+            obeying = asyncio.create_task(_obey(plane))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await asyncio.to_thread(stop.wait)
+            server.should_exit = True
+            await serving
+            obeying.cancel()
+            with suppress(asyncio.CancelledError):
+                await obeying
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    end = time.monotonic() + DEADLINE_S
-    while not server.started and time.monotonic() < end:
-        time.sleep(0.01)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
+    stop.set()
     thread.join(DEADLINE_S)
 
 
