@@ -49,8 +49,9 @@ class Assembly:
                     if name == "tool_calls":
                         self._add_calls(kept["calls"], value)
                     elif name != "role" and type(value) is str:
-                        kept["texts"].setdefault(name, []).append(value)
-                        self._size += len(value)
+                        if value:
+                            kept["texts"].setdefault(name, []).append(value)
+                            self._size += len(value)
                     elif name != "role" and value is not None:
                         kept["other"] = True
             if choice.get("logprobs") is not None:
