@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from instance.server import Instance, ServeOptions
 
 from instance.chute.answer import Answer
 from instance.chute.app import Chute
@@ -19,6 +18,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.record import estimate_usage
 from instance.core.ids import new_id
 from instance.core.principals import Principal
+from instance.server import Instance, ServeOptions
 
 REQUEST = {
     "model": "gpt-4o-mini",
