@@ -225,7 +225,7 @@ class ReportRejected(Action):
 
 @dataclass(frozen=True, slots=True)
 class PutBack(Action):
-    """Open a new epoch and put the database kept aside back in place."""
+    """Open a new epoch and put the database kept aside back in place, or nothing where there was none."""
 
     parent: int | None
     words: ClassVar[str] = "put the database from before the restore back"

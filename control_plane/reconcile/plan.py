@@ -282,8 +282,8 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
     if seen.registered is not None:
         return [*steps, Unregister()]
     if volume.rejected:
-        kept = volume.aside is not None
-        return [*steps, PutBack(volume.aside or None) if kept else BeginLife(tenant.epoch)]
+        current = _current(tenant, seen)
+        return [*steps, PutBack(volume.aside or (current.parent if current is not None else None))]
     if volume.database:
         return [*steps, BeginLife(volume.epoch or tenant.epoch or None)]
     if volume.staged == 0.0:

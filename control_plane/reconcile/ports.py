@@ -285,7 +285,7 @@ class Volumes(Protocol):
         """Mark that the restored database did not verify."""
 
     async def put_back(self, slug: str, epoch: int) -> None:
-        """The database kept aside becomes the volume's again, under `epoch`."""
+        """The database kept aside becomes the volume's again, under `epoch`; if none is, the volume becomes empty."""
 
     async def drop_aside(self, slug: str) -> None: ...
 

@@ -125,7 +125,7 @@ class FolderVolumes:
             staged_epoch=source if isinstance(source, int) else None,
             restored_for=float(restored_for) if isinstance(restored_for, (int, float)) else None,
             rejected=mark.get("rejected") is True,
-            aside=(kept if isinstance(kept, int) else 0) if aside.is_dir() else None,
+            aside=(kept if isinstance(kept, int) else 0) if _is_database(aside / DATABASE) else None,
         )
 
     def _prepare(self, slug: str, epoch: int) -> None:
@@ -151,23 +151,22 @@ class FolderVolumes:
         request = _read_json(staged, STAGED_MARK).get("request")
         _write_json(staged, MARK, {"epoch": epoch, "restored_for": request})
         self._own_tree(staged)
-        if volume.is_dir():
-            if _is_database(aside / DATABASE):
-                _remove(volume)  # a restored one that was never judged; the one to fall back on is aside already
-            else:
-                _remove(aside)
-                volume.rename(aside)
+        if _is_database(volume / DATABASE) and not _is_database(aside / DATABASE):
+            _remove(aside)
+            volume.rename(aside)
+        _remove(volume)  # without a database, or restored and never judged: the one to fall back on is aside already
         staged.rename(volume)
         (volume / STAGED_MARK).unlink(missing_ok=True)
         _sync_folder(volume.parent)
 
     def _put_back(self, slug: str, epoch: int) -> None:
         volume, aside = self._config.tenant_dir(slug), self._aside_dir(slug)
-        if not aside.is_dir():
-            raise Unavailable(f"nothing of {slug} is kept aside")
-        _write_json(aside, MARK, {"epoch": epoch})
+        kept = _is_database(aside / DATABASE)
+        if kept:
+            _write_json(aside, MARK, {"epoch": epoch})
         _remove(volume)
-        aside.rename(volume)
+        if kept:
+            aside.rename(volume)
         _sync_folder(volume.parent)
 
     def _write_instance_file(self, slug: str, document: dict[str, Any]) -> Path:

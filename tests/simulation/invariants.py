@@ -112,12 +112,11 @@ class Invariants:
                 return []
         return []
 
-    def at_new_life(self, slug: str) -> None:
-        """An epoch begins without a database only where there is nothing to restore."""
+    def at_fresh_start(self, slug: str, line: list[int]) -> None:
+        """An instance may make an empty database only where there is nothing to restore."""
         volume = self.world.volumes.get(slug)
         empty = volume is None or volume.database is None
-        known = any(owner == slug and calls for (owner, _), calls in self.confirmed.items())
-        self._hold(not (empty and known), f"{slug} begins anew although there is a confirmed backup")
+        self._hold(not (empty and self._expected(slug, line)), f"{slug} begins anew although it has a backup")
 
     # 6. A stop that was not observed is not believed; asleep means confirmed.
     def at_status(self, tenant: Tenant, status: Status) -> None:

@@ -34,7 +34,6 @@ class SimVolumes:
 
     async def prepare(self, slug: str, epoch: int) -> None:
         def mark() -> None:
-            self._tables.invariants.at_new_life(slug)
             volume = self._world.volumes.setdefault(slug, Volume())
             volume.epoch, volume.replicated, volume.restored_for, volume.rejected = epoch, False, None, False
 
@@ -65,7 +64,7 @@ class SimVolumes:
         def put_aside() -> None:
             world_check(slug, staged, self._tables.line(slug), newest=newest, present=present)
             volume, kept = world.volumes.pop(slug, None), world.aside.get(slug)
-            if volume is not None and (kept is None or kept.database is None):
+            if volume is not None and volume.database is not None and kept is None:
                 world.aside[slug] = volume
 
         def put_in_place() -> None:
@@ -82,7 +81,10 @@ class SimVolumes:
 
     async def put_back(self, slug: str, epoch: int) -> None:
         def exchange() -> None:
-            kept = self._world.aside.pop(slug)
+            kept = self._world.aside.pop(slug, None)
+            if kept is None:
+                self._world.volumes.pop(slug, None)
+                return
             kept.epoch, kept.replicated, kept.restored_for, kept.rejected = epoch, False, None, False
             self._world.volumes[slug] = kept
 

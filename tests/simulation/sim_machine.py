@@ -59,6 +59,8 @@ class SimRuntime:
             return
         if not late:
             self._tables.invariants.at_start(spec.name, spec.epoch, self._tables.tenants.get(spec.name))
+            if self._world.fresh.get(spec.name):
+                self._tables.invariants.at_fresh_start(spec.name, self._tables.line(spec.name))
         chance = self._plane.chance
         works = chance.random() >= self._plane.faults.broken_start
         made = self._world.make_instance(
