@@ -67,10 +67,12 @@ def _newest(connection: sqlite3.Connection) -> bytes | None:
 
 
 def signature_holds(public_key_hex: str, signature_hex: str, message: bytes) -> bool:
-    """Whether an Ed25519 signature holds; malformed keys and signatures do not."""
+    """Whether an Ed25519 signature holds, written in lower-case hexadecimal; malformed keys and signatures do not."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    if signature_hex != signature_hex.lower():
+        return False
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
         key.verify(bytes.fromhex(signature_hex), message)

@@ -81,6 +81,15 @@ async def test_the_head_is_signed(one: Opened) -> None:
     assert not signature_holds(head["public_key"], head["signature"], signed_message(head["seq"] + 1, head["hash"]))
 
 
+async def test_the_head_is_public_only_when_it_is_published(one: Opened) -> None:
+    async with one.client() as admin, one.client("") as anonymous:
+        before = await anonymous.get("/api/trust/ledger/head")
+        await admin.post("/api/config", json={"publish_head": True})
+        after = await anonymous.get("/api/trust/ledger/head")
+        await admin.post("/api/config", json={"publish_head": None})
+    assert (before.status_code, after.status_code) == (401, 200)
+
+
 async def test_an_own_entry_is_appended_durably_and_chained(one: Opened) -> None:
     async with one.client() as client:
         answer = await client.post("/api/trust/ledger", json={"action": "deploy", "actor": "ci", "detail": {"n": 1}})
