@@ -17,7 +17,8 @@ _OLD_TRACES = (
 )
 _OLD_BODIES = """
 DELETE FROM trace_bodies WHERE n IN (
-    SELECT n FROM trace_bodies WHERE (SELECT created_at_ns FROM traces WHERE traces.n = trace_bodies.n) < ?
+    SELECT n FROM trace_bodies
+    WHERE n <= (SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns DESC LIMIT 1)
     ORDER BY n LIMIT ?)
 """
 
@@ -25,7 +26,7 @@ DELETE FROM trace_bodies WHERE n IN (
 async def prune(core: Core, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
     """Remove traces that began before the one time and texts of calls that began before the other; how many of each.
 
-    The hourly sums and the ledger keep what they have.
+    Texts go in the order in which calls were recorded. The hourly sums and the ledger keep what they have.
     """
     return await _remove(core, rows_before_ns, *_OLD_TRACES), await _remove(core, bodies_before_ns, _OLD_BODIES)
 
