@@ -1,0 +1,213 @@
+"""rateshield, costcap, promptslim and the monthly budget of a key, as the official SDK sees them."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import openai
+import pytest
+
+from instance.core.money import usd_to_nano
+from instance.server import Instance, ServeOptions
+from tests.mock_replies import status, text
+from tests.modules.conftest import Running, running
+
+MESSAGES = [{"role": "user", "content": "Say something short about the weather."}]
+PRICED = '[prices."up/small"]\nin_usd_per_mtok = 100\nout_usd_per_mtok = 100\n'
+
+
+async def outcomes(s: Running, count: int, **more: object) -> list[object]:
+    client = s.sdk()
+    return await asyncio.gather(
+        *[client.chat.completions.create(model=s.model, messages=MESSAGES, **more) for _ in range(count)],  # type: ignore[call-overload]
+        return_exceptions=True,
+    )
+
+
+async def test_of_thirty_calls_at_once_a_burst_passes_and_the_rest_is_told_when_to_come_back() -> None:
+    limits = [{"by": "key", "requests": 60, "per": "minute", "burst": 10}]
+    async with running({"rateshield": {"limits": limits}}) as s:
+        results = await outcomes(s, 30)
+        refused = [result for result in results if isinstance(result, openai.RateLimitError)]
+        assert 10 <= 30 - len(refused) <= 12
+        for error in refused:
+            assert error.code == "rate_limited"
+            assert int(error.response.headers["retry-after"]) >= 1
+            assert error.response.headers["x-ratelimit-limit-requests"] == "60"
+            assert error.response.headers["x-stockyard-module"] == "rateshield"
+        assert len(s.mock.calls) == 30 - len(refused)
+
+
+async def test_a_queue_lets_all_pass() -> None:
+    limits = [{"by": "key", "requests": 40, "per": "second", "burst": 1}]
+    async with running({"rateshield": {"limits": limits, "queue_s": 30}}) as s:
+        results = await outcomes(s, 8)
+        assert not [result for result in results if isinstance(result, BaseException)]
+        assert len(s.mock.calls) == 8
+
+
+async def test_slots_come_back_when_streams_end_and_when_callers_leave() -> None:
+    settings = {"limits": [], "concurrency": [{"by": "key", "max": 1}]}
+    async with running({"rateshield": settings}) as s:
+        for leave in (False, True, False):
+            stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+            async for _ in stream:
+                if leave:
+                    break
+            await stream.close()
+            async with asyncio.timeout(5):
+                while not s.module("rateshield")._slots[0][1].free("1") or s.instance.chute.in_flight:
+                    await asyncio.sleep(0.01)
+
+
+async def test_parallel_calls_stay_within_the_budget_and_a_restart_forgets_nothing() -> None:
+    async with running({"costcap": {"daily_limit_usd": 0.01}}, config=PRICED) as s:
+        results = await outcomes(s, 50, max_tokens=5)
+        refused = [result for result in results if isinstance(result, openai.RateLimitError)]
+        assert 0 < len(refused) < 50
+        for error in refused:
+            assert error.code == "budget_exceeded"
+            assert error.type == "insufficient_quota"
+            assert int(error.response.headers["retry-after"]) >= 1
+            assert error.response.headers["x-should-retry"] == "false"
+        while not isinstance((await outcomes(s, 1, max_tokens=5))[0], openai.RateLimitError):
+            pass
+        await s.settled()
+        spent = await s.instance.core.database.read(
+            lambda c: c.execute("SELECT sum(cost_nano) FROM traces").fetchone()[0]
+        )
+        assert 0 < spent <= usd_to_nano("0.01")
+        account = s.instance.chute.billing.accounts.get("costcap:day")
+        assert account is not None
+        assert (account.spent_nano, account.reserved_nano) == (spent, 0)
+        s.instance.chute.billing.close_account("costcap:day")
+        await s.configure({"costcap": False})
+        await s.configure({"costcap": {"daily_limit_usd": 0.01}})
+        again = s.instance.chute.billing.accounts.get("costcap:day")
+        assert again is not None
+        assert again is not account
+        assert again.spent_nano == spent
+        assert isinstance((await outcomes(s, 1, max_tokens=5))[0], openai.RateLimitError)
+
+
+async def test_a_limit_is_still_used_up_after_a_restart() -> None:
+    with tempfile.TemporaryDirectory(prefix="sy") as folder:
+        file = Path(folder) / "test.toml"
+        prices = '[prices."mock/gpt"]\nin_usd_per_mtok = 100\nout_usd_per_mtok = 100\n'
+        file.write_text(f"{prices}[modules.costcap]\nenabled = true\ndaily_limit_usd = 0.005\n")
+        options = ServeOptions(
+            Path(folder) / "data", config=file, port=0, env={"STOCKYARD_ADMIN_KEY": "sy_admin_of-the-tests"}
+        )
+        key = ""
+        passed = []
+        for _ in range(2):
+            instance = await Instance.open(options)
+            try:
+                root = await instance.listen()
+                key = key or instance.core.first_keys.proxy  # type: ignore[union-attr]
+                client = openai.AsyncOpenAI(base_url=f"{root}/v1", api_key=key, max_retries=0)
+                count = 0
+                with pytest.raises(openai.RateLimitError):
+                    while count < 100:
+                        await client.chat.completions.create(model="mock/gpt", messages=MESSAGES, max_tokens=5)  # type: ignore[call-overload]
+                        count += 1
+                passed.append(count)
+                await client.close()
+            finally:
+                await instance.close()
+        assert passed[0] > 0
+        assert passed[1] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_call_cost_is_in_its_headers_its_trace_and_its_budget(stream: bool) -> None:
+    async with running({"costcap": {"daily_limit_usd": 1}}, config=PRICED) as s:
+        s.mock.script(text("sunny and warm", usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}))
+        answer = await s.chat(stream=stream)
+        trace = await s.trace(answer.headers["x-stockyard-trace-id"])
+        assert trace["cost_usd"] == 0.0015
+        account = s.instance.chute.billing.accounts.get("costcap:day")
+        assert account is not None
+        assert (account.spent_nano, account.reserved_nano) == (1_500_000, 0)
+        if not stream:
+            assert answer.headers["x-stockyard-cost-usd"] == "0.001500000"
+            assert answer.headers["x-stockyard-budget-left-usd"] == "0.998500000"
+
+
+async def test_a_failed_call_costs_nothing_and_holds_nothing() -> None:
+    async with running({"costcap": {"daily_limit_usd": 1}, "retry": False}, config=PRICED) as s:
+        s.mock.script(status(500))
+        assert (await s.chat()).status_code >= 500
+        account = s.instance.chute.billing.accounts.get("costcap:day")
+        assert account is not None
+        assert (account.spent_nano, account.reserved_nano) == (0, 0)
+
+
+async def test_a_budget_made_by_the_api_holds_for_the_next_call_and_knows_what_was_spent() -> None:
+    async with running({"costcap": {}}, config=PRICED) as s:
+        await s.chat(max_tokens=5)
+        admin = s.http(s.admin_key)
+        made = await admin.post("/api/billing/budgets", json={"name": "tiny", "limit_usd": 0.001, "period": "month"})
+        assert made.status_code == 201, made.text
+        row = made.json()
+        assert row["id"].startswith("bud_")
+        assert row["spent_usd"] > 0
+        refused = await s.chat(max_tokens=5)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_exceeded")
+        changed = await admin.put(f"/api/billing/budgets/{row['id']}", json={"limit_usd": 5})
+        assert changed.json()["limit_usd"] == 5
+        assert (await s.chat(max_tokens=5)).status_code == 200
+        listed = (await admin.get("/api/billing/budgets")).json()
+        assert [budget["id"] for budget in listed["budgets"]] == [row["id"]]
+        assert (await admin.delete(f"/api/billing/budgets/{row['id']}")).json()["status"] == "deleted"
+        assert (await admin.get(f"/api/billing/budgets/{row['id']}")).status_code == 404
+        assert (await admin.delete(f"/api/billing/budgets/{row['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"name": "x", "limit_usd": 1}, "missing_field"),
+        ({"name": "x", "limit_usd": -1, "period": "day"}, "invalid_value"),
+        ({"name": "x", "limit_usd": 1, "period": "fortnight"}, "invalid_value"),
+        ({"name": "x", "limit_usd": 1, "period": "day", "timezone": "Mars/Base"}, "invalid_value"),
+        ({"name": "x", "limit_usd": 1, "period": "day", "limits": 3}, "unknown_field"),
+    ],
+)
+async def test_a_budget_that_makes_no_sense_is_refused(body: dict[str, object], code: str) -> None:
+    async with running() as s:
+        answer = await s.http(s.admin_key).post("/api/billing/budgets", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+
+
+async def test_budgets_need_their_scope() -> None:
+    async with running() as s:
+        assert (await s.http().get("/api/billing/budgets")).status_code == 403
+
+
+async def test_a_keys_monthly_budget_holds_with_every_module_off() -> None:
+    async with running(only=True, config=PRICED) as s:
+        for principal in s.instance.core.keys.principals():
+            principal.budget_month_nano = usd_to_nano("0.0001")
+        assert (await s.chat()).status_code == 200
+        refused = await s.chat()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_exceeded")
+        assert refused.headers["x-should-retry"] == "false"
+        assert len(s.mock.calls) == 1
+
+
+async def test_a_slimmer_prompt_reaches_the_provider_with_its_fence_intact() -> None:
+    fence = "```python\ndef f(x):\n    if  x:\n\n\n\n        return  1\n```"
+    paragraph = "The parser reads one record after the other and keeps nothing of what it read."
+    prompt = f"Look:\n\n\n{paragraph}\n\n\n{fence}\n\n\n{paragraph}\n\n\n{paragraph}\n\n\nWhat is wrong?"
+    async with running({"promptslim": {}}) as s:
+        answer = await s.chat(prompt)
+        sent = s.mock.calls[0].json()["messages"][0]["content"]
+        assert fence in sent
+        assert sent.count(paragraph) == 1
+        assert len(sent) <= 0.8 * len(prompt)
+        ((action, detail),) = await s.trail(answer.headers["x-stockyard-trace-id"], "promptslim")
+        assert action == "slim"
+        assert detail["after_tokens"] <= 0.8 * detail["before_tokens"]
+        await s.chat("Say hi to me now, will you?")
+        assert s.mock.calls[1].json()["messages"][0]["content"] == "Say hi to me now, will you?"
