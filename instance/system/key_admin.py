@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 OVERLAP_MAX_S = 604_800
+KEY_ID_MAX = 2**63 - 1
 
 
 class Limits(BaseModel):
@@ -146,7 +147,7 @@ class KeyAdmin:
 
     @staticmethod
     def _known(connection: sqlite3.Connection, key_id: int, user: str | None, now_ns: int) -> Principal:
-        known = key_store.one(connection, key_id)
+        known = key_store.one(connection, key_id) if key_id <= KEY_ID_MAX else None
         if known is None or known.revoked or (user is not None and known.user != user):
             raise StockyardError("not_found", f"There is no working key {key_id}.")
         if known.origin == "env":

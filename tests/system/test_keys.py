@@ -57,6 +57,7 @@ async def test_a_revoked_key_stops_at_once(one: Opened) -> None:
     async with one.client() as client:
         assert (await client.delete(f"/api/keys/{key['id']}")).json()["status"] == "revoked"
         again = await client.delete(f"/api/keys/{key['id']}")
+        assert (await client.delete(f"/api/keys/{10**30}")).status_code == 404
     assert await works(one, key["key"]) == "key_revoked"
     assert again.status_code == 404
 
