@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -40,12 +41,16 @@ async def list_tenants(
 ) -> dict[str, Any]:
     """The caller's tenants, newest first; `q` is a part of the slug."""
     begin = offset if cursor is None else cursor
-    rows, total = await plane.database.read(
-        lambda connection: tenants.page(
-            connection, account=caller.account, status=status, q=q, node=node, limit=limit, offset=begin
-        )
-    )
-    return list_shape("tenants", [tenant_shape(row, plane.config) for row in rows], total, begin)
+    if node not in (None, platform.node()):
+        return list_shape("tenants", [], 0, begin)
+
+    def read(connection: Connection) -> dict[str, Any]:
+        rows, total = tenants.page(connection, account=caller.account, status=status, q=q, limit=limit, offset=begin)
+        lives = epochs.of_each(connection, [row.slug for row in rows])
+        shapes = [tenant_shape(row, plane.config, lives[row.slug]) for row in rows]
+        return list_shape("tenants", shapes, total, begin)
+
+    return await plane.database.read(read)
 
 
 @router.post("/api/tenants", status_code=201)

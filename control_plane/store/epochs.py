@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -21,6 +21,14 @@ def of(connection: Connection, slug: str) -> list[Epoch]:
     """A tenant's epochs, oldest first."""
     rows = connection.execute(select(epochs).where(epochs.c.tenant == slug).order_by(epochs.c.n))
     return [epoch_from(row) for row in rows]
+
+
+def of_each(connection: Connection, slugs: Sequence[str]) -> dict[str, list[Epoch]]:
+    """The epochs of several tenants, oldest first, by slug."""
+    found: dict[str, list[Epoch]] = {slug: [] for slug in slugs}
+    for row in connection.execute(select(epochs).where(epochs.c.tenant.in_(slugs)).order_by(epochs.c.n)):
+        found[row.tenant].append(epoch_from(row))
+    return found
 
 
 def open_next(connection: Connection, slug: str, parent: int | None, restored_from_at: str | None) -> Epoch:

@@ -95,7 +95,6 @@ tenants = Table(
     Column("failure", String(100), nullable=False),
     Column("next_action", String(200), nullable=False),
     Column("since", Double, nullable=False),
-    Column("node", String(100), nullable=False),
     Column("applied_incarnation", Integer, nullable=False),
     Column("applied_number", Integer, nullable=False),
     Column("purged_at", Double, index=True),

@@ -81,7 +81,6 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "failure": "",
         "next_action": "",
         "since": now,
-        "node": "",
         "applied_incarnation": 0,
         "applied_number": 0,
         "purged_at": None,
@@ -135,7 +134,6 @@ def page(
     account: int | None,
     status: str | None,
     q: str | None,
-    node: str | None,
     limit: int,
     offset: int,
 ) -> tuple[list[Tenant], int]:
@@ -147,8 +145,6 @@ def page(
         chosen.append(tenants.c.status == status)
     if q:
         chosen.append(tenants.c.slug.contains(q, autoescape=True))
-    if node is not None:
-        chosen.append(tenants.c.node == node)
     order = (tenants.c.created_at.desc(), tenants.c.slug)
     rows = connection.execute(select(tenants).where(*chosen).order_by(*order).limit(limit).offset(offset))
     total = connection.execute(select(func.count()).select_from(tenants).where(*chosen)).scalar_one()

@@ -12,6 +12,7 @@ import pytest
 
 from control_plane.config import Config
 from control_plane.domain.tenants import Generation, Status
+from control_plane.routing.snapshot import Snapshot
 from tests.control_plane.conftest import Api, error_code
 
 
@@ -81,6 +82,17 @@ async def test_the_activators_snapshot_has_a_new_key_and_loses_a_revoked_one(
     revoked = (await api("DELETE", f"/api/tenants/acme/keys/{made['id']}?wait=true")).json()
     assert (revoked["status"], revoked["state"], revoked["effective"]) == ("revoked", "revoked", True)
     assert _digest(made["key"]) not in _digests(config)
+
+
+async def test_the_activator_understands_the_snapshot(api: Api, tenant: dict[str, Any], config: Config) -> None:
+    body = {"name": "short", "expires_at": "2100-01-01T00:00:00Z"}
+    expiring = (await api("POST", "/api/tenants/acme/keys?wait=true", body)).json()["key"]
+    view = Snapshot(config.snapshot_file).tenant("acme")
+    assert view is not None
+    assert view.admits([tenant["api_key"]], 0)
+    assert view.admits([expiring], 0)
+    assert not view.admits([expiring], 4_102_444_800)
+    assert not view.admits(["sk-sy-somebody-elses"], 0)
 
 
 async def test_waiting_for_a_key_ends_when_the_routed_instance_has_it(

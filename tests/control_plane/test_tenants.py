@@ -26,6 +26,15 @@ async def test_the_operator_creates_a_tenant_and_finds_it_in_the_list(api: Api) 
     assert ([each["slug"] for each in listed["tenants"]], listed["total"]) == (["acme"], 1)
 
 
+async def test_a_list_says_how_safe_each_tenants_data_is(api: Api) -> None:
+    await api("POST", "/api/tenants", {"slug": "acme"})
+    await api.plane.store.new_epoch("acme", None)
+    await api.plane.store.confirm("acme", 1, 3)
+    (listed,) = (await api("GET", "/api/tenants")).json()["tenants"]
+    assert listed["backup"]["confirmed_at"] == (await _tenant(api))["backup"]["confirmed_at"] is not None
+    assert (await api("GET", "/api/tenants?node=elsewhere")).json()["total"] == 0
+
+
 async def test_a_list_goes_on_from_its_cursor(api: Api) -> None:
     for slug in ("one", "two", "three"):
         await api("POST", "/api/tenants", {"slug": slug})

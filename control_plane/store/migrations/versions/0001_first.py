@@ -141,7 +141,6 @@ def upgrade() -> None:
         sa.Column("failure", sa.String(length=100), nullable=False),
         sa.Column("next_action", sa.String(length=200), nullable=False),
         sa.Column("since", sa.Double(), nullable=False),
-        sa.Column("node", sa.String(length=100), nullable=False),
         sa.Column("applied_incarnation", sa.Integer(), nullable=False),
         sa.Column("applied_number", sa.Integer(), nullable=False),
         sa.Column("purged_at", sa.Double(), nullable=True),
