@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -25,7 +24,7 @@ def services(config: Config, config_file: Path | None, changed: Callable[[], Non
     return {
         "serve": Child(
             "serve",
-            lambda: _stockyard_cloud("serve"),
+            lambda: _own("serve"),
             own | {f"{ENV_PREFIX}REPLICATED": str(not config.database_url).lower()},
             logs / "control-plane.log",
             is_ready=lambda: _answers_ready(config),
@@ -33,7 +32,7 @@ def services(config: Config, config_file: Path | None, changed: Callable[[], Non
         ),
         "activator": Child(
             "activator",
-            lambda: _stockyard_cloud("activator"),
+            lambda: _own("activator"),
             own,
             logs / "activator.log",
             is_ready=lambda: _accepts(asyncio.open_unix_connection(config.activator_socket)),
@@ -74,9 +73,8 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _stockyard_cloud(verb: str) -> list[str]:
-    script = shutil.which("stockyard-cloud", path=str(Path(sys.executable).parent))
-    return [sys.executable, script, verb] if script else [sys.executable, "-m", "control_plane.cli", verb]
+def _own(name: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "control_plane.supervisor.run", name]
 
 
 def _own_environment(config: Config, config_file: Path | None) -> dict[str, str]:

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 READY_DEADLINE_S = 60.0
 
 
-def run_up(config: Config, *, demo: bool, config_file: Path | None = None) -> int:
-    """Run the service until SIGINT or SIGTERM, then end it with all its instances; the exit code.
-
-    With `demo` the tenant of that name is made on the first start, and a call that works is printed.
-    """
+def up(config: Config, *, demo: bool, config_file: Path | None) -> int:
+    """See `run_up`."""
     config.prepare()
     try:
         folder = DataFolder(config.run_dir)
