@@ -62,6 +62,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._in_head = True
         self._head_bytes = 0
+        self._received = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,6 +74,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._received = len(data)
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -90,7 +92,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         if self._head_timer is not None:
             self._disarm()
-        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES:
+        if self._head_bytes + self._received > HEAD_MAX_BYTES and self._head_size() > HEAD_MAX_BYTES:
             self._refuse(StockyardError("body_too_large", f"The request's head is over {HEAD_MAX_BYTES} bytes."))
             return
         super().on_headers_complete()
@@ -109,6 +111,9 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(StockyardError("bad_request", "What arrived is not an HTTP/1.1 request."))
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _arm(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_DEADLINE_S, self.transport.close)
