@@ -23,6 +23,7 @@ from control_plane.api import (
     internal,
     operator,
     tenant_keys,
+    tenant_verbs,
     tenants,
     usage,
 )
@@ -35,7 +36,7 @@ from control_plane.running import running_plane
 from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
 
-ROUTERS = (health, accounts, tenants, events, tenant_keys, backups, usage, operator, internal)
+ROUTERS = (health, accounts, tenants, tenant_verbs, events, tenant_keys, backups, usage, operator, internal)
 SHUTDOWN_S = 8
 
 

@@ -11,10 +11,10 @@ from control_plane.api import opening
 from control_plane.api.auth import TenantReader, TenantWriter
 from control_plane.api.bodies import Restore, epoch_seconds
 from control_plane.api.opening import Opening
+from control_plane.api.own_tenant import open_and_show, refuse_too_many, whole
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
 from control_plane.api.shapes import epoch_shape
-from control_plane.api.tenants import open_and_show, refuse_too_many, whole
 from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Epoch, RestoreRequest, Tenant
 from control_plane.errors import CloudError

@@ -7,14 +7,13 @@ from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Header, Query, Request
+from fastapi import Header, Request
 from fastapi.responses import Response, StreamingResponse
 
 from control_plane.api.auth import TenantReader
 from control_plane.api.plane import CurrentPlane, Plane
-from control_plane.api.routing import make_router
+from control_plane.api.routing import Cursor, Limit, Offset, make_router
 from control_plane.api.shapes import list_shape
-from control_plane.api.tenants import Limit, Offset
 from control_plane.errors import CloudError
 from control_plane.store import tenants
 from control_plane.store.record import events_after, events_of
@@ -33,7 +32,7 @@ async def list_events(
     plane: CurrentPlane,
     limit: Limit = 50,
     offset: Offset = 0,
-    cursor: Annotated[int | None, Query(ge=0)] = None,
+    cursor: Cursor = None,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> dict[str, Any] | Response:

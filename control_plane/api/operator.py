@@ -13,9 +13,8 @@ from fastapi import Query
 from control_plane import ledger
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
-from control_plane.api.routing import make_router
+from control_plane.api.routing import Cursor, Offset, make_router
 from control_plane.api.shapes import list_shape
-from control_plane.api.tenants import Offset
 from control_plane.domain.state import rfc3339
 from control_plane.errors import CloudError
 from control_plane.store import epochs, tenants
@@ -85,7 +84,7 @@ async def list_ledger(
     plane: CurrentPlane,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Offset = 0,
-    cursor: Annotated[int | None, Query(ge=0)] = None,
+    cursor: Cursor = None,
     resource: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     """The control plane's ledger, newest first."""

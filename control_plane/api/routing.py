@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from control_plane.errors import CloudError, nearest
+
+Limit = Annotated[int, Query(ge=1, le=500, description="rows in this answer")]
+Offset = Annotated[int, Query(ge=0, description="rows to leave out")]
+Cursor = Annotated[int | None, Query(ge=0, description="`next_cursor` of the answer before")]
 
 
 def refuse_unknown_query(request: Request) -> None:

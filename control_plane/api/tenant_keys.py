@@ -12,9 +12,8 @@ from sqlalchemy import Connection
 from control_plane.api.auth import Caller, KeyReader, KeyWriter
 from control_plane.api.bodies import KeyChange, KeyCreate, KeyLimits, Rotate, epoch_seconds
 from control_plane.api.plane import CurrentPlane, Plane
-from control_plane.api.routing import make_router
+from control_plane.api.routing import Cursor, Limit, Offset, make_router
 from control_plane.api.shapes import generation_shape, key_shape, list_shape
-from control_plane.api.tenants import Limit, Offset
 from control_plane.domain.state import NANO_PER_USD
 from control_plane.domain.tenants import Desired, Generation, KeyRecord, Status
 from control_plane.errors import CloudError
@@ -35,7 +34,7 @@ async def list_keys(
     plane: CurrentPlane,
     limit: Limit = 50,
     offset: Offset = 0,
-    cursor: Annotated[int | None, Query(ge=0)] = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Keys newest first, revoked ones included, without their texts."""
     begin = offset if cursor is None else cursor

@@ -1,31 +1,27 @@
-"""Tenants: create, list, read, change, put to sleep, wake, suspend, delete."""
+"""Tenants: list, create, read, change."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api import opening
 from control_plane.api.accounts import own_account
 from control_plane.api.auth import Caller, TenantReader, TenantWriter
-from control_plane.api.bodies import Reason, TenantChange, TenantCreate
+from control_plane.api.bodies import TenantChange, TenantCreate
 from control_plane.api.opening import Opening
+from control_plane.api.own_tenant import carry_out, open_and_show, refuse_too_many, whole
 from control_plane.api.plane import CurrentPlane, Plane
-from control_plane.api.routing import make_router
+from control_plane.api.routing import Cursor, Limit, Offset, make_router
 from control_plane.api.shapes import list_shape, tenant_shape
-from control_plane.domain.tenants import Desired, RestoreRequest, Status, Tenant
+from control_plane.domain.tenants import RestoreRequest, Status, Tenant
 from control_plane.errors import CloudError, nearest
-from control_plane.store import accounts, epochs, tenants, usage
+from control_plane.store import accounts, epochs, tenants
 
 router = make_router("tenants")
-Limit = Annotated[int, Query(ge=1, le=500)]
-Offset = Annotated[int, Query(ge=0)]
-Step = Callable[[Connection, Tenant], None]
 
 
 @router.get("/api/tenants")
@@ -37,7 +33,7 @@ async def list_tenants(
     node: str | None = None,
     limit: Limit = 50,
     offset: Offset = 0,
-    cursor: Annotated[int | None, Query(ge=0)] = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """The caller's tenants, newest first; `q` is a part of the slug."""
     begin = offset if cursor is None else cursor
@@ -71,16 +67,6 @@ async def create_tenant(body: TenantCreate, caller: TenantWriter, plane: Current
     return await open_and_show(plane, asked, account.id, caller.actor)
 
 
-async def open_and_show(plane: Plane, asked: Opening, account_id: int, actor: str) -> dict[str, Any]:
-    """Open the tenant and answer it with its first keys."""
-
-    def work(connection: Connection) -> dict[str, Any]:
-        first = opening.open_tenant(connection, plane, asked, account_id, actor)
-        return tenant_shape(tenants.get(connection, asked.slug, account=None), plane.config) | first.shape()
-
-    return await plane.database.write(work, asks=asked.slug)
-
-
 @router.get("/api/tenants/{slug}")
 async def show_tenant(slug: str, caller: TenantReader, plane: CurrentPlane) -> dict[str, Any]:
     """One tenant, whole."""
@@ -106,146 +92,7 @@ async def change_tenant(slug: str, body: TenantChange, caller: TenantWriter, pla
                 detail={"fields": fields},
             )
 
-    return await _step(plane, slug, caller, change)
-
-
-@router.post("/api/tenants/{slug}/sleep", status_code=202)
-async def sleep(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """Put it to sleep now: stopped after its backup is confirmed. A call wakes it."""
-    return await _step(
-        plane, slug, caller, lambda connection, tenant: _want(connection, tenant, Desired.ASLEEP, caller)
-    )
-
-
-@router.post("/api/tenants/{slug}/wake", status_code=202)
-async def wake(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """Wake it."""
-    return await _step(
-        plane, slug, caller, lambda connection, tenant: _want(connection, tenant, Desired.RUNNING, caller)
-    )
-
-
-@router.post("/api/tenants/{slug}/suspend", status_code=202)
-async def suspend(slug: str, caller: TenantWriter, plane: CurrentPlane, body: Reason | None = None) -> dict[str, Any]:
-    """Stop it until the operator resumes it; its callers get 403 with the reason."""
-    if not caller.is_operator:
-        raise CloudError("forbidden", "only the operator suspends a tenant; `sleep` stops it until the next call")
-    reason = body.reason if body else ""
-
-    def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.DELETED:
-            raise CloudError("conflict", f"tenant `{slug}` is being deleted")
-        tenants.desire(connection, tenant, Desired.SUSPENDED, actor=caller.actor, reason=reason)
-
-    return await _step(plane, slug, caller, step)
-
-
-@router.post("/api/tenants/{slug}/resume", status_code=202)
-async def resume(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """End a suspension (operator), or take back a deletion within its grace."""
-
-    def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.SUSPENDED and not caller.is_operator:
-            raise CloudError("forbidden", "only the operator ends a suspension")
-        if tenant.purge_began_at is not None:
-            raise CloudError("conflict", f"the data of tenant `{slug}` is being removed; it cannot be taken back")
-        if tenant.desired is Desired.DELETED:
-            tenants.change(
-                connection,
-                tenant,
-                {"delete_after": None},
-                actor=caller.actor,
-                action="tenant.restore_deleted",
-                message="deletion taken back",
-            )
-        tenants.desire(connection, tenant, Desired.RUNNING, actor=caller.actor)
-
-    return await _step(plane, slug, caller, step)
-
-
-@router.post("/api/tenants/{slug}/restart", status_code=202)
-async def restart(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """Stop the instance after its running calls and start it again."""
-
-    def step(connection: Connection, tenant: Tenant) -> None:
-        _refuse_stopped(tenant)
-        values = {"restart_requested_at": time.time()}
-        tenants.change(
-            connection, tenant, values, actor=caller.actor, action="tenant.restart", message="asked to restart"
-        )
-
-    return await _step(plane, slug, caller, step)
-
-
-@router.delete("/api/tenants/{slug}", status_code=202)
-async def delete_tenant(
-    slug: str,
-    caller: TenantWriter,
-    plane: CurrentPlane,
-    dry_run: bool = False,
-    grace_s: Annotated[int | None, Query(ge=0, le=31_536_000, description="operator only")] = None,
-) -> dict[str, Any]:
-    """Delete it after its grace; `dry_run` lists what would go and changes nothing."""
-    if grace_s is not None and not caller.is_operator:
-        raise CloudError("forbidden", "only the operator sets another grace", param="grace_s")
-    grace = plane.config.delete_grace_s if grace_s is None else grace_s
-    if dry_run:
-        return await plane.database.read(lambda connection: _would_go(connection, slug, caller, grace))
-
-    def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.DELETED and grace_s is None:
-            return
-        tenants.change(
-            connection,
-            tenant,
-            {"desired": Desired.DELETED, "delete_after": time.time() + grace, "restore": None},
-            actor=caller.actor,
-            action="tenant.delete",
-            message=f"asked to delete after {grace} s",
-            detail={"grace_s": grace},
-        )
-
-    return await _step(plane, slug, caller, step)
-
-
-def whole(connection: Connection, plane: Plane, slug: str, caller: Caller) -> dict[str, Any]:
-    """A tenant with its backups' age and this month's usage. Raises `not_found`."""
-    tenant = tenants.get(connection, slug, account=caller.account)
-    shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug))
-    return shape | {"usage": usage.month(connection, slug, time.time())}
-
-
-async def _step(plane: Plane, slug: str, caller: Caller, step: Step) -> dict[str, Any]:
-    """Carry out a change of the caller's tenant in one transaction and answer the tenant."""
-
-    def work(connection: Connection) -> dict[str, Any]:
-        step(connection, tenants.get(connection, slug, account=caller.account))
-        return whole(connection, plane, slug, caller)
-
-    return await plane.database.write(work, asks=slug)
-
-
-def _want(connection: Connection, tenant: Tenant, wanted: Desired, caller: Caller) -> None:
-    _refuse_stopped(tenant)
-    tenants.desire(connection, tenant, wanted, actor=caller.actor)
-
-
-def _refuse_stopped(tenant: Tenant) -> None:
-    if tenant.desired is Desired.SUSPENDED:
-        why = f": {tenant.reason}" if tenant.reason else ""
-        raise CloudError("conflict", f"tenant `{tenant.slug}` is suspended{why}; the operator must resume it first")
-    if tenant.desired is Desired.DELETED:
-        raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
-
-
-async def refuse_too_many(plane: Plane, caller: Caller, account_id: int) -> None:
-    """Raise `conflict` when the account has as many tenants as it may."""
-    most = plane.config.tenants_per_account
-    if caller.is_operator:
-        return
-    slugs = await plane.database.read(lambda connection: tenants.slugs_of(connection, account_id))
-    if len(slugs) >= most:
-        raise CloudError("conflict", f"an account has at most {most} tenants; delete one, or ask the operator")
+    return await carry_out(plane, slug, caller, change)
 
 
 async def _owner(plane: Plane, caller: Caller, named: int | None) -> accounts.Account:
@@ -283,20 +130,3 @@ def _changes(plane: Plane, caller: Caller, tenant: Tenant, body: TenantChange) -
             raise CloudError("forbidden", "only the operator changes an image", param="image")
         values["image"] = body.image
     return values
-
-
-def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:
-    tenant = tenants.get(connection, slug, account=caller.account)
-    kept = epochs.of(connection, slug)
-    return {
-        "dry_run": True,
-        "id": slug,
-        "grace_s": grace,
-        "would_delete": {
-            "data": True,
-            "routes": True,
-            "keys": len(tenant.keys),
-            "backup_epochs": [epoch.n for epoch in kept],
-            "backup_bytes": sum(epoch.bytes for epoch in kept),
-        },
-    }

@@ -1,0 +1,149 @@
+"""What a tenant is told to do: sleep, wake, suspend, resume, restart, go for ever."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import Query
+from sqlalchemy import Connection
+
+from control_plane.api.auth import Caller, TenantWriter
+from control_plane.api.bodies import Reason
+from control_plane.api.own_tenant import carry_out
+from control_plane.api.plane import CurrentPlane
+from control_plane.api.routing import make_router
+from control_plane.domain.tenants import Desired, Tenant
+from control_plane.errors import CloudError
+from control_plane.store import epochs, tenants
+
+router = make_router("tenants")
+
+
+@router.post("/api/tenants/{slug}/sleep", status_code=202)
+async def sleep(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """Put it to sleep now: stopped after its backup is confirmed. A call wakes it."""
+    return await carry_out(
+        plane, slug, caller, lambda connection, tenant: _want(connection, tenant, Desired.ASLEEP, caller)
+    )
+
+
+@router.post("/api/tenants/{slug}/wake", status_code=202)
+async def wake(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """Wake it."""
+    return await carry_out(
+        plane, slug, caller, lambda connection, tenant: _want(connection, tenant, Desired.RUNNING, caller)
+    )
+
+
+@router.post("/api/tenants/{slug}/suspend", status_code=202)
+async def suspend(slug: str, caller: TenantWriter, plane: CurrentPlane, body: Reason | None = None) -> dict[str, Any]:
+    """Stop it until the operator resumes it; its callers get 403 with the reason."""
+    if not caller.is_operator:
+        raise CloudError("forbidden", "only the operator suspends a tenant; `sleep` stops it until the next call")
+    reason = body.reason if body else ""
+
+    def step(connection: Connection, tenant: Tenant) -> None:
+        if tenant.desired is Desired.DELETED:
+            raise CloudError("conflict", f"tenant `{slug}` is being deleted")
+        tenants.desire(connection, tenant, Desired.SUSPENDED, actor=caller.actor, reason=reason)
+
+    return await carry_out(plane, slug, caller, step)
+
+
+@router.post("/api/tenants/{slug}/resume", status_code=202)
+async def resume(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """End a suspension (operator), or take back a deletion within its grace."""
+
+    def step(connection: Connection, tenant: Tenant) -> None:
+        if tenant.desired is Desired.SUSPENDED and not caller.is_operator:
+            raise CloudError("forbidden", "only the operator ends a suspension")
+        if tenant.purge_began_at is not None:
+            raise CloudError("conflict", f"the data of tenant `{slug}` is being removed; it cannot be taken back")
+        if tenant.desired is Desired.DELETED:
+            tenants.change(
+                connection,
+                tenant,
+                {"delete_after": None},
+                actor=caller.actor,
+                action="tenant.restore_deleted",
+                message="deletion taken back",
+            )
+        tenants.desire(connection, tenant, Desired.RUNNING, actor=caller.actor)
+
+    return await carry_out(plane, slug, caller, step)
+
+
+@router.post("/api/tenants/{slug}/restart", status_code=202)
+async def restart(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+    """Stop the instance after its running calls and start it again."""
+
+    def step(connection: Connection, tenant: Tenant) -> None:
+        _refuse_stopped(tenant)
+        values = {"restart_requested_at": time.time()}
+        tenants.change(
+            connection, tenant, values, actor=caller.actor, action="tenant.restart", message="asked to restart"
+        )
+
+    return await carry_out(plane, slug, caller, step)
+
+
+@router.delete("/api/tenants/{slug}", status_code=202)
+async def delete_tenant(
+    slug: str,
+    caller: TenantWriter,
+    plane: CurrentPlane,
+    dry_run: bool = False,
+    grace_s: Annotated[int | None, Query(ge=0, le=31_536_000, description="operator only")] = None,
+) -> dict[str, Any]:
+    """Delete it after its grace; `dry_run` lists what would go and changes nothing."""
+    if grace_s is not None and not caller.is_operator:
+        raise CloudError("forbidden", "only the operator sets another grace", param="grace_s")
+    grace = plane.config.delete_grace_s if grace_s is None else grace_s
+    if dry_run:
+        return await plane.database.read(lambda connection: _would_go(connection, slug, caller, grace))
+
+    def step(connection: Connection, tenant: Tenant) -> None:
+        if tenant.desired is Desired.DELETED and grace_s is None:
+            return
+        tenants.change(
+            connection,
+            tenant,
+            {"desired": Desired.DELETED, "delete_after": time.time() + grace, "restore": None},
+            actor=caller.actor,
+            action="tenant.delete",
+            message=f"asked to delete after {grace} s",
+            detail={"grace_s": grace},
+        )
+
+    return await carry_out(plane, slug, caller, step)
+
+
+def _want(connection: Connection, tenant: Tenant, wanted: Desired, caller: Caller) -> None:
+    _refuse_stopped(tenant)
+    tenants.desire(connection, tenant, wanted, actor=caller.actor)
+
+
+def _refuse_stopped(tenant: Tenant) -> None:
+    if tenant.desired is Desired.SUSPENDED:
+        why = f": {tenant.reason}" if tenant.reason else ""
+        raise CloudError("conflict", f"tenant `{tenant.slug}` is suspended{why}; the operator must resume it first")
+    if tenant.desired is Desired.DELETED:
+        raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
+
+
+def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:
+    tenant = tenants.get(connection, slug, account=caller.account)
+    kept = epochs.of(connection, slug)
+    return {
+        "dry_run": True,
+        "id": slug,
+        "grace_s": grace,
+        "would_delete": {
+            "data": True,
+            "routes": True,
+            "keys": len(tenant.keys),
+            "backup_epochs": [epoch.n for epoch in kept],
+            "backup_bytes": sum(epoch.bytes for epoch in kept),
+        },
+    }
