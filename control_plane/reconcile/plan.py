@@ -288,6 +288,8 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
         return [*steps, BeginLife(volume.epoch or tenant.epoch or None)]
     if volume.staged == 0.0:
         return [*steps, BeginRestoredLife(volume.staged_epoch)]
+    if volume.aside is not None:
+        return [*steps, PutBack(volume.aside or tenant.epoch or None)]  # which was interrupted
     confirmed = any(each.confirmed_txid is not None for each in seen.epochs)
     if tenant.epoch == 0:
         return [*steps, BeginLife(None)]

@@ -25,7 +25,7 @@ async def request_json(
             return await _exchange(socket, method, path, key, body)
     except TimeoutError:
         raise Unavailable(f"{method} {path}: no answer within {timeout_s:g} s") from None
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise Unavailable(f"{method} {path}: {str(error) or type(error).__name__}") from None
 
 

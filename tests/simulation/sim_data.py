@@ -80,14 +80,16 @@ class SimVolumes:
         await self._plane.effect(lambda: setattr(self._volume(slug), "rejected", True), OSError)
 
     async def put_back(self, slug: str, epoch: int) -> None:
+        def clear() -> None:
+            self._world.volumes.pop(slug, None)
+
         def exchange() -> None:
             kept = self._world.aside.pop(slug, None)
-            if kept is None:
-                self._world.volumes.pop(slug, None)
-                return
-            kept.epoch, kept.replicated, kept.restored_for, kept.rejected = epoch, False, None, False
-            self._world.volumes[slug] = kept
+            if kept is not None:
+                kept.epoch, kept.replicated, kept.restored_for, kept.rejected = epoch, False, None, False
+                self._world.volumes[slug] = kept
 
+        await self._plane.effect(clear, OSError)
         await self._plane.effect(exchange, OSError)
 
     async def drop_aside(self, slug: str) -> None:

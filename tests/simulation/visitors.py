@@ -74,7 +74,7 @@ class Visitors:
     async def _answer(self, instance: Instance) -> None:
         """The instance works, and writes the call down before it is answered; frozen, it does neither."""
         await asyncio.sleep(self._chance.choice((0.01, 0.05, 0.3, 1.6)))
-        while instance.state is RunState.PAUSED:  # noqa: ASYNC110 - there is nothing to be told by
+        while instance.state is RunState.PAUSED:
             await asyncio.sleep(0.1)
         if instance.state is not RunState.RUNNING:
             return
