@@ -13,7 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, create_engine, text, update
 
 from control_plane import ledger
 from control_plane.domain.plans import FREE
@@ -22,7 +22,7 @@ from control_plane.errors import CloudError
 from control_plane.store import accounts, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
-from control_plane.store.migrate import FOLDER, HEAD
+from control_plane.store.migrate import FOLDER, HEAD, migrate
 from control_plane.store.record import events_of, record
 from control_plane.store.schema import metadata
 from control_plane.store.schema import tenants as tenants_table
@@ -55,14 +55,42 @@ async def _create(database: Database, slug: str = "acme", restore: RestoreReques
     await database.write(work, asks=slug)
 
 
+def _differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+
+def _schema(path: Path) -> set[tuple[str, str]]:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    connection.close()
+    return {(name, _in_order(sql)) for name, sql in rows} | {("version", version[0])}
+
+
+def _in_order(sql: str) -> str:
+    """One definition's parts, sorted: the two ways write constraints in another order."""
+    return " ".join(sorted(" ".join(sql.split()).replace("( ", "(").replace(" )", ")").strip("() ").split(", ")))
+
+
 async def test_migrations_make_exactly_the_schema_that_the_code_uses(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/empty.db")
+    engine = create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    with engine.begin() as connection:
+        migrate(connection)
+        assert _differences(connection) == []
+    engine.dispose()
+    database = Database(f"sqlite:///{tmp_path}/new.db")
     await database.open()
+    await database.close()
+    assert _schema(tmp_path / "new.db") == _schema(tmp_path / "migrated.db")
 
-    def differences(connection: Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
-    assert await database.read(differences) == []
+async def test_a_database_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    connection.close()
+    database = Database(f"sqlite:///{tmp_path}/old.db")
+    await database.open()
+    assert await database.read(_differences) == []
     await database.close()
 
 
