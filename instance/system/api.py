@@ -53,7 +53,7 @@ def build_api(instance: Instance) -> FastAPI:
         instance.lookout.router(),
         instance.chute.router(),
     ):
-        api.include_router(router)
+        api.router.routes += router.routes  # including a router would analyse each of its routes a second time
     api.add_exception_handler(StockyardError, _refused)
     api.add_exception_handler(RequestValidationError, _bad_fields)
     api.add_exception_handler(HTTPException, _http_error)
