@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
 from typing import Any
 
 from control_plane.domain.tenants import Tenant
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PASS_S = 1.0
 PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time
+NOTHING_TO_VERIFY_S = 15.0  # a request to verify is looked at again after
 WAKING_AT_ONCE = 32
 OTHERS_AT_ONCE = 8
 
@@ -198,8 +198,10 @@ class Reconciler:
         finally:
             track.task = None
 
-    def _verify(self, slug: str, track: Track, background: Iterable[act.Action]) -> None:
+    def _verify(self, slug: str, track: Track, background: tuple[act.Action, ...]) -> None:
         now = self._parts.clock.monotonic()
+        if slug in self._verify_requests and not background:
+            track.verify_at = now + NOTHING_TO_VERIFY_S
         for action in background:
             if track.verifying is None and now >= track.verify_at:
                 work = self._rounds.verify(slug, action, track)

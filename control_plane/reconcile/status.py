@@ -27,7 +27,7 @@ def status_of(tenant: Tenant, seen: Seen, depth: Depth) -> Status:
         return Status.NAPPING
     if tenant.failure == BACKUP_UNREADABLE or (tenant.failure and depth is Depth.AWAKE):
         return Status.FAILED
-    if not seen.alive and depth is not Depth.AWAKE and tenant.epoch:
+    if not seen.alive and depth is not Depth.AWAKE and (tenant.epoch or tenant.desired is Desired.ASLEEP):
         return Status.ASLEEP
     if tenant.status in (Status.ASLEEP, Status.NAPPING):
         return tenant.status

@@ -98,7 +98,9 @@ class Invariants:
         registered = slug in self.world.registered
         self._hold(not registered, f"{slug}: its database is exchanged while it is being copied")
         living = self.world.instances.get(slug)
-        self._hold(living is None or living.state is RunState.EXITED, f"{slug}: its database is exchanged under it")
+        known = living is not None and living.made_at <= self.world.monotonic - APPEARING_S
+        idle = living is None or living.state is RunState.EXITED or not known
+        self._hold(idle, f"{slug}: its database is exchanged under it")
         if newest and not present:
             missing = set(self._expected(slug, line)) - set(database.calls)
             self._hold(not missing, f"{slug}: {len(missing)} confirmed calls are missing after a restore")
