@@ -10,6 +10,7 @@ from instance.billing.accounts import Account, Accounts
 from instance.billing.budget import Budget, Subject
 from instance.billing.key_budgets import KeyBudgets
 from instance.billing.spend import keys_since, spent_since
+from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
@@ -82,20 +83,48 @@ class Billing:
         self.budgets.pop(budget_id, None)
         self.close_account(budget_id)
 
+    def admit(self, x: Exchange) -> None:
+        """Hold the budget of the call's key: raise `budget_exceeded` when nothing is left of it, else reserve.
+
+        The core asks this of every call, whatever modules are on. Only a call that is alone can go over, by its own cost.
+        """
+        principal = x.principal
+        if principal is None or not principal.budget_month_nano:
+            return
+        self.key_budgets.check(principal, x.started_wall_ns)
+        account = self.key_budgets.account(principal, x.started_wall_ns)
+        if account is not None:
+            nano, _ = worst_case_nano(x, self._core.services["prices"])
+            account.reserved_nano += nano
+            x.state["key_reserved"] = (account, nano)
+
+    def _release(self, x: Exchange) -> None:
+        held: tuple[Account, int] | None = x.state.pop("key_reserved", None)
+        if held is not None:
+            held[0].reserved_nano -= held[1]
+
     def drawn_on(self, x: Exchange) -> list[Account]:
-        """The accounts that the call draws on, its key's own budget among them."""
+        """The accounts that the call draws on, its key's own budget among them; who asks reserves anew in all of them."""
         found = self.accounts.of(subject(x)) if len(self.accounts) else []
         principal = x.principal
         if principal is not None and principal.budget_month_nano:
             own = self.key_budgets.account(principal, x.started_wall_ns)
             if own is not None:
+                self._release(x)
                 found.append(own)
         return found
 
     def settle(self, x: Exchange) -> None:
-        """Count the call's cost in every account that it draws on; once, however often it is called for one call."""
+        """Give back what was reserved and count the call's cost in every account that it draws on.
+
+        To be called at the end of every call; it counts once, however often it is called for one.
+        """
+        if "key_reserved" in x.state:
+            self._release(x)
+        if not x.cost_lines or "settled" in x.state:
+            return
         nano = x.cost_nano
-        if not nano or "settled" in x.state:
+        if not nano:
             return
         x.state["settled"] = True
         at_ns = x.started_wall_ns

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import orjson
 from pydantic import Field
 
-from instance.chute.answer import DONE, JSON, Answer, Delta
+from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import AnswerStore, Entry
-from instance.chute.modules.caching.stream_replay import Assembly, replay
+from instance.chute.modules.caching.keep import SECOND_NS, Keep
+from instance.chute.modules.caching.stream_replay import replay
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from instance.core.core import Core
 
-SECOND_NS = 1_000_000_000
 TTL_MAX_S = 2_592_000
 NOT_IN_KEY = frozenset(
     ("stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key")
@@ -110,7 +106,7 @@ class CacheLayer(Module):
         self.store.misses += 1
         if mode == "only":
             raise _nothing_kept()
-        return await self._call(x, call, _Keep(self, x, key, ttl_s), leads=mode != "refresh")
+        return await self._call(x, call, Keep(self, x, key, ttl_s), leads=mode != "refresh")
 
     def _qualifies(self, req: JSON) -> bool:
         return not self.settings.only_deterministic or req.get("temperature") == 0 or req.get("seed") is not None
@@ -170,7 +166,7 @@ class CacheLayer(Module):
             return Answer(events=replay(obj, self._core.clock, self.settings.stream_tokens_per_s))
         return Answer(body=entry.body, obj=obj)
 
-    async def _call(self, x: Exchange, call: Call, keep: _Keep, *, leads: bool) -> Answer:
+    async def _call(self, x: Exchange, call: Call, keep: Keep, *, leads: bool) -> Answer:
         """Call the provider; others with the same request wait for the answer when this one `leads`."""
         if leads and keep.key not in self._flights:
             keep.flight = self._flights[keep.key] = asyncio.get_running_loop().create_future()
@@ -187,7 +183,7 @@ class CacheLayer(Module):
         return answer
 
     def on_finish(self, x: Exchange) -> None:
-        keep: _Keep | None = x.state.pop("cachelayer", None)
+        keep: Keep | None = x.state.pop("cachelayer", None)
         if keep is not None:
             keep.finish()
 
@@ -219,73 +215,6 @@ class CacheLayer(Module):
             del self._flights[key]
         if not flight.done():
             flight.set_result(entry)
-
-
-class _Keep:
-    """What one call leaves in the cache: taken from its answer as the provider gave it, kept when the call is over."""
-
-    __slots__ = ("_entry", "_module", "_ttl_s", "_x", "flight", "key")
-
-    def __init__(self, module: CacheLayer, x: Exchange, key: bytes, ttl_s: int) -> None:
-        self._module = module
-        self._x = x
-        self._ttl_s = ttl_s
-        self._entry: Entry | None = None
-        self.key = key
-        self.flight: asyncio.Future[Entry | None] | None = None
-
-    def whole(self, answer: Answer) -> None:
-        """Take a whole answer, before later hooks change it."""
-        obj = answer.obj
-        if obj is not None and answer.status == 200 and self._module.keepable(obj):
-            self._take(orjson.dumps(obj) if answer.changed or answer.body is None else answer.body)
-
-    async def watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
-        """The same events; once they are complete the answer that they make up is taken."""
-        assembly = Assembly()
-        try:
-            async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
-                async for batch in events:
-                    for delta in batch:
-                        assembly.add(delta)
-                        if delta.obj is None and delta.raw == DONE:
-                            self._assembled(assembly)
-                    yield batch
-            self._assembled(assembly)
-        except BaseException:
-            if not self._x.state.get("finished"):
-                self._entry = None
-            raise
-
-    def _assembled(self, assembly: Assembly) -> None:
-        if self._entry is None:
-            whole = assembly.whole()
-            if whole is not None and self._module.keepable(whole):
-                self._take(orjson.dumps(whole))
-
-    def _take(self, body: bytes) -> None:
-        x = self._x
-        now_ns = self._module.now_ns()
-        self._entry = Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
-
-    def finish(self) -> None:
-        """Keep the answer and tell those who wait; one whose text was changed for storage stays in memory."""
-        x, entry = self._x, self._entry
-        if entry is None or x.client_gone or x.http_status != 200 or x.error_code:
-            self.land(None)
-            return
-        entry.cost_nano = x.cost_nano
-        store = self._module.store
-        store.put(self.key, entry)
-        if x.stored_response is None and "redacted" not in x.state:
-            store.write_behind(self.key, entry)
-        self.land(entry)
-
-    def land(self, entry: Entry | None) -> None:
-        """Give those who wait for this call its answer, or nothing."""
-        flight = self.flight
-        if flight is not None:
-            self._module.end_flight(self.key, flight, entry)
 
 
 def _ttl(asked: bytes) -> int:

@@ -16,9 +16,9 @@ from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.prices import Price, cost_lines
-from instance.chute.tokens import count_prompt_tokens, max_output_tokens
+from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
-from instance.core.money import line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
+from instance.core.money import nano_to_usd, usd_to_micro, usd_to_nano
 
 if TYPE_CHECKING:
     from instance.billing.app import Billing
@@ -121,35 +121,23 @@ class CostCap(Module):
         accounts = self._billing.drawn_on(x)
         if not accounts and ceiling is None and not self._always:
             return None
-        estimate = self._worst_case_nano(x)
+        estimate = self._estimate_nano(x)
         if ceiling is not None:
             self._check_ceiling(x, ceiling, estimate)
         if accounts:
             self._reserve(x, accounts, estimate)
         return None
 
-    def _worst_case_nano(self, x: Exchange) -> int:
-        """The price of the counted prompt and the most output at the dearest target. Raises `price_unknown`."""
-        worst = 0
-        tokens_in = tokens_out = -1
-        for target in x.targets:
-            price = self._prices.lookup(target.provider.name, target.model) or self._assumed
-            if price is None:
-                if self._rejects_unknown:
-                    raise StockyardError(
-                        "price_unknown",
-                        f"The model {target.label!r} has no price and costcap refuses such calls; set its price.",
-                        param="model",
-                    )
-                continue
-            if not price.input and not price.output:
-                continue
-            if tokens_in < 0:
-                tokens_in = count_prompt_tokens(x.req)
-                tokens_out = max_output_tokens(x.req, self.settings.assume_output_tokens)
-            nano = line_cost_nano(tokens_in, price.input) + line_cost_nano(tokens_out, price.output)
-            worst = max(worst, nano)
-        return worst
+    def _estimate_nano(self, x: Exchange) -> int:
+        """What the call can cost at most. Raises `price_unknown`."""
+        nano, unpriced = worst_case_nano(x, self._prices, self.settings.assume_output_tokens, self._assumed)
+        if unpriced is not None and self._rejects_unknown:
+            raise StockyardError(
+                "price_unknown",
+                f"The model {unpriced.label!r} has no price and costcap refuses such calls; set its price.",
+                param="model",
+            )
+        return nano
 
     def _check_ceiling(self, x: Exchange, asked: bytes, estimate: int) -> None:
         try:
