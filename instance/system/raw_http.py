@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,14 +17,28 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+BODY_DEADLINE_S = 60.0
+
 NO_STORE: tuple[Header, ...] = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises `body_too_large` before more than `limit` bytes are read, `bad_request` when it breaks off."""
+    """The whole body; raises `body_too_large` before more than `limit` bytes are read.
+
+    Raises `bad_request` when it breaks off or is not there after `BODY_DEADLINE_S`.
+    """
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:
             raise too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await _read(receive, limit)
+    except TimeoutError:
+        message = f"The request's body did not arrive within {BODY_DEADLINE_S:.0f} s."
+        raise StockyardError("bad_request", message, headers={"Connection": "close"}) from None
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:

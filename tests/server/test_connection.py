@@ -75,6 +75,14 @@ async def test_a_head_that_does_not_come_is_not_waited_for_for_ever(
     assert await said(served[1], b"GET /health HTTP/1.1\r\n") == b""
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
+    served: tuple[Opened, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("instance.system.raw_http.BODY_DEADLINE_S", 0.05)
+    head = b"POST /api/trust/ledger HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n{"
+    assert status_and_code(await said(served[1], head)) == (400, "bad_request")
+
+
 async def test_pipelined_requests_are_answered_in_order(served: tuple[Opened, str]) -> None:
     request = b"GET /%s HTTP/1.1\r\nhost: a\r\n%s\r\n"
     answer = await said(served[1], request % (b"health", b"") + request % (b"ready", b"connection: close\r\n"))
