@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from control_plane.domain.state import desired_state
 from control_plane.domain.tenants import Generation, Tenant
 from control_plane.reconcile import actions as act
-from control_plane.reconcile.plan import BACKUP_UNREADABLE
 from control_plane.reconcile.ports import Backups, Clock, Drained, Edge, Instances, Store, Unavailable, Volumes
 from control_plane.reconcile.previous_head import previous_head
+from control_plane.reconcile.restore_plan import BACKUP_UNREADABLE
 from control_plane.reconcile.restoring import Restoring
 from control_plane.reconcile.seen import Policy
 from control_plane.reconcile.spec import instance_spec

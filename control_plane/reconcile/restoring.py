@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from control_plane.domain.tenants import Tenant
 from control_plane.reconcile import actions as act
-from control_plane.reconcile.plan import candidates
 from control_plane.reconcile.ports import Backups, RestoreOutcome, Store, Volumes
+from control_plane.reconcile.restore_plan import candidates
 
 
 class Restoring:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from control_plane.domain.tenants import Epoch
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
-from control_plane.runtimes.protocol import Observed
+from control_plane.runtimes.protocol import Observed, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,25 @@ class Seen:
     def alive(self) -> bool:
         """An instance exists that may write the volume."""
         return self.instance is not None and self.instance.alive
+
+    @property
+    def paused(self) -> bool:
+        """It is frozen in memory."""
+        return self.instance is not None and self.instance.state is RunState.PAUSED
+
+    @property
+    def answers(self) -> bool:
+        """It says that it is ready, or drained."""
+        return not self.paused and self.probe is not None and (self.probe.ready or self.probe.draining)
+
+    def epoch(self, n: int) -> Epoch | None:
+        """The record of an epoch."""
+        return next((each for each in self.epochs if each.n == n), None)
+
+    def is_closed(self, n: int) -> bool:
+        """True for an epoch that had its last backup."""
+        found = self.epoch(n)
+        return found is not None and found.closed_at is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from control_plane.domain.tenants import Desired, Status, Tenant
 from control_plane.reconcile.actions import Action
 from control_plane.reconcile.depth import Depth
-from control_plane.reconcile.plan import BACKUP_UNREADABLE, Decision, held_back
+from control_plane.reconcile.plan import Decision
+from control_plane.reconcile.restore_plan import BACKUP_UNREADABLE, held_back
 from control_plane.reconcile.seen import Seen
 from control_plane.runtimes.protocol import RunState
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status, Tenant
 from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop
-from control_plane.reconcile.plan import candidates, decide, plan
+from control_plane.reconcile.plan import decide, plan
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
+from control_plane.reconcile.restore_plan import candidates
 from control_plane.reconcile.seen import Seen
 from control_plane.runtimes.protocol import RunState
 from tests.reconcile.pictures import GENERATION, NOW, POLICY, epoch, gone, idle, instance, paused, seen, tenant

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from control_plane.reconcile import plan
-from control_plane.reconcile.actions import Action, BeginRestoredLife, Confirm, Drain, Link, PushState, Unlink
+from control_plane.reconcile.actions import (
+    Action,
+    BeginRestoredLife,
+    Candidate,
+    Confirm,
+    Drain,
+    Link,
+    PushState,
+    Unlink,
+)
 from tests.simulation.history import History
 
 SEEDS = 150
@@ -75,7 +84,7 @@ def _older_backup_when_the_newest_is_unreadable(patch: pytest.MonkeyPatch) -> No
     real = plan.candidates
 
     def unconfirmed(epochs: object, request: object) -> object:
-        return tuple(plan.Candidate(each.epoch, confirmed=False) for each in real(epochs, request))  # type: ignore[arg-type]
+        return tuple(Candidate(each.epoch, confirmed=False) for each in real(epochs, request))  # type: ignore[arg-type]
 
     patch.setattr(plan, "candidates", unconfirmed)
 
@@ -96,15 +105,15 @@ def _stop_believed(patch: pytest.MonkeyPatch) -> None:
 def _registered_while_exchanged(patch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    real = plan._restore_request
+    real = plan.restore_request
     patch.setattr(
-        plan, "_restore_request", lambda tenant, seen, depth: real(tenant, replace(seen, registered=None), depth)
+        plan, "restore_request", lambda tenant, seen, depth: real(tenant, replace(seen, registered=None), depth)
     )
 
 
 MUTATIONS: dict[str, Mutation] = {
     "an instance is routed to before it has its keys": _without("_serve", PushState),
-    "an idle instance is stopped without its backup confirmed": _without("_stop", Confirm),
+    "an idle instance is stopped without its backup confirmed": _without("stop", Confirm),
     "a nap does not take the instance out of routing": _without("_nap", Unlink),
     "a nap does not drain": _without("_nap", Drain),
     "a ready instance is not routed to": _without("_serve", Link),
