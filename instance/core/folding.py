@@ -1,4 +1,7 @@
-"""Folding: records of the journal become rows, each slice in one transaction together with how far that brought us."""
+"""Folding: records of the journal become rows, each slice in one transaction together with how far that brought us.
+
+A slice is folded in batches of at most 2 ms of computing, with pauses between them inside the transaction.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
+from instance.core.bulk_insert import ROWS
 from instance.core.journal import Journal
 from instance.core.journal_reader import JournalReader
 from instance.core.records import Record, encode
@@ -17,9 +21,12 @@ Fold = Callable[[sqlite3.Connection, Sequence[Record]], None]
 """Writes records of one kind, in order. May run again for the same records after a rollback: it keeps nothing in memory
 that a rollback would have to undo."""
 
-SLICE_NS = 2_000_000
-SLICE_RECORDS_MIN = 4
+BATCH_NS = 2_000_000
+"""Of the thread's time between two pauses, in which the event loop's thread runs undisturbed."""
+BATCH_RECORDS_MAX = 64
 SLICE_RECORDS_MAX = 512
+"""In one transaction: each rewrites the last page of every index, whether one record came or hundreds."""
+SLICE_BYTES_MAX = 4 << 20
 
 log = logging.getLogger("stockyard.writer")
 
@@ -86,37 +93,49 @@ class Folding:
         self.records = 0
         self.rejected = 0
         self.cpu_ns = 0
+        self.pause: Callable[[], bool] = lambda: True
+        """Called between two batches of a slice; whether to go on with it instead of committing what there is."""
         self._connection = connection
         self._journal = journal
         self._reader = JournalReader(journal, folded_sequence)
         self._folds: dict[int, list[Fold]] = {}
-        self._record_ns = SLICE_NS // 16
+        self._record_ns = BATCH_NS // 16
 
     def register(self, kind: int, fold: Fold) -> None:
         """Fold records of `kind` by this function too."""
         self._folds.setdefault(kind, []).append(fold)
 
     def fold_slice(self, last_sequence: int) -> bool:
-        """Fold about 2 ms worth of the records up to `last_sequence`; whether there were any.
+        """Fold the next records up to `last_sequence` in one transaction; whether there were any.
 
         Raises `StorageFailed` when the database cannot be written; then nothing is lost, and it can be repeated.
 
         A record that a fold refuses is kept whole in `journal_rejected`, and the others go on.
         """
-        count = max(
-            SLICE_RECORDS_MIN, min(SLICE_RECORDS_MAX, SLICE_NS // self._record_ns, last_sequence - self.sequence)
-        )
         started = time.thread_time_ns()
-        records = self._reader.take(count) if self.sequence < last_sequence else []
-        if not records:
+        batch = self._next_batch(last_sequence, [])
+        if not batch:
             return False
+        records: list[Record] = []
+        size = 0
         try:
-            self._fold(records)
+            with Transaction(self._connection):
+                while batch:
+                    records += batch
+                    self._fold(batch)
+                    size += sum(record.size for record in batch)
+                    batch = self._next_batch(last_sequence, records)
+                    if batch and (size >= SLICE_BYTES_MAX or not self.pause()):
+                        self._reader.give_back(batch)
+                        break
+                self._set_position(records[-1])
         except Exception as error:  # found out one by one below, and recorded there
             if storage_failed(error):
                 self._reader.give_back(records)
                 raise StorageFailed(str(error)) from error
             self._one_by_one(records)
+        else:
+            self._committed(records)
         took = time.thread_time_ns() - started
         self.cpu_ns += took
         self._record_ns = max(1, (3 * self._record_ns + took // len(records)) // 4)
@@ -126,23 +145,35 @@ class Folding:
         """Give up the open segment."""
         self._reader.close()
 
+    def _next_batch(self, last_sequence: int, before: list[Record]) -> list[Record]:
+        """Records for `BATCH_NS`, behind those that the slice has; whole statements of `BulkInsert` if there is time."""
+        count = min(BATCH_RECORDS_MAX, max(1, BATCH_NS // self._record_ns))
+        if count > ROWS:
+            count -= count % ROWS
+        folded = before[-1].sequence if before else self.sequence
+        count = min(count, last_sequence - folded, SLICE_RECORDS_MAX - len(before))
+        return self._reader.take(count) if count > 0 else []
+
     def _fold(self, records: list[Record]) -> None:
-        with Transaction(self._connection) as connection:
-            for kind, run in groupby(records, attrgetter("kind")):
-                folds = self._folds.get(kind)
-                if not folds:
-                    raise LookupError(f"nothing here folds records of kind {kind}")
-                batch = list(run)
-                for fold in folds:
-                    fold(connection, batch)
-            self._set_position(records[-1])
-        self._committed(records)
+        for kind, run in groupby(records, attrgetter("kind")):
+            folds = self._folds.get(kind)
+            if not folds:
+                raise LookupError(f"nothing here folds records of kind {kind}")
+            batch = list(run)
+            for fold in folds:
+                fold(self._connection, batch)
+
+    def _fold_alone(self, record: Record) -> None:
+        with Transaction(self._connection):
+            self._fold([record])
+            self._set_position(record)
+        self._committed([record])
 
     def _one_by_one(self, records: list[Record]) -> None:
         for index, record in enumerate(records):
             try:
                 try:
-                    self._fold([record])
+                    self._fold_alone(record)
                 except Exception as error:  # kept with the record, and logged
                     if storage_failed(error):
                         raise

@@ -25,7 +25,7 @@ T = TypeVar("T")
 FOLD_S = 0.05
 """From the first unfolded record to its fold: what comes meanwhile is folded with it."""
 YIELD_S = 0.0005
-"""Between two slices, so that the event loop's thread runs; left out while more than `HURRY_BYTES` wait."""
+"""Between two batches, so that the event loop's thread runs; left out while more than `HURRY_BYTES` wait."""
 HURRY_BYTES = 4 << 20
 BACK_OFF_S = 0.05
 BACK_OFF_MAX_S = 2.0
@@ -40,7 +40,7 @@ AppendLedger = Callable[[sqlite3.Connection, Sequence[LedgerEvent]], object]
 
 
 class Writer:
-    """Folds the journal at least every 100 ms and runs `write()` jobs between two slices of at most 2 ms.
+    """Folds the journal at least every 100 ms and runs `write()` jobs between two batches of about 2 ms.
 
     While the database cannot be written, folding is repeated with back-off and nothing is dropped; `write()` fails.
     """
@@ -54,6 +54,7 @@ class Writer:
         self._journal = journal
         self._connection = connection
         self._folding = Folding(connection, journal, folded_sequence)
+        self._folding.pause = self._pause
         self._size_limit = SizeLimit(connection, journal)
         self._jobs: deque[Job] = deque()
         self._drains: deque[Drain] = deque()
@@ -194,10 +195,9 @@ class Writer:
         """Fold slice by slice up to `sequence`; whether the storage took it."""
         try:
             while self._folding.fold_slice(sequence):
-                if self._jobs:
-                    self._run_jobs()
-                if self._journal.lag_bytes < HURRY_BYTES:
-                    time.sleep(YIELD_S)
+                if self._pause():
+                    continue
+                self._run_jobs()
         except (StorageFailed, OSError) as error:
             return self._back_off(f"the database cannot be written ({error})")
         except Exception as error:  # a fault of ours must not end the thread: everything would wait for ever
@@ -207,6 +207,12 @@ class Writer:
             self._back_off_s = 0.0
             self._journal.unblock(STORAGE)
         return True
+
+    def _pause(self) -> bool:
+        """Let the event loop's thread run between two batches; whether no job waits for its turn."""
+        if self._journal.lag_bytes < HURRY_BYTES:
+            time.sleep(YIELD_S)
+        return not self._jobs
 
     def _back_off(self, reason: str) -> bool:
         self._journal.block(STORAGE, reason)

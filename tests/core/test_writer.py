@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,46 @@ async def test_a_record_that_cannot_be_folded_is_kept_whole_and_the_others_go_on
     assert record.parts == [b"2", b"second part"]
     assert stack.writer.stats["rejected"] == 2
     assert stack.journal.lag_bytes == 0
+    await stack.close()
+
+
+async def test_a_record_that_cannot_be_folded_undoes_no_batch_before_it_and_repeats_none(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+
+    def fail(record: Record) -> None:
+        if record.sequence == 400:
+            raise ValueError("cannot be")
+
+    stack.fail = fail
+    for index in range(500):
+        stack.journal.append(CALL, b"%d" % index)
+    stack.writer.start()
+    await stack.writer.drain()
+    assert [sequence for sequence, _ in await stack.rows()] == [n for n in range(1, 501) if n != 400]
+    await stack.close()
+
+
+async def test_a_write_does_not_wait_for_the_whole_backlog(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    for _ in range(400):
+        stack.journal.append(CALL, b"x")
+    folded: list[int] = []
+    folding, queued = threading.Event(), threading.Event()
+
+    def fold_slowly(record: Record) -> None:
+        folded.append(record.sequence)
+        folding.set()
+        assert queued.wait(10)
+
+    stack.fail = fold_slowly
+    stack.writer.start()
+    await asyncio.to_thread(folding.wait, 10)
+    written = asyncio.create_task(stack.writer.write(lambda connection: len(folded)))
+    await asyncio.sleep(0)
+    queued.set()
+    assert 0 < await written < 400
+    await stack.writer.drain()
+    assert folded == list(range(1, 401))
     await stack.close()
 
 
