@@ -36,7 +36,7 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest -m "not slow and not docker"
+	@$(BIN)/pytest -n 2 -m "not slow and not docker"
 
 test: install docker-ready check slow ## everything; sets up what it needs on a fresh Debian machine
 
