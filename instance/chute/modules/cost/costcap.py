@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import orjson
 from pydantic import Field, field_validator
@@ -12,15 +14,19 @@ from instance.billing.accounts import Account
 from instance.billing.budget import Budget
 from instance.billing.key_budgets import exceeded
 from instance.billing.periods import Period, zone
-from instance.chute.answer import Answer
+from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
-from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.prices import Price, cost_lines
+from instance.chute.stream import has_content
+from instance.chute.tokens import count_prompt_tokens
 from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
-from instance.core.money import nano_to_usd, usd_to_micro, usd_to_nano
+from instance.core.money import line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from instance.billing.app import Billing
     from instance.chute.prices import PriceTable
     from instance.core.core import Core
@@ -63,6 +69,9 @@ class CostCap(Module):
         unknown_price: Literal["allow", "reject"] | Usd = Field(
             default="allow",
             description="Models without a price: allow, reject, or a number of dollars per million tokens to assume.",
+        )
+        cut_stream: bool = Field(
+            default=False, description="End a stream with an error once it outgrows its reservation and the limit."
         )
 
         @field_validator("timezone")
@@ -184,6 +193,37 @@ class CostCap(Module):
         x.warnings.append(f"budget {budget.name}")
         if budget.action == "downgrade":
             x.state["downgrade"] = budget.id
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        answer = await call(x)
+        if (
+            answer.events is not None
+            and self.settings.cut_stream
+            and "costcap" in x.state
+            and answer.target is not None
+        ):
+            price = self._prices.lookup(answer.target.provider.name, answer.target.model) or self._assumed
+            if price is not None and price.output:
+                answer.events = self._watched(x, answer.events, price)
+        return answer
+
+    async def _watched(
+        self, x: Exchange, events: AsyncIterator[list[Delta]], price: Price
+    ) -> AsyncIterator[list[Delta]]:
+        """The same events, until what they cost goes over the reservation and over a limit that blocks."""
+        accounts, estimate = x.state["costcap"]
+        prompt_nano = line_cost_nano(count_prompt_tokens(x.req), price.input)
+        tokens = 0
+        async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
+            async for batch in events:
+                tokens += sum(has_content(delta) for delta in batch)
+                over = prompt_nano + line_cost_nano(tokens, price.output) - estimate
+                if over > 0:
+                    for account in accounts:
+                        if account.budget.action == "block" and not account.allows(over):
+                            x.note("cut", {"scope": account.budget.name, "tokens": tokens}, module=self.name)
+                            raise exceeded(account, x.started_wall_ns, over)
+                yield batch
 
     def on_finish(self, x: Exchange) -> None:
         held: tuple[list[Account], int] | None = x.state.pop("costcap", None)
