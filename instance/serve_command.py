@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def serve_command(arguments: Sequence[str]) -> int:
     """Serve; the exit code."""
     flags = parser().parse_args(arguments)
     gc.disable()  # nothing of the start is garbage; `serve` enables it
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads the metadata of every package
     from instance.server import ServeOptions, run
 
     return run(
