@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
     from instance.core.principals import Principal
 
-BATCH_CALLS = 256
+BATCH_CALLS = 64
 WRITTEN_AT_ONCE = 50
 PENDING_MAX = 20_000
 
