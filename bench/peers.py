@@ -1,13 +1,16 @@
 """`make bench-peers`: other gateways that can be installed, measured as ours is, against the same mock upstream in one run.
 
-Portkey's gateway comes by npm with the lock file in bench/portkey; LiteLLM comes into a virtual environment of its own,
-pinned to 1.80.0 (later releases were compromised for a time; it is never a dependency).
+Portkey's gateway comes by npm with the lock file in bench/portkey. Its streams answer 500 ("TypeError: immutable") with
+@hono/node-server 1.14.3 and later, which hand out fetch's own headers where the gateway appends to them; 1.13.8, also
+within the range that the gateway declares, is therefore pinned there. LiteLLM comes into a virtual environment of its
+own from bench/litellm, pinned to 1.80.0 (later releases were compromised for a time; it is never a dependency).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,12 +35,20 @@ def install_portkey() -> None:
 
 
 def install_litellm() -> Path:
+    """The command; the marker is written last, so that an install which was broken off is done again."""
     venv = HERE / ".venvs" / "litellm"
-    command = venv / "bin" / "litellm"
-    if not command.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", f"litellm[proxy]=={LITELLM}"], check=True)
-    return command
+    installed = venv / "installed"
+    if not installed.exists():
+        requirements = str(HERE / "litellm" / "requirements.txt")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        uv = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
+        if uv:
+            install = [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")]
+        else:
+            install = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "-r", requirements], check=True)
+        installed.touch()
+    return venv / "bin" / "litellm"
 
 
 Peer = tuple[int, int, str, dict[str, str]]
