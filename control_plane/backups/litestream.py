@@ -197,7 +197,8 @@ async def _check(copy: Path) -> Checked:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), CHECK_TIMEOUT_S)
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            out, err = await process.communicate()
     except TimeoutError:
         raise Unavailable(f"the check did not end within {CHECK_TIMEOUT_S} s") from None
     finally:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from control_plane.backups.s3 import Bucket
 from control_plane.errors import ConfigError
 from control_plane.reconcile.ports import Unavailable
 
@@ -38,6 +39,9 @@ class Places:
     def destroy_tenant(self, slug: str) -> None:
         """Remove every epoch of a tenant. Raises `Unavailable` where that cannot be done from here."""
         self.require()
+        if self._url is not None and self._url.scheme == "s3":
+            Bucket(self._url).remove(f"tenants/{slug}")
+            return
         if self.folder is None:
             raise Unavailable(f"remove {self._at(f'tenants/{slug}/')} by the store's own means")
         folder = self.folder / "tenants" / slug

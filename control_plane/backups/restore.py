@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from control_plane.backups.process import litestream_binary, litestream_environment
 from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Unavailable
 
-TIMEOUT_S = 3600
+RESTORE_TIMEOUT_S = 3600
+LIST_TIMEOUT_S = 60  # a store that is away is asked again and again before Litestream gives up
 _MISSING = ("no matching backup", "timestamp does not exist", "cannot calc restore plan: no matching")
 
 
@@ -25,7 +26,7 @@ class History(NamedTuple):
 
 async def history(replica_url: str) -> History | None:
     """First and last change in a replica; None if there is none. Raises `Unavailable` if it cannot be listed."""
-    code, out, err = await _litestream("ltx", "-json", "-level", "all", replica_url)
+    code, out, err = await _litestream(LIST_TIMEOUT_S, "ltx", "-json", "-level", "all", replica_url)
     if code != 0:
         raise Unavailable(f"the backup cannot be listed: {_last_line(err)}")
     files: list[dict[str, Any]] = json.loads(out or "[]") or []
@@ -70,10 +71,11 @@ async def restore(replica_url: str, into: Path, at: str | None = None) -> Restor
 
 
 async def _run(into: Path, arguments: list[str], replica_url: str) -> tuple[int, str, str]:
-    return await _litestream("restore", "-json", "-integrity-check", "full", *arguments, "-o", str(into), replica_url)
+    checked = ("-json", "-integrity-check", "full")
+    return await _litestream(RESTORE_TIMEOUT_S, "restore", *checked, *arguments, "-o", str(into), replica_url)
 
 
-async def _litestream(*arguments: str) -> tuple[int, str, str]:
+async def _litestream(timeout_s: int, *arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         litestream_binary(),
         *arguments,
@@ -83,9 +85,10 @@ async def _litestream(*arguments: str) -> tuple[int, str, str]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        async with asyncio.timeout(timeout_s):
+            out, err = await process.communicate()
     except TimeoutError:
-        raise Unavailable(f"litestream {arguments[0]} did not end within {TIMEOUT_S} s") from None
+        raise Unavailable(f"litestream {arguments[0]} did not end within {timeout_s} s") from None
     finally:
         if process.returncode is None:
             process.kill()

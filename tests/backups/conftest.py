@@ -53,7 +53,7 @@ def _answers(path: Path) -> bool:
 @pytest.fixture
 def config() -> Iterator[Config]:
     data = Path(tempfile.mkdtemp(prefix="sy"))
-    config = load_config({"data": str(data), "plans": {}}, env={})
+    config = load_config({"data": str(data)}, env={})
     config.prepare()
     yield config
     shutil.rmtree(data)

@@ -29,7 +29,7 @@ def database(config: Config) -> TenantDatabase:
 async def until(holds: Callable[[], Awaitable[bool]], deadline_s: float = 15) -> None:
     """Return once it holds; fail at the deadline."""
     async with asyncio.timeout(deadline_s):
-        while not await holds():  # noqa: ASYNC110 - the condition lies in other processes
+        while not await holds():
             await asyncio.sleep(0.02)
 
 

@@ -43,7 +43,7 @@ async def test_a_child_that_is_killed_is_started_again(tmp_path: Path) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     async with asyncio.timeout(10):
-        while running.pid in (first, None):  # noqa: ASYNC110 - the condition lies in another process
+        while running.pid in (first, None):
             await asyncio.sleep(0.01)
     assert running.starts == 2
     await running.stop()
@@ -74,7 +74,7 @@ async def test_a_child_that_never_gets_ready_is_reported_with_its_last_words(tmp
     running = child(tmp_path, "raise SystemExit('no such luck')")
     await running.start()
     async with asyncio.timeout(10):
-        while "luck" not in running.log_tail():  # noqa: ASYNC110 - the condition lies in another process
+        while "luck" not in running.log_tail():
             await asyncio.sleep(0.01)
     with pytest.raises(TimeoutError, match="no such luck"):
         await running.ready(0.05)
