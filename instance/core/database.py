@@ -21,6 +21,8 @@ READERS = 2
 WRITER_CACHE_KIB = 8192
 READER_CACHE_KIB = 1024
 BUSY_TIMEOUT_MS = 5000
+PAGE_BYTES = 8192
+"""Twice SQLite's own: folding writes rows in order, so fewer and larger pages are fewer system calls for the same bytes."""
 CACHED_STATEMENTS = 256
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -62,6 +64,7 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise DataFolderError(f"{self.path} cannot be opened: {self._why(error)}") from error
         try:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if self._litestream_owns_checkpoints:
