@@ -126,3 +126,13 @@ def test_text_parts_are_made_shorter_and_images_are_not_touched() -> None:
     assert out[1] is image
     assert parts[0]["text"] == "a" + "  b" * 100
     assert x.changed
+
+
+@pytest.mark.parametrize(
+    "unit", ["<keep>", "<!--", "“", '" ', "````\n```\n", " ", "| ", "| x" + " " * 999, "word ", "~~~\n", "{\n\n"]
+)
+def test_no_text_takes_more_than_linear_time(unit: str) -> None:
+    """Work is counted by the size that still ends within the test's own limit: quadratic work would take hours."""
+    text = (unit * (300_000 // len(unit)))[:300_000] + "x"
+    _, out = slimmed([user(text), user("q")], level=3)
+    assert len(out[0]) <= len(text)

@@ -243,3 +243,22 @@ async def test_flag_fails_open_and_the_other_actions_fail_closed() -> None:
     assert Link(await scan(), Meter(), 0).closed is False
     assert Link(await scan(action="redact"), Meter(), 0).closed is True
     assert Link(await scan(on_error="closed"), Meter(), 0).closed is True
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "-eyJ",
+        "-eyJaaaaaaaa.eyJaaaa",
+        "ab://:",
+        "ab://a:aaa",
+        "token",
+        "token=",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        AWS + " ",
+    ],
+)
+def test_no_text_takes_more_than_linear_time(unit: str) -> None:
+    """Quadratic work over so much text would take hours."""
+    text = unit * (400_000 // len(unit))
+    assert len(Scanner().redact(text)) <= len(text)

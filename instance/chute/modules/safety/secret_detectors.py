@@ -13,9 +13,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
+from string import ascii_letters, digits
 from zlib import crc32
 
 import orjson
+
+PRIVATE_KEY_MIN_CHARS = 16
+PRIVATE_KEY_MAX_CHARS = 8192
+END_LINE_CHARS = 40
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -74,145 +79,170 @@ def real_password(value: str) -> bool:
     return value.lower() not in _PLAIN_PASSWORDS and not is_placeholder(value)
 
 
+def private_key_end(text: str, body: int) -> int:
+    """Where the private key ends whose first line ends at `body`: behind its END line, or where it was cut off; 0 for none."""
+    limit = body + PRIVATE_KEY_MAX_CHARS
+    last = text.find("-----", body, limit)
+    if last < 0:
+        last = min(len(text), limit)
+    if last - body < PRIVATE_KEY_MIN_CHARS:
+        return 0
+    if not text.startswith("-----END ", last):
+        return last
+    close = text.find("-----", last + 9, last + 9 + END_LINE_CHARS)
+    return close + 5 if close >= 0 else last
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """One form of credential.
+    """One form of credential. Every expression is RE2's, so that no text takes more than linear time.
 
-    `prefixes` are the literal beginnings that announce it, `trigger` the RE2 expression for the shared matcher that
-    finds every text in which `form` could match. The secret is the form's group `s`, else its whole match; `check`
-    decides on it.
+    `prefixes` are the literal beginnings that announce it, `trigger` the expression for the shared matcher that finds
+    every text in which `form` could match. The secret is the form's only group; none of `not_followed_by` may follow it;
+    `extent` finds the end of one that no expression can bound; `check` decides on it.
     """
 
     name: str
     trigger: str
-    form: re.Pattern[str]
+    form: str
     prefixes: tuple[str, ...] = ()
     check: Callable[[str], bool] | None = None
     severity: str = "high"
+    not_followed_by: str = ""
+    extent: Callable[[str, int], int] | None = None
 
 
 def _prefixed(
-    name: str, prefixes: str, body: str, check: Callable[[str], bool] | None = random_looking, severity: str = "high"
+    name: str,
+    prefixes: str,
+    body: str,
+    check: Callable[[str], bool] | None = random_looking,
+    severity: str = "high",
+    not_followed_by: str = "",
 ) -> Detector:
     """A token with one of the prefixes (separated by blanks) and a body; not in the middle of a word, not cut short."""
     literals = tuple(prefixes.split())
     start = "(?:" + "|".join(map(re.escape, literals)) + ")"
     return Detector(
         name=name,
-        trigger="(?:" + "|".join(re.escape(literal).replace("\\_", "_") for literal in literals) + ")[0-9A-Za-z_-]",
-        form=re.compile(rf"(?<![0-9A-Za-z]){start}{body}"),
+        trigger=f"{start}[0-9A-Za-z_-]",
+        form=f"{_EDGE}({start}{body})",
         prefixes=literals,
         check=check,
         severity=severity,
+        not_followed_by=not_followed_by,
     )
 
 
-_W = "(?![0-9A-Za-z])"
+_EDGE = "(?:^|[^0-9A-Za-z])"
+_W = ascii_letters + digits
+_T = _W + "_-"
 _U = "[0-9A-Za-z_-]"
 
 DETECTORS: tuple[Detector, ...] = (
-    _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", f"[A-Z0-9]{{16}}{_W}"),
-    _prefixed("gcp_api_key", "AIza", f"{_U}{{35}}(?!{_U})"),
+    _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", "[A-Z0-9]{16}", not_followed_by=_W),
+    _prefixed("gcp_api_key", "AIza", f"{_U}{{35}}", not_followed_by=_T),
     _prefixed("google_oauth_secret", "GOCSPX-", f"{_U}{{28}}"),
     _prefixed("google_oauth_token", "ya29.", f"{_U}{{20,}}", severity="medium"),
     Detector(
         "azure_storage_key",
         r"AccountKey=[A-Za-z0-9+/]",
-        re.compile(r"AccountKey=(?P<s>[A-Za-z0-9+/]{86}==)"),
+        r"AccountKey=([A-Za-z0-9+/]{86}==)",
         ("AccountKey=",),
     ),
     Detector(
         "azure_client_secret",
         r"[0-9]Q~",
-        re.compile(r"(?<![0-9A-Za-z_~.-])[0-9A-Za-z_~.]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34}(?![0-9A-Za-z_~.-])"),
+        r"(?:^|[^0-9A-Za-z_~.-])([0-9A-Za-z_~.]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,34})",
         check=random_looking,
+        not_followed_by=_T + "~.",
     ),
     Detector(
         "azure_sas_signature",
         r"[?&]sig=[A-Za-z0-9%]",
-        re.compile(r"[?&]sig=(?P<s>[A-Za-z0-9%+/]{40,}={0,2})"),
+        r"[?&]sig=([A-Za-z0-9%+/]{40,}={0,2})",
         check=random_looking,
     ),
-    _prefixed("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", f"[0-9A-Za-z]{{36}}{_W}", github_checksum),
-    _prefixed("github_fine_grained_token", "github_pat_", f"[0-9A-Za-z]{{22}}_[0-9A-Za-z]{{59}}{_W}"),
+    _prefixed("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", "[0-9A-Za-z]{36}", github_checksum, not_followed_by=_W),
+    _prefixed("github_fine_grained_token", "github_pat_", "[0-9A-Za-z]{22}_[0-9A-Za-z]{59}", not_followed_by=_W),
     _prefixed("gitlab_token", "glpat- gldt- glrt- glsoat- glft- glcbt- glptt- glimt- glagent-", f"{_U}{{20,}}"),
     _prefixed("anthropic_key", "sk-ant-", f"{_U}{{32,}}"),
-    _prefixed("stockyard_key", "sk-sy- sy_admin_ sy_inst_", f"{_U}{{43}}(?!{_U})"),
-    _prefixed("openrouter_key", "sk-or-v1-", f"[0-9a-f]{{64}}{_W}"),
+    _prefixed("stockyard_key", "sk-sy- sy_admin_ sy_inst_", f"{_U}{{43}}", not_followed_by=_T),
+    _prefixed("openrouter_key", "sk-or-v1-", "[0-9a-f]{64}", not_followed_by=_W),
     _prefixed("openai_key", "sk-proj- sk-svcacct- sk-admin-", f"{_U}{{32,}}"),
-    _prefixed("openai_key", "sk-", f"[0-9A-Za-z]{{32,64}}(?!{_U})"),
-    _prefixed("groq_key", "gsk_", f"[0-9A-Za-z]{{40,}}{_W}"),
-    _prefixed("xai_key", "xai-", f"[0-9A-Za-z]{{40,}}{_W}"),
-    _prefixed("perplexity_key", "pplx-", f"[0-9A-Za-z]{{40,}}{_W}"),
-    _prefixed("replicate_token", "r8_", f"[0-9A-Za-z]{{37}}{_W}"),
-    _prefixed("huggingface_token", "hf_", f"[0-9A-Za-z]{{34,}}{_W}"),
-    _prefixed("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_", f"[0-9A-Za-z]{{20,}}{_W}"),
+    _prefixed("openai_key", "sk-", "[0-9A-Za-z]{32,64}", not_followed_by=_T),
+    _prefixed("groq_key", "gsk_", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("xai_key", "xai-", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("perplexity_key", "pplx-", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("replicate_token", "r8_", "[0-9A-Za-z]{37}", not_followed_by=_W),
+    _prefixed("huggingface_token", "hf_", "[0-9A-Za-z]{34,}", not_followed_by=_W),
+    _prefixed("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_", "[0-9A-Za-z]{20,}", not_followed_by=_W),
     _prefixed("stripe_webhook_secret", "whsec_", "[0-9A-Za-z+/=]{32,}"),
     _prefixed("slack_token", "xoxb- xoxp- xoxa- xoxr- xoxs- xoxe- xoxo-", "[0-9A-Za-z-]{16,}"),
     _prefixed("slack_app_token", "xapp-", "[0-9]-[0-9A-Z]+-[0-9]+-[0-9a-f]{32,}"),
     Detector(
         "slack_webhook",
         r"hooks\.slack\.com/(?:services|workflows)/",
-        re.compile(r"hooks\.slack\.com/(?P<s>(?:services|workflows)/[0-9A-Za-z]+/[0-9A-Za-z]+/[0-9A-Za-z]{20,})"),
+        r"hooks\.slack\.com/((?:services|workflows)/[0-9A-Za-z]+/[0-9A-Za-z]+/[0-9A-Za-z]{20,})",
         ("hooks.slack.com/services/", "hooks.slack.com/workflows/"),
         random_looking,
     ),
     Detector(
         "discord_webhook",
         r"discord(?:app)?\.com/api/webhooks/",
-        re.compile(r"discord(?:app)?\.com/api/webhooks/(?P<s>[0-9]{17,20}/[0-9A-Za-z_-]{60,})"),
+        r"discord(?:app)?\.com/api/webhooks/([0-9]{17,20}/[0-9A-Za-z_-]{60,})",
         ("discord.com/api/webhooks/", "discordapp.com/api/webhooks/"),
     ),
     Detector(
         "telegram_bot_token",
         r"[0-9]:AA[0-9A-Za-z_-]",
-        re.compile(r"(?<![0-9A-Za-z])[0-9]{8,10}:AA[0-9A-Za-z_-]{33}(?![0-9A-Za-z_-])"),
+        _EDGE + r"([0-9]{8,10}:AA[0-9A-Za-z_-]{33})",
         check=random_looking,
+        not_followed_by=_T,
     ),
-    _prefixed("npm_token", "npm_", f"[0-9A-Za-z]{{36}}{_W}"),
+    _prefixed("npm_token", "npm_", "[0-9A-Za-z]{36}", not_followed_by=_W),
     _prefixed("pypi_token", "pypi-AgE", f"{_U}{{50,}}"),
-    _prefixed("rubygems_key", "rubygems_", f"[0-9a-f]{{48}}{_W}"),
+    _prefixed("rubygems_key", "rubygems_", "[0-9a-f]{48}", not_followed_by=_W),
     _prefixed("docker_token", "dckr_pat_", f"{_U}{{27}}"),
-    _prefixed("twilio_key", "SK", f"[0-9a-f]{{32}}{_W}"),
+    _prefixed("twilio_key", "SK", "[0-9a-f]{32}", not_followed_by=_W),
     _prefixed("sendgrid_key", "SG.", rf"{_U}{{16,32}}\.{_U}{{32,64}}"),
-    _prefixed("mailgun_key", "key-", f"[0-9a-f]{{32}}{_W}"),
+    _prefixed("mailgun_key", "key-", "[0-9a-f]{32}", not_followed_by=_W),
     Detector(
         "mailchimp_key",
         r"[0-9a-f]-us[0-9]",
-        re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])"),
+        _EDGE + r"([0-9a-f]{32}-us[0-9]{1,2})",
         check=random_looking,
+        not_followed_by=_W,
     ),
-    _prefixed("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", f"[0-9a-f]{{64}}{_W}"),
-    _prefixed("shopify_token", "shpat_ shpca_ shppa_ shpss_", f"[0-9a-fA-F]{{32}}{_W}"),
+    _prefixed("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", "[0-9a-f]{64}", not_followed_by=_W),
+    _prefixed("shopify_token", "shpat_ shpca_ shppa_ shpss_", "[0-9a-fA-F]{32}", not_followed_by=_W),
     _prefixed("square_token", "sq0atp- sq0csp-", f"{_U}{{22,43}}"),
-    _prefixed("databricks_token", "dapi", f"[0-9a-f]{{32}}{_W}"),
+    _prefixed("databricks_token", "dapi", "[0-9a-f]{32}", not_followed_by=_W),
     _prefixed("vault_token", "hvs. hvb.", f"{_U}{{24,}}"),
     Detector(
         "terraform_token",
         r"\.atlasv1\.",
-        re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{14}\.atlasv1\.[0-9A-Za-z_=-]{60,}"),
+        _EDGE + r"([0-9A-Za-z]{14}\.atlasv1\.[0-9A-Za-z_=-]{60,})",
     ),
-    _prefixed("grafana_token", "glsa_", f"[0-9A-Za-z]{{32}}_[0-9A-Fa-f]{{8}}{_W}"),
-    _prefixed("linear_key", "lin_api_", f"[0-9A-Za-z]{{40}}{_W}"),
-    _prefixed("notion_token", "ntn_ secret_", f"[0-9A-Za-z]{{43,}}{_W}"),
+    _prefixed("grafana_token", "glsa_", "[0-9A-Za-z]{32}_[0-9A-Fa-f]{8}", not_followed_by=_W),
+    _prefixed("linear_key", "lin_api_", "[0-9A-Za-z]{40}", not_followed_by=_W),
+    _prefixed("notion_token", "ntn_ secret_", "[0-9A-Za-z]{43,}", not_followed_by=_W),
     _prefixed("atlassian_token", "ATATT3", "[0-9A-Za-z_=-]{100,}"),
-    _prefixed("newrelic_key", "NRAK-", f"[0-9A-Z]{{27}}{_W}"),
-    _prefixed("postman_key", "PMAK-", f"[0-9a-f]{{24}}-[0-9a-f]{{34}}{_W}"),
-    _prefixed("age_secret_key", "AGE-SECRET-KEY-1", f"[0-9A-Z]{{58}}{_W}"),
+    _prefixed("newrelic_key", "NRAK-", "[0-9A-Z]{27}", not_followed_by=_W),
+    _prefixed("postman_key", "PMAK-", "[0-9a-f]{24}-[0-9a-f]{34}", not_followed_by=_W),
+    _prefixed("age_secret_key", "AGE-SECRET-KEY-1", "[0-9A-Z]{58}", not_followed_by=_W),
     _prefixed("jwt", "eyJ", rf"{_U}{{8,}}\.eyJ{_U}{{4,}}\.{_U}{{8,}}", jwt_header, "medium"),
     Detector(
         "private_key",
         r"-----BEGIN [A-Z ]*PRIVATE KEY",
-        re.compile(
-            r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?)-----"
-            r"(?:[^-]|-(?!----END )){16,8192}(?:-----END (?P=kind)-----)?"
-        ),
+        r"(-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----)",
         ("-----BEGIN ",),
+        extent=private_key_end,
     ),
     Detector(
         "connection_string",
         r"[a-z]://[^\s:/@]*:[^\s/@]",
-        re.compile(r"(?i)\b(?:[a-z][a-z0-9+]{1,20})://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']{3,128})@"),
+        r"(?i)\b[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:([^\s@/\"']{3,128})@",
         check=real_password,
     ),
 )
@@ -227,7 +257,8 @@ VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$]"
 GENERIC = Detector(
     name="generic_secret",
     trigger=KEYWORD + ASSIGNED,
-    form=re.compile(f"{KEYWORD}{ASSIGNED}{QUOTED}(?P<s>{VALUE}{{12,128}})(?!{VALUE})"),
+    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{12,128}})",
     severity="medium",
+    not_followed_by=_T + ".+/=~!@#%^&*$",
 )
 """`key = value` behind a keyword; whether the value counts is decided by entropy and placeholders."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 import re2
 
@@ -13,6 +14,8 @@ from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector, entropy_bits, is_placeholder
 
 PREVIEW_MIN_CHARS = 16
+FINDINGS_MAX = 1000
+"""Credentials of one form in one text; the rest of a text that holds more counts as one."""
 PROVIDER_KEY = "provider_key"
 """Name of the detector for the instance's own provider keys."""
 
@@ -32,21 +35,13 @@ def _preview(secret: str) -> str:
     return f"{secret[:4]}…{secret[-2:]}" if len(secret) >= PREVIEW_MIN_CHARS else "…"
 
 
-def _custom(expression: str) -> re.Pattern[str]:
-    """A user's expression, compiled by RE2, which answers as a pattern of `re` does. Raises `re2.error`."""
+@lru_cache(maxsize=256)
+def _compiled(expression: str) -> re.Pattern[str]:
+    """The expression compiled by RE2, which answers as a pattern of `re` does. Raises `re2.error`."""
     options = re2.Options()
     options.log_errors = False
     compiled: re.Pattern[str] = re2.compile(expression, options)
     return compiled
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    name: str
-    severity: str
-    form: re.Pattern[str]
-    check: Callable[[str], bool] | None
-    group: str | int
 
 
 class Scanner:
@@ -65,19 +60,16 @@ class Scanner:
         allow: Sequence[str] = (),
     ) -> None:
         chosen = [d for d in (*DETECTORS, GENERIC) if any(fnmatchcase(d.name, glob) for glob in detectors)]
-        self._entries: list[_Entry] = []
-        self.triggers: list[str] = []
-        for detector in chosen:
-            check = self._generic if detector is GENERIC else detector.check
-            group: str | int = "s" if "s" in detector.form.groupindex else 0
-            self._entries.append(_Entry(detector.name, detector.severity, detector.form, check, group))
-            self.triggers.append(detector.trigger)
-        for name, expression, severity in custom:
-            self._entries.append(_Entry(name, severity, _custom(expression), None, 0))
-            self.triggers.append(expression)
+        own = [
+            Detector(name, expression, f"({expression})", severity=severity) for name, expression, severity in custom
+        ]
+        for detector in own:
+            _compiled(detector.form)
+        self._entries = (*chosen, *own)
+        self.triggers = [detector.trigger for detector in self._entries]
         self.detectors: tuple[Detector, ...] = tuple(chosen)
         self._min_entropy = min_entropy
-        self._allow = [_custom(expression) for expression in allow]
+        self._allow = [_compiled(expression) for expression in allow]
         self._matcher = Matcher([("secretscan", self.triggers)]) if self.triggers else None
         self.own: frozenset[str] = frozenset()
 
@@ -100,17 +92,33 @@ class Scanner:
             text.encode()
         except UnicodeEncodeError:
             text = text.encode("utf-8", "replace").decode()
+        found: list[tuple[int, int, Finding]] = []
+        for index in suspects:
+            found += [(finding.start, index, finding) for finding in self._find_one(text, self._entries[index])]
+        found.sort(key=lambda entry: entry[:2])
+        apart: list[Finding] = []
+        for _, _, finding in found:
+            if not apart or finding.start >= apart[-1].end:
+                apart.append(finding)
+        return apart
+
+    def _find_one(self, text: str, detector: Detector) -> list[Finding]:
         found: list[Finding] = []
-        for index in sorted(suspects):
-            entry = self._entries[index]
-            for match in entry.form.finditer(text):
-                start, end = match.span(entry.group)
-                secret = text[start:end]
-                if start == end or (entry.check is not None and not entry.check(secret)) or self._allowed(secret):
-                    continue
-                if not any(start < other.end and other.start < end for other in found):
-                    found.append(Finding(start, end, entry.name, entry.severity, _preview(secret)))
-        found.sort(key=lambda finding: finding.start)
+        check = self._generic if detector is GENERIC else detector.check
+        after, extent = detector.not_followed_by, detector.extent
+        for match in _compiled(detector.form).finditer(text):
+            start, end = match.span(1)
+            if extent is not None:
+                end = extent(text, end)
+            secret = text[start:end]
+            if not secret or (after and text[end : end + 1] and text[end] in after):
+                continue
+            if (check is not None and not check(secret)) or self._allowed(secret):
+                continue
+            found.append(Finding(start, end, detector.name, detector.severity, _preview(secret)))
+            if len(found) >= FINDINGS_MAX:
+                found.append(Finding(end, len(text), detector.name, detector.severity, "…"))
+                break
         return found
 
     def _allowed(self, secret: str) -> bool:

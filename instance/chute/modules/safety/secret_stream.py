@@ -15,6 +15,8 @@ CONTEXT_CHARS = 96
 END_LINE_CHARS = 64
 ANCHOR_CHARS = 4
 """So many first characters of an own key announce it in flag mode; a stream cut inside them may show three of them."""
+NEAR_CHARS = 512
+"""How far back an opening is looked for: what is held (200), its context (96) and a keyword."""
 WATCH_CHARS = 16_384
 
 Report = Callable[[Finding, str], None]
@@ -24,7 +26,7 @@ _RUN = re.compile(r"[0-9A-Za-z_~.%+/=:?&-]+\Z")
 _OPEN_GENERIC = re.compile(rf"{KEYWORD}{ASSIGNED}{QUOTED}(?P<s>{VALUE}*)\Z")
 _OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)@?\Z")
 _BEGIN = "-----BEGIN "
-_OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----(?P<body>[\s\S]*)\Z)")
+_OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----)")
 _END_PRIVATE_KEY = re.compile(r"-----END [A-Z ]{0,30}-----")
 _OPEN_JWT = re.compile(r"eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_.-]*\Z")
 _TOKEN_REST = re.compile(r"[0-9A-Za-z_~.%+/=-]*")
@@ -48,7 +50,8 @@ class Openings:
     def find(self, text: str, own: frozenset[str]) -> int:
         """Index from which the text must be held back; its length when nothing is open."""
         opens = length = len(text)
-        run = _RUN.search(text)
+        near = max(0, length - NEAR_CHARS)
+        run = _RUN.search(text, near)
         if run is not None:
             start = run.start()
             token = run.group()
@@ -63,10 +66,10 @@ class Openings:
                 opens = min(opens, length - size)
                 break
         if "=" in text or ":" in text:
-            generic = _OPEN_GENERIC.search(text)
+            generic = _OPEN_GENERIC.search(text, near)
             if generic is not None:
                 opens = min(opens, generic.start("s"))
-            connection = _OPEN_CONNECTION.search(text)
+            connection = _OPEN_CONNECTION.search(text, near)
             if connection is not None:
                 opens = min(opens, connection.start("s"))
         begin = text.rfind(_BEGIN)

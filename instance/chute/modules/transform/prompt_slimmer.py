@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import log
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 PARAGRAPH_MIN_CHARS = 20
 """Shorter paragraphs are never taken for accidental repeats."""
 JSON_MIN_CHARS = 40
+QUOTE_MAX_CHARS = 1000
 LONG_SENTENCES = 8
 LONG_CHARS = 800
 
@@ -72,16 +73,13 @@ PHRASES: dict[str, str] = {
 }
 """Wordy phrases and what says the same; empty for openings and politeness that say nothing."""
 
-_PROTECTED = re.compile(
-    r"<keep>(?P<kept>[\s\S]*?)</keep>|^[ \t]*(?P<fence>`{3,}|~{3,})[\s\S]*?(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
-    re.MULTILINE,
-)
-_SPARE = re.compile(r'"[^"\n]*"|“[^”\n]*”|<!--[\s\S]*?-->|[\u200b\u2060\ufeff]+|(?<=\S)[ \t]{2,}(?=\S)')
-_LINE_END = re.compile(r"[ \t]+\n")
+_MARK = re.compile(r"<keep>|<!--|^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+_SPARE = re.compile(r'"[^"\n]*"|“[^“”\n]*”|[\u200b\u2060\ufeff]+|(?<=\S)[ \t]{2,}(?=\S)')
+_LINE_END = re.compile(r"(?<![ \t])[ \t]+\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?]+(?=\s|\Z)\s*|[^.!?\n]+\Z|\n+|.")
+_SENTENCE_END = re.compile(r"[.!?]+\s+|\n+")
 _WORD = re.compile(r"\w+")
 
 
@@ -105,7 +103,7 @@ def phrase_table(own: Mapping[str, str]) -> tuple[re.Pattern[str], dict[str, str
     """The phrases of level 2, longest first, with `own` added to the built-in ones."""
     table = {**PHRASES, **{phrase.lower(): short for phrase, short in own.items() if phrase.strip()}}
     words = "|".join(re.escape(phrase) for phrase in sorted(table, key=len, reverse=True))
-    return re.compile(rf'"[^"\n]*"|“[^”\n]*”|(?<!\w)(?:{words})(?!\w),?[ \t]?', re.IGNORECASE), table
+    return re.compile(rf'"[^"\n]*"|“[^“”\n]*”|(?<!\w)(?:{words})(?!\w),?[ \t]?', re.IGNORECASE), table
 
 
 def slim(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], keep_pct: int) -> str:
@@ -113,14 +111,46 @@ def slim(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]],
     seen: set[str] = set()
     out: list[str] = []
     position = 0
-    for match in _PROTECTED.finditer(text):
-        out.append(_slim_free(text[position : match.start()], level, phrases, seen))
-        kept = match.group("kept")
-        out.append(kept if kept is not None else match.group())
-        position = match.end()
+    for start, end, kept in _protected(text):
+        out.append(_slim_free(text[position:start], level, phrases, seen))
+        out.append(kept)
+        position = end
     rest = _slim_free(text[position:], level, phrases, seen).rstrip(" \t\n")
     out.append(_drop_sentences(rest, keep_pct) if level >= 3 and position == 0 else rest)
     return "".join(out)
+
+
+def _protected(text: str) -> Iterator[tuple[int, int, str]]:
+    """What is not slimmed: `(start, end, what stands there afterwards)` of fences, `<keep>` and comments, in order.
+
+    An opening without its end protects nothing, but a fence, which then reaches to the end of the text. Linear in the
+    text: an end that was not found once is not looked for again.
+    """
+    position = 0
+    unclosed: set[str] = set()
+    while (mark := _MARK.search(text, position)) is not None:
+        opening, start, position = mark.group(), mark.start(), mark.end()
+        fence = mark.group(1)
+        if fence:
+            close = re.compile(rf"^[ \t]*{fence}[ \t]*$", re.MULTILINE).search(text, position)
+            position = close.end() if close is not None else len(text)
+            yield start, position, text[start:position]
+            continue
+        closing = "</keep>" if opening == "<keep>" else "-->"
+        if closing in unclosed or (opening == "<!--" and _in_quotes(text, start)):
+            continue
+        end = text.find(closing, position)
+        if end < 0:
+            unclosed.add(closing)
+            continue
+        yield start, end + len(closing), text[position:end] if opening == "<keep>" else ""
+        position = end + len(closing)
+
+
+def _in_quotes(text: str, position: int) -> bool:
+    """Whether an odd number of double quotes stands before the position, on its line, as far as one looks."""
+    line = max(text.rfind("\n", max(0, position - QUOTE_MAX_CHARS), position) + 1, position - QUOTE_MAX_CHARS, 0)
+    return text.count('"', line, position) % 2 == 1
 
 
 def _slim_free(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], seen: set[str]) -> str:
@@ -165,7 +195,7 @@ def _without_spare(match: re.Match[str]) -> str:
 
 
 def _narrow_row(match: re.Match[str]) -> str:
-    row = re.sub(r"[ \t]*\|[ \t]*", "|", match.group().strip())
+    row = re.sub(r"(?<![ \t])[ \t]*\|[ \t]*", "|", match.group().strip())
     return re.sub(r"-{4,}", "---", row)
 
 
@@ -187,7 +217,8 @@ def _shorter(table: dict[str, str]) -> Callable[[re.Match[str]], str]:
 
 def _drop_sentences(text: str, keep_pct: int) -> str:
     """The text without its sentences of least information, by mean TF-IDF over its own sentences."""
-    sentences = _SENTENCE.findall(text)
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    sentences = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
     words = [_WORD.findall(sentence.lower()) for sentence in sentences]
     real = [index for index, found in enumerate(words) if len(found) >= 3]
     if len(real) < LONG_SENTENCES or len(text) < LONG_CHARS or '"' in text:
