@@ -279,6 +279,9 @@ def _contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | 
         add(now - x.mark_ns)
         if len(x.decisions) != count:
             link.meter.changed += 1
+            for decision in x.decisions[count:]:
+                if decision["module"] == name and not decision["took_ns"]:
+                    decision["took_ns"] = now - x.mark_ns
         x.mark_ns = now
         x.answer = answer
         return answer

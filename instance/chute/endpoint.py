@@ -218,13 +218,13 @@ class Endpoint:
         model_allowed(principal, x.model_requested)
         if principal.rpm:
             self.keys.check_rate(principal, x.started_ns)
-        chute.key_budgets.check(principal, x.started_wall_ns)
         try:
             x.targets = chute.providers.resolve(
                 x.model_requested, x.headers.get(b"x-stockyard-provider", b"").decode("latin-1")
             )
         except StockyardError as error:
             x.state["no_target"] = error
+        chute.billing.admit(x)
         answer = await x.plan.run(x)
         if answer.obj is not None:
             x.plan.respond(x, answer)
@@ -237,8 +237,7 @@ class Endpoint:
             self.chute.price(x)
         if x.plan is not None:
             x.plan.finish(x)
-        if x.cost_lines:
-            self.chute.billing.settle(x)
+        self.chute.billing.settle(x)
 
     def _record(self, x: Exchange, response: bytes) -> None:
         self._finish(x)
