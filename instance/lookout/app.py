@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instance.lookout.call_columns import CALL_KIND
-from instance.lookout.retention import prune
+from instance.lookout.retention import Retention
 from instance.lookout.traces_fold import TracesFold
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Lookout:
     def __init__(self, core: Core, ledger_seqs: Callable[[], Sequence[int]]) -> None:
         self.core = core
         self._fold = TracesFold(ledger_seqs)
+        self._retention = Retention(core)
 
     def start(self) -> None:
         """Register the fold; Brand's must be registered before."""
@@ -31,7 +32,7 @@ class Lookout:
 
     async def prune(self, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
         """Remove older traces and texts; how many of each. 0 removes none."""
-        return await prune(self.core, rows_before_ns, bodies_before_ns)
+        return await self._retention.prune(rows_before_ns, bodies_before_ns)
 
     def router(self) -> APIRouter:
         """The routes below `/api/observe`."""

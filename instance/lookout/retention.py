@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
 SLICE_ROWS = 200
+LOOKED_AT_ROWS = 2000
 
 _OLDEST_TRACES = "(SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
-_OLD_TRACES = (
-    f"DELETE FROM trace_bodies WHERE n IN {_OLDEST_TRACES}",
-    f"DELETE FROM traces WHERE n IN {_OLDEST_TRACES}",
-)
-_OLD_BODIES = """
-DELETE FROM trace_bodies WHERE n IN (
-    SELECT n FROM trace_bodies
-    WHERE n <= (SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns DESC LIMIT 1)
-    ORDER BY n LIMIT ?)
+_TEXTS_AFTER = """
+SELECT traces.created_at_ns, traces.n, trace_bodies.n IS NOT NULL
+FROM traces LEFT JOIN trace_bodies ON trace_bodies.n = traces.n
+WHERE (traces.created_at_ns, traces.n) > (?, ?) AND traces.created_at_ns < ?
+ORDER BY traces.created_at_ns, traces.n LIMIT ?
 """
 
-
-async def prune(core: Core, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
-    """Remove traces that began before the one time and texts of calls that began before the other; how many of each.
-
-    Texts go in the order in which calls were recorded. The hourly sums and the ledger keep what they have.
-    """
-    return await _remove(core, rows_before_ns, *_OLD_TRACES), await _remove(core, bodies_before_ns, _OLD_BODIES)
+Place = tuple[int, int]
+"""`created_at_ns` and `n` of a trace."""
 
 
-async def _remove(core: Core, before_ns: int, *queries: str) -> int:
-    def some(connection: sqlite3.Connection) -> int:
-        return [connection.execute(query, (before_ns, SLICE_ROWS)).rowcount for query in queries][-1]
+class Retention:
+    """Remembers up to where texts are gone, so that the next time looks at what has become old since."""
 
-    removed = 0
-    while before_ns > 0:
-        count = await core.writer.write(some)
-        removed += count
-        if count < SLICE_ROWS:
-            break
-    return removed
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._texts_gone_to: Place = (0, 0)
+
+    async def prune(self, rows_before_ns: int, texts_before_ns: int) -> tuple[int, int]:
+        """Remove traces that began before the one time and texts of calls that began before the other; how many of each.
+
+        The hourly sums and the ledger keep what they have. 0 removes none.
+        """
+        return await self._remove_traces(rows_before_ns), await self._remove_texts(texts_before_ns)
+
+    async def _remove_traces(self, before_ns: int) -> int:
+        def some(connection: sqlite3.Connection) -> int:
+            chosen = (before_ns, SLICE_ROWS)
+            connection.execute(f"DELETE FROM trace_bodies WHERE n IN {_OLDEST_TRACES}", chosen)
+            return connection.execute(f"DELETE FROM traces WHERE n IN {_OLDEST_TRACES}", chosen).rowcount
+
+        removed = 0
+        while before_ns > 0:
+            count = await self._core.writer.write(some)
+            removed += count
+            if count < SLICE_ROWS:
+                break
+        return removed
+
+    async def _remove_texts(self, before_ns: int) -> int:
+        removed = 0
+        while True:
+            asked = (*self._texts_gone_to, before_ns, LOOKED_AT_ROWS)
+            rows = await self._core.database.read(partial(_texts, asked))
+            kept = [n for _, n, has_texts in rows if has_texts]
+            for start in range(0, len(kept), SLICE_ROWS):
+                slice_ = kept[start : start + SLICE_ROWS]
+                await self._core.writer.write(partial(_delete_texts, slice_))
+            removed += len(kept)
+            if rows:
+                self._texts_gone_to = rows[-1][:2]
+            if len(rows) < LOOKED_AT_ROWS:
+                return removed
+
+
+def _texts(asked: tuple[int, ...], connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
+    return connection.execute(_TEXTS_AFTER, asked).fetchall()
+
+
+def _delete_texts(numbers: Sequence[int], connection: sqlite3.Connection) -> None:
+    connection.executemany("DELETE FROM trace_bodies WHERE n = ?", [(n,) for n in numbers])

@@ -248,6 +248,7 @@ async def test_retention_removes_old_rows_and_texts_and_keeps_the_ledger(one: Op
     await one.folded()
     removed = await one.instance.lookout.prune(now - 40 * HOUR_NS, now - 10 * HOUR_NS)
     assert removed == (1, 1)
+    assert await one.instance.lookout.prune(now - 40 * HOUR_NS, now - 10 * HOUR_NS) == (0, 0)
     assert [row["id"] for row in await listed(one, "project=old")] == [middle]
     async with one.client() as client:
         assert (await client.get(f"/api/observe/traces/{middle}")).json()["request_body"] is None
