@@ -225,7 +225,8 @@ class Performer:
 
     async def _verify_backup(self, slug: str, epoch: int) -> None:
         result = await self._parts.backups.verify(slug, epoch)
-        detail = {"epoch": epoch, "txid": result.txid, "ledger_seq": result.ledger_seq, "detail": result.detail}
+        head = {"ledger_seq": result.ledger_seq, "ledger_hash": result.ledger_hash}
+        detail = {"epoch": epoch, "txid": result.txid, **head, "detail": result.detail}
         await self._parts.store.verified(slug, epoch, ok=result.ok, detail=detail)
         if not result.ok:
             raise Refused(f"the backup of epoch {epoch} did not verify: {result.detail}")

@@ -181,7 +181,8 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
         current = seen.epoch(tenant.epoch)
         return [*steps, PutBack(volume.aside or (current.parent if current is not None else None))]
     if volume.database:
-        return [*steps, BeginLife(volume.epoch or tenant.epoch or None)]
+        known = volume.epoch if volume.epoch and seen.epoch(volume.epoch) is not None else tenant.epoch
+        return [*steps, BeginLife(known or None)]
     if volume.staged == 0.0:
         return [*steps, BeginRestoredLife(volume.staged_epoch)]
     if volume.aside is not None:

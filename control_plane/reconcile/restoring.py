@@ -67,6 +67,9 @@ class Restoring:
                 return await self._refuse(tenant, action, f"epoch {candidate.epoch}: {result.detail or result.outcome}")
         if action.request:
             return await self._refuse(tenant, action, "there is no backup to restore")
+        lost = [each.n for each in await self._store.epochs(slug) if each.confirmed_txid is not None]
+        if lost:
+            return await self._refuse(tenant, action, f"the backups of epochs {lost} are no longer the tenant's")
         await self._begin(slug, tenant.epoch or None)
         return ""
 

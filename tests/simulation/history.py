@@ -65,10 +65,11 @@ class SimClock:
 class History:
     """Runs one seed from an empty machine to a settled one."""
 
-    def __init__(self, seed: int, length_s: float = 15.0, kill_at: int | None = None) -> None:
+    def __init__(self, seed: int, length_s: float = 15.0, kill_at: int | None = None, bad_disks: bool = False) -> None:
         self.seed = seed
         self._length_s = length_s
         self._kill_at = kill_at
+        self._bad_disks = bad_disks
         self.chance = random.Random(seed)
         self.world = World(self.chance)
         self.invariants = Invariants(self.world)
@@ -90,7 +91,7 @@ class History:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         ticking = asyncio.create_task(self._tick())
         visitors = Visitors(self.world, self.tables, self.chance)
-        misfortunes = Misfortunes(self.world, self.tables, self.chance, self.kill_plane)
+        misfortunes = Misfortunes(self.world, self.tables, self.chance, self.kill_plane, self._bad_disks)
         for slug in TENANTS[: self.chance.choice((1, 2, 3))]:
             self.tables.create(slug, self.chance.choice((1, 2)), self.chance.choice((3, 5)))
         ends_at = self.world.monotonic + self._length_s

@@ -14,11 +14,14 @@ from tests.simulation.world import World
 class Misfortunes:
     """Each `something` is one of them; `cease` mends what does not mend itself."""
 
-    def __init__(self, world: World, tables: Tables, chance: random.Random, kill_plane: Callable[[], None]) -> None:
+    def __init__(
+        self, world: World, tables: Tables, chance: random.Random, kill_plane: Callable[[], None], bad_disks: bool
+    ) -> None:
         self._world = world
         self._tables = tables
         self._chance = chance
         self._kill_plane = kill_plane
+        self._bad_disks = bad_disks
         self.unreadable: set[str] = set()
         self.orphans: set[str] = set()
 
@@ -26,6 +29,9 @@ class Misfortunes:
         """One of them."""
         slugs = list(self._tables.tenants)
         slug = self._chance.choice(slugs) if slugs else "nobody"
+        if self._bad_disks:
+            self._chance.choice((self._delete_folder, self._delete_folder, self._spoil_replica))(slug)
+            return
         common = (self._crash, self._remove_by_hand, self._hang, self._pause_by_hand, self._delete_folder)
         machine = (self._restart_litestream, self._lose_store, self._jump, self._orphan, self._stale_link)
         rare = (self._spoil_replica,) if self._chance.random() < 0.2 else ()

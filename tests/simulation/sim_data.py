@@ -62,7 +62,7 @@ class SimVolumes:
         world_check = self._tables.invariants.at_restore
 
         def put_aside() -> None:
-            world_check(slug, staged, self._tables.line(slug), newest=newest, present=present)
+            world_check(slug, staged, self._tables.line(slug, before=epoch), newest=newest, present=present)
             volume, kept = world.volumes.pop(slug, None), world.aside.get(slug)
             if volume is not None and volume.database is not None and kept is None:
                 world.aside[slug] = volume

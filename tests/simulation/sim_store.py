@@ -50,11 +50,11 @@ class Tables:
         self.tenants[slug] = replace(self.tenants[slug], **changes)
         self.tell(slug)
 
-    def line(self, slug: str) -> list[int]:
-        """The present epoch, its parent, and so on."""
+    def line(self, slug: str, before: int | None = None) -> list[int]:
+        """The present epoch, its parent, and so on; as it was `before` that epoch began."""
         parents = {each.n: each.parent for each in self.epochs[slug]}
         line: list[int] = []
-        n: int | None = self.tenants[slug].epoch
+        n = self.tenants[slug].epoch if before is None else before - 1 or None
         while n:
             line.append(n)
             n = parents[n]
