@@ -9,7 +9,7 @@ import pytest
 
 from instance.core.money import usd_to_nano
 from instance.server import Instance, ServeOptions
-from tests.mock_replies import status, text
+from tests.mock_replies import delay, status, text
 from tests.modules.conftest import Running, running
 
 MESSAGES = [{"role": "user", "content": "Say something short about the weather."}]
@@ -211,3 +211,40 @@ async def test_a_slimmer_prompt_reaches_the_provider_with_its_fence_intact() -> 
         assert detail["after_tokens"] <= 0.8 * detail["before_tokens"]
         await s.chat("Say hi to me now, will you?")
         assert s.mock.calls[1].json()["messages"][0]["content"] == "Say hi to me now, will you?"
+
+
+async def test_parallel_calls_of_one_key_cannot_all_go_over_its_budget() -> None:
+    async with running(only=True, config=PRICED) as s:
+        for principal in s.instance.core.keys.principals():
+            principal.budget_month_nano = usd_to_nano("0.001")
+        s.mock.script(*[delay(2, "slow") for _ in range(20)])
+        results = await outcomes(s, 20, max_tokens=5)
+        assert sum(not isinstance(result, BaseException) for result in results) == 1
+        accounts = s.instance.chute.key_budgets._accounts.values()
+        assert [account.reserved_nano for account in accounts] == [0]
+
+
+async def test_the_caches_statistics_and_emptying() -> None:
+    async with running({"cachelayer": {}}) as s:
+        for _ in range(3):
+            await s.chat("the same")
+        admin = s.http(s.admin_key)
+        stats = (await admin.get("/api/cache/stats")).json()
+        assert (stats["entries"], stats["hit_rate"]) == (1, 0.6667)
+        assert (await admin.delete("/api/cache?model=other")).json()["removed"] == 0
+        assert (await admin.delete("/api/cache")).json() == {"status": "cleared", "removed": 1}
+        assert (await s.chat("the same")).headers["x-stockyard-cache"] == "miss"
+        assert (await s.http().delete("/api/cache")).status_code == 403
+
+
+async def test_a_stream_that_outgrows_its_reservation_and_the_limit_is_ended_when_asked_for() -> None:
+    settings = {"daily_limit_usd": 0.003, "cut_stream": True, "assume_output_tokens": 2}
+    async with running({"costcap": settings}, config=PRICED) as s:
+        s.mock.script(text("word " * 200))
+        said = []
+        with pytest.raises(openai.APIError) as caught:
+            stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+            async for chunk in stream:
+                said.append(chunk.choices[0].delta.content)
+        assert caught.value.code == "budget_exceeded"
+        assert 0 < len(said) < 100
