@@ -120,6 +120,12 @@ async def test_by_host_the_activator_learns_the_tenant_too(
     assert "x-forwarded-prefix" not in activator.calls[0].headers
 
 
+async def test_without_an_activator_the_caller_is_told_when_to_come_again(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/t/sleeper/v1/chat/completions", content=b"{}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
 async def test_a_socket_that_refuses_sends_the_call_to_the_activator(
     client: httpx2.AsyncClient, acme: ScriptedInstance, activator: ScriptedInstance
 ) -> None:
