@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from instance.chute.answer import DONE, Answer
+from instance.chute.answering import discard_and_refuse, send_error, send_json
+from instance.chute.call_watch import KeepAlive, Receive, Send, Watch
 from instance.chute.caller import authenticate, model_allowed, take_labels
 from instance.chute.chat_request import take_chat
 from instance.chute.client_address import client_address
@@ -26,17 +28,11 @@ if TYPE_CHECKING:
     from instance.chute.app import Chute
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-WATCH_AFTER_S = 0.02
-"""A caller's hang-up is looked for once a call lasts this long: shorter calls are over before it would matter."""
-KEEP_ALIVE_S = 15.0
-KEEP_ALIVE = b": keep-alive\n\n"
-DISCARD_MAX_BYTES = 128 << 20
-DISCARD_S = 5.0
+MALFORMED = (StreamBroken, AttributeError, TypeError, KeyError, IndexError)
+"""What reading a chunk that is no chat chunk raises."""
 
-JSON_TYPE = (b"content-type", b"application/json")
+
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -84,7 +80,7 @@ class Endpoint:
             error = StockyardError("not_supported", f"{path} is not served here.")
         else:
             error = StockyardError("not_found", f"There is no {path} here.")
-        await _send_error(send, error, request_id=new_id("req_"))
+        await send_error(send, error, request_id=new_id("req_"))
 
     async def models(self, scope: Scope, send: Send, path: str) -> None:
         """`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use."""
@@ -94,9 +90,9 @@ class Endpoint:
             principal = authenticate(headers, self.keys, time_ns(), address)
             body = self.chute.models(principal, path[len("/v1/models/") :])
         except StockyardError as error:
-            await _send_error(send, error, request_id=new_id("req_"))
+            await send_error(send, error, request_id=new_id("req_"))
             return
-        await _send_json(send, 200, [], b"" if scope["method"] == "HEAD" else orjson.dumps(body))
+        await send_json(send, 200, [], b"" if scope["method"] == "HEAD" else orjson.dumps(body))
 
     async def chat(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """One chat call: admitted, taken through the chain, answered, recorded."""
@@ -110,10 +106,10 @@ class Endpoint:
             x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
         except StockyardError as error:
             refusal = chute.refused_key(x, error)
-            await _discard_and_refuse(receive, send, refusal, x, self._declared(headers))
+            await discard_and_refuse(receive, send, refusal, x, self._declared(headers))
             return
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
-            await _discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
+            await discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
             return
         plan = chute.registry.plan(x.kind)
         x.plan = plan
@@ -131,7 +127,7 @@ class Endpoint:
                 )
                 self._failed(x, refusal)
                 self._record(x, b"")
-                await _discard_and_refuse(receive, send, refusal, x, self._declared(headers))
+                await discard_and_refuse(receive, send, refusal, x, self._declared(headers))
                 return
             except StockyardError as error:
                 await self._refuse(x, send, error, watch)
@@ -144,9 +140,9 @@ class Endpoint:
             else:
                 await self._send_whole(x, answer, send, watch)
         except asyncio.CancelledError:
+            self._gone(x)
             if not x.client_gone:
                 raise
-            self._gone(x)
         except Exception as error:  # a fault of ours: the caller gets an id, the log the rest
             chute.log_fault(x, error)
             await self._refuse(
@@ -240,6 +236,10 @@ class Endpoint:
         self.chute.billing.settle(x)
 
     def _record(self, x: Exchange, response: bytes) -> None:
+        """Finish and record the call; nothing when that was done already."""
+        if x.recorded:
+            return
+        x.recorded = True
         self._finish(x)
         try:
             write_record(self.journal, x, response)
@@ -275,7 +275,7 @@ class Endpoint:
         headers = self._answer_headers(x, answer)
         if x.cost_lines:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
-        await _send_json(send, answer.status, headers, body)
+        await send_json(send, answer.status, headers, body)
 
     async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
         events = answer.events
@@ -299,7 +299,8 @@ class Endpoint:
                     if outgoing.done:
                         break
                 last = outgoing.end() + (DONE if outgoing.done else b"")
-            except (StockyardError, CallFailed, StreamBroken, AttributeError, TypeError, KeyError) as failure:
+            except Exception as failure:
+                # Whatever broke the stream, it ends with an error event, and the trace says what it was.
                 last = self._broken(x, failure, outgoing)
             keep_alive.end()
             watch.end()
@@ -307,9 +308,8 @@ class Endpoint:
             self._record(x, streamed_answer(x))
             await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done:
-                async for (
-                    _
-                ) in events:  # reads what is left after the last event, so that the connection can be used again
+                # What is left after the last event is read, so that the upstream's connection can be used again.
+                async for _ in events:
                     pass
         finally:
             self.chute.streams -= 1
@@ -327,14 +327,17 @@ class Endpoint:
         else:
             if isinstance(failure, CallFailed):
                 error = self._shape(x, failure)
-            else:
+            elif isinstance(failure, MALFORMED):
                 error = StockyardError(
                     "bad_upstream_response", "The provider's stream holds something that is no chat chunk."
                 )
                 x.note("malformed_event", {"error": type(failure).__name__}, module="core", hook="on_delta")
+            else:
+                self.chute.log_fault(x, failure)
+                error = StockyardError("internal_error", f"Something failed here; its trace is {x.id}.")
             try:
                 held = outgoing.end()
-            except (StockyardError, AttributeError, TypeError, KeyError):
+            except (StockyardError, *MALFORMED):
                 held = b""
         self._failed(x, error)
         return held + encode_event(error_body(error, x.request_id, x.id))
@@ -360,145 +363,13 @@ class Endpoint:
         body = orjson.dumps(error_body(error, x.request_id, x.id))
         x.bytes_out = len(body)
         self._record(x, body)
-        await _send_error(send, error, request_id=x.request_id, trace_id=x.id, extra=x.response_headers)
+        await send_error(send, error, request_id=x.request_id, trace_id=x.id, extra=x.response_headers)
 
     def _gone(self, x: Exchange) -> None:
-        """The caller left: what was generated is priced and recorded, and nobody is to blame."""
+        """The caller left, or the instance had to stop: what was generated is priced and recorded, and nobody is to blame."""
         x.status = "cancelled"
-        x.http_status = 499
-        x.error_code = "client_closed"
+        x.http_status = 499 if x.client_gone else 503
+        x.error_code = "client_closed" if x.client_gone else "draining"
         if x.answer is not None:
             x.answer.close()
         self._record(x, streamed_answer(x))
-
-
-class Watch:
-    """Looks for the caller's hang-up while the call runs, and cancels the call then."""
-
-    __slots__ = ("_handle", "_receive", "_task", "_watcher", "_x")
-
-    def __init__(self, x: Exchange, receive: Receive) -> None:
-        self._x = x
-        self._receive = receive
-        self._handle: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    def begin(self) -> None:
-        self._task = asyncio.current_task()
-        self._handle = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
-
-    def _start(self) -> None:
-        self._handle = None
-        self._watcher = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._x.client_gone = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def end(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
-
-
-class KeepAlive:
-    """Sends a comment on a stream after each `KEEP_ALIVE_S` of silence, so that nothing between cuts it."""
-
-    __slots__ = ("_handle", "_last", "_loop", "_send", "_task")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
-        self._task: asyncio.Task[None] | None = None
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(KEEP_ALIVE_S, self._check)
-
-    def touched(self) -> None:
-        self._last = self._loop.time()
-
-    def _check(self) -> None:
-        silent = self._loop.time() - self._last
-        if silent >= KEEP_ALIVE_S:
-            self._last = self._loop.time()
-            silent = 0.0
-            self._task = self._loop.create_task(self._comment())
-        self._handle = self._loop.call_later(KEEP_ALIVE_S - silent, self._check)
-
-    async def _comment(self) -> None:
-        await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-
-    def end(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-
-async def _send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [JSON_TYPE, (b"content-length", b"%d" % len(body)), *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-def _error_headers(error: StockyardError, request_id: str, trace_id: str) -> list[tuple[bytes, bytes]]:
-    headers = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
-    if trace_id:
-        headers.append((b"x-stockyard-trace-id", trace_id.encode()))
-    if error.module:
-        headers.append((b"x-stockyard-module", error.module.encode()))
-    if error.retryable is not None:
-        headers.append((b"x-should-retry", b"true" if error.retryable else b"false"))
-    headers += [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers.items()
-    ]
-    return headers
-
-
-async def _send_error(
-    send: Send,
-    error: StockyardError,
-    *,
-    request_id: str,
-    trace_id: str = "",
-    extra: list[tuple[bytes, bytes]] | None = None,
-) -> None:
-    body = orjson.dumps(error_body(error, request_id, trace_id))
-    await _send_json(send, error.status, _error_headers(error, request_id, trace_id) + (extra or []), body)
-
-
-async def _discard_and_refuse(receive: Receive, send: Send, error: StockyardError, x: Exchange, has_body: bool) -> None:
-    """Refuse before the body was read: answer at once, then discard what the caller still sends, bounded in bytes and time.
-
-    A caller that writes its whole body before it reads would else see a reset instead of the answer.
-    """
-    trace_id = x.id if error.code == "body_too_large" else ""
-    body = orjson.dumps(error_body(error, x.request_id, trace_id))
-    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *_error_headers(error, x.request_id, trace_id)]
-    if error.code == "body_too_large":
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    if has_body:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        body = b""
-        seen = 0
-        try:
-            async with asyncio.timeout(DISCARD_S):
-                while seen < DISCARD_MAX_BYTES:
-                    message = await receive()
-                    seen += len(message.get("body", b""))
-                    if message["type"] == "http.disconnect" or not message.get("more_body"):
-                        break
-        except TimeoutError:
-            pass
-    await send({"type": "http.response.body", "body": body, "more_body": False})

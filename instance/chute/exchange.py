@@ -107,6 +107,7 @@ class Exchange:
     error_module = ""
     raw_error = b""
     client_gone = False
+    recorded = False
 
     timings: list[JSON] | None = None
     safety_count = 0

@@ -229,7 +229,7 @@ async def test_other_paths_and_methods_are_told_so(method: str, path: str, statu
 
 
 async def test_keep_alive_comments_fill_a_long_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instance.chute.endpoint.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("instance.chute.call_watch.KEEP_ALIVE_S", 0.05)
     async with running() as s:
         s.mock.script(text("a b c", piece_delay_s=0.2))
         _, got = await stream_of(s)

@@ -1,0 +1,80 @@
+"""Answers as ASGI messages: JSON, errors in the one shape, and refusals before the body was read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+
+from instance.chute.call_watch import Receive, Send
+from instance.chute.exchange import Exchange
+from instance.core.errors import StockyardError, error_body
+
+DISCARD_MAX_BYTES = 128 << 20
+DISCARD_S = 5.0
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [JSON_TYPE, (b"content-length", b"%d" % len(body)), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def _error_headers(error: StockyardError, request_id: str, trace_id: str) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
+    if trace_id:
+        headers.append((b"x-stockyard-trace-id", trace_id.encode()))
+    if error.module:
+        headers.append((b"x-stockyard-module", error.module.encode()))
+    if error.retryable is not None:
+        headers.append((b"x-should-retry", b"true" if error.retryable else b"false"))
+    headers += [
+        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers.items()
+    ]
+    return headers
+
+
+async def send_error(
+    send: Send,
+    error: StockyardError,
+    *,
+    request_id: str,
+    trace_id: str = "",
+    extra: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    body = orjson.dumps(error_body(error, request_id, trace_id))
+    await send_json(send, error.status, _error_headers(error, request_id, trace_id) + (extra or []), body)
+
+
+async def discard_and_refuse(receive: Receive, send: Send, error: StockyardError, x: Exchange, has_body: bool) -> None:
+    """Refuse before the body was read: answer at once, then discard what the caller still sends, bounded in bytes and time.
+
+    A caller that writes its whole body before it reads would else see a reset instead of the answer.
+    """
+    trace_id = x.id if error.code == "body_too_large" else ""
+    body = orjson.dumps(error_body(error, x.request_id, trace_id))
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *_error_headers(error, x.request_id, trace_id)]
+    if error.code == "body_too_large":
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    if has_body:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        body = b""
+        seen = 0
+        try:
+            async with asyncio.timeout(DISCARD_S):
+                while seen < DISCARD_MAX_BYTES:
+                    message = await receive()
+                    seen += len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        break
+        except TimeoutError:
+            pass
+    await send({"type": "http.response.body", "body": body, "more_body": False})
