@@ -49,7 +49,9 @@ async def look_at_tenant(parts: Parts, tenant: Tenant, *, verify_requested: bool
     The instance is asked before its volume is looked at: one that says it is ready has made its database by then.
     """
     slug = tenant.slug
-    machine = await look_at_machine(parts, slug)
+    machine, epochs, plan = await asyncio.gather(
+        look_at_machine(parts, slug), parts.store.epochs(slug), parts.store.plan(tenant.plan)
+    )
     instance, linked, registered, backups_up = machine.of(slug)
     probe, activity = None, None
     if instance is not None and instance.state in (RunState.RUNNING, RunState.STARTING):
@@ -60,10 +62,10 @@ async def look_at_tenant(parts: Parts, tenant: Tenant, *, verify_requested: bool
         probe=probe,
         activity=activity,
         volume=await parts.volumes.state(slug),
-        epochs=tuple(await parts.store.epochs(slug)),
+        epochs=tuple(epochs),
         registered=registered,
         backups_up=backups_up,
-        revision=revision(tenant, await parts.store.plan(tenant.plan)),
+        revision=revision(tenant, plan),
         verify_requested=verify_requested,
     )
 

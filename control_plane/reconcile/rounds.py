@@ -30,6 +30,8 @@ DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
 VERIFY_RETRY_S = 3_600.0
 VERIFYING_AT_ONCE = 1
+# After these the tenant's record is as it was, so that a wake need not read it again.
+LEAVES_RECORD = (act.Thaw, act.AwaitAnswer, act.Undrain, act.Link, act.Unlink, act.Drain, act.Freeze, act.Start)
 EXPECTED = (Refused, Unavailable, EngineError, OSError, LookupError)
 
 
@@ -74,13 +76,16 @@ class Rounds:
                 await self._settle(tenant, seen, decision, track)
                 return decision.background
             if status_of(tenant, seen, decision.depth) is not tenant.status:
-                await self._save(tenant, seen, decision, track)
+                tenant = await self._save(tenant, seen, decision, track)
             course = Course(tenant, lambda: track.asked)
             went_well = await self._act(course, seen, decision, track)
-            fresh = await self._parts.store.tenant(tenant.slug)
-            if fresh is None or not went_well:
+            if not went_well:
                 return ()
-            tenant = fresh
+            if track.asked or not all(isinstance(each, LEAVES_RECORD) for each in decision.actions):
+                fresh = await self._parts.store.tenant(tenant.slug)
+                if fresh is None:
+                    return ()
+                tenant = fresh
         return ()
 
     async def verify(self, slug: str, action: act.Action, track: Track) -> None:
@@ -209,8 +214,8 @@ class Rounds:
             applied=course.applied,
         )
 
-    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
-        """Write back what was just seen, if it is news."""
+    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> Tenant:
+        """Write back what was just seen, if it is news; the tenant as it is then recorded."""
         status = status_of(tenant, seen, decision.depth)
         failure = tenant.failure if status is Status.FAILED else ""
         words = next_action(tenant, seen, decision, track.trouble)
@@ -218,7 +223,7 @@ class Rounds:
         used = self._used(tenant, seen)
         same = (status, words, failure) == (tenant.status, tenant.next_action, tenant.failure)
         if same and used is None and applied in (None, tenant.applied):
-            return
+            return tenant
         await self._parts.store.save_status(
             tenant.slug,
             tenant.generation,
@@ -228,6 +233,7 @@ class Rounds:
             last_request_at=used,
             applied=applied,
         )
+        return replace(tenant, status=status, next_action=words, failure=failure)
 
     def _used(self, tenant: Tenant, seen: Seen) -> float | None:
         """When its last call was, if that is news."""
