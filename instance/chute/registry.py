@@ -1,125 +1,29 @@
-"""Every module there is, its settings, and the plan compiled from those that are on."""
+"""Every module there is, switched and configured while calls run, and the plan compiled from those that are on."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
 import logging
-import pkgutil
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import ValidationError
 
-import instance.chute.modules as builtin
-from instance.chute.chain import Link, Plan
+from instance.chute.chain import Plan
+from instance.chute.containment import Link
+from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.forward import forward
-from instance.chute.meter import Meter
-from instance.chute.module import Module, ModuleSettings, hooks_of
-from instance.chute.order import GROUPS, PLACE
+from instance.chute.module import Module, ModuleSettings
+from instance.chute.slot import Slot, validated
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
-ENTRY_POINT_GROUP = "stockyard.modules"
-
 log = logging.getLogger("stockyard.modules")
-
-
-@dataclass(slots=True)
-class Slot:
-    """One module of the registry: its class, its state, and the running object when it is on."""
-
-    cls: type[Module]
-    base: dict[str, Any]
-    """Settings from the configuration file and the environment, under what the API changes."""
-    base_enabled: bool
-    source: str
-    enabled: bool = False
-    config: dict[str, Any] = field(default_factory=dict)
-    enabled_override: bool | None = None
-    priority: float | None = None
-    settings: ModuleSettings = field(default_factory=ModuleSettings)
-    running: Module | None = None
-    meter: Meter = field(default_factory=Meter)
-    updated_at_ns: int = 0
-    ticker: asyncio.Task[None] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.cls.name
-
-    def order(self) -> tuple[int, float, str]:
-        group, place = PLACE.get(self.name, (self.cls.group, 1000))
-        return group, self.priority if self.priority is not None else place, self.name
-
-
-def builtin_modules() -> Iterator[type[Module]]:
-    """The classes under `instance/chute/modules/<category>/<module>.py`, one of each file."""
-    for category in pkgutil.iter_modules(builtin.__path__):
-        if not category.ispkg:
-            continue
-        package = importlib.import_module(f"{builtin.__name__}.{category.name}")
-        for entry in pkgutil.iter_modules(package.__path__):
-            module = importlib.import_module(f"{package.__name__}.{entry.name}")
-            for _, cls in inspect.getmembers(module, inspect.isclass):
-                if (
-                    issubclass(cls, Module)
-                    and cls is not Module
-                    and cls.__module__ == module.__name__
-                    and "name" in vars(cls)
-                ):
-                    yield cls
-
-
-def custom_modules() -> Iterator[tuple[str, type[Module]]]:
-    """Modules of other packages by entry point: `(package, class)`. One that cannot be loaded is logged and left out."""
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        package = point.dist.name if point.dist is not None else point.module
-        try:
-            cls = point.load()
-            if not (inspect.isclass(cls) and issubclass(cls, Module)):
-                raise TypeError(f"{point.value} is no subclass of instance.chute.module.Module")
-            if not 1 <= cls.group <= len(GROUPS):
-                raise TypeError(f"{cls.name}: group must be 1 to {len(GROUPS)}")
-        except Exception:  # a broken package of somebody else's must not keep the proxy from starting; the log names it
-            log.exception("custom module %s of %s was not loaded", point.name, package)
-            continue
-        yield package, cls
-
-
-def _validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:
-    """The module's settings from `config`; raises `invalid_value` or `unknown_field`, listing every bad field."""
-    try:
-        return cls.Settings.model_validate(dict(config))
-    except ValidationError as error:
-        details = []
-        unknown = False
-        for problem in error.errors(include_url=False, include_context=False):
-            param = "config." + ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"]
-            if problem["type"] == "extra_forbidden":
-                unknown = True
-                near = get_close_matches(str(problem["loc"][-1]), list(cls.Settings.model_fields), 1)
-                message = "unknown setting" + (f"; did you mean {near[0]!r}?" if near else "")
-                details.append({"param": param, "code": "unknown_field", "message": message})
-            else:
-                details.append({"param": param, "code": "invalid_value", "message": message})
-        first = details[0]
-        raise StockyardError(
-            "unknown_field" if unknown and len(details) == 1 else "invalid_value",
-            f"{cls.name}: {first['param']}: {first['message']}",
-            param=first["param"],
-            details=details,
-        ) from None
 
 
 class Registry:
@@ -178,7 +82,7 @@ class Registry:
         for slot in self.slots.values():
             slot.enabled = slot.base_enabled if slot.enabled_override is None else slot.enabled_override
             try:
-                slot.settings = _validated(slot.cls, {**slot.base, **slot.config})
+                slot.settings = validated(slot.cls, {**slot.base, **slot.config})
                 if slot.enabled:
                     slot.running = await self._started(slot.cls, slot.settings, None)
             except StockyardError as error:
@@ -288,7 +192,7 @@ class Registry:
                             config[key] = value
                     else:
                         config[key] = value
-                settings = _validated(slot.cls, {**slot.base, **config})
+                settings = validated(slot.cls, {**slot.base, **config})
                 priority = slot.priority
                 if change.get("priority") is not None:
                     priority = self._priority(slot, int(change["priority"]))
@@ -385,30 +289,3 @@ class Registry:
                 slot.running = None
         if self._stopping:
             await asyncio.gather(*self._stopping, return_exceptions=True)
-
-
-def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
-    """A module as `GET /api/proxy/modules` lists it."""
-    meter = slot.meter
-    return {
-        "name": slot.name,
-        "category": slot.cls.category,
-        "group": group_name,
-        "summary": slot.cls.summary,
-        "enabled": slot.enabled,
-        "default_enabled": slot.cls.default_enabled,
-        "in_chain": slot.running is not None,
-        "priority": position,
-        "config": slot.settings.model_dump(mode="json"),
-        "hooks": list(hooks_of(slot.cls)),
-        "on_error": slot.settings.on_error or slot.cls.on_error,
-        "source": slot.source,
-        "calls": meter.calls,
-        "changed": meter.changed,
-        "blocked": meter.blocked,
-        "errors": meter.errors,
-        "last_error": meter.last_error or None,
-        "p50_us": meter.histogram.quantile_us(0.5),
-        "p99_us": meter.histogram.quantile_us(0.99),
-        "updated_at_ns": slot.updated_at_ns,
-    }

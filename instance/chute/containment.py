@@ -1,0 +1,151 @@
+"""A module in a plan: where it acts, and how what it does, refuses and breaks is recorded and contained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from fnmatch import translate
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.meter import Meter
+    from instance.chute.module import Call, Module
+
+SyncHook = Callable[..., Any]
+
+
+class Link:
+    """One module in a plan: the module, its counters and its place."""
+
+    __slots__ = ("closed", "meter", "module", "name", "place")
+
+    def __init__(self, module: Module, meter: Meter, place: int) -> None:
+        self.module = module
+        self.name = module.name
+        self.meter = meter
+        self.place = place
+        self.closed = (module.settings.on_error or module.on_error) == "closed"
+
+
+def _globs(patterns: Sequence[str]) -> Callable[[str], bool]:
+    compiled = re.compile("|".join(translate(pattern) for pattern in patterns))
+    return lambda text: compiled.match(text) is not None
+
+
+def scope_of(module: Module) -> Callable[[Exchange], bool] | None:
+    """Where the module's `models` and `teams` let it act; `None`: everywhere."""
+    models, teams = module.settings.models, module.settings.teams
+    model_fits = None if "*" in models else _globs(models)
+    team_fits = None if "*" in teams else _globs(teams)
+    if model_fits is None and team_fits is None:
+        return None
+
+    def fits(x: Exchange) -> bool:
+        return (model_fits is None or model_fits(x.model_requested)) and (team_fits is None or team_fits(x.team))
+
+    return fits
+
+
+def within(fits: Callable[[Exchange], bool], hook: SyncHook) -> SyncHook:
+    def scoped(x: Exchange, *rest: Any) -> Any:
+        return hook(x, *rest) if fits(x) else None
+
+    return scoped
+
+
+def within_async(fits: Callable[[Exchange], bool], hook: Callable[[Exchange], Awaitable[Answer | None]]) -> SyncHook:
+    async def scoped(x: Exchange) -> Answer | None:
+        return await hook(x) if fits(x) else None
+
+    return scoped
+
+
+def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | None, inner: Call) -> Call:
+    """The module's `around` over `inner`, with its own time measured and its own failures contained.
+
+    Own time is what passes while neither the module inside nor the one outside runs: at each crossing the time since
+    the last crossing goes to whom it belongs.
+    """
+    around = link.module.around
+    add = link.meter.histogram.add
+    add_outer = outer.meter.histogram.add if outer is not None else None
+    name = link.name
+
+    async def contained(x: Exchange) -> Answer:
+        if fits is not None and not fits(x):
+            return await inner(x)
+        count = len(x.decisions)
+        now = perf_counter_ns()
+        if add_outer is not None:
+            add_outer(now - x.mark_ns)
+        x.mark_ns = now
+        x.current_module = name
+        x.answer = None
+        try:
+            answer = await around(x, inner)
+        except (StockyardError, CallFailed):
+            x.mark_ns = perf_counter_ns()
+            raise
+        except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
+            had = x.answer
+            fail(x, link, error)
+            return had if had is not None else await inner(x)
+        now = perf_counter_ns()
+        add(now - x.mark_ns)
+        if len(x.decisions) != count:
+            link.meter.changed += 1
+            for decision in x.decisions[count:]:
+                if decision["module"] == name and not decision["took_ns"]:
+                    decision["took_ns"] = now - x.mark_ns
+        x.mark_ns = now
+        x.answer = answer
+        return answer
+
+    return contained
+
+
+def timed(x: Exchange, link: Link, since: int, took_ns: int) -> None:
+    link.meter.changed += 1
+    for decision in x.decisions[since:]:
+        decision["took_ns"] = took_ns
+    if link.module.safety:
+        x.safety_count += len(x.decisions) - since
+
+
+def refuse(x: Exchange, link: Link, error: StockyardError) -> None:
+    """A module refused the call: say who, and leave it in the trail."""
+    link.meter.blocked += 1
+    if not error.module:
+        error.module = link.name
+    if link.module.safety:
+        x.safety_count += 1
+    x.note("reject", {"code": error.code}, module=link.name)
+
+
+def record_failure(x: Exchange, link: Link, error: Exception) -> None:
+    """Count a module's own failure and leave it in the trail."""
+    meter = link.meter
+    meter.errors += 1
+    meter.last_error = f"{type(error).__name__}: {error}"[:500]
+    x.note(
+        "module_error",
+        {"error": type(error).__name__, "on_error": "closed" if link.closed else "open"},
+        module=link.name,
+    )
+
+
+def fail(x: Exchange, link: Link, error: Exception) -> None:
+    """Contain a module's own failure: return when it fails open, raise `module_failed` when it fails closed."""
+    record_failure(x, link, error)
+    if link.closed:
+        raise StockyardError(
+            "module_failed",
+            f"The module {link.name!r} failed and is set to refuse calls then; its error is in the module list.",
+            module=link.name,
+        ) from error

@@ -1,0 +1,97 @@
+"""One module as the registry holds it: its class, settings and state, checked and shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from instance.chute.meter import Meter
+from instance.chute.module import Module, ModuleSettings, hooks_of
+from instance.chute.order import PLACE
+from instance.core.errors import StockyardError
+
+
+@dataclass(slots=True)
+class Slot:
+    """One module of the registry: its class, its state, and the running object when it is on."""
+
+    cls: type[Module]
+    base: dict[str, Any]
+    """Settings from the configuration file and the environment, under what the API changes."""
+    base_enabled: bool
+    source: str
+    enabled: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    enabled_override: bool | None = None
+    priority: float | None = None
+    settings: ModuleSettings = field(default_factory=ModuleSettings)
+    running: Module | None = None
+    meter: Meter = field(default_factory=Meter)
+    updated_at_ns: int = 0
+    ticker: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.cls.name
+
+    def order(self) -> tuple[int, float, str]:
+        group, place = PLACE.get(self.name, (self.cls.group, 1000))
+        return group, self.priority if self.priority is not None else place, self.name
+
+
+def validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:
+    """The module's settings from `config`; raises `invalid_value` or `unknown_field`, listing every bad field."""
+    try:
+        return cls.Settings.model_validate(dict(config))
+    except ValidationError as error:
+        details = []
+        unknown = False
+        for problem in error.errors(include_url=False, include_context=False):
+            param = "config." + ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"]
+            if problem["type"] == "extra_forbidden":
+                unknown = True
+                near = get_close_matches(str(problem["loc"][-1]), list(cls.Settings.model_fields), 1)
+                message = "unknown setting" + (f"; did you mean {near[0]!r}?" if near else "")
+                details.append({"param": param, "code": "unknown_field", "message": message})
+            else:
+                details.append({"param": param, "code": "invalid_value", "message": message})
+        first = details[0]
+        raise StockyardError(
+            "unknown_field" if unknown and len(details) == 1 else "invalid_value",
+            f"{cls.name}: {first['param']}: {first['message']}",
+            param=first["param"],
+            details=details,
+        ) from None
+
+
+def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
+    """A module as `GET /api/proxy/modules` lists it."""
+    meter = slot.meter
+    return {
+        "name": slot.name,
+        "category": slot.cls.category,
+        "group": group_name,
+        "summary": slot.cls.summary,
+        "enabled": slot.enabled,
+        "default_enabled": slot.cls.default_enabled,
+        "in_chain": slot.running is not None,
+        "priority": position,
+        "config": slot.settings.model_dump(mode="json"),
+        "hooks": list(hooks_of(slot.cls)),
+        "on_error": slot.settings.on_error or slot.cls.on_error,
+        "source": slot.source,
+        "calls": meter.calls,
+        "changed": meter.changed,
+        "blocked": meter.blocked,
+        "errors": meter.errors,
+        "last_error": meter.last_error or None,
+        "p50_us": meter.histogram.quantile_us(0.5),
+        "p99_us": meter.histogram.quantile_us(0.99),
+        "updated_at_ns": slot.updated_at_ns,
+    }
