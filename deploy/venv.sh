@@ -5,6 +5,9 @@ set -eu
 venv=$1
 python=${PYTHON:-python3}
 
+if ! command -v "$python" >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv >/dev/null
+fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "Python 3.11 or newer is needed; name it with: make install PYTHON=/path/to/python3" >&2
     exit 1
