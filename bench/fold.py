@@ -25,7 +25,7 @@ from instance.core.folding import Fold, Folding
 from instance.core.ids import new_id
 from instance.core.journal import Journal
 from instance.lookout.call_columns import CALL_COLUMNS, CALL_KIND
-from instance.server import Instance, ServeOptions
+from instance.server import Instance, ServeOptions, collect_seldom
 
 CALLS = 20_000
 PER_TURN = 1000
@@ -126,6 +126,7 @@ async def measure(calls: int = CALLS) -> dict[str, float]:
         for fold in timed:
             folding.register(CALL_KIND, fold)
         append_calls(journal, like, PER_TURN)
+        collect_seldom()
         while folding.fold_slice(journal.sequence):
             pass
         folding.cpu_ns = folding.records = 0

@@ -35,6 +35,8 @@ from instance.system.usage import fold_usage
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
 ADDRESS_NAME = "address"
+COLLECT_AFTER = 10_000
+"""Objects that may be made before the youngest of them are looked through; Python's own choice is 700."""
 """File in the data folder that tells the commands where the running instance listens."""
 LOOPBACK_NAMES = ("localhost",)
 
@@ -183,6 +185,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def collect_seldom() -> None:
+    """Set what is there now apart from garbage collection and look through the rest ten times less often than usual.
+
+    Calls and their fold make thousands of lists and tuples a second and nearly no cycles: a fifth of the fold's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    gc.enable()
+
+
 async def serve(options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT. Raises `StockyardError`, `DataFolderError`, `CannotListen`."""
     stop = asyncio.Event()
@@ -194,9 +207,7 @@ async def serve(options: ServeOptions) -> None:
     try:
         address = await instance.listen()
         address_file.write_text(f"{address}\n")
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        collect_seldom()
         _say(greeting(instance, address))
         await stop.wait()
         for number in (signal.SIGTERM, signal.SIGINT):

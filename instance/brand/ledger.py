@@ -101,6 +101,7 @@ class Ledger:
     def fold_calls(self, connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         """Fold of kind 1: one `proxy_request` for each call."""
         prev = head(connection)[1]
+        after = bytearray(prev)
         seq = last_given(connection)
         first = seq + 1
         rows = []
@@ -115,8 +116,9 @@ class Ledger:
             detail = record.parts[2].decode()
             trace_id = row[_ID]
             own = sha256(prev + frame.canonical(seq, created_at, detail, trace_id)).digest()
-            resource = (frame.actor, frame.resource, frame.action)
-            rows.append((seq, created_at, CALL_EVENT, *resource, detail, trace_id, bytearray(prev), bytearray(own)))
+            before, after = after, bytearray(own)
+            done = (frame.actor, frame.resource, frame.action)
+            rows.append((seq, created_at, CALL_EVENT, *done, detail, trace_id, before, after))
             prev = own
         _insert(connection, rows)
         self.folded_calls = range(first, seq + 1)
