@@ -175,6 +175,8 @@ class Invariants:
             return f"{slug} shall run and does not: {tenant.status}, {tenant.next_action}"
         if self.world.links.get(slug) != instance.run_id:
             return f"{slug} runs and is not routed to: {tenant.next_action}"
+        if instance.volume is not self.world.volumes.get(slug) or instance.epoch != tenant.epoch:
+            return f"{slug} runs on a data folder that is not its own"
         if self.world.registered.get(slug) != tenant.epoch:
             return f"{slug} runs and is not backed up"
         database = instance.volume.database

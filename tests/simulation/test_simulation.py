@@ -19,9 +19,9 @@ from control_plane.reconcile.actions import (
 )
 from tests.simulation.history import History
 
-SEEDS = 150
+SEEDS = 200
 SEEDS_TO_FIND = 120
-SHORT_S = 8.0
+SHORT_S = 4.0
 
 
 def test_no_history_breaks_an_invariant() -> None:
