@@ -10,6 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from instance.core.ids import new_id
 from tests.opened import Opened, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -112,6 +113,16 @@ async def test_a_request_id_finds_its_newest_trace(one: Opened) -> None:
     async with one.client() as client:
         assert (await client.get("/api/observe/traces/mine-1")).json()["id"] == newest
         assert (await client.get("/api/observe/traces/nothing")).status_code == 404
+
+
+async def test_a_request_id_that_was_made_from_the_traces_id_finds_it(one: Opened) -> None:
+    trace_id = new_id("tr_")
+    one.record(id=trace_id, request_id=f"req_{trace_id[3:]}")
+    named_otherwise = one.record(request_id="mine-2")
+    await one.folded()
+    async with one.client() as client:
+        assert (await client.get(f"/api/observe/traces/req_{trace_id[3:]}")).json()["id"] == trace_id
+        assert (await client.get(f"/api/observe/traces/req_{named_otherwise[3:]}")).status_code == 404
 
 
 @pytest.mark.parametrize("size", [40, 100_000])
