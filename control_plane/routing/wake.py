@@ -15,7 +15,7 @@ from control_plane.routing.answers import Refusal, no_such_tenant, suspended, un
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import NO_TLS
 
-PLANE_WAIT_S = 10  # for which one question to the control plane is held there
+PLANE_WAIT_S = 2  # then it is asked again: somebody may have put the tenant to sleep meanwhile
 LINK_POLL_S = 0.005
 RETRY_S = 0.1
 
