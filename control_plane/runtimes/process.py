@@ -126,21 +126,25 @@ class ProcessRuntime:
             raise EngineError(f"{spec.name} cannot be started: {error}") from None
 
     def _found(self, record: ProcessRecord) -> ProcessRecord:
-        """The record with what became of its process since it was written."""
+        """The record with what became of its process since it was written.
+
+        Only what was learned for good is written back: the activator looks too, and must not overwrite a start.
+        """
         if record.exited:
             return record
         if record.pid is None:
             pid = proc.find_by_argument(record.socket)
             if pid is None:
-                return self._put(replace(record, exited=True))
+                return replace(record, exited=True)
             record = self._put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
         pid = record.pid
         assert pid is not None
         code = proc.reap(pid)
+        if code is not None:
+            return self._put(replace(record, exited=True, exit_code=code))
         same = record.boot == proc.boot_id() and proc.start_ticks(pid) == record.start_ticks
-        if code is None and same and proc.state(pid) not in ("Z", "X", ""):
-            return record
-        return self._put(replace(record, exited=True, exit_code=code))
+        lives = same and proc.state(pid) not in ("Z", "X", "")
+        return record if lives else replace(record, exited=True)
 
     def _put(self, record: ProcessRecord) -> ProcessRecord:
         self._records.put(record)

@@ -109,8 +109,7 @@ async def docker_engine(image: str) -> AsyncIterator[Engine]:
     runtime = opened()
     await runtime.prepare()
     try:
-        kill = ["docker", "kill"]
-        yield Engine(runtime, spec, opened, lambda seen: subprocess.run([*kill, seen.run_id], check=True, timeout=20))
+        yield Engine(runtime, spec, opened, _docker_kill)
     finally:
         await _end_all(runtime)
         shutil.rmtree(folder)
@@ -141,6 +140,10 @@ async def simulated_engine() -> AsyncIterator[Engine]:
         return InstanceSpec(name, "image", epoch, revision, Path(name), Path(name), Path(name), env=env)
 
     yield Engine(opened(), spec, opened, lambda seen: world.end_instance(world.instances[seen.name], 137))
+
+
+def _docker_kill(seen: Observed) -> None:
+    subprocess.run(["docker", "kill", seen.run_id], check=True, capture_output=True, timeout=20)
 
 
 async def _end_all(runtime: Runtime) -> None:

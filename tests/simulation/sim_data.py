@@ -117,7 +117,7 @@ class SimVolumes:
         def remove() -> None:
             self._tables.invariants.at_purge(self._tables.tenants.get(slug), slug in self._tables.doomed)
             for each in (self._world.volumes, self._world.aside, self._world.staged, self._world.sockets):
-                each.pop(slug, None)  # type: ignore[attr-defined]
+                each.pop(slug, None)
 
         await self._plane.effect(remove, OSError)
 

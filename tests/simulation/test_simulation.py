@@ -77,7 +77,7 @@ def _no_new_epoch_after_a_restore(patch: pytest.MonkeyPatch) -> None:
 
 
 def _older_backup_when_the_newest_is_unreadable(patch: pytest.MonkeyPatch) -> None:
-    real = plan.candidates
+    from control_plane.reconcile.restore_plan import candidates as real
 
     def unconfirmed(epochs: object, request: object) -> object:
         return tuple(Candidate(each.epoch, confirmed=False) for each in real(epochs, request))  # type: ignore[arg-type]
@@ -89,8 +89,9 @@ def _stop_believed(patch: pytest.MonkeyPatch) -> None:
     from control_plane.domain.tenants import Status
     from control_plane.reconcile import rounds
     from control_plane.reconcile.depth import Depth
+    from control_plane.reconcile.status import status_of
 
-    real = rounds.status_of
+    real = status_of
 
     def hopeful(tenant: object, seen: object, depth: Depth) -> Status:
         return Status.ASLEEP if depth is Depth.SLEEP else real(tenant, seen, depth)  # type: ignore[arg-type]
@@ -101,7 +102,8 @@ def _stop_believed(patch: pytest.MonkeyPatch) -> None:
 def _registered_while_exchanged(patch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    real = plan.restore_request
+    from control_plane.reconcile.restore_plan import restore_request as real
+
     patch.setattr(
         plan, "restore_request", lambda tenant, seen, depth: real(tenant, replace(seen, registered=None), depth)
     )
