@@ -33,10 +33,10 @@ async def test_an_instance_is_in_a_session_of_its_own(processes: Engine) -> None
 
 
 async def test_an_ended_instance_leaves_no_zombie(processes: Engine) -> None:
-    seen = await processes.started(processes.spec(TOY_ENDS="1"))
+    await processes.runtime.start(processes.spec(TOY_ENDS="1"))
     ended = await processes.until("acme", lambda found: found is not None and not found.alive)
     assert ended is not None and ended.exit_code == 7
-    assert proc.state(seen.pid or 0) == ""
+    assert proc.state(int(ended.run_id.split(":")[1])) == ""
 
 
 async def test_a_stubborn_instance_is_killed_after_its_grace(processes: Engine) -> None:

@@ -89,9 +89,7 @@ def _stop_believed(patch: pytest.MonkeyPatch) -> None:
     from control_plane.domain.tenants import Status
     from control_plane.reconcile import rounds
     from control_plane.reconcile.depth import Depth
-    from control_plane.reconcile.status import status_of
-
-    real = status_of
+    from control_plane.reconcile.status import status_of as real
 
     def hopeful(tenant: object, seen: object, depth: Depth) -> Status:
         return Status.ASLEEP if depth is Depth.SLEEP else real(tenant, seen, depth)  # type: ignore[arg-type]
