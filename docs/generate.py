@@ -15,9 +15,9 @@ from control_plane.domain.plans import DEFAULT_PLANS
 from control_plane.errors import CODES as CLOUD_CODES
 from control_plane.routing import answers
 from docs.schema_table import cell, kind, markdown, objects, table
+from instance.chute.discovery import builtin_modules
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
 from instance.chute.order import GROUPS, PLACE
-from instance.chute.discovery import builtin_modules
 from instance.core.errors import REGISTRY
 from instance.core.settings import Settings
 from instance.core.settings_sources import ENV_PREFIX
