@@ -107,7 +107,8 @@ class Tenant:
         return found
 
     def show(self) -> dict[str, Any]:
-        return self.service.cli("tenants", "show", self.slug)
+        found: dict[str, Any] = self.service.cli("tenants", "show", self.slug)
+        return found
 
     def becomes(self, status: str) -> None:
         until(lambda: self.show()["status"] == status, f"{self.slug} is {status}")

@@ -46,11 +46,9 @@ def test_an_instance_killed_under_load_is_back_with_every_answered_call_once(ser
         caller.start()
     try:
         for _ in range(3):
-            target = len(answered) + 20
-            until(lambda target=target: len(answered) >= target, "calls are answered")
+            _more(answered)
             os.kill(service.instance_pid("loaded"), signal.SIGKILL)
-        target = len(answered) + 20
-        until(lambda: len(answered) >= target, "calls are answered again")
+        _more(answered)
     finally:
         enough.set()
         for caller in callers:
@@ -62,6 +60,11 @@ def test_an_instance_killed_under_load_is_back_with_every_answered_call_once(ser
     ids = [trace["id"] for trace in _all_traces(tenant)]
     assert len(ids) == len(set(ids))
     assert tenant.ledger_verdict()["valid"] is True
+
+
+def _more(answered: list[str]) -> None:
+    target = len(answered) + 20
+    until(lambda: len(answered) >= target, "calls are answered")
 
 
 def _all_traces(tenant: Tenant) -> list[dict[str, object]]:
