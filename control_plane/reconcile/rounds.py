@@ -32,7 +32,7 @@ VERIFY_RETRY_S = 3_600.0
 VERIFYING_AT_ONCE = 1
 # After these the tenant's record is as it was, so that a wake need not read it again.
 LEAVES_RECORD = (act.Thaw, act.AwaitAnswer, act.Undrain, act.Link, act.Unlink, act.Drain, act.Freeze, act.Start)
-EXPECTED = (Refused, Unavailable, EngineError, OSError, LookupError)
+EXPECTED = (Refused, Unavailable, EngineError, OSError)
 
 
 class Rounds:
