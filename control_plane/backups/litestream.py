@@ -24,6 +24,8 @@ from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Synced,
 DATABASE = "stockyard.db"
 CONTROL = ".control"  # no slug begins with a dot
 CONTROL_CHECK_S = 2.0
+CONTROL_FIRST_VERIFY_S = 600.0
+CONTROL_VERIFY_S = 86_400.0
 CHECK_TIMEOUT_S = 3600
 
 _log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class LitestreamBackups:
     def start(self) -> None:
         """Begin to keep the replicas close behind, in the running event loop."""
         shutil.rmtree(self._workshop, ignore_errors=True)
-        self._tasks = [asyncio.create_task(self._pacer.run()), asyncio.create_task(self._keep_control_registered())]
+        work = (self._pacer.run(), self._keep_control_registered(), self._keep_control_verified())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
         """End the background work; Litestream itself goes on."""
@@ -90,7 +93,7 @@ class LitestreamBackups:
             txid = await self._control.sync(database)
         except NotRegistered as problem:
             raise Unavailable(str(problem)) from None
-        return Synced(txid=txid, bytes=database.stat().st_size)
+        return Synced(txid=txid, bytes=_size(database))
 
     async def restore(self, slug: str, epoch: int, into: Path, *, at: str | None = None) -> RestoreResult:
         """Write the database of that epoch to `into`; see `restore.restore`."""
@@ -143,6 +146,19 @@ class LitestreamBackups:
                     _log.warning("control.db is not being copied: %s", problem)
             await asyncio.sleep(CONTROL_CHECK_S)
 
+    async def _keep_control_verified(self) -> None:
+        """Say in the log, once a day, whether the control plane's own backup is sound."""
+        await asyncio.sleep(CONTROL_FIRST_VERIFY_S)
+        while True:
+            if self._incarnation is not None:
+                try:
+                    verified = await self.verify_control(self._incarnation)
+                except Unavailable as problem:
+                    verified = VerifyResult(ok=False, detail=str(problem))
+                level = logging.INFO if verified.ok else logging.ERROR
+                _log.log(level, "backup of control.db: %s", "sound" if verified.ok else verified.detail)
+            await asyncio.sleep(CONTROL_VERIFY_S)
+
     async def _register_control(self, incarnation: int) -> None:
         database = self._config.database_file
         if not database.exists():
@@ -183,6 +199,14 @@ class LitestreamBackups:
 
     def _database(self, slug: str) -> Path:
         return self._config.tenant_dir(slug) / DATABASE
+
+
+def _size(database: Path) -> int:
+    """Bytes on disk, with what still lies in the WAL."""
+    size = database.stat().st_size
+    with suppress(FileNotFoundError):
+        size += database.with_name(f"{database.name}-wal").stat().st_size
+    return size
 
 
 async def _check(copy: Path) -> Checked:

@@ -19,7 +19,7 @@ def build_image() -> None:
 
 
 @pytest.fixture(
-    scope="module",
+    scope="session",
     params=["process", pytest.param("docker", marks=pytest.mark.docker)],
 )
 def runtime(request: pytest.FixtureRequest) -> str:
@@ -30,7 +30,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(runtime: str) -> Iterator[Service]:
     service = Service(runtime)
     service.start()
@@ -38,6 +38,6 @@ def service(runtime: str) -> Iterator[Service]:
     service.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def acme(service: Service) -> Tenant:
     return service.create("acme")

@@ -12,7 +12,11 @@ import pytest
 
 from tests.cloud.service import Service, Tenant, docker, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.docker]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.docker,
+    pytest.mark.parametrize("runtime", ["docker"], indirect=True, scope="session"),
+]
 
 PROBE = """
 import socket, sys
@@ -29,15 +33,6 @@ server = socket.create_server(("0.0.0.0", 9999))
 while True:
     server.accept()[0].close()
 """
-
-
-@pytest.fixture(scope="module", params=["docker"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    from tests.cloud.conftest import build_image
-
-    build_image()
-    name: str = request.param
-    return name
 
 
 @pytest.fixture
