@@ -11,8 +11,9 @@ from instance.chute.exchange import Exchange
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-WATCH_AFTER_S = 0.02
-"""A caller's hang-up is looked for once a call lasts this long: shorter calls are over before it would matter."""
+WATCH_AFTER_S = 0.06
+"""A caller's hang-up is looked for once a call lasts this long, which keeps it within 100 ms; shorter calls, also those of a
+busy instance, are over before it would matter, and a task for each of them would be a fifth of their cost."""
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -30,8 +31,9 @@ class Watch:
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:
-        self._task = asyncio.current_task()
-        self._handle = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._handle = loop.call_later(WATCH_AFTER_S, self._start)
 
     def _start(self) -> None:
         self._handle = None
