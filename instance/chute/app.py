@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from instance import billing
 from instance.billing.app import Billing
 from instance.chute.client_address import TrustedProxies
+from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.endpoint import Endpoint
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Histogram
@@ -19,7 +20,7 @@ from instance.chute.mock_model import MockModel
 from instance.chute.models_endpoint import model_one, models_list
 from instance.chute.prices import PriceTable, cost_lines
 from instance.chute.providers import ProviderTable
-from instance.chute.registry import Registry, builtin_modules, custom_modules
+from instance.chute.registry import Registry
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent

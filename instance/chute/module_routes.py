@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.order import GROUPS
-from instance.chute.registry import Slot, describe
+from instance.chute.slot import Slot, describe
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.core.timestamps import rfc3339

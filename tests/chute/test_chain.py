@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from instance.chute.answer import Answer, Delta
-from instance.chute.chain import Link, Plan
+from instance.chute.chain import Plan
+from instance.chute.containment import Link
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.meter import Histogram, Meter

@@ -11,10 +11,10 @@ import pytest
 from pydantic import Field
 
 from instance.chute.answer import Answer
+from instance.chute.discovery import builtin_modules
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings, hooks_of
 from instance.chute.order import GROUPS, PLACE
-from instance.chute.registry import builtin_modules
 from instance.core.errors import StockyardError
 from instance.server import Instance, ServeOptions
 from tests.mock_replies import delay
@@ -70,7 +70,7 @@ class Asker(Module):
 def with_asker(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("asker", "tests.chute.test_modules_api:Asker", "stockyard.modules")
     broken = EntryPoint("broken", "tests.chute.no_such_file:Nothing", "stockyard.modules")
-    monkeypatch.setattr("instance.chute.registry.entry_points", lambda group: [broken, point])
+    monkeypatch.setattr("instance.chute.discovery.entry_points", lambda group: [broken, point])
     Asker.stopped.clear()
 
 

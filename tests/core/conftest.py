@@ -86,5 +86,5 @@ async def core(options: CoreOptions) -> AsyncIterator[Core]:
 async def until(holds: Callable[[], bool], deadline_s: float = 10.0) -> None:
     """Return as soon as something holds; fail when that takes longer than the deadline."""
     async with asyncio.timeout(deadline_s):
-        while not holds():  # noqa: ASYNC110 — what is waited for is in other threads
+        while not holds():
             await asyncio.sleep(0.005)
