@@ -250,7 +250,7 @@ async def test_switching_under_load_fails_no_call() -> None:
                 statuses.append(answer.status_code)
 
         callers = [asyncio.create_task(caller()) for _ in range(8)]
-        names = sorted(BUILT)
+        names = sorted(BUILT - {"rateshield"})  # refuses by its default limit
         for turn in range(60):
             name = names[turn % len(names)]
             enabled = s.module(name) is None
