@@ -106,6 +106,11 @@ def main() -> None:
             except (RuntimeError, subprocess.CalledProcessError, OSError) as problem:
                 result[name] = {"not_measured": str(problem)[:500]}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    report(result)
+
+
+def report(result: dict[str, Any]) -> None:
+    """The table, a row for each gateway."""
     print(
         f"{'one connection / 64 connections, one core each':<34}{'added':>10}{'first byte':>12}{'400 KB':>10}{'requests/s':>12}{'idle':>9}"
     )

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 from tests.docs.console import Shell, Step, steps, tidy
 from tests.docs.pages import ROOT, blocks
 
-BIN = ROOT / ".venv" / "bin"
+BIN = Path(sys.executable).parent
 START_S = 60
 STOP_S = 40
 
