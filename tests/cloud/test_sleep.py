@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import openai
 import pytest
 
@@ -83,3 +85,33 @@ def test_with_the_control_plane_down_calls_go_on_and_naps_end(service: Service, 
         let_it_come_back()
     until(service.plane_answers, "the control plane is back")
     assert acme.say("and after") == "echo: and after"
+
+
+def test_a_sleep_in_the_middle_of_traffic_loses_no_call(acme: Tenant) -> None:
+    enough = threading.Event()
+    said: list[str] = []
+    failed: list[Exception] = []
+
+    def keep_calling() -> None:
+        while not enough.is_set():
+            try:
+                said.append(acme.say("on and on"))
+            except openai.APIError as error:
+                failed.append(error)
+
+    callers = [threading.Thread(target=keep_calling) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    try:
+        for _ in range(4):
+            answered = len(said) + 10
+            until(lambda answered=answered: len(said) >= answered, "calls are answered")  # type: ignore[misc]
+            assert acme.service.api("POST", "/api/tenants/acme/sleep").status_code == 202
+        answered = len(said) + 10
+        until(lambda: len(said) >= answered, "calls are answered after the last sleep")
+    finally:
+        enough.set()
+        for caller in callers:
+            caller.join(60)
+    assert not failed
+    assert set(said) == {"echo: on and on"}
