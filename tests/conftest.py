@@ -7,7 +7,8 @@ from functools import cache
 
 import pytest
 
-REQUIRED = {part for part in os.environ.get("STOCKYARD_REQUIRE", "").split(",") if part}
+REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
+"""Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
 
 
 @cache
