@@ -15,6 +15,18 @@ DISCARD_S = 5.0
 
 JSON_TYPE = (b"content-type", b"application/json")
 
+WHOLE_ANSWER = "stockyard.whole_answer"
+"""Name of the server's extension that sends a whole answer in one step."""
+
+
+def header_lines(headers: list[tuple[bytes, bytes]], body_bytes: int) -> bytes | None:
+    """The headers of a JSON answer as lines; `None` when one of them holds a line break, which only `send` may judge."""
+    lines = [b"content-type: application/json\r\ncontent-length: %d\r\n" % body_bytes]
+    lines += [b"%s: %s\r\n" % header for header in headers]
+    joined = b"".join(lines)
+    count = len(headers) + 2
+    return joined if joined.count(b"\n") == count and joined.count(b"\r") == count else None
+
 
 async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     await send(

@@ -53,9 +53,11 @@ def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) ->
         x.changed = True
     if model is None or model == "":
         raise StockyardError("model_required", 'Name a model, for example "mock/gpt".', param="model")
-    if not isinstance(model, str) or len(model) > MODEL_MAX_CHARACTERS:
+    if not isinstance(model, str) or len(model) > MODEL_MAX_CHARACTERS or not (model.isascii() and model.isprintable()):
         raise StockyardError(
-            "bad_request", f"`model` is a string of at most {MODEL_MAX_CHARACTERS} characters.", param="model"
+            "bad_request",
+            f"`model` is a string of at most {MODEL_MAX_CHARACTERS} printable ASCII characters.",
+            param="model",
         )
     x.model_requested = model
     messages = req.get("messages")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from instance.chute.answer import DONE, Answer
-from instance.chute.answering import discard_and_refuse, send_error, send_json
+from instance.chute.answering import WHOLE_ANSWER, discard_and_refuse, header_lines, send_error, send_json
 from instance.chute.call_watch import KeepAlive, Receive, Send, Watch
 from instance.chute.caller import authenticate, model_allowed, take_labels
 from instance.chute.chat_request import take_chat
@@ -138,7 +138,7 @@ class Endpoint:
             if answer.events is not None:
                 await self._send_stream(x, answer, send, watch)
             else:
-                await self._send_whole(x, answer, send, watch)
+                await self._send_whole(x, answer, send, watch, scope.get("extensions"))
         except asyncio.CancelledError:
             self._gone(x)
             if not x.client_gone:
@@ -262,7 +262,9 @@ class Endpoint:
         headers += x.response_headers
         return headers
 
-    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
+    async def _send_whole(
+        self, x: Exchange, answer: Answer, send: Send, watch: Watch, extensions: Mapping[str, Any] | None
+    ) -> None:
         if answer.changed or answer.body is None:
             answer.body = orjson.dumps(answer.obj)
         body = answer.body
@@ -275,6 +277,12 @@ class Endpoint:
         headers = self._answer_headers(x, answer)
         if x.cost_lines:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
+        whole = extensions.get(WHOLE_ANSWER) if extensions else None
+        if whole is not None:
+            lines = header_lines(headers, len(body))
+            if lines is not None:
+                whole.send(answer.status, lines, body)
+                return
         await send_json(send, answer.status, headers, body)
 
     async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from instance.chute.answering import WHOLE_ANSWER
 from instance.core.errors import StockyardError, error_body
 
 HEAD_MAX_BYTES = 32 << 10
@@ -15,6 +17,7 @@ HEAD_DEADLINE_S = 30.0
 KEEP_ALIVE_S = 180
 """Longer than the edge keeps an idle connection, so that it is never the instance that closes one in use."""
 
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 REASONS = {400: b"Bad Request", 413: b"Content Too Large"}
 
 
@@ -53,6 +56,34 @@ class HeadWithBody:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+class WholeAnswer:
+    """Answers a request in one step: head and body in one write. For the way of a call, where two messages of ASGI, with a
+    check of each header in both, are a tenth of the cost. The caller of `send` vouches for the headers.
+
+    It is in the scope under `WHOLE_ANSWER`; who does not know it answers by `send` as usual.
+    """
+
+    __slots__ = ("_cycle", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
+        self._cycle = cycle
+        self._transport = transport
+
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send the answer; `headers` are whole lines, each ending in CR LF, content-length among them."""
+        cycle = self._cycle
+        if cycle.disconnected or cycle.response_started:
+            return
+        cycle.response_started = cycle.response_complete = True
+        keep_alive = cycle.keep_alive
+        close = b"" if keep_alive else b"connection: close\r\n"
+        self._transport.write(b"HTTP/1.1 %d %s\r\n%s%s\r\n%s" % (status, PHRASES[status], headers, close, body))
+        cycle.message_event.set()
+        if not keep_alive:
+            self._transport.close()
+        cycle.on_response()
 
 
 class Connection(HttpToolsProtocol):
@@ -98,6 +129,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         cycle = self.cycle
         if cycle is not None and cycle.transport is self.transport:
+            self.scope["extensions"] = {WHOLE_ANSWER: WholeAnswer(cycle, self.transport)}  # type: ignore[dict-item]
             cycle.transport = HeadWithBody(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:

@@ -47,10 +47,12 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
-        if self._origins:
+        if self._origins or self._instance.draining:
+            # What is added to an answer is added by `send`: it may not go round it.
+            scope.pop("extensions", None)
             send = self._with_cors(scope, send)
-        if self._instance.draining:
-            send = _closing(send)
+            if self._instance.draining:
+                send = _closing(send)
         if self._instance.open_principal is not None:
             scope = with_some_key(scope)
         if scope["method"] == "OPTIONS":

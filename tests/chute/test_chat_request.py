@@ -40,6 +40,8 @@ def nested(depth: int) -> Any:
         ({**GOOD, "model": ""}, "model_required", "model"),
         ({**GOOD, "model": 7}, "bad_request", "model"),
         ({**GOOD, "model": "x" * 300}, "bad_request", "model"),
+        ({**GOOD, "model": "mock/gpt\r\nx-injected: 1"}, "bad_request", "model"),
+        ({**GOOD, "model": "mock/gp\u00e9"}, "bad_request", "model"),
         ({"model": "m"}, "bad_request", "messages"),
         ({**GOOD, "messages": []}, "bad_request", "messages"),
         ({**GOOD, "messages": "hi"}, "bad_request", "messages"),

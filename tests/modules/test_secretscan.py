@@ -5,7 +5,8 @@ from zlib import crc32
 import orjson
 import pytest
 
-from instance.chute.chain import Link, Plan
+from instance.chute.chain import Plan
+from instance.chute.containment import Link
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Meter
 from instance.chute.modules.safety.secret_detectors import DETECTORS
@@ -117,6 +118,7 @@ async def test_flag_leaves_the_request_alone_and_redacts_what_is_stored() -> Non
     x = call(module, f"my token is {GITHUB}")
     before = x.req
     module.on_request(x)
+    module.on_finish(x)
     assert x.req is before
     assert not x.changed
     assert x.stored_request is not None

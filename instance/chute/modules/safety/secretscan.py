@@ -113,11 +113,17 @@ class SecretScan(Module):
 
     def on_request(self, x: Exchange) -> Answer | None:
         x.state["redact"] = self._redact
-        if not self.settings.scan_input:
-            return None
-        hits = x.hits(self)
-        if not hits:
-            return None
+        if self.settings.scan_input:
+            if self._holds:
+                self._scan_request(x)
+            else:
+                # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
+                x.state["unscanned"] = True
+        return None
+
+    def _scan_request(self, x: Exchange) -> None:
+        if not x.hits(self):
+            return
         found: list[tuple[Finding, str]] = []
 
         def rewrite(text: str, place: str) -> str:
@@ -127,7 +133,7 @@ class SecretScan(Module):
 
         redacted = rewrite_request(x.req, rewrite)
         if not found:
-            return None
+            return
         x.stored_request = orjson.dumps(redacted)
         self._note(x, found, "in")
         if self.settings.action == "block":
@@ -135,9 +141,10 @@ class SecretScan(Module):
         if self.settings.action == "redact":
             x.req = redacted
             x.change()
-        return None
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
+        if x.state.pop("unscanned", False):
+            self._scan_request(x)
         obj = answer.obj
         if obj is None:
             return
@@ -186,6 +193,8 @@ class SecretScan(Module):
             stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
+        if x.state.pop("unscanned", False):
+            self._scan_request(x)
         stream: StreamTexts | None = x.state.get("secretscan")
         if stream is not None:
             stream.end()
