@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from instance.chute.module import Call
 
 
+SAMPLE_MASK = 7
+"""Of eight calls the first fills the modules' histograms of time: quantiles need no more, and counting costs."""
+
+
 class Plan:
     """The modules that are on, for one kind of call. Immutable: a toggle compiles a new plan, a call keeps its own.
 
@@ -39,6 +43,7 @@ class Plan:
         self.kind = kind
         self.links = tuple(link for link in links if kind in link.module.kinds)
         self.in_flight = 0
+        self.started = 0
         self.retired: Callable[[], None] | None = None
         self.matcher = Matcher.build([link.module for link in self.links])
         self.target = target
@@ -84,7 +89,8 @@ class Plan:
     async def _reach(self, x: Exchange) -> Answer:
         if self._innermost is not None:
             now = perf_counter_ns()
-            self._innermost.histogram.add(now - x.mark_ns)
+            if x.sampled:
+                self._innermost.histogram.add(now - x.mark_ns)
         try:
             return await self.target(x)
         finally:
@@ -93,6 +99,8 @@ class Plan:
     async def run(self, x: Exchange) -> Answer:
         """Take the call through `on_request` and `prepare`, then the nest of `around`. Raises `StockyardError`, `CallFailed`."""
         answer = None
+        sampled = x.sampled = not self.started & SAMPLE_MASK
+        self.started += 1
         x.current_hook = "on_request"
         decisions = x.decisions
         count = len(decisions)
@@ -115,7 +123,8 @@ class Plan:
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
                 fail(x, link, error)
             now = perf_counter_ns()
-            link.meter.histogram.add(now - before)
+            if sampled:
+                link.meter.histogram.add(now - before)
             if len(decisions) != count:
                 timed(x, link, count, now - before)
                 count = len(decisions)
@@ -133,6 +142,7 @@ class Plan:
     def respond(self, x: Exchange, answer: Answer) -> None:
         """The whole answer through `on_response`, innermost first. Raises `StockyardError` when a module refuses it."""
         x.current_hook = "on_response"
+        sampled = x.sampled
         decisions = x.decisions
         count = len(decisions)
         before = perf_counter_ns()
@@ -146,7 +156,8 @@ class Plan:
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
                 fail(x, link, error)
             now = perf_counter_ns()
-            link.meter.histogram.add(now - before)
+            if sampled:
+                link.meter.histogram.add(now - before)
             if len(decisions) != count:
                 timed(x, link, count, now - before)
                 count = len(decisions)
@@ -182,6 +193,7 @@ class Plan:
     def finish(self, x: Exchange) -> None:
         """`on_finish` of every module that was reached, in order; never raises."""
         x.current_hook = "on_finish"
+        sampled = x.sampled
         decisions = x.decisions
         count = len(decisions)
         before = perf_counter_ns()
@@ -199,7 +211,8 @@ class Plan:
             except Exception as error:  # recorded; at the end of a call there is nothing left to refuse
                 record_failure(x, link, error)
             now = perf_counter_ns()
-            link.meter.histogram.add(now - before)
+            if sampled:
+                link.meter.histogram.add(now - before)
             if len(decisions) != count:
                 timed(x, link, count, now - before)
                 count = len(decisions)

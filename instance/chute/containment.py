@@ -82,7 +82,7 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | N
             return await inner(x)
         count = len(x.decisions)
         now = perf_counter_ns()
-        if add_outer is not None:
+        if add_outer is not None and x.sampled:
             add_outer(now - x.mark_ns)
         x.mark_ns = now
         x.current_module = name
@@ -97,7 +97,8 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | N
             fail(x, link, error)
             return had if had is not None else await inner(x)
         now = perf_counter_ns()
-        add(now - x.mark_ns)
+        if x.sampled:
+            add(now - x.mark_ns)
         if len(x.decisions) != count:
             link.meter.changed += 1
             for decision in x.decisions[count:]:

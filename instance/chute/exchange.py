@@ -86,6 +86,7 @@ class Exchange:
 
     plan: Plan | None = None
     reached = -1
+    sampled = True
     skipped: set[str] | None = None
     current_module = ""
     current_hook = ""
