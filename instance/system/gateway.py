@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.system.control import PREFIX, ControlApi
+from instance.system.error_page import PATH as ERRORS_PATH
+from instance.system.error_page import error_page
 from instance.system.health import health, ready
 from instance.system.idempotency import Idempotency
 from instance.system.open_mode import with_some_key
@@ -71,6 +73,8 @@ class Gateway:
                 await ready(self._instance, scope, send)
             elif path.startswith(PREFIX):
                 await self._control(scope, receive, send)
+            elif path == ERRORS_PATH:
+                await error_page(scope, send)
             else:
                 await self._to_api(scope, receive, send)
         except StockyardError as error:
