@@ -26,16 +26,20 @@ async def streamed(x: Exchange, target: Target, response: Any, attempt: dict[str
     splitter = EventSplitter()
     head: list[Delta] = []
     rest: list[Delta] = []
+    waiting = b""
+    found = False
     try:
-        while not rest and not splitter.done:
-            block = await response.next_block()
+        while not found and not splitter.done:
+            block = waiting or await response.next_block()
+            block, waiting = _first_events(block)
             events = splitter.feed(block) if block else splitter.close()
             for place, event in enumerate(events, 1):
                 _raise_reported(event, target, response)
                 if has_content(event):
-                    # The first content leaves at once; what came with it in one block follows as the next.
+                    # The first content leaves at once; what came with it in one block is read after that.
                     head += events[:place]
                     rest = events[place:]
+                    found = True
                     break
             else:
                 head += events
@@ -43,15 +47,13 @@ async def streamed(x: Exchange, target: Target, response: Any, attempt: dict[str
                     raise CallFailed(
                         "truncated", target, status=200, reason="the stream ended before its first content"
                     )
-                continue
-            break
     except (StreamBroken, AttributeError, TypeError) as error:
         raise CallFailed("bad_response", target, status=200, reason=str(error), headers=response.headers) from error
     now = perf_counter_ns()
     x.first_token_ns = now
     x.upstream_ns += now - started
     target.provider.health.observe(True, (now - started) // 1000)
-    events_after = _after_head(x, target, response, splitter, [head, rest], attempt, started)
+    events_after = _after_head(x, target, response, splitter, [head, rest], waiting, attempt, started)
     return Answer(headers=response.headers, events=events_after, target=target, release=response.close)
 
 
@@ -61,6 +63,7 @@ async def _after_head(
     response: Any,
     splitter: EventSplitter,
     arrived: list[list[Delta]],
+    waiting: bytes,
     attempt: dict[str, Any],
     started: int,
 ) -> AsyncIterator[list[Delta]]:
@@ -76,11 +79,14 @@ async def _after_head(
             if events:
                 yield events
         while not splitter.done:
-            before = perf_counter_ns()
-            try:
-                block = await response.next_block()
-            finally:
-                x.upstream_ns += perf_counter_ns() - before
+            if waiting:
+                block, waiting = waiting, b""
+            else:
+                before = perf_counter_ns()
+                try:
+                    block = await response.next_block()
+                finally:
+                    x.upstream_ns += perf_counter_ns() - before
             events = splitter.feed(block) if block else splitter.close()
             for place, event in enumerate(events):
                 if _is_report(event):
@@ -112,6 +118,14 @@ async def _after_head(
         if attempt["duration_ms"] is None:
             attempt["duration_ms"] = (perf_counter_ns() - started) / 1e6
         response.close()
+
+
+def _first_events(block: bytes) -> tuple[bytes, bytes]:
+    """The first two events of a block, a role and the first content as a rule, and what follows them."""
+    end = block.find(b"\n\n")
+    if end >= 0:
+        end = block.find(b"\n\n", end + 2)
+    return (block, b"") if end < 0 else (block[: end + 2], block[end + 2 :])
 
 
 def _is_report(event: Delta) -> bool:
