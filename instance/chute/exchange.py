@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,8 @@ class Exchange:
     current_module = ""
     current_hook = ""
     request_hits: frozenset[int] | None = None
+    request_sha256 = ""
+    """Hex digest of `raw`; empty until it was needed or there was time for it."""
 
     answer: Answer | None = None
     saved_nano = 0
@@ -169,6 +172,14 @@ class Exchange:
                     "took_ns": took_ns,
                 }
             )
+
+    def read_ahead(self) -> None:
+        """Do what the answer and the record will ask of the request, while the provider is waited for."""
+        if not self.request_sha256:
+            self.request_sha256 = sha256(self.raw).hexdigest()
+        plan = self.plan
+        if self.request_hits is None and plan is not None and plan.matcher is not None:
+            self.request_hits = plan.matcher.scan_request(self.req)
 
     def hits(self, module: Module) -> frozenset[int]:
         """Which of the module's patterns (by their index in `module.patterns()`) occur in the request's texts.

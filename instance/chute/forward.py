@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter_ns
 from typing import Any
 
@@ -17,6 +18,10 @@ from instance.core.errors import StockyardError
 
 ANSWER_MAX_BYTES = 32 << 20
 ERROR_BODY_MAX_BYTES = 64 << 10
+READ_AHEAD_BYTES = 8 << 10
+READ_AHEAD_CALLS = 4
+"""A long request is digested and scanned while the provider is waited for, and so is any while the instance has little to do;
+else that is cheaper done in one go with the answer."""
 PATHS = {"chat": b"/chat/completions"}
 
 
@@ -68,6 +73,8 @@ async def forward(x: Exchange) -> Answer:
         "error": None,
     }
     x.attempts.append(attempt)
+    if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
+        asyncio.get_running_loop().call_soon(x.read_ahead)
     response = None
     try:
         response = await provider.send(

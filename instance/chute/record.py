@@ -150,7 +150,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "model": model,
         "model_requested": x.model_requested,
         "provider": provider,
-        "request_sha256": _digest(x.raw),
+        "request_sha256": x.request_sha256 or _digest(x.raw),
         "response_sha256": _digest(response),
         "status": x.status,
         "tokens_in": usage.input,

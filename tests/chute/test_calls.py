@@ -1,6 +1,7 @@
 """Calls over HTTP: bad input, broken providers, callers who leave; each has its answer and a trace that says what happened."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import httpx2
@@ -235,3 +236,16 @@ async def test_keep_alive_comments_fill_a_long_silence(monkeypatch: pytest.Monke
         _, got = await stream_of(s)
         assert ": keep-alive" in got
         assert got.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_ledger_holds_the_digest_of_what_was_asked(size: int, stream: bool) -> None:
+    async with running() as s:
+        raw = orjson.dumps(s.body("x" * size, stream=stream))
+        answer = await s.http().post("/v1/chat/completions", content=raw)
+        trace_id = answer.headers["x-stockyard-trace-id"]
+        await s.settled()
+        ledger = await s.http(s.admin_key).get("/api/trust/ledger", params={"trace_id": trace_id})
+        (event,) = ledger.json()["events"]
+        assert event["detail"]["request_sha256"] == hashlib.sha256(raw).hexdigest()
