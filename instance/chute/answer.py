@@ -118,13 +118,3 @@ class Answer:
         """Give up the connection the answer arrives on; nothing happens when it is complete already."""
         if self.release is not None:
             self.release()
-
-
-def answer_texts(obj: JSON) -> Iterator[tuple[JSON, str]]:
-    """Each message of a whole chat answer with its text content: `(message, text)`; messages without text are left out."""
-    for choice in obj.get("choices") or ():
-        message = choice.get("message")
-        if message:
-            text = message.get("content")
-            if isinstance(text, str) and text:
-                yield message, text

@@ -68,7 +68,6 @@ class Chute:
         self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))
         self.billing = Billing(core)
         await self.billing.start()
-        self.key_budgets = self.billing.key_budgets
         core.services.update(providers=self.providers, prices=self.prices, billing=self.billing)
         self.registry = Registry(core)
         core.services["registry"] = self.registry

@@ -182,9 +182,6 @@ class Plan:
                 x.skipped = (x.skipped or set()) | {link.name}
                 fail(x, link, error)
             now = perf_counter_ns()
-            meter = link.meter
-            meter.delta_ns += now - before
-            meter.delta_calls += 1
             if len(decisions) != count:
                 timed(x, link, count, now - before)
                 count = len(decisions)

@@ -39,10 +39,10 @@ class Histogram:
 class Meter:
     """One module's counters: calls it saw, calls it changed (left a decision on), calls it refused, own failures.
 
-    The histogram holds the runs of its hooks in every eighth call, but for `on_delta`, whose time is summed in `delta_ns`.
+    The histogram holds the runs of its hooks in every eighth call, but for those of `on_delta`.
     """
 
-    __slots__ = ("blocked", "calls", "changed", "delta_calls", "delta_ns", "errors", "histogram", "last_error")
+    __slots__ = ("blocked", "calls", "changed", "errors", "histogram", "last_error")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -50,6 +50,4 @@ class Meter:
         self.blocked = 0
         self.errors = 0
         self.last_error = ""
-        self.delta_calls = 0
-        self.delta_ns = 0
         self.histogram = Histogram()

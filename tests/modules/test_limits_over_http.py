@@ -217,7 +217,7 @@ async def test_parallel_calls_of_one_key_cannot_all_go_over_its_budget() -> None
         s.mock.script(*[delay(2, "slow") for _ in range(20)])
         results = await outcomes(s, 20, max_tokens=5)
         assert sum(not isinstance(result, BaseException) for result in results) == 1
-        accounts = s.instance.chute.key_budgets._accounts.values()
+        accounts = s.instance.chute.billing.key_budgets._accounts.values()
         assert [account.reserved_nano for account in accounts] == [0]
 
 
