@@ -15,6 +15,7 @@ import orjson
 from instance.chute.answer import Answer
 from instance.chute.app import Chute
 from instance.chute.exchange import Exchange
+from instance.chute.operations import CHAT
 from instance.chute.record import estimate_usage
 from instance.core.ids import new_id
 from instance.core.principals import Principal
@@ -48,7 +49,7 @@ ANSWER = {
 async def _one(chute: Chute, principal: Principal, raw: bytes, answered: bytes) -> int:
     """Nanoseconds of one call's hooks; building the exchange and the record are left out."""
     now = time.perf_counter_ns()
-    x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {})
+    x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {}, CHAT)
     x.raw = raw
     x.req = orjson.loads(raw)
     x.principal = principal

@@ -20,6 +20,7 @@ import orjson
 from bench.chain import ANSWER, REQUEST
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
+from instance.chute.operations import CHAT
 from instance.chute.record import estimate_usage, write_record
 from instance.core.folding import Fold, Folding
 from instance.core.ids import new_id
@@ -52,7 +53,7 @@ async def sample(instance: Instance) -> Parts:
     """The journal's record of one ordinary call, texts kept."""
     chute = instance.chute
     now = time.perf_counter_ns()
-    x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {})
+    x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {}, CHAT)
     x.request_id = "req_" + x.id[3:]
     x.raw = orjson.dumps(REQUEST)
     x.req = orjson.loads(x.raw)

@@ -85,10 +85,11 @@ class Answer:
 
     Whole: `body` is what arrived, `obj` the same decoded; a hook that changes `obj` sets `changed`. Streamed: `events`
     yields lists of `Delta`, one list for each block that arrived; an `around` may put a generator of its own before it.
-    `target` is who served, `None` for answers that no provider gave. `close()` gives up the upstream connection.
+    `native` is the dialect of `body` and of the events' `raw`; `obj` is canonical whatever it is. `content_type` is for
+    answers that are no JSON. `target` is who served, `None` for answers that no provider gave. `close()` gives up the upstream connection.
     """
 
-    __slots__ = ("body", "changed", "events", "headers", "obj", "release", "status", "target")
+    __slots__ = ("body", "changed", "content_type", "events", "headers", "native", "obj", "release", "status", "target")
 
     def __init__(
         self,
@@ -100,6 +101,8 @@ class Answer:
         events: AsyncIterator[list[Delta]] | None = None,
         target: Target | None = None,
         release: Any = None,
+        native: str = "openai.chat",
+        content_type: bytes = b"",
     ) -> None:
         self.status = status
         self.headers = headers or {}
@@ -108,6 +111,8 @@ class Answer:
         self.events = events
         self.target = target
         self.release = release
+        self.native = native
+        self.content_type = content_type
         self.changed = False
 
     @property

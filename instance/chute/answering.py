@@ -39,6 +39,18 @@ async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]],
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_bytes(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """An answer that is no JSON; its content type is among `headers`."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-length", b"%d" % len(body)), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 def _error_headers(error: StockyardError, request_id: str, trace_id: str) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
     if trace_id:
@@ -60,8 +72,11 @@ async def send_error(
     request_id: str,
     trace_id: str = "",
     extra: list[tuple[bytes, bytes]] | None = None,
+    body: bytes | None = None,
 ) -> None:
-    body = orjson.dumps(error_body(error, request_id, trace_id))
+    """`body` is the error in another dialect's shape."""
+    if body is None:
+        body = orjson.dumps(error_body(error, request_id, trace_id))
     await send_json(send, error.status, _error_headers(error, request_id, trace_id) + (extra or []), body)
 
 
@@ -71,7 +86,7 @@ async def discard_and_refuse(receive: Receive, send: Send, error: StockyardError
     A caller that writes its whole body before it reads would else see a reset instead of the answer.
     """
     trace_id = x.id if error.code == "body_too_large" else ""
-    body = orjson.dumps(error_body(error, x.request_id, trace_id))
+    body = orjson.dumps(x.operation.error(error, x.request_id, trace_id))
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *_error_headers(error, x.request_id, trace_id)]
     if error.code == "body_too_large":
         headers.append((b"connection", b"close"))

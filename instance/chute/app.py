@@ -68,7 +68,7 @@ class Chute:
         self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))
         self.billing = Billing(core)
         await self.billing.start()
-        core.services.update(providers=self.providers, prices=self.prices, billing=self.billing)
+        core.services.update(providers=self.providers, prices=self.prices, billing=self.billing, price=self.price)
         self.registry = Registry(core)
         core.services["registry"] = self.registry
         await self.registry.start()

@@ -53,6 +53,7 @@ class Plan:
         deltas: list[tuple[SyncHook, Link]] = []
         finishes: list[tuple[SyncHook, Link]] = []
         from instance.chute.module import hooks_of  # module.py imports the exchange, which names the plan
+        from instance.chute.shim import Shim
 
         call: Call = self._reach
         outer: Link | None = None
@@ -84,6 +85,9 @@ class Plan:
         self.deltas = tuple(reversed(deltas))
         self.finishes = tuple(finishes)
         self.last_place = self.links[-1].place if self.links else -1
+        self.shims = {
+            link.module.dialect: (link, scope_of(link.module)) for link in self.links if isinstance(link.module, Shim)
+        }
         self.redacts = any(link.name == "secretscan" for link in self.links)
 
     async def _reach(self, x: Exchange) -> Answer:

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.chute.answer import DONE, Answer
-from instance.chute.answering import WHOLE_ANSWER, discard_and_refuse, header_lines, send_error, send_json
+from instance.chute.answer import Answer
+from instance.chute.answering import WHOLE_ANSWER, discard_and_refuse, header_lines, send_bytes, send_error, send_json
 from instance.chute.call_watch import KeepAlive, Receive, Send, Watch
 from instance.chute.caller import authenticate, model_allowed, take_labels
-from instance.chute.chat_request import take_chat
 from instance.chute.client_address import client_address
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
+from instance.chute.operation import Operation
+from instance.chute.operations import CHAT, OPERATIONS
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage, streamed_answer, write_record
-from instance.chute.stream import StreamBroken, encode_event
-from instance.core.errors import StockyardError, error_body
+from instance.chute.side_routes import SideCall, side_route
+from instance.chute.stream import StreamBroken
+from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.core.journal import JournalUnavailable
 
@@ -53,9 +55,9 @@ class Endpoint:
         core = chute.core
         limits = core.settings.limits
         self.body_max_bytes = limits.body_bytes
-        self.messages_max = limits.messages
-        self.tools_max = limits.tools
-        self.depth_max = limits.depth
+        self.multipart_max_bytes = limits.multipart_bytes
+        self.limits = limits
+        self.operations = OPERATIONS
         self.max_concurrent = limits.max_concurrent
         self.journal = core.journal
         self.keys = core.keys
@@ -66,11 +68,15 @@ class Endpoint:
         path: str = scope["path"]
         if path.startswith("/v1/v1/"):
             path = path[3:]
-        if path == "/v1/chat/completions":
+        operation = self.operations.get(path)
+        if operation is not None:
             if scope["method"] == "POST":
-                await self.chat(scope, receive, send, path)
+                await self.call(scope, receive, send, path, operation)
                 return
             error = StockyardError("method_not_allowed", "Use POST.", headers={"Allow": "POST"})
+        elif side_route(path) is not None:
+            await self.side(scope, receive, send, path)
+            return
         elif path == "/v1/models" or path.startswith("/v1/models/"):
             if scope["method"] in ("GET", "HEAD"):
                 await self.models(scope, send, path)
@@ -94,12 +100,36 @@ class Endpoint:
             return
         await send_json(send, 200, [], b"" if scope["method"] == "HEAD" else orjson.dumps(body))
 
-    async def chat(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        """One chat call: admitted, taken through the chain, answered, recorded."""
+    async def side(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        """What is asked under `/v1` beside calls: stored responses, counts of tokens. Not traced, nothing is paid."""
+        headers = dict(scope["headers"])
+        request_id = new_id("req_")
+        handler = side_route(path)
+        assert handler is not None
+        try:
+            address = client_address(scope.get("client"), headers, self.trusted)
+            principal = authenticate(headers, self.keys, time_ns(), address)
+            body = await self._body(headers, receive, self.body_max_bytes)
+            side = SideCall(
+                self.chute, scope["method"], path, scope.get("query_string", b""), principal, headers, body, request_id
+            )
+            status, obj = await handler(side)
+        except BodyTooLarge:
+            error = StockyardError("body_too_large", f"The body is over {self.body_max_bytes} bytes.")
+            await send_error(send, error, request_id=request_id)
+            return
+        except StockyardError as error:
+            await send_error(send, error, request_id=request_id)
+            return
+        ids = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
+        await send_json(send, status, ids, b"" if scope["method"] == "HEAD" else orjson.dumps(obj))
+
+    async def call(self, scope: Scope, receive: Receive, send: Send, path: str, operation: Operation = CHAT) -> None:
+        """One call: admitted, taken through the chain, answered, recorded."""
         chute = self.chute
         started = perf_counter_ns()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        x = Exchange(new_id("tr_"), started, time_ns(), path, headers)
+        x = Exchange(new_id("tr_"), started, time_ns(), path, headers, operation)
         x.request_id = "req_" + x.id[3:]
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
         try:
@@ -111,7 +141,7 @@ class Endpoint:
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
             await discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
             return
-        plan = chute.registry.plan(x.kind)
+        plan = chute.registry.plan(operation.kind)
         x.plan = plan
         plan.in_flight += 1
         chute.in_flight += 1
@@ -123,7 +153,8 @@ class Endpoint:
                 answer = await self._answer(x)
             except BodyTooLarge:
                 refusal = StockyardError(
-                    "body_too_large", f"The body is over the limit of {self.body_max_bytes} bytes."
+                    "body_too_large",
+                    f"The body is over the limit of {self.multipart_max_bytes if operation.multipart else self.body_max_bytes} bytes.",
                 )
                 self._failed(x, refusal)
                 self._record(x, b"")
@@ -175,13 +206,20 @@ class Endpoint:
         )
 
     async def _read(self, x: Exchange, receive: Receive) -> None:
-        limit = self.body_max_bytes
-        declared = x.headers.get(b"content-length")
+        limit = self.multipart_max_bytes if x.operation.multipart else self.body_max_bytes
+        try:
+            x.raw = await self._body(x.headers, receive, limit)
+        except asyncio.CancelledError:
+            x.client_gone = True
+            raise
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+        """The request's body; raises `BodyTooLarge`, and `CancelledError` when the caller left."""
+        declared = headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
             raise BodyTooLarge
         message = await receive()
         if message["type"] == "http.disconnect":
-            x.client_gone = True
             raise asyncio.CancelledError
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -190,7 +228,6 @@ class Endpoint:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    x.client_gone = True
                     raise asyncio.CancelledError
                 chunk = message.get("body", b"")
                 size += len(chunk)
@@ -202,7 +239,7 @@ class Endpoint:
             body = b"".join(chunks)
         elif len(body) > limit:
             raise BodyTooLarge
-        x.raw = body
+        return body
 
     async def _answer(self, x: Exchange) -> Answer:
         """The call's answer after the chain. Raises `StockyardError`, `CallFailed`."""
@@ -210,7 +247,7 @@ class Endpoint:
         principal = x.principal
         assert principal is not None and x.plan is not None
         take_labels(x)
-        take_chat(x, self.messages_max, self.tools_max, self.depth_max)
+        x.operation.take(x, self.limits)
         model_allowed(principal, x.model_requested)
         if principal.rpm:
             self.keys.check_rate(principal, x.started_ns)
@@ -265,9 +302,7 @@ class Endpoint:
     async def _send_whole(
         self, x: Exchange, answer: Answer, send: Send, watch: Watch, extensions: Mapping[str, Any] | None
     ) -> None:
-        if answer.changed or answer.body is None:
-            answer.body = orjson.dumps(answer.obj)
-        body = answer.body
+        body = self._whole_body(x, answer)
         x.bytes_out = len(body)
         x.http_status = answer.status
         if x.cache in ("hit", "semantic"):
@@ -278,6 +313,9 @@ class Endpoint:
         if x.cost_lines:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
         whole = extensions.get(WHOLE_ANSWER) if extensions else None
+        if answer.content_type:
+            await send_bytes(send, answer.status, [(b"content-type", answer.content_type), *headers], body)
+            return
         if whole is not None:
             lines = header_lines(headers, len(body))
             if lines is not None:
@@ -285,14 +323,24 @@ class Endpoint:
                 return
         await send_json(send, answer.status, headers, body)
 
+    def _whole_body(self, x: Exchange, answer: Answer) -> bytes:
+        """The answer's bytes in the caller's dialect: those that arrived when they are in it and nothing changed them."""
+        operation = x.operation
+        if answer.native == operation.dialect and answer.body is not None:
+            return operation.rewritten(x, answer) if answer.changed else answer.body
+        return operation.whole(x, answer)
+
     async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
         events = answer.events
         assert events is not None
         self.chute.streams += 1
-        outgoing = Outgoing(x)
+        outgoing = Outgoing(x, answer)
         keep_alive = KeepAlive(send)
-        headers = [*EVENT_STREAM, *self._answer_headers(x, answer)]
-        last = DONE
+        if answer.content_type:
+            headers = [(b"content-type", answer.content_type), *self._answer_headers(x, answer)]
+        else:
+            headers = [*EVENT_STREAM, *self._answer_headers(x, answer)]
+        last = b""
         if x.cache in ("hit", "semantic"):
             x.status = "cache_hit"
         try:
@@ -306,7 +354,7 @@ class Endpoint:
                         await send({"type": "http.response.body", "body": block, "more_body": True})
                     if outgoing.done:
                         break
-                last = outgoing.end() + (DONE if outgoing.done else b"")
+                last = outgoing.end()
             except Exception as failure:
                 # Whatever broke the stream, it ends with an error event, and the trace says what it was.
                 last = self._broken(x, failure, outgoing)
@@ -314,6 +362,9 @@ class Endpoint:
             watch.end()
             x.bytes_out += len(last)
             self._record(x, streamed_answer(x))
+            if answer.content_type and x.error_code:
+                # Bytes have no place for an error: the connection is cut, which every client takes for one.
+                raise asyncio.CancelledError
             await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
@@ -344,11 +395,11 @@ class Endpoint:
                 self.chute.log_fault(x, failure)
                 error = StockyardError("internal_error", f"Something failed here; its trace is {x.id}.")
             try:
-                held = outgoing.end()
+                held = outgoing.held()
             except (StockyardError, *MALFORMED):
                 held = b""
         self._failed(x, error)
-        return held + encode_event(error_body(error, x.request_id, x.id))
+        return held + outgoing.error(error)
 
     def _shape(self, x: Exchange, failure: CallFailed) -> StockyardError:
         shape = x.state.get("shape_failure")
@@ -368,10 +419,10 @@ class Endpoint:
     async def _refuse(self, x: Exchange, send: Send, error: StockyardError, watch: Watch) -> None:
         watch.end()
         self._failed(x, error)
-        body = orjson.dumps(error_body(error, x.request_id, x.id))
+        body = orjson.dumps(x.operation.error(error, x.request_id, x.id))
         x.bytes_out = len(body)
         self._record(x, body)
-        await send_error(send, error, request_id=x.request_id, trace_id=x.id, extra=x.response_headers)
+        await send_error(send, error, request_id=x.request_id, trace_id=x.id, extra=x.response_headers, body=body)
 
     def _gone(self, x: Exchange) -> None:
         """The caller left, or the instance had to stop: what was generated is priced and recorded, and nobody is to blame."""

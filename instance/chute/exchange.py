@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from hashlib import sha256
 from time import perf_counter_ns
 from types import MappingProxyType
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from instance.chute.answer import Answer
     from instance.chute.chain import Plan
     from instance.chute.module import Module
+    from instance.chute.operation import Operation
+    from instance.chute.provider_key import ProviderKey
+    from instance.chute.routes import Route
     from instance.chute.targets import Target
     from instance.core.principals import Principal
 
@@ -77,11 +81,19 @@ class Exchange:
 
     req: JSON
     raw = b""
+    native: JSON | None = None
+    """The caller's own decoded body where its dialect is not the canonical form, which is in `req`."""
+    dialect_out = ""
+    """What was sent upstream; empty: what the target's provider speaks."""
     changed = False
     stream = False
     usage_asked = False
     model_requested = ""
     targets: list[Target]
+    route: Route | None = None
+    """The route that the asked model matched."""
+    provider_key: ProviderKey | None = None
+    """The key that the next attempt uses; `None`: the provider's own."""
     deadline_ns = 0
     connect_timeout_s = 5.0
 
@@ -125,12 +137,11 @@ class Exchange:
         started_wall_ns: int,
         path: str,
         headers: dict[bytes, bytes],
-        kind: str = "chat",
-        operation: str = "chat.completion",
+        operation: Operation,
     ) -> None:
         self.id = trace_id
-        self.kind = kind
         self.operation = operation
+        self.kind = operation.kind
         self.path = path
         self.headers = headers
         self.started_ns = started_ns
@@ -192,6 +203,45 @@ class Exchange:
         if self.request_hits is None:
             self.request_hits = plan.matcher.scan_request(self.req)
         return plan.matcher.of(module.name, self.request_hits) if self.request_hits else self.request_hits
+
+    def branch(self, targets: list[Target]) -> Exchange:
+        """The same request as a call of its own to other targets, for modules that ask several at once.
+
+        What it leaves behind (attempts, usage, costs, decisions) is its own until `absorb` takes it over.
+        """
+        other = copy(self)
+        other.targets = targets
+        other.provider_key = None
+        other.upstream_headers = self.upstream_headers[:]
+        other.state = dict(self.state)
+        other.attempts = []
+        other.usage = Usage()
+        other.cost_lines = []
+        other.text_out = []
+        other.text_out_size = 0
+        other.response_headers = []
+        other.warnings = []
+        other.decisions = []
+        other.answer = None
+        other.upstream_ns = other.waited_ns = other.first_token_ns = 0
+        return other
+
+    def absorb(self, branch: Exchange, *, served: bool) -> None:
+        """Take over what a branch left: its attempts and decisions always, and its usage and times when its answer is the
+        call's. Costs are the module's to add: those of the branch that served are priced from the usage taken over here."""
+        for attempt in branch.attempts:
+            attempt["n"] = len(self.attempts) + 1
+            self.attempts.append(attempt)
+        self.decisions += branch.decisions[: DECISIONS_MAX - len(self.decisions)]
+        self.cost_lines += branch.cost_lines
+        if served:
+            self.targets = branch.targets
+            self.usage = branch.usage
+            self.upstream_ns += branch.upstream_ns
+            self.waited_ns += branch.waited_ns
+            self.first_token_ns = branch.first_token_ns
+            self.response_headers += branch.response_headers
+            self.dialect_out = branch.dialect_out
 
     @property
     def cost_nano(self) -> int:

@@ -9,10 +9,13 @@ from typing import Any
 import orjson
 
 from instance.chute.answer import Answer
+from instance.chute.body import body_for
+from instance.chute.direct import dispatch
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
+from instance.chute.operations import CHAT
+from instance.chute.stream import EventSplitter
 from instance.chute.streaming import streamed
-from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
 
@@ -22,30 +25,7 @@ READ_AHEAD_BYTES = 8 << 10
 READ_AHEAD_CALLS = 4
 """A long request is digested and scanned while the provider is waited for, and so is any while the instance has little to do;
 else that is cheaper done in one go with the answer."""
-PATHS = {"chat": b"/chat/completions"}
-
-
-def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
-    """The request's bytes for the target: those that came in when nothing has to change, else only what must.
-
-    A stream asks for usage even when the caller did not; the chunk that carries it is then stripped on the way out.
-    """
-    req = x.req
-    ask_usage = x.stream and not x.usage_asked and target.provider.stream_usage
-    rename = req.get("model") != target.model
-    if not x.changed and not rename:
-        if not ask_usage:
-            return x.raw, req
-        raw = x.raw
-        if "stream_options" not in req and raw[:1] == b"{":
-            return b'{"stream_options":{"include_usage":true},' + raw[1:], req
-    sent = dict(req)
-    if rename:
-        sent["model"] = target.model
-    if ask_usage:
-        options = req.get("stream_options")
-        sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return orjson.dumps(sent), sent
+CHAT_PATH = b"/chat/completions"
 
 
 async def forward(x: Exchange) -> Answer:
@@ -60,37 +40,41 @@ async def forward(x: Exchange) -> Answer:
         )
     target = targets[0]
     provider = target.provider
+    if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
+        asyncio.get_running_loop().call_soon(x.read_ahead)
+    if x.operation is not CHAT or provider.dialect != "openai":
+        return await dispatch(x, target)
     body, obj = body_for(x, target)
     started = perf_counter_ns()
     attempt = {
         "n": len(x.attempts) + 1,
         "provider": provider.name,
         "model": target.model,
-        "key_name": provider.key_name,
+        "key_name": provider.key_name if x.provider_key is None else x.provider_key.name,
         "started_ms": (started - x.started_ns) / 1e6,
         "duration_ms": None,
         "status": 0,
         "error": None,
     }
     x.attempts.append(attempt)
-    if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
-        asyncio.get_running_loop().call_soon(x.read_ahead)
     response = None
     try:
         response = await provider.send(
-            PATHS[x.kind],
+            CHAT_PATH,
             body,
             obj,
             stream=x.stream,
             headers=x.upstream_headers,
             connect_timeout_s=x.connect_timeout_s,
+            key=x.provider_key,
+            url=target.url,
         )
         attempt["status"] = status = response.status
         if status != 200:
             raw = await response.read(ERROR_BODY_MAX_BYTES)
             raise CallFailed("http", target, status=status, headers=response.headers, body=raw)
         if x.stream:
-            return await streamed(x, target, response, attempt, started)
+            return await streamed(x, target, response, attempt, started, EventSplitter())
         raw = await response.read(ANSWER_MAX_BYTES)
     except CallFailed as failure:
         attempt["error"] = failure.kind

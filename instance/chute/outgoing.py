@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from instance.chute.answer import DONE, Delta
+from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
 from instance.chute.stream import encode_event
+from instance.core.errors import StockyardError
 
 
 class Outgoing:
     """Takes a call's events in order and gives the bytes for the client; `done` once the provider said so."""
 
-    __slots__ = ("_finals", "_hooks", "_last", "_open", "_x", "done")
+    __slots__ = ("_encoder", "_finals", "_hooks", "_last", "_native", "_open", "_x", "done")
 
-    def __init__(self, x: Exchange) -> None:
+    def __init__(self, x: Exchange, answer: Answer) -> None:
         plan = x.plan
+        self._encoder = x.operation.encoder(x)
+        self._native = answer.native == x.operation.dialect
         self._x = x
         self._hooks = plan is not None and bool(plan.deltas)
         self._open = x.req.get("n") or 1
@@ -30,7 +33,7 @@ class Outgoing:
             if obj is None:
                 if event.raw == DONE:
                     self.done = True
-                else:
+                elif self._native or self._encoder is None:
                     out.append(event.raw)
                 continue
             usage = obj.get("usage")
@@ -38,8 +41,10 @@ class Outgoing:
                 x.usage.take(usage)
             choices = obj.get("choices")
             if not choices:
-                if not usage or x.usage_asked:
-                    out.append(event.raw)
+                if self._encoder is not None:
+                    out.append(event.raw if self._native else self._encoder.event(event))
+                elif not usage or x.usage_asked:
+                    out.append(event.raw or encode_event(obj))
                 continue
             for choice in choices:
                 if choice.get("finish_reason") is not None:
@@ -52,6 +57,20 @@ class Outgoing:
         return b"".join(out)
 
     def end(self) -> bytes:
+        """The stream's last bytes when nothing broke."""
+        held = self.held()
+        if self._encoder is not None:
+            return held if self._native else held + self._encoder.end()
+        return held + DONE if self.done else held
+
+    def error(self, error: StockyardError) -> bytes:
+        """The stream's last bytes when it broke: one error event, and no `[DONE]`."""
+        x = self._x
+        if self._encoder is not None:
+            return self._encoder.error(error, x.request_id, x.id)
+        return encode_event(x.operation.error(error, x.request_id, x.id))
+
+    def held(self) -> bytes:
         """What the hooks still held back when the stream ended without its finish; empty after a proper end."""
         if self._finals or not self._hooks:
             return b""
@@ -83,7 +102,14 @@ class Outgoing:
                 if text and isinstance(text, str) and x.text_out_size < TEXT_OUT_MAX_BYTES:
                     x.text_out.append(text)
                     x.text_out_size += len(text)
-        if event.changed:
+        if self._encoder is not None:
+            if not self._native:
+                out.append(self._encoder.event(event))
+            elif event.changed:
+                out.append(self._encoder.rewritten(event))
+            else:
+                out.append(event.raw)
+        elif event.changed:
             out.append(encode_event(obj))
         elif event.raw:
             out.append(event.raw)

@@ -6,11 +6,24 @@ from typing import Any
 
 from instance.chute.mock_model import MockModel, MockResponse
 from instance.chute.provider_health import ProviderHealth
+from instance.chute.provider_key import ProviderKey
 from instance.chute.provider_spec import DIALECTS, BadProvider, ProviderSpec, check_headers, check_key
 from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
 from instance.core.errors import StockyardError
 from instance.version import VERSION
 
+JSON_TYPE = b"application/json"
+DEFAULT_SPEAKS = frozenset(
+    (
+        "openai.chat",
+        "openai.completions",
+        "openai.embeddings",
+        "openai.images",
+        "openai.audio",
+        "openai.moderations",
+        "cohere.rerank",
+    )
+)
 USER_AGENT = f"stockyard/{VERSION}".encode()
 
 
@@ -29,8 +42,10 @@ class Provider:
         "listed",
         "listed_at_ns",
         "name",
+        "openai_url",
         "problem",
         "region",
+        "speaks",
         "spec",
         "stream_usage",
         "timeout_s",
@@ -61,6 +76,10 @@ class Provider:
         self.problem = ""
         """Why it cannot be used although it is configured; empty when it can."""
         self.url: UpstreamUrl | None = None
+        self.openai_url: UpstreamUrl | None = None
+        """Where it is OpenAI-compatible, for calls that no shim serves; `None` when it is not."""
+        self.speaks = DEFAULT_SPEAKS
+        """Dialects of `/v1` that its OpenAI-compatible endpoint takes as they are."""
         self._upstream = upstream
         self._mock = mock
         self._headers: list[tuple[bytes, bytes]] = []
@@ -88,7 +107,8 @@ class Provider:
         except ValueError as error:
             self.problem = f"base_url: {error}"
             return
-        self._headers = _ready_headers(spec)
+        self._headers = _ready_headers(spec, spec.api_key, JSON_TYPE)
+        self.openai_url = self.url if spec.type == "openai" else None
 
     @property
     def status(self) -> str:
@@ -110,29 +130,40 @@ class Provider:
         stream: bool,
         headers: list[tuple[bytes, bytes]],
         connect_timeout_s: float,
+        key: ProviderKey | None = None,
+        url: UpstreamUrl | None = None,
+        method: bytes = b"POST",
+        content_type: bytes = JSON_TYPE,
     ) -> UpstreamResponse | MockResponse:
-        """POSTs a body; `obj` is the same decoded. Returns with the answer's head; raises UpstreamError."""
+        """Sends a body; `obj` is the same decoded. `key` and `url` are used in place of its own.
+
+        Returns with the answer's head; raises UpstreamError."""
         if self._mock is not None:
             return await self._mock.answer(obj, stream)
-        return await self._request(b"POST", path, headers, body, connect_timeout_s)
+        if url is None:
+            url = self.url
+            if url is None:
+                raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
+        own = self._headers if key is None and content_type is JSON_TYPE else self.headers(key, content_type)
+        return await self._upstream.send(
+            url, method, path, own + headers if headers else own, body, connect_timeout_s=connect_timeout_s
+        )
+
+    def headers(self, key: ProviderKey | None, content_type: bytes) -> list[tuple[bytes, bytes]]:
+        """What each request to it carries, with another key or content type."""
+        return _ready_headers(self.spec, self.spec.api_key if key is None else key.secret, content_type)
 
     async def get(self, path: bytes, *, connect_timeout_s: float) -> UpstreamResponse:
         """GETs a path below the base URL; raises UpstreamError."""
-        return await self._request(b"GET", path, [], b"", connect_timeout_s)
-
-    async def _request(
-        self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, connect_timeout_s: float
-    ) -> UpstreamResponse:
         url = self.url
         if url is None:
             raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
-        every = self._headers + headers if headers else self._headers
-        return await self._upstream.send(url, method, path, every, body, connect_timeout_s=connect_timeout_s)
+        return await self._upstream.send(url, b"GET", path, self._headers, b"", connect_timeout_s=connect_timeout_s)
 
 
-def _ready_headers(spec: ProviderSpec) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", b"application/json"), (b"user-agent", USER_AGENT)]
-    key = spec.api_key.encode()
+def _ready_headers(spec: ProviderSpec, api_key: str, content_type: bytes) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", content_type), (b"user-agent", USER_AGENT)]
+    key = api_key.encode()
     if key and spec.auth == "bearer":
         headers.append((b"authorization", b"Bearer " + key))
     elif key and spec.auth == "header":

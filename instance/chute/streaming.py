@@ -6,24 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
-from instance.chute.stream import EventSplitter, StreamBroken, has_content
+from instance.chute.stream import StreamBroken, has_content
 from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamError
+
+if TYPE_CHECKING:
+    from instance.chute.operation import StreamReader
 
 LAST_BYTES_S = 1.0
 """How long the end of the body may take after the last event before the connection is given up."""
 
 
-async def streamed(x: Exchange, target: Target, response: Any, attempt: dict[str, Any], started: int) -> Answer:
+async def streamed(
+    x: Exchange, target: Target, response: Any, attempt: dict[str, Any], started: int, splitter: StreamReader
+) -> Answer:
     """The answer, once its first content has arrived. Raises `CallFailed` for a stream that ends or fails before it."""
-    splitter = EventSplitter()
     head: list[Delta] = []
     rest: list[Delta] = []
     waiting = b""
@@ -61,7 +65,7 @@ async def _after_head(
     x: Exchange,
     target: Target,
     response: Any,
-    splitter: EventSplitter,
+    splitter: StreamReader,
     arrived: list[list[Delta]],
     waiting: bytes,
     attempt: dict[str, Any],

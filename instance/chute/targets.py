@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from instance.chute.provider import Provider
+    from instance.chute.upstream import UpstreamUrl
 
 
 class Target:
     """One (provider, model, region) that could serve the call."""
 
-    __slots__ = ("label", "model", "provider", "region")
+    __slots__ = ("label", "model", "provider", "region", "url")
 
-    def __init__(self, provider: Provider, model: str, region: str = "") -> None:
+    def __init__(self, provider: Provider, model: str, region: str = "", url: UpstreamUrl | None = None) -> None:
         self.provider = provider
         self.model = model
         self.region = region or provider.region
+        self.url = url
+        """Base URL in place of the provider's own; `None`: the provider's."""
         self.label = f"{provider.name}/{model}"
 
     def __repr__(self) -> str:

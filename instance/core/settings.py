@@ -48,6 +48,9 @@ class LimitSettings(Section):
     """What one request may be, and how many at once."""
 
     body_bytes: int = Field(default=10 * MIB, ge=1024, le=1024 * MIB, description="Largest JSON body on /v1, in bytes.")
+    multipart_bytes: int = Field(
+        default=32 * MIB, ge=1024, le=1024 * MIB, description="Largest multipart body on /v1 (audio, images), in bytes."
+    )
     messages: int = Field(default=4096, ge=1, le=1_000_000, description="Most messages of one call.")
     tools: int = Field(default=512, ge=1, le=100_000, description="Most tools of one call.")
     depth: int = Field(default=64, ge=8, le=512, description="Deepest nesting of a JSON body.")

@@ -11,6 +11,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.meter import Histogram, Meter
 from instance.chute.module import Call, Module
+from instance.chute.operations import CHAT
 from instance.core.errors import StockyardError
 
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}
@@ -60,7 +61,7 @@ class Recorder(Module):
 
 
 def exchange() -> Exchange:
-    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", {})
+    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", {}, CHAT)
     x.model_requested = "gpt-4o"
     return x
 

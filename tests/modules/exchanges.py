@@ -10,6 +10,7 @@ import orjson
 from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
+from instance.chute.operations import CHAT
 from instance.chute.stream import encode_event
 from instance.chute.targets import Target
 from instance.core.clock import Clock
@@ -27,7 +28,7 @@ def exchange(
     *, model: str = "gpt-4o", stream: bool = False, headers: dict[bytes, bytes] | None = None, **more: Any
 ) -> Exchange:
     """A chat call as it is when the chain begins, with one target."""
-    x = Exchange(new_id("tr_"), perf_counter_ns(), time_ns(), "/v1/chat/completions", headers or {})
+    x = Exchange(new_id("tr_"), perf_counter_ns(), time_ns(), "/v1/chat/completions", headers or {}, CHAT)
     x.request_id = "req_" + x.id[3:]
     x.principal = Principal(1, "proxy", ("proxy:call", "self"), name="test", prefix="sk-sy-tes")
     x.req = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}

@@ -55,7 +55,7 @@ def take_snapshot(
         span_id=x.otel_span_id,
         parent_span_id=parent_span_id,
         session=x.session,
-        operation=x.operation,
+        operation=x.operation.name,
         started_wall_ns=x.started_wall_ns,
         duration_ns=duration_ns,
         first_token_ns=x.first_token_ns - x.started_ns if x.first_token_ns else 0,

@@ -1,13 +1,19 @@
-"""Reading a chat request: decoded once, refused with the reason when it is none."""
+"""OpenAI chat completions, the canonical form: decoded once, refused with the reason when it is none."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from instance.chute.exchange import Exchange
+from instance.chute.answer import JSON
+from instance.chute.operation import Operation
+from instance.chute.stream import EventSplitter
 from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
+    from instance.core.settings import LimitSettings
 
 MODEL_MAX_CHARACTERS = 256
 
@@ -41,15 +47,42 @@ def check_depth(raw: bytes, body: dict[str, Any], limit: int) -> None:
         level = below
 
 
-def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) -> None:
-    """Decode `x.raw` into `x.req` and check what every provider needs; raises `StockyardError` with `param`."""
-    raw = x.raw
-    req = x.req = decode(raw)
-    check_depth(raw, req, depth_max)
-    model = req.get("model")
+class ChatCompletion(Operation):
+    """`POST /v1/chat/completions`."""
+
+    name: ClassVar[str] = "chat.completion"
+    kind: ClassVar[str] = "chat"
+    dialect: ClassVar[str] = "openai.chat"
+    path: ClassVar[bytes] = b"/chat/completions"
+
+    def take(self, x: Exchange, limits: LimitSettings) -> None:
+        raw = x.raw
+        req = x.req = decode(raw)
+        check_depth(raw, req, limits.depth)
+        x.model_requested = take_model(x, req)
+        check_chat(req, limits)
+        x.stream = bool(req.get("stream"))
+        options = req.get("stream_options")
+        if options is not None:
+            x.usage_asked = bool(options.get("include_usage"))
+
+    def read(self, x: Exchange, raw: bytes) -> JSON:
+        answer = super().read(x, raw)
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise ValueError("the answer has no choices")
+        return answer
+
+    def reader(self, x: Exchange) -> EventSplitter:
+        return EventSplitter()
+
+
+def take_model(x: Exchange, body: dict[str, Any]) -> str:
+    """The model that is asked for: the header's, which is then written into `body`, else the body's. Raises `model_required`."""
+    model = body.get("model")
     named = x.headers.get(b"x-stockyard-model")
     if named:
-        model = req["model"] = named.decode("utf-8", "replace")
+        model = body["model"] = named.decode("utf-8", "replace")
         x.changed = True
     if model is None or model == "":
         raise StockyardError("model_required", 'Name a model, for example "mock/gpt".', param="model")
@@ -59,12 +92,16 @@ def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) ->
             f"`model` is a string of at most {MODEL_MAX_CHARACTERS} printable ASCII characters.",
             param="model",
         )
-    x.model_requested = model
+    return model
+
+
+def check_chat(req: JSON, limits: LimitSettings) -> None:
+    """Refuse what no provider of chat could take, with the `param`; the rest is the provider's to judge."""
     messages = req.get("messages")
     if not isinstance(messages, list) or not messages:
         raise StockyardError("bad_request", "`messages` must be a list with at least one message.", param="messages")
-    if len(messages) > messages_max:
-        raise StockyardError("bad_request", f"At most {messages_max} messages.", param="messages")
+    if len(messages) > limits.messages:
+        raise StockyardError("bad_request", f"At most {limits.messages} messages.", param="messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise StockyardError(
@@ -79,17 +116,14 @@ def take_chat(x: Exchange, messages_max: int, tools_max: int, depth_max: int) ->
                 "bad_request", "`content` is a string or a list of parts.", param=f"messages[{index}].content"
             )
     tools = req.get("tools")
-    if tools is not None and (not isinstance(tools, list) or len(tools) > tools_max):
-        raise StockyardError("bad_request", f"`tools` is a list of at most {tools_max}.", param="tools")
+    if tools is not None and (not isinstance(tools, list) or len(tools) > limits.tools):
+        raise StockyardError("bad_request", f"`tools` is a list of at most {limits.tools}.", param="tools")
     stream = req.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise StockyardError("bad_request", "`stream` is true or false.", param="stream")
-    x.stream = bool(stream)
     options = req.get("stream_options")
-    if options is not None:
-        if not isinstance(options, dict):
-            raise StockyardError("bad_request", "`stream_options` is an object.", param="stream_options")
-        x.usage_asked = bool(options.get("include_usage"))
+    if options is not None and not isinstance(options, dict):
+        raise StockyardError("bad_request", "`stream_options` is an object.", param="stream_options")
     count = req.get("n")
     if count is not None and (type(count) is not int or not 1 <= count <= 128):
         raise StockyardError("bad_request", "`n` is an integer from 1 to 128.", param="n")

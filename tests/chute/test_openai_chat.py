@@ -6,18 +6,19 @@ import orjson
 import pytest
 
 from instance.chute.caller import model_allowed, presented_key, take_labels
-from instance.chute.chat_request import take_chat
 from instance.chute.exchange import Exchange, Usage
+from instance.chute.operations import CHAT
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
+from instance.core.settings import LimitSettings
 
 GOOD = {"model": "mock/gpt", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def taken(body: Any, headers: dict[bytes, bytes] | None = None) -> Exchange:
-    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", headers or {})
+    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", headers or {}, CHAT)
     x.raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    take_chat(x, 4, 2, 8)
+    CHAT.take(x, LimitSettings(messages=4, tools=2, depth=8))
     return x
 
 
@@ -122,7 +123,7 @@ def test_a_key_is_found_in_each_header_that_clients_use(headers: dict[bytes, byt
 
 
 def labelled(headers: dict[bytes, bytes], team: str = "") -> Exchange:
-    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", headers)
+    x = Exchange("tr_1", 0, 0, "/v1/chat/completions", headers, CHAT)
     x.principal = Principal(key_id=1, kind="proxy", scopes=frozenset(("proxy:call",)), team=team)
     take_labels(x)
     return x

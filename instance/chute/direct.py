@@ -1,0 +1,116 @@
+"""The innermost step for everything but a plain chat call: through a shim, or to a path of an OpenAI-compatible provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from instance.chute.answer import Answer
+from instance.chute.attempt import MALFORMED, Attempt, Outbound
+from instance.chute.body import body_for
+from instance.chute.containment import record_failure
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.stream import EventSplitter
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.containment import Link
+    from instance.chute.targets import Target
+
+CHAT_PATH = b"/chat/completions"
+TALKS = frozenset(("chat", "completions"))
+"""Kinds whose canonical form is chat, so that any provider of chat can serve them."""
+
+
+async def dispatch(x: Exchange, target: Target) -> Answer:
+    """One attempt at a target in whatever dialect it speaks. Raises `CallFailed`, `StockyardError`."""
+    provider = target.provider
+    plan = x.plan
+    found = plan.shims.get(provider.dialect) if plan is not None and provider.dialect != "openai" else None
+    if found is not None:
+        link, fits = found
+        if fits is None or fits(x):
+            return await _by_shim(x, target, link)
+    if provider.dialect != "openai" and provider.openai_url is None:
+        raise StockyardError(
+            "shim_disabled",
+            f"The provider {provider.name!r} speaks {provider.dialect}, and the module that speaks it is switched off.",
+            retryable=False,
+        )
+    x.dialect_out = "openai.chat"
+    return await Attempt(x, target).run(lambda attempt: _direct(x, attempt))
+
+
+async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
+    shim = link.module
+    if x.kind not in shim.serves and not (x.kind in TALKS and "chat" in shim.serves):  # type: ignore[attr-defined]
+        raise _not_supported(x, target)
+    x.dialect_out = shim.wire_dialect  # type: ignore[attr-defined]
+    outer = x.current_module
+    x.current_module = link.name
+    link.meter.calls += 1
+    try:
+        return await Attempt(x, target).run(lambda attempt: shim.call(x, attempt))  # type: ignore[attr-defined]
+    except (CallFailed, StockyardError):
+        raise
+    except Exception as error:  # the shim's own failure: recorded in the trail; without it there is no answer
+        record_failure(x, link, error)
+        raise CallFailed("bad_response", target, reason=f"{type(error).__name__} in {link.name}") from error
+    finally:
+        x.current_module = outer
+
+
+async def _direct(x: Exchange, attempt: Attempt) -> Answer:
+    target = attempt.target
+    provider = target.provider
+    operation = x.operation
+    url = provider.openai_url
+    native = ""
+    body = None
+    if operation.path and operation.dialect in provider.speaks:
+        body = operation.native_body(x, target.model)
+    if body is not None:
+        native = operation.dialect
+        x.dialect_out = native
+        out = Outbound(operation.path, body[0], body[1], content_type=operation.sent_type(x))
+    elif x.kind in TALKS:
+        sent, obj = body_for(x, target)
+        out = Outbound(CHAT_PATH, sent, obj)
+    else:
+        raise _not_supported(x, target)
+    response = await attempt.send(out, url=url)
+    if response.status != 200:
+        raise await attempt.refused(response)
+    if not native:
+        if x.stream:
+            return await attempt.streamed(response, EventSplitter())
+        raw = await attempt.read(response)
+        return attempt.whole(_chat(attempt, raw, response.headers), raw, response.headers)
+    if operation.binary(x):
+        return await attempt.bytes_streamed(response, response.headers.get(b"content-type", b""))  # type: ignore[arg-type]
+    if x.stream:
+        return await attempt.streamed(response, operation.reader(x), native=native)
+    raw = await attempt.read(response)
+    try:
+        read = operation.read(x, raw)
+    except MALFORMED as error:
+        raise attempt.broken(error, response.headers, raw) from error
+    return attempt.whole(read, raw, response.headers, native=native)
+
+
+def _chat(attempt: Attempt, raw: bytes, headers: dict[bytes, bytes]) -> dict[str, object]:
+    from instance.chute.operations import CHAT  # operations.py names every dialect; this one needs chat's reading only
+
+    try:
+        return CHAT.read(attempt.x, raw)
+    except MALFORMED as error:
+        raise attempt.broken(error, headers, raw) from error
+
+
+def _not_supported(x: Exchange, target: Target) -> StockyardError:
+    return StockyardError(
+        "not_supported",
+        f"The provider {target.provider.name!r} has no {x.operation.name.replace('.', ' ')}.",
+        param="model",
+        retryable=False,
+    )

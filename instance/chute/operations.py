@@ -1,0 +1,12 @@
+"""Every path of `/v1` that makes a call, by its path."""
+
+from __future__ import annotations
+
+from instance.chute.dialects.openai_chat import ChatCompletion
+from instance.chute.operation import Operation
+
+CHAT = ChatCompletion()
+
+OPERATIONS: dict[str, Operation] = {
+    "/v1/chat/completions": CHAT,
+}
