@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -10,8 +12,12 @@ from instance.chute.call_watch import Receive, Send
 from instance.chute.exchange import Exchange
 from instance.core.errors import StockyardError, error_body
 
+if TYPE_CHECKING:
+    from instance.chute.targets import Target
+
 DISCARD_MAX_BYTES = 128 << 20
 DISCARD_S = 5.0
+WARNINGS_MAX_BYTES = 1024
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -19,13 +25,39 @@ WHOLE_ANSWER = "stockyard.whole_answer"
 """Name of the server's extension that sends a whole answer in one step."""
 
 
-def header_lines(headers: list[tuple[bytes, bytes]], body_bytes: int) -> bytes | None:
-    """The headers of a JSON answer as lines; `None` when one of them holds a line break, which only `send` may judge."""
-    lines = [b"content-type: application/json\r\ncontent-length: %d\r\n" % body_bytes]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    joined = b"".join(lines)
-    count = len(headers) + 2
-    return joined if joined.count(b"\n") == count and joined.count(b"\r") == count else None
+def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes | None:
+    """The headers of a whole JSON answer as lines; `None` when one of them holds a line break, which only `send` may judge."""
+    request_id = x.request_id
+    overhead = perf_counter_ns() - x.started_ns - x.upstream_ns - x.waited_ns
+    lines = (
+        b"content-type: application/json\r\ncontent-length: %d\r\nx-stockyard-trace-id: %b\r\nx-request-id: %b\r\n"
+        b"request-id: %b\r\nx-stockyard-overhead-us: %d\r\n%b"
+        % (
+            body_bytes,
+            x.id.encode(),
+            (own := request_id.encode()),
+            own,
+            overhead // 1000 if overhead > 0 else 0,
+            b"" if target is None else target.header_lines,
+        )
+    )
+    count = 6 if target is None else 8
+    more = x.response_headers
+    if x.cache != "off":
+        more = [(b"x-stockyard-cache", x.cache.encode()), *more]
+    if x.warnings:
+        more = [(b"x-stockyard-warnings", warnings_value(x)), *more]
+    if x.cost_lines:
+        more = [(b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)), *more]
+    if more:
+        lines += b"".join([b"%b: %b\r\n" % header for header in more])
+        count += len(more)
+    return lines if lines.count(b"\n") == count and lines.count(b"\r") == count else None
+
+
+def warnings_value(x: Exchange) -> bytes:
+    """What `X-Stockyard-Warnings` says."""
+    return "; ".join(x.warnings)[:WARNINGS_MAX_BYTES].encode("latin-1", "replace")
 
 
 async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

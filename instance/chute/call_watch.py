@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter_ns
 from typing import Any
 
 from instance.chute.exchange import Exchange
@@ -11,9 +12,10 @@ from instance.chute.exchange import Exchange
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-WATCH_AFTER_S = 0.06
+WATCH_AFTER_NS = 50_000_000
 """A caller's hang-up is looked for once a call lasts this long, which keeps it within 100 ms; shorter calls, also those of a
-busy instance, are over before it would matter, and a task for each of them would be a fifth of their cost."""
+busy instance, are over before it would matter, and a task or a timer for each of them would be a part of their cost."""
+LOOK_S = 0.02
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -21,38 +23,70 @@ KEEP_ALIVE = b": keep-alive\n\n"
 class Watch:
     """Looks for the caller's hang-up while the call runs, and cancels the call then."""
 
-    __slots__ = ("_handle", "_receive", "_task", "_watcher", "_x")
+    __slots__ = ("_receive", "_watcher", "over", "task", "x")
 
     def __init__(self, x: Exchange, receive: Receive) -> None:
-        self._x = x
+        self.x = x
+        self.task: asyncio.Task[Any] | None = None
+        self.over = False
         self._receive = receive
-        self._handle: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._handle = loop.call_later(WATCH_AFTER_S, self._start)
-
-    def _start(self) -> None:
-        self._handle = None
-        self._watcher = asyncio.ensure_future(self._look())
+        """Look from now on."""
+        if self._watcher is None and not self.over:
+            self._watcher = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._x.client_gone = True
-        if self._task is not None:
-            self._task.cancel()
+        self.x.client_gone = True
+        if self.task is not None:
+            self.task.cancel()
 
     def end(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        """What still comes on the connection does not concern the call any more."""
+        self.over = True
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
+
+
+class Watches:
+    """The watches of all calls that run. While there are any, one timer begins those of calls that last long enough."""
+
+    __slots__ = ("_armed", "_loop", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: set[Watch] = set()
+        self._armed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Called by the call's own task once its body was read."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        watch.task = asyncio.current_task(loop)
+        self._waiting.add(watch)
+        if not self._armed:
+            self._armed = True
+            loop.call_later(LOOK_S, self._look)
+
+    def discard(self, watch: Watch) -> None:
+        """The call is over."""
+        self._waiting.discard(watch)
+
+    def _look(self) -> None:
+        if not self._waiting:
+            self._armed = False
+            return
+        assert self._loop is not None
+        self._loop.call_later(LOOK_S, self._look)
+        latest = perf_counter_ns() - WATCH_AFTER_NS
+        for watch in [watch for watch in self._waiting if watch.x.started_ns < latest]:
+            self._waiting.discard(watch)
+            watch.begin()
 
 
 class KeepAlive:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from instance.chute.exchange import Exchange
 from instance.core.errors import StockyardError
 from instance.core.keys import hash_key
-from instance.core.principals import has_scope
 
 if TYPE_CHECKING:
     from instance.core.principals import KeyTable, Principal
@@ -82,7 +81,7 @@ def presented_key(headers: dict[bytes, bytes]) -> str:
 def authenticate(headers: dict[bytes, bytes], keys: KeyTable, wall_ns: int, client_ip: str) -> Principal:
     """The principal that may call the proxy with this key from this address; raises `StockyardError`."""
     principal = keys.lookup(hash_key(presented_key(headers)), wall_ns)
-    if not has_scope(principal, "proxy:call"):
+    if not principal.may_call:
         raise StockyardError(
             "scope_missing",
             "This key may not call the proxy: it lacks the scope proxy:call.",

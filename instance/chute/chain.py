@@ -52,8 +52,7 @@ class Plan:
         responses: list[tuple[SyncHook, Link]] = []
         deltas: list[tuple[SyncHook, Link]] = []
         finishes: list[tuple[SyncHook, Link]] = []
-        from instance.chute.module import hooks_of  # module.py imports the exchange, which names the plan
-        from instance.chute.shim import Shim
+        from instance.chute.shim import Shim  # shim.py imports the module, that the exchange, which names the plan
 
         call: Call = self._reach
         outer: Link | None = None
@@ -61,7 +60,7 @@ class Plan:
         for link in self.links:
             module = link.module
             fits = scope_of(module)
-            hooks = hooks_of(type(module))
+            hooks = module.hooks()
             if "on_request" in hooks:
                 steps.append((within(fits, module.on_request) if fits else module.on_request, link, False))
             if "prepare" in hooks:

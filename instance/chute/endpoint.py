@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.answer import Answer
-from instance.chute.answering import WHOLE_ANSWER, discard_and_refuse, header_lines, send_bytes, send_error, send_json
-from instance.chute.call_watch import KeepAlive, Receive, Send, Watch
+from instance.chute.answering import (
+    WHOLE_ANSWER,
+    answer_lines,
+    discard_and_refuse,
+    send_bytes,
+    send_error,
+    send_json,
+    warnings_value,
+)
+from instance.chute.call_watch import KeepAlive, Receive, Send, Watch, Watches
 from instance.chute.caller import authenticate, model_allowed, take_labels
 from instance.chute.client_address import client_address
 from instance.chute.exchange import Exchange
@@ -62,6 +70,7 @@ class Endpoint:
         self.journal = core.journal
         self.keys = core.keys
         self.trusted = chute.trusted_proxies
+        self.watches = Watches()
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,11 +154,17 @@ class Endpoint:
         x.plan = plan
         plan.in_flight += 1
         chute.in_flight += 1
+        extensions = scope.get("extensions")
+        direct = extensions.get(WHOLE_ANSWER) if extensions else None
         watch = Watch(x, receive)
         try:
             try:
-                await self._read(x, receive)
-                watch.begin()
+                raw = direct.take_body() if direct is not None else None
+                if raw is None or len(raw) > self.body_max_bytes:
+                    await self._read(x, receive, raw)
+                else:
+                    x.raw = raw
+                self.watches.add(watch)
                 answer = await self._answer(x)
             except BodyTooLarge:
                 refusal = StockyardError(
@@ -169,7 +184,7 @@ class Endpoint:
             if answer.events is not None:
                 await self._send_stream(x, answer, send, watch)
             else:
-                await self._send_whole(x, answer, send, watch, scope.get("extensions"))
+                await self._send_whole(x, answer, send, watch, direct)
         except asyncio.CancelledError:
             self._gone(x)
             if not x.client_gone:
@@ -180,6 +195,7 @@ class Endpoint:
                 x, send, StockyardError("internal_error", f"Something failed here; its trace is {x.id}."), watch
             )
         finally:
+            self.watches.discard(watch)
             watch.end()
             chute.in_flight -= 1
             plan.in_flight -= 1
@@ -205,8 +221,13 @@ class Endpoint:
             "overloaded", "Too many calls are in flight; repeat the call.", headers={"Retry-After": "1"}
         )
 
-    async def _read(self, x: Exchange, receive: Receive) -> None:
+    async def _read(self, x: Exchange, receive: Receive, raw: bytes | None) -> None:
         limit = self.multipart_max_bytes if x.operation.multipart else self.body_max_bytes
+        if raw is not None:
+            if len(raw) > limit:
+                raise BodyTooLarge
+            x.raw = raw
+            return
         try:
             x.raw = await self._body(x.headers, receive, limit)
         except asyncio.CancelledError:
@@ -295,13 +316,11 @@ class Endpoint:
         overhead = perf_counter_ns() - x.started_ns - x.upstream_ns - x.waited_ns
         headers.append((b"x-stockyard-overhead-us", b"%d" % (overhead // 1000 if overhead > 0 else 0)))
         if x.warnings:
-            headers.append((b"x-stockyard-warnings", "; ".join(x.warnings)[:1024].encode("latin-1", "replace")))
+            headers.append((b"x-stockyard-warnings", warnings_value(x)))
         headers += x.response_headers
         return headers
 
-    async def _send_whole(
-        self, x: Exchange, answer: Answer, send: Send, watch: Watch, extensions: Mapping[str, Any] | None
-    ) -> None:
+    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
         body = self._whole_body(x, answer)
         x.bytes_out = len(body)
         x.http_status = answer.status
@@ -309,18 +328,17 @@ class Endpoint:
             x.status = "cache_hit"
         watch.end()
         self._record(x, body)
+        if direct is not None and not answer.content_type:
+            lines = answer_lines(x, answer.target, len(body))
+            if lines is not None:
+                direct.answer(answer.status, lines, body)
+                return
         headers = self._answer_headers(x, answer)
         if x.cost_lines:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
-        whole = extensions.get(WHOLE_ANSWER) if extensions else None
         if answer.content_type:
             await send_bytes(send, answer.status, [(b"content-type", answer.content_type), *headers], body)
             return
-        if whole is not None:
-            lines = header_lines(headers, len(body))
-            if lines is not None:
-                whole.send(answer.status, lines, body)
-                return
         await send_json(send, answer.status, headers, body)
 
     def _whole_body(self, x: Exchange, answer: Answer) -> bytes:

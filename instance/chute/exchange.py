@@ -243,6 +243,18 @@ class Exchange:
             self.response_headers += branch.response_headers
             self.dialect_out = branch.dialect_out
 
+    def clean_with(self, module: Module, text: str) -> bool:
+        """Whether none of the module's patterns occurs in the request's texts nor in `text`, by one scan of both."""
+        plan = self.plan
+        if plan is None or plan.matcher is None:
+            return True
+        if self.request_hits is not None:
+            return False
+        hits = plan.matcher.scan_request(self.req, text)
+        if not hits:
+            self.request_hits = hits
+        return not plan.matcher.of(module.name, hits)
+
     @property
     def cost_nano(self) -> int:
         """The call's cost in nano-dollars: the sum of its lines."""

@@ -69,9 +69,10 @@ class Matcher:
         hits = self._match(data)
         return frozenset(hits) if hits else NONE
 
-    def scan_request(self, req: JSON) -> frozenset[int]:
-        """Indexes of the patterns that occur in any text of the request."""
+    def scan_request(self, req: JSON, *more: str) -> frozenset[int]:
+        """Indexes of the patterns that occur in any text of the request, or in `more`."""
         texts = request_texts(req)
+        texts += more
         if not texts:
             return NONE
         return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))

@@ -80,6 +80,11 @@ class Module:
     async def tick(self) -> None:
         """Background work, every `tick_s` seconds while the module is on; a failure is contained and counted."""
 
+    def hooks(self) -> tuple[str, ...]:
+        """The hooks that these settings need, of those that the class overrides. One that is left out costs nothing: a module
+        without a rule, a key or a map leaves out all of them."""
+        return hooks_of(type(self))
+
     def patterns(self) -> Sequence[str]:
         """RE2 expressions for the shared matcher; `Exchange.hits(self)` gives the indexes of those that occur."""
         return ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Target:
     """One (provider, model, region) that could serve the call."""
 
-    __slots__ = ("label", "model", "provider", "region", "url")
+    __slots__ = ("header_lines", "label", "model", "provider", "region", "url")
 
     def __init__(self, provider: Provider, model: str, region: str = "", url: UpstreamUrl | None = None) -> None:
         self.provider = provider
@@ -21,6 +21,8 @@ class Target:
         self.url = url
         """Base URL in place of the provider's own; `None`: the provider's."""
         self.label = f"{provider.name}/{model}"
+        self.header_lines = f"x-stockyard-provider: {provider.name}\r\nx-stockyard-model: {model}\r\n".encode()
+        """How an answer says who served it."""
 
     def __repr__(self) -> str:
         return f"Target({self.label!r})"

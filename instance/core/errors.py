@@ -42,8 +42,12 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("unknown_provider", 400, INVALID, "The named provider is not configured here."),
         ErrorCode("blocked_address", 400, INVALID, "The address is one that this instance must not reach."),
         ErrorCode("unsupported_parameter", 400, INVALID, "The provider does not understand this parameter."),
-        ErrorCode("shim_disabled", 400, INVALID, "The module that speaks this provider's dialect is switched off.", False),
-        ErrorCode("killed_limit", 400, INVALID, "The call went over a limit on its length or cost and was ended.", False),
+        ErrorCode(
+            "shim_disabled", 400, INVALID, "The module that speaks this provider's dialect is switched off.", False
+        ),
+        ErrorCode(
+            "killed_limit", 400, INVALID, "The call went over a limit on its length or cost and was ended.", False
+        ),
         ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),

@@ -23,6 +23,7 @@ class Principal:
         "ip_allow",
         "key_id",
         "kind",
+        "may_call",
         "models",
         "name",
         "origin",
@@ -56,6 +57,7 @@ class Principal:
         self.key_id = key_id
         self.kind = kind
         self.scopes = frozenset(scopes)
+        self.may_call = "proxy:call" in self.scopes or "admin" in self.scopes
         self.name = name
         self.user = user
         self.team = team

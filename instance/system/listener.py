@@ -20,6 +20,7 @@ SOCKET_MODE = 0o666
 """Who may connect is decided by the folder that the socket is in."""
 BACKLOG = 2048
 POLL_S = 0.01
+SWEEP_S = 15.0
 
 
 class CannotListen(Exception):
@@ -48,6 +49,7 @@ class Listener:
         self._config = config
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
         self._bound: tuple[Path, int] | None = None
 
     @property
@@ -64,6 +66,7 @@ class Listener:
             raise CannotListen(
                 f"{host}:{port} cannot be listened on: {problem.strerror or problem}; give another with --port"
             ) from None
+        self._sweep()
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -84,6 +87,7 @@ class Listener:
             sock.close()
             raise CannotListen(f"{path} cannot be listened on: {problem.strerror or problem}") from None
         self._bound = (Path(path), Path(path).stat().st_ino)
+        self._sweep()
 
     async def close(self, deadline_s: float) -> int:
         """Accept nothing more, close idle connections, let requests run until the deadline, then cancel them; how many."""
@@ -92,6 +96,8 @@ class Listener:
             return 0
         server.close()
         self._unlink()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + deadline_s
         while (state.connections or state.tasks) and loop.time() < ends_at:
@@ -106,6 +112,15 @@ class Listener:
         for connection in list(state.connections):
             connection.transport.abort()
         return len(cancelled)
+
+    def _sweep(self) -> None:
+        """Close the connections that have rested for longer than `KEEP_ALIVE_S`, again and again."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() - KEEP_ALIVE_S
+        for connection in list(self._state.connections):
+            if isinstance(connection, Connection) and 0.0 < connection.idle_since < latest:
+                connection.transport.close()
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def _connection(self) -> asyncio.Protocol:
         return Connection(config=self._config, server_state=self._state, app_state={})

@@ -143,19 +143,19 @@ class SecretScan(Module):
             x.change()
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
-        if x.state.pop("unscanned", False):
-            self._scan_request(x)
         obj = answer.obj
-        if obj is None:
-            return
-        own = self._refresh_own()
-        if not own and not self.settings.scan_output:
-            return
-        texts = answer_texts(obj)
-        if not texts:
-            return
+        texts = answer_texts(obj) if obj is not None else []
         text = texts[0] if len(texts) == 1 else "\n\0\n".join(texts)
-        suspicious = self.settings.scan_output and self._scanner.suspects(text)
+        unscanned = x.state.pop("unscanned", False)
+        scan_output = self.settings.scan_output
+        # As a rule there is nothing in either, and one scan of both says so.
+        clean = unscanned and scan_output and x.clean_with(self, text)
+        if unscanned and not clean:
+            self._scan_request(x)
+        own = self._refresh_own()
+        if obj is None or not texts or (not own and not scan_output):
+            return
+        suspicious = scan_output and not clean and self._scanner.suspects(text)
         if not suspicious and not any(key in text for key in own):
             return
         self._rewrite_answer(x, answer, obj)
