@@ -113,6 +113,10 @@ class Registry:
         ]
         return Plan(self.version, kind, links, forward)
 
+    def recompile(self) -> None:
+        """Compile the plans anew, after something changed that decides which hooks a module needs (`Module.hooks`)."""
+        self._swap()
+
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
         old = [plan for plan in self._plans.values() if plan.in_flight]
