@@ -1,10 +1,11 @@
-"""One provider, ready to be called: an OpenAI-compatible API behind the upstream client, or the mock model."""
+"""One provider, ready to be called: an API in some dialect behind the upstream client, or the mock model."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.provider_dialects import PROVIDER_DIALECTS, native_base_url, openai_base_url
 from instance.chute.provider_health import ProviderHealth
 from instance.chute.provider_key import ProviderKey
 from instance.chute.provider_spec import DIALECTS, BadProvider, ProviderSpec, check_headers, check_key
@@ -13,17 +14,6 @@ from instance.core.errors import StockyardError
 from instance.version import VERSION
 
 JSON_TYPE = b"application/json"
-DEFAULT_SPEAKS = frozenset(
-    (
-        "openai.chat",
-        "openai.completions",
-        "openai.embeddings",
-        "openai.images",
-        "openai.audio",
-        "openai.moderations",
-        "cohere.rerank",
-    )
-)
 USER_AGENT = f"stockyard/{VERSION}".encode()
 
 
@@ -33,6 +23,7 @@ class Provider:
     __slots__ = (
         "_headers",
         "_mock",
+        "_openai_headers",
         "_upstream",
         "dialect",
         "health",
@@ -78,11 +69,12 @@ class Provider:
         self.url: UpstreamUrl | None = None
         self.openai_url: UpstreamUrl | None = None
         """Where it is OpenAI-compatible, for calls that no shim serves; `None` when it is not."""
-        self.speaks = DEFAULT_SPEAKS
+        self.speaks = frozenset(spec.speaks)
         """Dialects of `/v1` that its OpenAI-compatible endpoint takes as they are."""
         self._upstream = upstream
         self._mock = mock
         self._headers: list[tuple[bytes, bytes]] = []
+        self._openai_headers = self._headers
         if mock is None:
             self._prepare()
         self.usable = self.is_mock or (spec.usable and not self.problem)
@@ -97,7 +89,9 @@ class Provider:
             return
         try:
             if spec.base_url:
-                self.url = UpstreamUrl.parse(spec.base_url)
+                self.url = UpstreamUrl.parse(native_base_url(spec.type, spec.base_url))
+                openai = spec.openai_base_url or openai_base_url(spec.type, spec.base_url)
+                self.openai_url = UpstreamUrl.parse(openai) if openai else None
             if spec.api_key:
                 check_key(spec.api_key)
             check_headers(dict(spec.headers))
@@ -107,8 +101,16 @@ class Provider:
         except ValueError as error:
             self.problem = f"base_url: {error}"
             return
-        self._headers = _ready_headers(spec, spec.api_key, JSON_TYPE)
-        self.openai_url = self.url if spec.type == "openai" else None
+        self._headers = self.headers(None, JSON_TYPE)
+        self._openai_headers = self._headers
+        if self.openai_url is None or self.url is None:
+            return
+        if self.openai_url.text == self.url.text:
+            self.openai_url = self.url
+        elif spec.auth == "shim" and not spec.api_key:
+            self.openai_url = None
+        else:
+            self._openai_headers = self.headers(None, JSON_TYPE, openai=True)
 
     @property
     def status(self) -> str:
@@ -135,7 +137,8 @@ class Provider:
         method: bytes = b"POST",
         content_type: bytes = JSON_TYPE,
     ) -> UpstreamResponse | MockResponse:
-        """Sends a body; `obj` is the same decoded. `key` and `url` are used in place of its own.
+        """Sends a body; `obj` is the same decoded. `key` and `url` are used in place of its own; with its `openai_url` the key
+        is sent as it is wanted there.
 
         Returns with the answer's head; raises UpstreamError."""
         if self._mock is not None:
@@ -144,30 +147,42 @@ class Provider:
             url = self.url
             if url is None:
                 raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
-        own = self._headers if key is None and content_type is JSON_TYPE else self.headers(key, content_type)
+        openai = url is self.openai_url
+        if key is None and content_type is JSON_TYPE:
+            own = self._openai_headers if openai else self._headers
+        else:
+            own = self.headers(key, content_type, openai=openai)
         return await self._upstream.send(
             url, method, path, own + headers if headers else own, body, connect_timeout_s=connect_timeout_s
         )
 
-    def headers(self, key: ProviderKey | None, content_type: bytes) -> list[tuple[bytes, bytes]]:
-        """What each request to it carries, with another key or content type."""
-        return _ready_headers(self.spec, self.spec.api_key if key is None else key.secret, content_type)
+    def headers(
+        self, key: ProviderKey | None, content_type: bytes, *, openai: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """What each request to it (or with `openai` to its OpenAI-compatible part) carries, with another key or content type."""
+        spec = self.spec
+        auth = spec.auth
+        if openai and self.openai_url is not self.url:
+            auth = (PROVIDER_DIALECTS[spec.type].openai_auth if auth != "none" else "") or auth
+        return _ready_headers(spec, auth, spec.api_key if key is None else key.secret, content_type)
 
-    async def get(self, path: bytes, *, connect_timeout_s: float) -> UpstreamResponse:
-        """GETs a path below the base URL; raises UpstreamError."""
-        url = self.url
+    async def get(self, path: bytes, *, connect_timeout_s: float, openai: bool = False) -> UpstreamResponse:
+        """GETs a path below the base URL, or with `openai` below that of its OpenAI-compatible part; raises UpstreamError."""
+        url = self.openai_url if openai else self.url
         if url is None:
             raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
-        return await self._upstream.send(url, b"GET", path, self._headers, b"", connect_timeout_s=connect_timeout_s)
+        own = self._openai_headers if openai else self._headers
+        more = [] if openai else [(n.encode(), v.encode()) for n, v in PROVIDER_DIALECTS[self.dialect].headers]
+        return await self._upstream.send(url, b"GET", path, own + more, b"", connect_timeout_s=connect_timeout_s)
 
 
-def _ready_headers(spec: ProviderSpec, api_key: str, content_type: bytes) -> list[tuple[bytes, bytes]]:
+def _ready_headers(spec: ProviderSpec, auth: str, api_key: str, content_type: bytes) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", content_type), (b"user-agent", USER_AGENT)]
     key = api_key.encode()
-    if key and spec.auth == "bearer":
+    if key and auth == "bearer":
         headers.append((b"authorization", b"Bearer " + key))
-    elif key and spec.auth == "header":
-        headers.append((b"api-key", key))
+    elif key and auth == "header":
+        headers.append((spec.auth_header.encode(), key))
     own = {name.lower() for name, _ in spec.headers}
     ready = [(name, value) for name, value in headers if name.decode() not in own]
     return ready + [(name.encode(), value.encode()) for name, value in spec.headers]

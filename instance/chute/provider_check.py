@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from instance.chute.provider_dialects import PROVIDER_DIALECTS
 from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
 
@@ -67,7 +68,7 @@ async def _check(provider: Provider, chat: dict[str, Any] | None) -> CheckResult
         return CheckResult(False, _since(started), status, _said(status, body))
     if chat is not None:
         return CheckResult(True, _since(started), status, "")
-    models = _model_ids(body)
+    models = _model_ids(body, provider.dialect)
     if models is None:
         return CheckResult(False, _since(started), status, "the answer is not a list of models")
     return CheckResult(True, _since(started), status, "", models)
@@ -75,10 +76,19 @@ async def _check(provider: Provider, chat: dict[str, Any] | None) -> CheckResult
 
 async def _ask(provider: Provider, chat: dict[str, Any] | None) -> UpstreamResponse | MockResponse:
     if chat is None:
-        return await provider.get(b"/models", connect_timeout_s=CONNECT_TIMEOUT_S)
+        own = PROVIDER_DIALECTS[provider.dialect].models_path
+        if own:
+            return await provider.get(own.encode(), connect_timeout_s=CONNECT_TIMEOUT_S)
+        return await provider.get(b"/models", connect_timeout_s=CONNECT_TIMEOUT_S, openai=True)
     body = orjson.dumps(chat)
     return await provider.send(
-        b"/chat/completions", body, chat, stream=False, headers=[], connect_timeout_s=CONNECT_TIMEOUT_S
+        b"/chat/completions",
+        body,
+        chat,
+        stream=False,
+        headers=[],
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        url=provider.openai_url,
     )
 
 
@@ -95,13 +105,20 @@ def _said(status: int, body: bytes) -> str:
     return f"status {status}: {str(said)[:EXCERPT_CHARACTERS]}"
 
 
-def _model_ids(body: bytes) -> tuple[str, ...] | None:
+def _model_ids(body: bytes, dialect: str) -> tuple[str, ...] | None:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    rows = found.get("data") if isinstance(found, dict) else found
+    rows = found.get(PROVIDER_DIALECTS[dialect].models_rows) if isinstance(found, dict) else found
     if not isinstance(rows, list):
         return None
-    ids = [row.get("id") for row in rows if isinstance(row, dict)]
+    ids = [_model_id(row, dialect) for row in rows if isinstance(row, dict)]
     return tuple(sorted({name for name in ids if isinstance(name, str) and name})[:MODELS_MAX])
+
+
+def _model_id(row: dict[str, Any], dialect: str) -> Any:
+    if dialect == "replicate":
+        return f"{row['owner']}/{row['name']}" if row.get("owner") and row.get("name") else None
+    name = row.get("id") or row.get("name")
+    return name.removeprefix("models/") if dialect == "gemini" and isinstance(name, str) else name

@@ -13,12 +13,15 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from instance.chute.provider_dialects import DEFAULT_SPEAKS, PROVIDER_DIALECTS
 from instance.core.settings import ProviderSettings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-AUTHS = ("bearer", "header", "none")
-DIALECTS = ("openai",)
+AUTHS = ("bearer", "header", "none", "shim")
+"""How a key is sent: as `Authorization: Bearer`, in a header of its own, not at all, or as the type's shim signs it."""
+DIALECTS = tuple(PROVIDER_DIALECTS)
 MOCK = "mock"
+_PLACE = re.compile(r"\{([A-Z0-9_]+)(?::([^{}]*))?\}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = frozenset(
     ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "upgrade", "te")
@@ -44,7 +47,19 @@ class ProviderSpec:
     api_key: str = field(default="", repr=False)
     key_source: str = "none"
     key_env: str = ""
+    """The environment variable that usually holds its key, for hints."""
     auth: str = "bearer"
+    auth_header: str = "api-key"
+    """The header of `auth = "header"`."""
+    openai_base_url: str = ""
+    """Where it is OpenAI-compatible when that cannot be told from `base_url`."""
+    speaks: tuple[str, ...] = DEFAULT_SPEAKS
+    """Dialects of `/v1` that its OpenAI-compatible endpoint takes as they are."""
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What else of the environment its shim reads, as far as it is set: AWS's credentials, Entra's client."""
+    lists_models: bool = True
+    needs_env: tuple[str, ...] = ()
+    """Variables that its base URL still needs."""
     headers: tuple[tuple[str, str], ...] = ()
     models: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -62,7 +77,16 @@ class ProviderSpec:
     @property
     def usable(self) -> bool:
         """Whether a call can be sent to it as it is."""
-        return self.enabled and bool(self.base_url) and (self.auth == "none" or bool(self.api_key))
+        return self.enabled and bool(self.base_url) and (self.auth == "none" or self.has_credentials)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is a key, or for `auth = "shim"` what the shim makes one of."""
+        return bool(self.api_key) or (self.auth == "shim" and bool(self.environment))
+
+    def environ(self, name: str) -> str:
+        """One of the variables that the shim reads; empty when it is not set."""
+        return dict(self.environment).get(name, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +123,7 @@ def merged_specs(
     for name in {**bundled_providers(), **configured, **stored}:
         if name == MOCK:
             continue
-        spec = _bundled(name)
+        spec = _bundled(name, environ)
         if name in configured:
             spec = _with_config(spec, configured[name])
         if name in stored:
@@ -108,28 +132,72 @@ def merged_specs(
     return specs
 
 
-def _bundled(name: str) -> ProviderSpec:
+def _bundled(name: str, environ: Mapping[str, str]) -> ProviderSpec:
     row = bundled_providers().get(name, {})
-    return ProviderSpec(
-        name,
-        base_url=row.get("base_url", ""),
-        key_env=row.get("key_env", ""),
-        auth=row.get("auth", "bearer"),
+    kind = row.get("type", "openai")
+    base_url, needs = filled(row.get("base_url", ""), environ)
+    spec = _typed(ProviderSpec(name), kind)
+    return replace(
+        spec,
+        base_url=base_url,
+        needs_env=needs,
+        openai_base_url=filled(row.get("openai_base_url", ""), environ)[0],
+        key_env=next(iter(env_names(row, "key_env")), ""),
+        auth=row.get("auth", spec.auth),
+        auth_header=row.get("auth_header", spec.auth_header),
+        speaks=tuple(row.get("speaks", spec.speaks)),
         prefixes=tuple(row.get("prefixes", ())),
-        stream_usage=row.get("stream_usage", True),
+        headers=tuple(row.get("headers", {}).items()),
+        lists_models=row.get("lists_models", True),
+        stream_usage=row.get("stream_usage", spec.stream_usage),
     )
+
+
+def _typed(spec: ProviderSpec, kind: str) -> ProviderSpec:
+    """The spec with a type, and with what holds for all providers of it."""
+    dialect = PROVIDER_DIALECTS.get(kind)
+    if dialect is None:
+        return replace(spec, type=kind)
+    return replace(
+        spec,
+        type=kind,
+        auth=dialect.auth,
+        auth_header=dialect.auth_header,
+        speaks=dialect.speaks,
+        stream_usage=dialect.stream_usage,
+    )
+
+
+def filled(template: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """A URL with its `{VARIABLE}` and `{VARIABLE:default}` put in; empty, with their names, while some are not set."""
+    values: dict[str, str] = {}
+    missing: list[str] = []
+    for name, default in _PLACE.findall(template):
+        value = environ.get(name, "").strip() or default
+        values[name] = value
+        if not value:
+            missing.append(name)
+    if missing:
+        return "", tuple(missing)
+    return _PLACE.sub(lambda place: values[place[1]], template), ()
+
+
+def env_names(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A row's field that holds one name of an environment variable or several."""
+    found = row.get(name, ())
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _with_config(spec: ProviderSpec, row: ProviderSettings) -> ProviderSpec:
     key = row.api_key.get_secret_value().strip()
+    if row.type and row.type != spec.type:
+        spec = _typed(spec, row.type)
     return replace(
-        spec,
-        type=row.type or spec.type,
-        base_url=row.base_url or spec.base_url,
+        _at(spec, row.base_url),
         api_key=key or spec.api_key,
         key_source="config" if key else spec.key_source,
         auth=row.auth or spec.auth,
-        headers=tuple(row.headers.items()),
+        headers=tuple(row.headers.items()) or spec.headers,
         models=tuple(row.models),
         region=row.region,
         priority=row.priority,
@@ -138,11 +206,18 @@ def _with_config(spec: ProviderSpec, row: ProviderSettings) -> ProviderSpec:
     )
 
 
+def _at(spec: ProviderSpec, base_url: str | None) -> ProviderSpec:
+    """The spec at another base URL, whose OpenAI-compatible part is then found from it."""
+    if not base_url:
+        return spec
+    return replace(spec, base_url=base_url, openai_base_url="", needs_env=())
+
+
 def _with_stored(spec: ProviderSpec, row: StoredProvider) -> ProviderSpec:
+    if row.type and row.type != spec.type:
+        spec = _typed(spec, row.type)
     return replace(
-        spec,
-        type=row.type or spec.type,
-        base_url=row.base_url or spec.base_url,
+        _at(spec, row.base_url),
         api_key=row.api_key or spec.api_key,
         key_source="stored" if row.api_key else spec.key_source,
         auth=row.auth or spec.auth,
@@ -159,12 +234,17 @@ def _with_stored(spec: ProviderSpec, row: StoredProvider) -> ProviderSpec:
 
 def _with_environment(spec: ProviderSpec, environ: Mapping[str, str]) -> ProviderSpec:
     row = bundled_providers().get(spec.name, {})
-    key = environ.get(row.get("key_env", ""), "").strip()
-    base_url = environ.get(row.get("base_url_env", ""), "").strip()
+    key = next(filter(None, (environ.get(name, "").strip() for name in env_names(row, "key_env"))), "")
+    base_url = next(filter(None, (environ.get(name, "").strip() for name in env_names(row, "base_url_env"))), "")
+    others = tuple(
+        (name, environ[name].strip()) for name in env_names(row, "shim_env") if environ.get(name, "").strip()
+    )
+    if others:
+        spec = replace(spec, environment=others, key_source="env" if spec.key_source == "none" else spec.key_source)
     if key:
         spec = replace(spec, api_key=key, key_source="env", origin="env")
     if base_url:
-        spec = replace(spec, base_url=base_url, origin="env")
+        spec = replace(_at(spec, base_url), origin="env")
     return spec
 
 

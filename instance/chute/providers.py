@@ -177,7 +177,7 @@ def _unusable(provider: Provider) -> StockyardError:
     elif provider.problem:
         reason = f"cannot be used: {provider.problem}"
     elif not spec.base_url:
-        reason = "has no base URL"
+        reason = f"needs {' and '.join(spec.needs_env)} in the environment" if spec.needs_env else "has no base URL"
     else:
         named = f"set {spec.key_env} or " if spec.key_env else ""
         reason = f"has no key: {named}store one with PUT /api/proxy/providers/{spec.name}"

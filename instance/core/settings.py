@@ -62,7 +62,7 @@ class ProviderSettings(Section):
 
     base_url: str = Field(default="", description="Address of its API, for example http://127.0.0.1:11434/v1.")
     type: str = Field(default="", description="Dialect that it speaks; OpenAI's when empty.")
-    auth: Literal["", "bearer", "header", "none"] = Field(default="", description="How its key is sent.")
+    auth: Literal["", "bearer", "header", "none", "shim"] = Field(default="", description="How its key is sent.")
     api_key: SecretStr = Field(default=SecretStr(""), description="Its key.")
     models: TextList = Field(default=[], description="Models that it serves, when they are not asked of it.")
     region: str = Field(default="", description="Where it computes.")
