@@ -46,7 +46,9 @@ class CallFailed(Exception):
     """One attempt at a target that gave no usable answer.
 
     `kind` is `http` for an error status of the provider, else a key of `KIND_CODES`. `status` is the provider's (0 when
-    none came), `headers` its headers (lower case), `body` what it sent (at most 64 KiB). `retry_after_s` is what it asked for.
+    none came), `headers` its headers (lower case), `body` what it sent (at most 64 KiB). `code` and `message` are given
+    by a shim that knows which code of the registry the failure stands for, and what to say of it. `blames_target` is false
+    for what the target is not to be judged by: the caller's own time limit, an address that this instance refuses.
     """
 
     def __init__(
@@ -58,8 +60,14 @@ class CallFailed(Exception):
         headers: dict[bytes, bytes] | None = None,
         body: bytes = b"",
         reason: str = "",
+        code: str = "",
+        message: str = "",
+        blames_target: bool = True,
     ) -> None:
         super().__init__(f"{kind} {status or ''} {reason}".strip())
+        self.code = code
+        self.message = message
+        self.blames_target = blames_target and kind != "blocked_address"
         self.kind = kind
         self.target = target
         self.status = status
@@ -72,6 +80,32 @@ class CallFailed(Exception):
         return self.target.provider.name if self.target is not None else ""
 
 
+FAULTS = frozenset(
+    (
+        "connect",
+        "connect_timeout",
+        "tls",
+        "reset",
+        "truncated",
+        "bad_response",
+        "too_large",
+        "timeout_connect",
+        "timeout_first_token",
+        "timeout_total",
+        "timeout_stream",
+    )
+)
+"""Kinds that are the target's fault."""
+
+
+def is_fault(kind: str, status: int, *, count_429: bool = False) -> bool:
+    """Whether an attempt that failed so says that its target is not well: no connection, no or a broken answer, a time
+    limit, 5xx. Any 4xx says that it is, but a 429 where `count_429`."""
+    if kind == "http":
+        return status >= 500 or (count_429 and status == 429)
+    return kind in FAULTS
+
+
 def to_error(failure: CallFailed) -> StockyardError:
     """The error in our shape for a failed attempt, without knowledge of any provider's own error bodies.
 
@@ -79,6 +113,9 @@ def to_error(failure: CallFailed) -> StockyardError:
     """
     provider = failure.provider
     details = {"provider": provider, "status": failure.status or None}
+    if failure.code:
+        message = failure.message or f"The provider {provider!r} failed."
+        return StockyardError(failure.code, message, details=details)
     if failure.kind != "http":
         code = KIND_CODES[failure.kind]
         message = f"The provider {provider!r} {KIND_MESSAGES[failure.kind]}."

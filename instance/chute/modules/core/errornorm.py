@@ -174,6 +174,8 @@ class ErrorNorm(Module):
                 and (pattern is None or pattern.search(failure.body.decode("utf-8", "replace")))
             ):
                 return rule.code, rule.status_out or 0
+        if failure.code:
+            return failure.code, 0
         if failure.kind != "http":
             return KIND_CODES.get(failure.kind, "provider_error"), 0
         code = classify(failure.status, said, asks_to_wait=wait_s is not None)
@@ -189,11 +191,15 @@ class ErrorNorm(Module):
             if self.settings.include_provider and failure.provider
             else "The provider"
         )
+        if failure.message:
+            return self._with_hint(failure.message, code)
         if failure.kind == "http":
             head = f"{provider} answered {failure.status}"
         else:
             head = f"{provider} {KIND_MESSAGES.get(failure.kind, 'failed')}"
-        message = f"{head}: {said}" if said else head
+        return self._with_hint(f"{head}: {said}" if said else head, code)
+
+    def _with_hint(self, message: str, code: str) -> str:
         if message[-1] not in ".!?":
             message += "."
         hint = HINTS.get(code) if self.settings.hints else None

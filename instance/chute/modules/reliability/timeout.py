@@ -99,6 +99,9 @@ class Timeout(Module):
         if until <= started:
             raise self._failed(x, kind, started)
         limit = TimeLimit(asyncio.current_task(), until)
+        if kind == "timeout_first_token":
+            # A shim may move it while the provider says that it still loads the model.
+            x.state["first_token_limit"] = limit
         self._limits.add(limit)
         try:
             answer = await call(x)
