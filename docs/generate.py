@@ -14,6 +14,7 @@ from control_plane.config import Config, PlanSettings
 from control_plane.domain.plans import DEFAULT_PLANS
 from control_plane.errors import CODES as CLOUD_CODES
 from control_plane.routing import answers
+from docs.providers_page import providers_page
 from docs.schema_table import cell, kind, markdown, objects, table
 from instance.chute.discovery import builtin_modules
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
@@ -34,6 +35,7 @@ def pages() -> dict[Path, str]:
         "settings.md": settings_page(),
         "modules.md": modules_page(),
         "errors.md": errors_page(),
+        "providers.md": providers_page(),
         "cloud-settings.md": cloud_settings_page(),
     }
     return {FOLDER / name: NOTICE + text for name, text in made.items()}

@@ -128,7 +128,11 @@ def merged_specs(
             spec = _with_config(spec, configured[name])
         if name in stored:
             spec = _with_stored(spec, stored[name])
-        specs[name] = _with_environment(spec, environ)
+        spec = _with_environment(spec, environ)
+        said = (name in configured and configured[name].auth) or (name in stored and stored[name].auth)
+        if spec.api_key and spec.auth == "none" and not said:
+            spec = replace(spec, auth="bearer")
+        specs[name] = spec
     return specs
 
 

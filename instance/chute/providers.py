@@ -100,6 +100,10 @@ class ProviderTable:
             raise StockyardError("not_found", f"There is no provider {name!r}; GET /api/proxy/providers lists them.")
         return provider
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a provider of that name."""
+        return name in self._by_name
+
     def take_listed(self, name: str, models: tuple[str, ...], now_ns: int) -> None:
         """Keeps a provider's own list of models."""
         provider = self._by_name.get(name)
