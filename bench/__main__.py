@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import platform
+import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -20,6 +22,8 @@ from bench.servers import SERVER_CORE, cpu_s, free_port, process, rss_mb, stocky
 
 RESULTS = Path(__file__).parent / "results.json"
 ROOT = Path(__file__).parent.parent
+FOLD_INTERVAL_S = 0.1
+"""Within which the design has every record folded: what is left in the journal after it is backlog."""
 
 
 def machine() -> dict[str, Any]:
@@ -82,13 +86,44 @@ def measure_stockyard(upstream_port: int, seconds: float) -> dict[str, Any]:
         settle(port, admin)
         for name, streamed in (("many_whole", False), ("many_stream", True)):
             before, cpu = journal_bytes(port, admin), cpu_s(pid)
-            many = many_connections(port, "gpt-4o-mini", key, stream=streamed, seconds=seconds)
+            with JournalWatch(port, admin) as journal:
+                many = many_connections(port, "gpt-4o-mini", key, stream=streamed, seconds=seconds)
+            time.sleep(FOLD_INTERVAL_S)
             many["journal_before_bytes"], many["journal_after_bytes"] = before, journal_bytes(port, admin)
+            many["journal_first_bytes"], many["journal_last_bytes"] = journal.first_and_last()
             many["cpu_us_per_request"] = (cpu_s(pid) - cpu) * 1e6 / max(1, many["requests"] * (seconds + 0.5) / seconds)
-            many["journal_settled_s"] = settle(port, admin)
+            settle(port, admin)
             result[name] = many
         result["rss_after_mb"] = rss_mb(pid)
         return result
+
+
+class JournalWatch:
+    """Looks at the journal's length four times a second while the load runs: whether a backlog grows under it."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port, self._key = port, key
+        self._seen: list[int] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> JournalWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.25):
+            self._seen.append(journal_bytes(self._port, self._key))
+
+    def first_and_last(self) -> tuple[int, int]:
+        """Medians of the first and of the last third of what was seen, in bytes, those of the start and the end left out."""
+        seen = [size for size in self._seen if size]
+        third = max(1, len(seen) // 3)
+        return round(statistics.median(seen[:third])), round(statistics.median(seen[-third:]))
 
 
 def settle(port: int, admin: str, seconds: float = 60) -> float:
@@ -135,7 +170,18 @@ def report(result: dict[str, Any]) -> None:
         ("added to a stream's first byte", f"{one['stream_added_us'] / 1000:.3f} ms", "0.40 ms", "0.25 ms"),
         ("added to a 400 KB prompt", f"{one['prompt_400kb_added_us'] / 1000:.2f} ms", "3 ms", "2 ms"),
         ("requests/s, 64 connections, one core", f"{whole['requests_per_s']:.0f}", "5000", "10000"),
-        ("  journal before, after (bytes)", f"{whole['journal_before_bytes']}, {whole['journal_after_bytes']}", "", ""),
+        (
+            "  journal before; 0.1 s after the last answer",
+            f"{whole['journal_before_bytes']}; {whole['journal_after_bytes']}",
+            "no longer",
+            "no longer",
+        ),
+        (
+            "  under load: first and last third, KB",
+            f"{whole['journal_first_bytes'] / 1000:.0f}; {whole['journal_last_bytes'] / 1000:.0f}",
+            "",
+            "",
+        ),
         ("  failed", f"{whole['failed'] + streamed['failed']}", "0", "0"),
         ("streams/s, 64 connections, one core", f"{streamed['requests_per_s']:.0f}", "", ""),
         ("idle memory", f"{ours['idle_rss_mb']:.0f} MB", "90 MB", "80 MB"),
