@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from instance import billing
 from instance.billing.app import Billing
+from instance.chute import route_store
+from instance.chute.aliases import AliasTable
+from instance.chute.catalogue import Catalogue
 from instance.chute.client_address import TrustedProxies
+from instance.chute.cost_lines import cost_lines, is_complete
 from instance.chute.discovery import builtin_modules, custom_modules
+from instance.chute.dialects.openai_responses.store import MIGRATIONS as RESPONSES_MIGRATIONS
+from instance.chute.dialects.openai_responses.store import ResponseStore
 from instance.chute.endpoint import Endpoint
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Histogram
 from instance.chute.mock_model import MockModel
 from instance.chute.models_endpoint import model_one, models_list
-from instance.chute.prices import PriceTable, cost_lines
+from instance.chute.prices import PriceTable
 from instance.chute.providers import ProviderTable
 from instance.chute.registry import Registry
+from instance.chute.route_table import RouteTable
+from instance.chute.router import Router
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
@@ -39,6 +47,7 @@ log = logging.getLogger("stockyard.chute")
 def components() -> list[tuple[str, Path]]:
     """The migrations of the proxy, of billing and of every module that has tables: `(component, folder)`."""
     found = [("chute", Path(__file__).parent / "migrations"), ("billing", Path(billing.__file__).parent / "migrations")]
+    found.append(("responses", RESPONSES_MIGRATIONS))
     for cls in [*builtin_modules(), *(cls for _, cls in custom_modules())]:
         if cls.migrations is not None:
             found.append((f"module:{cls.name}", cls.migrations))
@@ -64,13 +73,28 @@ class Chute:
         core = self.core
         self.trusted_proxies = TrustedProxies(core.settings.server.trusted_proxies)
         self.upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
-        self.prices = PriceTable(core.settings.prices)
+        self.catalogue = Catalogue()
+        self.prices = PriceTable(core.settings.prices, self.catalogue)
         self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))
+        self.routes = RouteTable(core.settings.routes)
+        self.routes.replace_stored(await route_store.stored_routes(core))
+        self.aliases = AliasTable(core.settings.aliases)
+        self.aliases.replace_stored(await route_store.stored_aliases(core))
+        self.targets = Router(self.providers, self.routes)
         self.billing = Billing(core)
         await self.billing.start()
-        core.services.update(providers=self.providers, prices=self.prices, billing=self.billing, price=self.price)
+        self.responses = core.services["responses"] = ResponseStore(core)
+        await self.responses.start()
+        core.services.update(
+            providers=self.providers,
+            prices=self.prices,
+            catalogue=self.catalogue,
+            billing=self.billing,
+            price=self.price,
+        )
         self.registry = Registry(core)
         core.services["registry"] = self.registry
+        core.services.update(routes=self.routes, aliases=self.aliases, router=self.targets)
         await self.registry.start()
         self.endpoint = Endpoint(self)
 
@@ -78,6 +102,7 @@ class Chute:
         """Stop the modules and close the connections to providers; no call may be in flight any more."""
         await self.flush_refused()
         await self.registry.stop()
+        await self.responses.stop()
         await self.upstream.close()
 
     def router(self) -> APIRouter:
@@ -93,19 +118,23 @@ class Chute:
         return models_list(principal, self.providers, self.prices)
 
     def price(self, x: Exchange) -> None:
-        """Fill in the call's cost lines from its usage and the price of who served; no lines where the price is unknown."""
+        """Fill in the call's cost lines from its usage and the price of who served; where that is not known, or was charged by
+        what nobody counted, the call's cost is unknown."""
         usage = x.usage
-        if not usage.source:
-            return
         answer = x.answer
         target = answer.target if answer is not None else None
         if target is None:
             if not x.targets or not x.attempts:
                 return
             target = x.targets[0]
-        price = self.prices.lookup(target.provider.name, target.model)
-        if price is not None:
-            x.cost_lines += cost_lines(price, usage)
+        price = self.prices.of(target)
+        if price is None:
+            x.cost_unknown = answer is not None or bool(usage.input or usage.output)
+        else:
+            if usage.source:
+                x.cost_lines += cost_lines(price, usage)
+            if answer is not None and not is_complete(price, usage, x.kind):
+                x.cost_unknown = True
 
     def refused_key(self, x: Exchange, error: StockyardError) -> StockyardError:
         """Count a refused key, and what the caller gets for it: ipfence's refusal goes before the key's.

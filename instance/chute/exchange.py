@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
+from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
     from instance.chute.answer import Answer
@@ -23,37 +24,6 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
-TOKENS_MAX = 1_000_000_000
-"""A provider that reports more for one call is not believed."""
-
-
-class Usage:
-    """Tokens of one call. `source` is `reported` (by the provider) or `estimated` (by us)."""
-
-    __slots__ = ("cached", "input", "output", "reasoning", "source")
-
-    def __init__(self) -> None:
-        self.input = 0
-        self.output = 0
-        self.cached = 0
-        self.reasoning = 0
-        self.source = ""
-
-    def take(self, usage: Any) -> None:
-        """Read the `usage` object of a chat answer; a field that is absent or no plausible count is 0."""
-        if type(usage) is not dict:
-            return
-        self.input = _count(usage.get("prompt_tokens"))
-        self.output = _count(usage.get("completion_tokens"))
-        details = usage.get("prompt_tokens_details")
-        self.cached = min(self.input, _count(details.get("cached_tokens"))) if type(details) is dict else 0
-        details = usage.get("completion_tokens_details")
-        self.reasoning = _count(details.get("reasoning_tokens")) if type(details) is dict else 0
-        self.source = "reported"
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and 0 <= value <= TOKENS_MAX else 0
 
 
 class Exchange:
@@ -86,6 +56,8 @@ class Exchange:
     dialect_out = ""
     """What was sent upstream; empty: what the target's provider speaks."""
     changed = False
+    dry = False
+    """The call is only explained: hooks decide as they would, and count, reserve and store nothing."""
     stream = False
     usage_asked = False
     model_requested = ""
@@ -109,6 +81,8 @@ class Exchange:
 
     answer: Answer | None = None
     saved_nano = 0
+    cost_unknown = False
+    """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
     cache = "off"
     upstream_ns = 0
     waited_ns = 0

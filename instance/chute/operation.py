@@ -6,6 +6,7 @@ translated), of the endpoint itself for embeddings, images, audio, moderations a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import orjson
@@ -64,11 +65,21 @@ class Operation:
     multipart: ClassVar[bool] = False
     translated: ClassVar[bool] = False
     """Whether `x.req` is another form than the caller's, which is then in `x.native`."""
+    prepares: ClassVar[bool] = False
+    """Whether `prepare` is awaited between `take` and the chain."""
+    ends_native: ClassVar[bool] = False
+    """Whether the encoder's `end` is also asked for a stream that came in the caller's own dialect."""
 
     def take(self, x: Exchange, limits: LimitSettings) -> None:
         """Decode `x.raw` into `x.req` (canonical), `x.native` (as it came, when that differs), `x.model_requested`,
         `x.stream`, `x.usage_asked`. Raises `StockyardError` 400 with `param`."""
         raise NotImplementedError
+
+    async def prepare(self, x: Exchange, services: Mapping[str, Any], limits: LimitSettings) -> None:
+        """What the request needs before the chain and cannot be had at once; only where `prepares`. Raises `StockyardError`."""
+
+    def check_translated(self, x: Exchange) -> None:
+        """Refuse what the canonical form has no place for, when the call goes to a provider that does not speak this dialect."""
 
     def native_body(self, x: Exchange, model: str) -> tuple[bytes, JSON] | None:
         """The request for a provider that speaks this dialect itself, with its name of the model: the bytes that came when
@@ -111,6 +122,10 @@ class Operation:
     def encoder(self, x: Exchange) -> StreamEncoder | None:
         """What turns a stream's chunks into the caller's dialect; `None`: they are it already."""
         return None
+
+    def measure(self, x: Exchange) -> None:
+        """Fill in what an answered call used where the provider did not say (`x.usage`), as far as it can be counted; asked of
+        kinds other than text, whose tokens the core estimates."""
 
     def error(self, error: StockyardError, request_id: str, trace_id: str) -> dict[str, Any]:
         """The body of an error answer."""

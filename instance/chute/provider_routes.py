@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.price_rows import price_row
 from instance.chute.provider_admin import ProviderAdmin
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
@@ -106,21 +107,8 @@ def router(chute: Chute) -> APIRouter:
 
     @routes.get("/prices")
     async def prices(_: Reader) -> dict[str, Any]:
-        """The prices in use, in dollars per million tokens."""
-        rows = [
-            {
-                "provider": provider,
-                "model": model,
-                "in_usd_per_mtok": price.input / 1e6,
-                "out_usd_per_mtok": price.output / 1e6,
-                "cached_in_usd_per_mtok": None if price.cached_input is None else price.cached_input / 1e6,
-                "per_image_usd": None,
-                "per_audio_minute_usd": None,
-                "source": price.source,
-                "as_of": price.as_of or None,
-            }
-            for provider, model, price in chute.prices.rows()
-        ]
+        """The prices in use, in dollars: per million tokens (or characters), per image, minute of audio, request and search."""
+        rows = [price_row(provider, model, price) for provider, model, price in chute.prices.rows()]
         return {"prices": rows, "count": len(rows), "total": len(rows), "has_more": False, "next_cursor": None}
 
     return routes

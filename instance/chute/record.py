@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.exchange import Exchange
+from instance.chute.module import TEXT_KINDS
 from instance.lookout.call_columns import CALL_KIND
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ def estimate_usage(x: Exchange) -> None:
     """Fill in usage that the provider did not report, at four characters a token; nothing when it was reported."""
     usage = x.usage
     if usage.source or not x.attempts:
+        return
+    if x.kind not in TEXT_KINDS:
+        if x.answer is not None:
+            x.operation.measure(x)
         return
     usage.source = "estimated"
     answer = x.answer

@@ -43,12 +43,14 @@ def _is_media(part: Any) -> bool:
     return type(part) is dict and part.get("type") in ("image_url", "input_image", "input_audio", "file", "input_file")
 
 
-def max_output_tokens(req: JSON, otherwise: int) -> int:
-    """The most tokens that may be answered: what the request allows, else `otherwise`; for all of its `n` answers."""
+def max_output_tokens(req: JSON, otherwise: int, model_limit: int | None = None) -> int:
+    """The most tokens that may be answered: what the request allows, else `otherwise`, at most what the model can give; for
+    all of its `n` answers."""
     limit = req.get("max_completion_tokens")
     if type(limit) is not int:
         limit = req.get("max_tokens")
+    most = limit if type(limit) is int and limit >= 0 else otherwise
+    if model_limit is not None and most > model_limit:
+        most = model_limit
     count = req.get("n")
-    return (limit if type(limit) is int and limit >= 0 else otherwise) * (
-        count if type(count) is int and count > 0 else 1
-    )
+    return most * (count if type(count) is int and count > 0 else 1)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from instance.chute.module import TEXT_KINDS
 from instance.chute.tokens import count_prompt_tokens, max_output_tokens
 from instance.core.money import line_cost_nano
 
 if TYPE_CHECKING:
+    from instance.chute.answer import JSON
     from instance.chute.exchange import Exchange
-    from instance.chute.prices import Price, PriceTable
+    from instance.chute.price import Price
+    from instance.chute.prices import PriceTable
     from instance.chute.targets import Target
 
 ASSUMED_OUTPUT_TOKENS = 4096
 """Output to count with where neither the request nor a setting says how much it may be."""
+IMAGE_OUTPUT_TOKENS = 6240
+"""What the largest image of the highest quality takes with models that charge images by tokens."""
+DOCUMENTS_PER_REQUEST = 100
+"""A rerank is charged once for each so many documents."""
 
 
 def worst_case_nano(
@@ -21,21 +28,50 @@ def worst_case_nano(
 ) -> tuple[int, Target | None]:
     """The price of the counted prompt and the most output at the dearest target, in nano-dollars.
 
-    `output_tokens` is counted where the request sets no maximum, `assumed` is the price of targets that have none. The
-    second value is a target without any price, `None` when all have one.
+    The most output is what the request allows, else `output_tokens`, and never more than the model can give. `assumed` is the
+    price of targets that have none. The second value is a target without any price, `None` when all have one.
     """
     worst = 0
     unpriced = None
-    tokens_in = tokens_out = -1
+    tokens_in = -1
     for target in x.targets:
-        price = prices.lookup(target.provider.name, target.model) or assumed
+        price = prices.of(target) or assumed
         if price is None:
             unpriced = target
             continue
-        if not price.input and not price.output:
+        if price.free:
             continue
         if tokens_in < 0:
             tokens_in = count_prompt_tokens(x.req)
-            tokens_out = max_output_tokens(x.req, output_tokens)
-        worst = max(worst, line_cost_nano(tokens_in, price.input) + line_cost_nano(tokens_out, price.output))
+        if price.above is not None and tokens_in > price.above_tokens:
+            price = price.above
+        if x.kind in TEXT_KINDS:
+            model = prices.catalogue.of(target)
+            limit = model.output_tokens if model is not None else None
+            tokens_out = max_output_tokens(x.req, output_tokens, limit)
+            nano = line_cost_nano(tokens_in, price.input) + line_cost_nano(tokens_out, price.output)
+            nano += price.request or 0
+        else:
+            nano = line_cost_nano(tokens_in, price.input) + _units_nano(x.req, x.kind, price)
+        worst = max(worst, nano)
     return worst, unpriced
+
+
+def _units_nano(req: JSON, kind: str, price: Price) -> int:
+    """What the request asks for that is no text: images, speech, documents to rank."""
+    if kind == "images":
+        count = req.get("n")
+        images = count if type(count) is int and count > 0 else 1
+        if price.image is not None:
+            return images * price.image
+        return line_cost_nano(
+            images * IMAGE_OUTPUT_TOKENS, price.output if price.image_output is None else price.image_output
+        )
+    if kind == "audio" and price.characters is not None:
+        text = req.get("input")
+        return line_cost_nano(len(text), price.characters) if type(text) is str else 0
+    if price.request is not None:
+        documents = req.get("documents")
+        count = len(documents) if type(documents) is list else 1
+        return -(-count // DOCUMENTS_PER_REQUEST) * price.request
+    return 0

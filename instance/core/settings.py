@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 MIB = 1 << 20
 
@@ -71,17 +71,76 @@ class ProviderSettings(Section):
     headers: dict[str, str] = Field(default={}, description="Headers added to each call to it.")
 
 
-class PriceSettings(Section):
-    """Prices of one model in US dollars per million tokens."""
+UsdPerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000)]
+UsdPerUnit = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 
-    in_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Input tokens.")
-    out_usd_per_mtok: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000, description="Output tokens.")
-    cached_in_usd_per_mtok: Decimal | None = Field(
-        default=None,
-        ge=0,
-        le=1_000_000,
-        description="Input tokens read from the provider's cache; as input when absent.",
+
+class RouteTargetSettings(Section):
+    """One target of a route."""
+
+    target: str = Field(
+        min_length=3, max_length=300, pattern="^[^/]+/.+$", description="provider/model, or provider/* for the asked model."
     )
+    weight: int = Field(default=1, ge=0, le=1_000_000, description="Its share; 0: nothing new goes to it.")
+    region: str = Field(default="", max_length=100, description="Where it computes; empty: as its provider says.")
+
+
+class RouteSettings(Section):
+    """Which targets serve the models that a pattern fits."""
+
+    pattern: str = Field(min_length=1, max_length=256, description="Glob of the asked model.")
+    targets: list[RouteTargetSettings] = Field(min_length=1, max_length=100, description="Where such calls go.")
+    fallback: TextList = Field(default=[], max_length=20, description="Targets to try after those, by fallbackrouter.")
+    sticky: bool = Field(default=False, description="A session stays at its target, by stickysession.")
+    hedge_after_ms: int = Field(
+        default=0,
+        ge=0,
+        le=600_000,
+        description="Ask a second target too when the first has not begun to answer by then, by fallbackrouter; 0: never.",
+    )
+    path: str = Field(default="*", min_length=1, max_length=200, description="Glob of the request's path.")
+    priority: int = Field(default=100, ge=0, le=1_000_000, description="The lowest that fits is taken.")
+    enabled: bool = Field(default=True, description="Whether it is used.")
+
+
+class AliasSettings(Section):
+    """An own name for a model."""
+
+    target: str = Field(
+        min_length=1, max_length=300, description="provider/model or another alias; $1 is what the alias's first * stood for."
+    )
+    teams: TextList = Field(default=[], description="Globs of the teams it is for; empty: all.")
+    keys: TextList = Field(default=[], description="Ids or names of the keys it is for; empty: all.")
+    params: dict[str, Any] = Field(default={}, max_length=50, description="Parameters for calls that do not set them.")
+    system_prefix: str = Field(default="", max_length=100_000, description="Put before the system message.")
+    until: AwareDatetime | None = Field(default=None, description="When the name ends; callers are warned before.")
+    successor: str = Field(default="", max_length=256, description="The name that is used after `until`.")
+
+
+class PriceSettings(Section):
+    """Prices of one model in US dollars. A price that is absent is as that of plain input or output tokens, or is not charged."""
+
+    in_usd_per_mtok: UsdPerMillion = Field(default=Decimal(0), description="10^6 input tokens.")
+    out_usd_per_mtok: UsdPerMillion = Field(default=Decimal(0), description="10^6 output tokens.")
+    cached_in_usd_per_mtok: UsdPerMillion | None = Field(
+        default=None, description="10^6 input tokens read from the provider's cache; as input when absent."
+    )
+    cache_write_usd_per_mtok: UsdPerMillion | None = Field(
+        default=None, description="10^6 input tokens written into the provider's cache."
+    )
+    cache_write_1h_usd_per_mtok: UsdPerMillion | None = Field(
+        default=None, description="The same, kept for an hour; as any cache write when absent."
+    )
+    reasoning_usd_per_mtok: UsdPerMillion | None = Field(default=None, description="10^6 reasoning tokens.")
+    audio_in_usd_per_mtok: UsdPerMillion | None = Field(default=None, description="10^6 input tokens of audio.")
+    audio_out_usd_per_mtok: UsdPerMillion | None = Field(default=None, description="10^6 output tokens of audio.")
+    image_in_usd_per_mtok: UsdPerMillion | None = Field(default=None, description="10^6 input tokens of images.")
+    image_out_usd_per_mtok: UsdPerMillion | None = Field(default=None, description="10^6 output tokens of images.")
+    per_million_characters_usd: UsdPerMillion | None = Field(default=None, description="10^6 characters made speech.")
+    per_image_usd: UsdPerUnit | None = Field(default=None, description="One image.")
+    per_audio_minute_usd: UsdPerUnit | None = Field(default=None, description="One minute of audio.")
+    per_request_usd: UsdPerUnit | None = Field(default=None, description="One request, or one search unit of a rerank.")
+    per_search_usd: UsdPerUnit | None = Field(default=None, description="One search of the web by the model.")
 
 
 class Settings(Section):
@@ -91,6 +150,12 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     providers: dict[str, ProviderSettings] = Field(default={}, description="Providers by name.")
     prices: dict[str, PriceSettings] = Field(default={}, description='Own prices by "provider/model".')
+    routes: list[RouteSettings] = Field(
+        default=[], max_length=1000, description="Routes, beside those that the API stored; of equal priority those win."
+    )
+    aliases: dict[str, AliasSettings] = Field(
+        default={}, max_length=1000, description="Own names for models; where the API stored one, that wins."
+    )
     modules: dict[str, dict[str, Any]] = Field(
         default={},
         description="Modules by name: `enabled` and their own settings; where the API changed one, that wins.",

@@ -8,7 +8,9 @@ import pytest
 from instance.billing.accounts import Account
 from instance.billing.app import Billing
 from instance.chute.modules.cost.costcap import CostCap
-from instance.chute.prices import Price
+from instance.chute.catalogue import Catalogue
+from instance.chute.price import Price
+from instance.chute.targets import Target
 from instance.core.errors import StockyardError
 from tests.modules.exchanges import core, exchange, trail
 
@@ -18,8 +20,10 @@ USD = 10**9
 class Prices:
     """100 dollars per million tokens for every model but `unknown`."""
 
-    def lookup(self, provider: str, model: str) -> Price | None:
-        return None if model == "unknown" else Price(100_000_000, 100_000_000)
+    catalogue = Catalogue()
+
+    def of(self, target: Target) -> Price | None:
+        return None if target.model == "unknown" else Price(100_000_000, 100_000_000)
 
 
 class MemoryBilling(Billing):

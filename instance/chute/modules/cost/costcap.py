@@ -15,9 +15,10 @@ from instance.billing.budget import Budget
 from instance.billing.key_budgets import exceeded
 from instance.billing.periods import Period, zone
 from instance.chute.answer import Answer, Delta
+from instance.chute.cost_lines import cost_lines
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.prices import Price, cost_lines
+from instance.chute.price import Price
 from instance.chute.stream import has_content
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.worst_case import worst_case_nano
@@ -175,6 +176,8 @@ class CostCap(Module):
                 self._over(x, account, estimate)
             if account.left_nano < tightest.left_nano:
                 tightest = account
+        if x.dry:
+            return
         for account in accounts:
             account.reserved_nano += estimate
         x.state["costcap"] = (accounts, estimate)
@@ -202,7 +205,7 @@ class CostCap(Module):
             and "costcap" in x.state
             and answer.target is not None
         ):
-            price = self._prices.lookup(answer.target.provider.name, answer.target.model) or self._assumed
+            price = self._prices.of(answer.target) or self._assumed
             if price is not None and price.output:
                 answer.events = self._watched(x, answer.events, price)
         return answer
@@ -235,6 +238,7 @@ class CostCap(Module):
         usage = x.usage
         if self._assumed is not None and not x.cost_lines and usage.source and x.attempts:
             x.cost_lines += cost_lines(self._assumed, usage)
+            x.cost_unknown = False
         self._billing.settle(x)
         left = min(account.left_nano for account in accounts)
         if not x.stream:
