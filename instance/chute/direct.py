@@ -45,6 +45,8 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     shim = link.module
     if x.kind not in shim.serves and not (x.kind in TALKS and "chat" in shim.serves):  # type: ignore[attr-defined]
         raise _not_supported(x, target)
+    if x.operation.dialect != shim.wire_dialect:  # type: ignore[attr-defined]
+        x.operation.check_translated(x)
     x.dialect_out = shim.wire_dialect  # type: ignore[attr-defined]
     outer = x.current_module
     x.current_module = link.name
@@ -74,6 +76,7 @@ async def _direct(x: Exchange, attempt: Attempt) -> Answer:
         x.dialect_out = native
         out = Outbound(operation.path, body[0], body[1], content_type=operation.sent_type(x))
     elif x.kind in TALKS:
+        operation.check_translated(x)
         sent, obj = body_for(x, target)
         out = Outbound(CHAT_PATH, sent, obj)
     else:

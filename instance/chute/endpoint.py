@@ -278,6 +278,8 @@ class Endpoint:
             )
         except StockyardError as error:
             x.state["no_target"] = error
+        if x.operation.prepares:
+            await x.operation.prepare(x, chute.core.services, self.limits)
         chute.billing.admit(x)
         answer = await x.plan.run(x)
         if answer.obj is not None:

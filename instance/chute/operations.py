@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from instance.chute.dialects.openai_chat import ChatCompletion
+from instance.chute.dialects.openai_responses.operation import Responses
 from instance.chute.operation import Operation
 
 CHAT = ChatCompletion()
 
 OPERATIONS: dict[str, Operation] = {
     "/v1/chat/completions": CHAT,
+    "/v1/responses": Responses(),
 }

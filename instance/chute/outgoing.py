@@ -60,7 +60,8 @@ class Outgoing:
         """The stream's last bytes when nothing broke."""
         held = self.held()
         if self._encoder is not None:
-            return held if self._native else held + self._encoder.end()
+            ends = not self._native or self._x.operation.ends_native
+            return held + self._encoder.end() if ends else held
         return held + DONE if self.done else held
 
     def error(self, error: StockyardError) -> bytes:

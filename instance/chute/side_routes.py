@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from instance.chute.dialects.openai_responses.side_routes import PREFIX as RESPONSES
+from instance.chute.dialects.openai_responses.side_routes import stored_response
+
 if TYPE_CHECKING:
     from instance.chute.app import Chute
     from instance.core.principals import Principal
@@ -26,7 +29,9 @@ class SideCall(NamedTuple):
 SideRoute = Callable[[SideCall], Awaitable[tuple[int, Any]]]
 """Gives the status and what becomes the JSON body; raises `StockyardError`."""
 
-SIDE_ROUTES: dict[str, SideRoute] = {}
+SIDE_ROUTES: dict[str, SideRoute] = {
+    RESPONSES: stored_response,
+}
 """By path, or by prefix where the name ends in `/`."""
 
 

@@ -39,6 +39,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("invalid_json", 400, INVALID, "The body is not valid JSON."),
         ErrorCode("model_required", 400, INVALID, "No model is named."),
         ErrorCode("context_length_exceeded", 400, INVALID, "The prompt does not fit into the model's window."),
+        ErrorCode("previous_response_not_found", 400, INVALID, "The response to continue is not stored here.", False),
         ErrorCode("unknown_provider", 400, INVALID, "The named provider is not configured here."),
         ErrorCode("blocked_address", 400, INVALID, "The address is one that this instance must not reach."),
         ErrorCode("unsupported_parameter", 400, INVALID, "The provider does not understand this parameter."),
