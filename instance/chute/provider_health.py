@@ -18,6 +18,7 @@ class ProviderHealth:
         "last_error",
         "latency_us",
         "request_count",
+        "verdict",
     )
 
     def __init__(self) -> None:
@@ -28,6 +29,8 @@ class ProviderHealth:
         self.last_error = ""
         self.last_check_ns = 0
         self.bad_key = False
+        self.verdict = ""
+        """What the module healthcheck found by asking: `suspect`, `down` or `bad_key`; empty when nothing is wrong."""
 
     def observe(self, ok: bool, latency_us: int, error: str = "") -> None:
         """One attempt at the provider: `ok` when it gave an answer that it alone is responsible for."""
@@ -49,7 +52,10 @@ class ProviderHealth:
 
     @property
     def status(self) -> str:
-        """`active`, `suspect` after two failures in a row, `down` after five, `bad_key` when a check was refused."""
+        """`active`, `suspect` after two failures in a row, `down` after five, `bad_key` when a check was refused; what the
+        module healthcheck found goes before."""
+        if self.verdict:
+            return self.verdict
         if self.bad_key:
             return "bad_key"
         if self.failures_in_a_row >= DOWN_AFTER:

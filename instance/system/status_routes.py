@@ -91,16 +91,35 @@ async def _whole(instance: Instance, checks: dict[str, bool]) -> dict[str, Any]:
         "database_size_mb": round(core.database.size_bytes() / 2**20, 3),
         "journal": {"bytes": core.writer.lag_bytes, "lag_ms": core.writer.lag_ms},
         "disk_free_bytes": process_facts.free_bytes(core.database.path.parent),
+        "health": _health(core.services),
         "components": {
             "database": _component(checks["database"]),
             "modules": _component(checks["plan"]),
             "observe": _component(True),
             "trust": _component(verified is None or verified["valid"], "" if verified else "not verified yet"),
-            "providers": _component(True),
+            "providers": _component(True, _providers(core.services)),
             "webhooks": _component(True, "not built yet"),
             "journal": _component(checks["journal"], core.journal.reason),
             "backup": _component(True, "by the control plane" if core.hosted else "stockyard backup"),
         },
+    }
+
+
+def _providers(services: dict[str, Any]) -> str:
+    """Which providers and targets are not well, in words; empty when nothing is known against any."""
+    health = services.get("health")
+    rows = health.rows() if health is not None else []
+    return "; ".join(f"{row['target']} is {row['state'].replace('_', ' ')}: {row['reason']}" for row in rows[:10])
+
+
+def _health(services: dict[str, Any]) -> dict[str, Any]:
+    """What the modules healthcheck and circuitbreaker know of targets; empty lists while they are off."""
+    health, breakers = services.get("health"), services.get("breakers")
+    return {
+        "not_healthy": health.rows() if health is not None else [],
+        "changes": list(health.changes) if health is not None else [],
+        "circuits": breakers.rows() if breakers is not None else [],
+        "circuit_changes": list(breakers.changes) if breakers is not None else [],
     }
 
 

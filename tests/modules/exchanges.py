@@ -20,7 +20,9 @@ from instance.core.principals import Principal
 
 def target(label: str = "openai/gpt-4o") -> Target:
     provider, _, model = label.partition("/")
-    made: Any = SimpleNamespace(name=provider, region="", key_name="default", dialect="openai.chat")
+    made: Any = SimpleNamespace(
+        name=provider, region="", key_name="default", dialect="openai.chat", url=None, timeout_s=None
+    )
     return Target(made, model)
 
 
