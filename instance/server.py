@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from instance.billing.plan_quota import fold_quota
 from instance.billing.spend import fold_spend
 from instance.brand.app import MIGRATIONS as BRAND_MIGRATIONS
 from instance.brand.app import Brand
@@ -74,6 +75,7 @@ def wire_folds(core: Core) -> tuple[Brand, Lookout]:
     lookout.start()
     core.writer.register(CALL_KIND, fold_usage)
     core.writer.register(CALL_KIND, fold_spend)
+    core.writer.register(CALL_KIND, fold_quota)
     return brand, lookout
 
 

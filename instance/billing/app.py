@@ -9,6 +9,7 @@ from instance.billing import store
 from instance.billing.accounts import Account, Accounts
 from instance.billing.budget import Budget, Subject
 from instance.billing.key_budgets import KeyBudgets
+from instance.billing.plan_quota import PlanQuota, calls_of_month
 from instance.billing.spend import keys_since, spent_since
 from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
@@ -32,6 +33,8 @@ class Billing:
         """The rows of the table by id, newest first."""
         self.accounts = Accounts()
         self.key_budgets = KeyBudgets(core.clock.wall_ns())
+        self.quota = PlanQuota(core.clock.wall_ns())
+        self.quota.set(core.services.get("quotas", {}))
 
     async def start(self) -> None:
         """Rebuild every account from what is on record; the journal is folded first, so that nothing is forgotten."""
@@ -39,12 +42,13 @@ class Billing:
         await core.writer.drain()
         now_ns = core.clock.wall_ns()
 
-        def read(connection: sqlite3.Connection) -> tuple[list[Budget], list[Account], list[tuple[str, int]]]:
+        def read(connection: sqlite3.Connection) -> tuple[list[Budget], list[Account], list[tuple[str, int]], int]:
             rows = store.budgets(connection)
             accounts = [_seeded(connection, row, now_ns) for row in rows if row.enabled]
-            return rows, accounts, list(keys_since(connection, self.key_budgets.starts_ns))
+            keys = list(keys_since(connection, self.key_budgets.starts_ns))
+            return rows, accounts, keys, calls_of_month(connection, self.quota.starts_ns)
 
-        rows, accounts, keys = await core.database.read(read)
+        rows, accounts, keys, self.quota.calls = await core.database.read(read)
         self.budgets = {row.id: row for row in rows}
         self.accounts.replace(accounts)
         self.key_budgets.load(keys)
@@ -84,10 +88,13 @@ class Billing:
         self.close_account(budget_id)
 
     def admit(self, x: Exchange) -> None:
-        """Hold the budget of the call's key: raise `budget_exceeded` when nothing is left of it, else reserve.
+        """Hold the plan's quota and the budget of the call's key: raise `quota_exceeded`, `rate_limited` or `budget_exceeded`
+        when nothing is left of it, else reserve.
 
         The core asks this of every call, whatever modules are on. Only a call that is alone can go over, by its own cost.
         """
+        if self.quota.limits:
+            self.quota.admit(x)
         principal = x.principal
         if principal is None or not principal.budget_month_nano:
             return
@@ -119,6 +126,8 @@ class Billing:
 
         To be called at the end of every call; it counts once, however often it is called for one.
         """
+        if "quota" in x.state:
+            self.quota.settle(x)
         if "key_reserved" in x.state:
             self._release(x)
         if not x.cost_lines or "settled" in x.state:

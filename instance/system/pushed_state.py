@@ -190,6 +190,9 @@ class PushedState:
         self.quotas = state.quotas
         self._settings = dict(paths_of(state.settings))
         self._core.services["quotas"] = state.quotas
+        billing = self._core.services.get("billing")
+        if billing is not None:
+            billing.quota.set(state.quotas)
         limit = state.quotas.get("max_database_bytes")
         self._core.writer.limit_database(limit if type(limit) is int and limit > 0 else 0)
 

@@ -309,3 +309,50 @@ async def test_a_self_hosted_instance_has_no_such_door() -> None:
     async with opened() as one:
         assert (await ask(one, "GET", "state", key=one.admin_key)).status_code == 404
         assert (await ask(one, "PUT", "state", state(1))).status_code == 404
+
+
+def quota(number: int, **quotas: int | None) -> dict[str, Any]:
+    return state(number, pushed_key(KEY, 1), quotas={"rpm": None, "requests_month": None, **quotas})
+
+
+async def test_the_plans_calls_of_a_month_end_with_402_until_a_larger_plan_is_pushed(one: Opened) -> None:
+    await ask(one, "PUT", "state", quota(1, requests_month=2))
+    assert [await calls(one, KEY) for _ in range(3)] == [200, 200, 402]
+    async with one.client(KEY) as client:
+        refused = await client.post("/v1/chat/completions", json=CALL)
+    error = refused.json()["error"]
+    assert (error["code"], error["details"]["limit"], error["details"]["used"]) == ("quota_exceeded", 2, 2)
+    assert refused.headers["x-should-retry"] == "false"
+    await ask(one, "PUT", "state", quota(2, requests_month=3))
+    assert [await calls(one, KEY) for _ in range(2)] == [200, 402]
+
+
+async def test_a_refused_call_costs_nothing_of_the_quota(one: Opened) -> None:
+    await ask(one, "PUT", "state", quota(1, requests_month=1))
+    async with one.client(KEY) as client:
+        bad = await client.post("/v1/chat/completions", json={"model": "nobody/none", "messages": CALL["messages"]})
+    assert bad.status_code in (404, 503)
+    assert [await calls(one, KEY), await calls(one, KEY)] == [200, 402]
+
+
+async def test_the_plans_requests_a_minute_end_with_429_and_when_to_come_again(one: Opened) -> None:
+    await ask(one, "PUT", "state", quota(1, rpm=2))
+    async with one.client(KEY) as client:
+        answers = [await client.post("/v1/chat/completions", json=CALL) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[2].headers["retry-after"]) <= 30
+
+
+async def test_what_was_used_of_the_quota_survives_a_restart_without_the_control_plane(tmp_path: Path) -> None:
+    options = ServeOptions(tmp_path / "data", env={"STOCKYARD_INSTANCE_FILE": str(instance_file(tmp_path))})
+    first = await Instance.open(options)
+    try:
+        await ask(Opened(first), "PUT", "state", quota(1, requests_month=3))
+        assert [await calls(Opened(first), KEY) for _ in range(2)] == [200, 200]
+    finally:
+        await first.close()
+    second = await Instance.open(options)
+    try:
+        assert [await calls(Opened(second), KEY) for _ in range(2)] == [200, 402]
+    finally:
+        await second.close()
