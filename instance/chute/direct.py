@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from instance.chute.targets import Target
 
 CHAT_PATH = b"/chat/completions"
+UPSTREAM_ID = b"x-stockyard-upstream-id"
+"""The provider's own id of the request."""
 TALKS = frozenset(("chat", "completions"))
 """Kinds whose canonical form is chat, so that any provider of chat can serve them."""
 
@@ -52,7 +54,7 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     x.current_module = link.name
     link.meter.calls += 1
     try:
-        return await Attempt(x, target).run(lambda attempt: shim.call(x, attempt))  # type: ignore[attr-defined]
+        answer = await Attempt(x, target).run(lambda attempt: shim.call(x, attempt))  # type: ignore[attr-defined]
     except (CallFailed, StockyardError):
         raise
     except Exception as error:  # the shim's own failure: recorded in the trail; without it there is no answer
@@ -60,6 +62,10 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
         raise CallFailed("bad_response", target, reason=f"{type(error).__name__} in {link.name}") from error
     finally:
         x.current_module = outer
+    upstream_id = x.attempts[-1].get("upstream_id")
+    if upstream_id:
+        x.response_headers.append((UPSTREAM_ID, upstream_id.encode("latin-1", "replace")))
+    return answer
 
 
 async def _direct(x: Exchange, attempt: Attempt) -> Answer:

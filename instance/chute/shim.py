@@ -107,3 +107,14 @@ class Shim(Module):
                 retryable=False,
             )
         x.note("shim", {"dialect": self.dialect, "dropped": fields}, module=self.name, hook="around")
+
+
+def answer_head(x: Exchange) -> tuple[int, str]:
+    """`created` (seconds) and `id` of the canonical answer to a call."""
+    return x.started_wall_ns // 10**9, f"chatcmpl-{x.id[3:]}"
+
+
+def say_upstream_id(x: Exchange, found: Any) -> None:
+    """Note the provider's own id where it stands in the answer and not in a header."""
+    if isinstance(found, str) and found.isprintable() and x.attempts:
+        x.attempts[-1]["upstream_id"] = found[:200]
