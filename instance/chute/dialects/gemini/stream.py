@@ -17,10 +17,10 @@ from instance.chute.dialects.gemini.parts import (
     usage,
 )
 from instance.chute.dialects.gemini.tool_ids import new_call_id
-from instance.chute.stream import EventSplitter
+from instance.chute.dialects.translating_reader import TranslatingReader
 
 
-class GeminiReader:
+class GeminiReader(TranslatingReader):
     """Reads the stream; `done` at the end of the body, when every candidate that spoke has finished.
 
     `stop_at_filter`: a candidate that was filtered before it said anything is given as an error, so that it can be tried again.
@@ -38,8 +38,7 @@ class GeminiReader:
         made: Callable[[], str] = new_call_id,
         first_id: Callable[[str], None] | None = None,
     ) -> None:
-        self.done = False
-        self._splitter = EventSplitter()
+        super().__init__()
         self._chunks = ChunkWriter(model, created, answer_id)
         self._reasoning = reasoning
         self._stop_at_filter = stop_at_filter
@@ -49,26 +48,12 @@ class GeminiReader:
         self._texts: dict[int, str] = {}
         self._spoke = False
 
-    def feed(self, block: bytes) -> list[Delta]:
-        """The chunks that are complete with this block. Raises `StreamBroken`."""
-        events: list[Delta] = []
-        for event in self._splitter.feed(block):
-            if event.obj is not None:
-                self._take(event.obj, events)
-        return events
-
-    def close(self) -> list[Delta]:
-        """What was left, and the end, when the body ended. Raises `StreamBroken`."""
-        events: list[Delta] = []
-        for event in self._splitter.close():
-            if event.obj is not None:
-                self._take(event.obj, events)
+    def ended(self, events: list[Delta]) -> None:
         if self._chunks.finished and self._chunks.finished >= set(self._texts):
             self.done = True
             events += self._chunks.end(self._usage)
-        return events
 
-    def _take(self, obj: JSON, events: list[Delta]) -> None:
+    def take(self, obj: JSON, events: list[Delta]) -> None:
         error = obj.get("error")
         if error:
             events.append(_reported(error))

@@ -23,7 +23,7 @@ from instance.chute.failures import CallFailed
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.provider_errors import classify, read_provider_error
 from instance.chute.remote_media import RemoteMedia
-from instance.chute.shim import Shim, ShimSettings
+from instance.chute.shim import Shim, ShimSettings, answer_head, say_upstream_id
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -126,16 +126,16 @@ class GeminiShim(Shim):
 
     def read(self, x: Exchange, target: Target, headers: dict[bytes, bytes], raw: bytes) -> JSON:
         obj: Any = orjson.loads(raw)
-        _say_upstream_id(x, obj.get("responseId"))
-        return read_chat(obj, target.model, *_head(x), reasoning=self.settings.reasoning == "show")
+        say_upstream_id(x, obj.get("responseId"))
+        return read_chat(obj, target.model, *answer_head(x), reasoning=self.settings.reasoning == "show")
 
     def reader(self, x: Exchange, target: Target, headers: dict[bytes, bytes]) -> GeminiReader:
         return GeminiReader(
             target.model,
-            *_head(x),
+            *answer_head(x),
             reasoning=self.settings.reasoning == "show",
             stop_at_filter=self._may_relax(x),
-            first_id=lambda found: _say_upstream_id(x, found),
+            first_id=lambda found: say_upstream_id(x, found),
         )
 
     async def _embed(self, x: Exchange, attempt: Attempt) -> Answer:
@@ -166,16 +166,6 @@ def _model_path(model: str) -> bytes:
     """`models/x`, or `tunedModels/x` where the name says so."""
     name = model if "/" in model else f"models/{model}"
     return b"/" + quote(name, safe="/").encode("ascii")
-
-
-def _head(x: Exchange) -> tuple[int, str]:
-    """Seconds and id of the canonical answer."""
-    return x.started_wall_ns // 10**9, f"chatcmpl-{x.id[3:]}"
-
-
-def _say_upstream_id(x: Exchange, found: Any) -> None:
-    if isinstance(found, str) and found and x.attempts:
-        x.attempts[-1]["upstream_id"] = found[:200]
 
 
 def _is_filtered(error: CallFailed | StockyardError) -> bool:
