@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from instance.chute.dialects.openai_chat import ChatCompletion
+from instance.chute.dialects.openai_completions import Completion
 from instance.chute.dialects.openai_responses.operation import Responses
 from instance.chute.operation import Operation
 
@@ -10,5 +11,6 @@ CHAT = ChatCompletion()
 
 OPERATIONS: dict[str, Operation] = {
     "/v1/chat/completions": CHAT,
+    "/v1/completions": Completion(),
     "/v1/responses": Responses(),
 }
