@@ -272,12 +272,7 @@ class Endpoint:
         model_allowed(principal, x.model_requested)
         if principal.rpm:
             self.keys.check_rate(principal, x.started_ns)
-        try:
-            x.targets = chute.providers.resolve(
-                x.model_requested, x.headers.get(b"x-stockyard-provider", b"").decode("latin-1")
-            )
-        except StockyardError as error:
-            x.state["no_target"] = error
+        chute.targets.resolve(x)
         if x.operation.prepares:
             await x.operation.prepare(x, chute.core.services, self.limits)
         chute.billing.admit(x)

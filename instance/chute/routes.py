@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+ASKED_MODEL = "*"
+"""As the model of a target: whatever was asked for, by its bare name."""
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTarget:
-    """One target of a route: `target` is `provider/model`."""
+    """One target of a route: `target` is `provider/model`, or `provider/*` for the asked model at that provider."""
 
     target: str
     weight: int = 1
@@ -28,3 +31,18 @@ class Route:
     priority: int = 100
     enabled: bool = True
     source: str = "stored"
+
+    def names(self, provider: str) -> bool:
+        """Whether one of its targets lies at that provider."""
+        start = provider + "/"
+        return any(one.target.startswith(start) for one in self.targets) or any(
+            label.startswith(start) for label in self.fallback
+        )
+
+
+def split_target(label: str) -> tuple[str, str]:
+    """(provider, model) of `provider/model`; raises `ValueError` for what is none."""
+    provider, slash, model = label.strip().partition("/")
+    if not slash or not provider or not model:
+        raise ValueError(f"{label!r} is no target; write provider/model")
+    return provider, model

@@ -79,7 +79,10 @@ class RouteTargetSettings(Section):
     """One target of a route."""
 
     target: str = Field(
-        min_length=3, max_length=300, pattern="^[^/]+/.+$", description="provider/model, or provider/* for the asked model."
+        min_length=3,
+        max_length=300,
+        pattern="^[^/]+/.+$",
+        description="provider/model, or provider/* for the asked model.",
     )
     weight: int = Field(default=1, ge=0, le=1_000_000, description="Its share; 0: nothing new goes to it.")
     region: str = Field(default="", max_length=100, description="Where it computes; empty: as its provider says.")
@@ -107,7 +110,9 @@ class AliasSettings(Section):
     """An own name for a model."""
 
     target: str = Field(
-        min_length=1, max_length=300, description="provider/model or another alias; $1 is what the alias's first * stood for."
+        min_length=1,
+        max_length=300,
+        description="provider/model or another alias; $1 is what the alias's first * stood for.",
     )
     teams: TextList = Field(default=[], description="Globs of the teams it is for; empty: all.")
     keys: TextList = Field(default=[], description="Ids or names of the keys it is for; empty: all.")
@@ -151,7 +156,9 @@ class Settings(Section):
     providers: dict[str, ProviderSettings] = Field(default={}, description="Providers by name.")
     prices: dict[str, PriceSettings] = Field(default={}, description='Own prices by "provider/model".')
     routes: list[RouteSettings] = Field(
-        default=[], max_length=1000, description="Routes, beside those that the API stored; of equal priority those win."
+        default=[],
+        max_length=1000,
+        description="Routes, beside those that the API stored; of equal priority those win.",
     )
     aliases: dict[str, AliasSettings] = Field(
         default={}, max_length=1000, description="Own names for models; where the API stored one, that wins."

@@ -193,6 +193,8 @@ class RateShield(Module):
                 held.waits_for.append((slots, subject, limit_at_once.by))
             else:
                 raise self._crowded(x, limit_at_once.by, slots)
+        if x.dry:
+            return None
         for slots, subject in held.slots:
             slots.take(subject)
         for rule, subject in charged:
