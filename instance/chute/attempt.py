@@ -40,12 +40,14 @@ class Outbound(NamedTuple):
 class Attempt:
     """One attempt at `x.targets[0]`. Its row in `x.attempts` is kept up to date; times are nanoseconds of the exchange's clock."""
 
-    __slots__ = ("_open", "provider", "row", "started_ns", "target", "x")
+    __slots__ = ("_open", "base_url", "provider", "row", "started_ns", "target", "x")
 
     def __init__(self, x: Exchange, target: Target) -> None:
         self.x = x
         self.target = target
         self.provider = target.provider
+        self.base_url: UpstreamUrl | None = None
+        """Used in place of the provider's own, where the target has none."""
         self.started_ns = perf_counter_ns()
         self._open: UpstreamResponse | MockResponse | None = None
         key = x.provider_key
@@ -74,7 +76,7 @@ class Attempt:
             headers=[*out.headers, *x.upstream_headers],
             connect_timeout_s=x.connect_timeout_s,
             key=x.provider_key,
-            url=url or self.target.url,
+            url=url or self.target.url or self.base_url,
             method=out.method,
             content_type=out.content_type,
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.attempt import MALFORMED, Attempt, Outbound
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.provider_dialects import native_base_url
+from instance.chute.upstream import UpstreamUrl
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ class ShimSettings(ModuleSettings):
         default="show", description="Whether thinking text is delivered as `reasoning_content`."
     )
 
+    @field_validator("base_url")
+    @classmethod
+    def _an_address(cls, base_url: str) -> str:
+        if base_url:
+            UpstreamUrl.parse(base_url)
+        return base_url
+
 
 class Shim(Module):
     """Base of the 13 shims. Override `write`, `read`, `reader`, and where the provider needs it `failed` or `call`."""
@@ -51,6 +60,12 @@ class Shim(Module):
 
     Settings: ClassVar[type[ModuleSettings]] = ShimSettings  # type: ignore[assignment]
     settings: Any
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        given = self.settings.base_url
+        self.base_url = UpstreamUrl.parse(native_base_url(self.dialect, given)) if given else None
+        """Where every provider of the dialect is called, but for targets with an address of their own."""
 
     def write(self, x: Exchange, target: Target) -> Outbound:
         """The canonical request (`x.req`, never changed here) in the provider's dialect. Raises `StockyardError` 400."""
@@ -72,6 +87,7 @@ class Shim(Module):
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
         """One attempt: write, send, read. Raises `CallFailed`, `StockyardError`, `UpstreamError`."""
         target = attempt.target
+        attempt.base_url = self.base_url
         operation = x.operation
         native = operation.dialect if operation.dialect == self.wire_dialect else ""
         out = self.write_native(x, target) if native else None

@@ -49,6 +49,7 @@ class CohereShim(Shim):
     settings: Settings
 
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
+        attempt.base_url = self.base_url
         if x.kind == "embeddings":
             return await self._embed(x, attempt)
         if x.kind == "other":

@@ -76,6 +76,7 @@ class GeminiShim(Shim):
         await self._media.close()
 
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
+        attempt.base_url = self.base_url
         if x.kind == "embeddings":
             return await self._embed(x, attempt)
         limit = self.settings.inline_mb << 20
