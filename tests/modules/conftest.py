@@ -94,6 +94,16 @@ class Running:
         assert found is not None, f"there is no trace {trace_id}"
         return whole(*found, may_read_content=True)
 
+    async def recent_traces(self, count: int) -> list[dict[str, Any]]:
+        """The latest traces, the newest first."""
+        await self.settled()
+        ids = await self.instance.core.database.read(
+            lambda connection: connection.execute(
+                "SELECT id FROM traces ORDER BY created_at_ns DESC LIMIT ?", (count,)
+            ).fetchall()
+        )
+        return [await self.trace(row[0]) for row in ids]
+
     async def trail(self, trace_id: str, module: str) -> list[tuple[str, dict[str, Any]]]:
         """(action, detail) of each decision of a module in a trace."""
         trace = await self.trace(trace_id)
@@ -112,9 +122,14 @@ def _change(value: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running(
-    modules: Mapping[str, Any] | None = None, *, only: bool = False, config: str = ""
+    modules: Mapping[str, Any] | None = None,
+    *,
+    only: bool = False,
+    config: str = "",
+    providers: Callable[[MockUpstream], str] | None = None,
 ) -> AsyncIterator[Running]:
-    """An instance on a free port, its data in a fresh folder. `config` is added to its `stockyard.toml`."""
+    """An instance on a free port, its data in a fresh folder. `config` is added to its `stockyard.toml`, and what `providers`
+    makes of the mock that listens."""
     async with MockUpstream() as mock:
         with tempfile.TemporaryDirectory(prefix="sy") as folder:
             data = Path(folder)
@@ -122,7 +137,8 @@ async def running(
             provider = (
                 f'[providers.up]\nbase_url = "{mock.url}"\napi_key = "{UPSTREAM_KEY}"\nmodels = ["small", "large"]\n'
             )
-            file.write_text(f"{config}\n{provider}")
+            more = providers(mock) if providers is not None else ""
+            file.write_text(f"{config}\n{provider}\n{more}")
             options = ServeOptions(data / "data", config=file, port=0, env={})
             instance = await Instance.open(options)
             try:
