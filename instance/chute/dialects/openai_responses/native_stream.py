@@ -100,11 +100,11 @@ class NativeReader:
             return
         if kind in _LAST:
             response = event["response"]
-            chunk = self._chunk({}, finish_reason(response, bool(self._calls)))
+            found.append(NativeDelta(raw, self._chunk({}, finish_reason(response, bool(self._calls))), event))
             usage = chat_usage(response.get("usage"))
             if usage is not None:
-                chunk["usage"] = usage
-            found += [NativeDelta(raw, chunk, event), Delta(DONE, None)]
+                found.append(Delta(b"", {**self._head, "choices": [], "usage": usage}))
+            found.append(Delta(DONE, None))
             self.done = True
             return
         found.append(NativeDelta(raw, self._chunk(self._delta(kind, event)), event))

@@ -70,7 +70,7 @@ def to_chat(native: JSON, items: list[JSON], offset: int = 0) -> tuple[JSON, Tra
         if native.get(name) is not None:
             into.only_native(name, what)
     for name, value in native.items():
-        if name not in OWN and name not in NATIVE_ONLY and name not in req:
+        if name not in OWN and name not in NATIVE_ONLY and name not in SAME and name not in req:
             req[name] = value
     return req, into
 
