@@ -123,8 +123,8 @@ class Attempt:
         self, response: UpstreamResponse | MockResponse, reader: StreamReader, *, native: str = "openai.chat"
     ) -> Answer:
         """A streamed answer, once its first content is there. Raises `CallFailed` for a stream that ends or fails before it."""
-        self._open = None
         answer = await streamed(self.x, self.target, response, self.row, self.started_ns, reader)
+        self._open = None
         answer.native = native
         return answer
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from instance.chute.answer import Answer
+import orjson
+
+from instance.chute.answer import JSON, Answer
 from instance.chute.attempt import MALFORMED, Attempt, Outbound
 from instance.chute.body import body_for
 from instance.chute.containment import record_failure
@@ -16,6 +19,7 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from instance.chute.containment import Link
     from instance.chute.targets import Target
+    from instance.chute.upstream import UpstreamUrl
 
 CHAT_PATH = b"/chat/completions"
 UPSTREAM_ID = b"x-stockyard-upstream-id"
@@ -40,7 +44,7 @@ async def dispatch(x: Exchange, target: Target) -> Answer:
             retryable=False,
         )
     x.dialect_out = "openai.chat"
-    return await Attempt(x, target).run(lambda attempt: _direct(x, attempt))
+    return await Attempt(x, target).run(lambda attempt: openai_compatible(x, attempt))
 
 
 async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
@@ -68,15 +72,25 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     return answer
 
 
-async def _direct(x: Exchange, attempt: Attempt) -> Answer:
+async def openai_compatible(
+    x: Exchange,
+    attempt: Attempt,
+    *,
+    url: UpstreamUrl | None = None,
+    path: Callable[[bytes], bytes] | None = None,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    obj: JSON | None = None,
+) -> Answer:
+    """The call as it is to a path of an OpenAI-compatible provider. `url` and `path` (of the operation's own) are for shims
+    whose provider has it elsewhere, `obj` is sent in place of what came. Raises `CallFailed`, `StockyardError`, `UpstreamError`."""
     target = attempt.target
     provider = target.provider
     operation = x.operation
-    url = provider.openai_url
+    url = url or target.url or provider.openai_url
     native = ""
     body = None
     if operation.path and operation.dialect in provider.speaks:
-        body = operation.native_body(x, target.model)
+        body = operation.native_body(x, target.model) if obj is None else (orjson.dumps(obj), obj)
     if body is not None:
         native = operation.dialect
         x.dialect_out = native
@@ -87,6 +101,8 @@ async def _direct(x: Exchange, attempt: Attempt) -> Answer:
         out = Outbound(CHAT_PATH, sent, obj)
     else:
         raise _not_supported(x, target)
+    if path is not None or headers:
+        out = out._replace(path=path(out.path) if path is not None else out.path, headers=headers)
     response = await attempt.send(out, url=url)
     if response.status != 200:
         raise await attempt.refused(response)
