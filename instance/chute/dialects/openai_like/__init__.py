@@ -1,0 +1,1 @@
+"""What the providers share that speak OpenAI's chat with differences: pure, one concept a file."""

@@ -1,0 +1,156 @@
+"""Base of the shims whose provider speaks OpenAI's chat with differences: what has none goes out and comes back byte for byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+
+from instance.chute.answer import JSON, Answer
+from instance.chute.attempt import MALFORMED, Attempt, Outbound
+from instance.chute.body import body_for
+from instance.chute.dialects.openai_like.chunks import ChunkEdit, ChunkReader, hide_reasoning
+from instance.chute.dialects.openai_like.draft import Draft, plain_message, plain_tools
+from instance.chute.direct import CHAT_PATH, TALKS, openai_compatible
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.module import ALL_KINDS, Module
+from instance.chute.shim import Shim
+from instance.chute.upstream import UpstreamUrl
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.module import ModuleSettings
+    from instance.chute.targets import Target
+    from instance.core.core import Core
+
+
+class OpenAILikeShim(Shim):
+    """Override `fit` (the request), `edit_whole` (an answer), `edit` (a stream) and `failed`; each is called once per attempt."""
+
+    wire_dialect: ClassVar[str] = "openai.chat"
+    serves: ClassVar[frozenset[str]] = ALL_KINDS
+    message_fields: ClassVar[frozenset[str] | None] = None
+    """All fields of a message that the provider takes; `None`: any."""
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        self._url: UpstreamUrl | None = None
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        if self.settings.base_url:
+            try:
+                self._url = UpstreamUrl.parse(self.settings.base_url)
+            except ValueError as error:
+                raise StockyardError("invalid_value", f"{error}.", param="base_url") from error
+
+    def fit(self, x: Exchange, target: Target, draft: Draft) -> None:
+        """Change the request to what the provider takes. Raises `StockyardError` 400 for what it cannot take at all."""
+
+    def fit_other(self, x: Exchange, target: Target, draft: Draft) -> None:
+        """The same for what is no chat (embeddings, images …)."""
+
+    def edit_whole(self, x: Exchange, answer: JSON, headers: dict[bytes, bytes]) -> bool:
+        """Change a whole answer in place to OpenAI's form; whether anything had to be."""
+        return False
+
+    def edit(self, x: Exchange, headers: dict[bytes, bytes]) -> ChunkEdit:
+        """What is done to a stream's chunks."""
+        return ChunkEdit(x.req.get("n") or 1, hide_reasoning=self.settings.reasoning == "hide")
+
+    def keeps_reasoning(self, x: Exchange, target: Target, message: JSON) -> bool:
+        """Whether the provider takes thinking text back in a message of the history."""
+        return False
+
+    def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
+        """Where the call goes."""
+        return self._url or target.url or target.provider.openai_url
+
+    def request(self, x: Exchange, target: Target) -> Draft:
+        """The request as the provider takes it, and which of its fields have no counterpart there."""
+        draft = Draft(x.req)
+        draft.own_parameters(self.dialect)
+        lost: set[str] = set()
+        draft.each_message(
+            lambda message: plain_message(
+                message,
+                lost,
+                allowed=self.message_fields,
+                reasoning="reasoning_content" in message and self.keeps_reasoning(x, target, message),
+            )
+        )
+        draft.dropped += sorted(f"messages[].{name}" for name in lost)
+        plain_tools(draft)
+        self.fit(x, target, draft)
+        return draft
+
+    async def call(self, x: Exchange, attempt: Attempt) -> Answer:
+        target = attempt.target
+        operation = x.operation
+        if x.kind not in TALKS or (
+            operation.path and operation.dialect != self.wire_dialect and operation.dialect in target.provider.speaks
+        ):
+            return await self.other(x, attempt)
+        draft = self.request(x, target)
+        self.dropped(x, draft.dropped)
+        return await self.exchanged(x, attempt, draft)
+
+    async def other(self, x: Exchange, attempt: Attempt) -> Answer:
+        """A call that is no chat, or one that the provider takes in the caller's dialect: as it came, but for `fit_other`."""
+        target = attempt.target
+        obj = None
+        if x.kind not in TALKS and x.native is None and not x.operation.multipart:
+            draft = Draft(x.req)
+            draft.own_parameters(self.dialect)
+            self.fit_other(x, target, draft)
+            self.dropped(x, draft.dropped)
+            obj = {**draft.req, "model": target.model} if draft.changed else None
+        try:
+            return await openai_compatible(x, attempt, url=self.url(x, target), obj=obj)
+        except CallFailed as failure:
+            raise self.failed(x, failure) from failure
+
+    async def exchanged(self, x: Exchange, attempt: Attempt, draft: Draft) -> Answer:
+        """Send the request and read the answer."""
+        target = attempt.target
+        response = await attempt.send(self.outbound(x, target, draft), url=self.url(x, target))
+        if response.status != 200:
+            raise self.failed(x, await attempt.refused(response))
+        if x.stream:
+            return await attempt.streamed(response, ChunkReader(self.edit(x, response.headers)))
+        raw = (await attempt.read(response)).lstrip()
+        try:
+            answer = _whole(raw)
+            changed = self.edit_whole(x, answer, response.headers)
+        except MALFORMED as error:
+            raise attempt.broken(error, response.headers, raw) from error
+        if self.settings.reasoning == "hide":
+            changed |= hide_reasoning(answer["choices"], "message")
+        return attempt.whole(answer, raw, response.headers, native="" if changed else self.wire_dialect)
+
+    def outbound(self, x: Exchange, target: Target, draft: Draft) -> Outbound:
+        """The HTTP request: the bytes that came when the draft left them as they are."""
+        if draft.model and draft.model != target.model:
+            draft.set("model", draft.model)
+        if not draft.changed:
+            body, obj = body_for(x, target)
+        else:
+            sent = draft.req
+            sent["model"] = draft.model or target.model
+            if x.stream and not x.usage_asked and target.provider.stream_usage:
+                options = sent.get("stream_options")
+                sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+            body, obj = orjson.dumps(sent), sent
+        return Outbound(self.path(x, target), body, obj)
+
+    def path(self, x: Exchange, target: Target) -> bytes:
+        """Where chat is, below the base URL."""
+        return CHAT_PATH
+
+
+def _whole(raw: bytes) -> JSON:
+    answer = orjson.loads(raw)
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise ValueError("the answer has no choices")
+    return answer  # type: ignore[no-any-return]
