@@ -61,6 +61,9 @@ class Module:
     safety: ClassVar[bool] = False
     """Its decisions count as safety events in Lookout."""
 
+    secret_settings: ClassVar[frozenset[str]] = frozenset()
+    """Names of settings, at any depth, that are secrets (`module_secrets.SecretText`): sealed at rest, never shown whole."""
+
     class Settings(ModuleSettings):
         pass
 

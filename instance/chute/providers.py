@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from instance.chute import provider_store
@@ -48,6 +48,7 @@ class ProviderTable:
         self._mock = Provider(ProviderSpec(MOCK, models=MOCK_MODELS), upstream, mock)
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
+        self._pooled: dict[str, frozenset[str]] = {}
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
         self.model_lists: ModelLists | None = None
@@ -75,9 +76,23 @@ class ProviderTable:
             made = self._by_name[name] = Provider(spec, self._upstream, health=old.health if old else None)
             if old is not None and old.spec.base_url == spec.base_url:
                 made.listed, made.listed_at_ns = old.listed, old.listed_at_ns
-        self.key_texts = frozenset(
-            spec.api_key for spec in specs.values() if len(spec.api_key) >= KEY_TEXT_MIN_CHARACTERS
-        )
+        self._take_keys()
+
+    def take_pooled_keys(self, pooled: Mapping[str, Collection[str]]) -> None:
+        """Know the keys that the module keypool holds, by provider: such a provider needs none of its own to be called."""
+        self._pooled = {name: frozenset(keys) for name, keys in pooled.items() if keys}
+        self._take_keys()
+
+    def _take_keys(self) -> None:
+        texts = [provider.spec.api_key for provider in self._by_name.values()]
+        for keys in self._pooled.values():
+            texts += keys
+        self.key_texts = frozenset(text for text in texts if len(text) >= KEY_TEXT_MIN_CHARACTERS)
+        for name, provider in self._by_name.items():
+            if not provider.is_mock:
+                spec = provider.spec
+                with_key = spec.usable or (spec.enabled and bool(spec.base_url) and name in self._pooled)
+                provider.usable = with_key and not provider.problem
         self._resolved.clear()
 
     def is_configured(self, name: str) -> bool:

@@ -16,6 +16,7 @@ from instance.chute.containment import Link
 from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.forward import forward
 from instance.chute.module import Module, ModuleSettings
+from instance.chute.module_secrets import kept, opened, sealed
 from instance.chute.slot import Slot, validated
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
@@ -76,7 +77,9 @@ class Registry:
             slot = self.slots.get(name)
             if slot is not None:
                 slot.enabled_override = None if enabled is None else bool(enabled)
-                slot.config = orjson.loads(config)
+                slot.config = opened(
+                    orjson.loads(config), slot.cls.secret_settings, self.core.secrets, slot.secret_context
+                )
                 slot.priority = priority
                 slot.updated_at_ns = updated
         for slot in self.slots.values():
@@ -189,6 +192,8 @@ class Registry:
                 asked = change.get("config")
                 if change.get("replace"):
                     config = {}
+                if slot.cls.secret_settings:
+                    asked = kept(asked or {}, {**slot.base, **slot.config}, slot.cls.secret_settings)
                 for key, value in (asked or {}).items():
                     if value is None:
                         config.pop(key, None)
@@ -254,7 +259,8 @@ class Registry:
         rows = []
         events = []
         for slot, enabled, config, _, priority in prepared:
-            rows.append((slot.name, int(enabled), orjson.dumps(config).decode(), priority, now))
+            stored = sealed(config, slot.cls.secret_settings, self.core.secrets, slot.secret_context)
+            rows.append((slot.name, int(enabled), orjson.dumps(stored).decode(), priority, now))
             fields = sorted(key for key in {*config, *slot.config} if config.get(key) != slot.config.get(key))
             events.append(
                 LedgerEvent(

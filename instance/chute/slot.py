@@ -39,6 +39,11 @@ class Slot:
     def name(self) -> str:
         return self.cls.name
 
+    @property
+    def secret_context(self) -> bytes:
+        """Binds the sealed secrets of its settings to the module."""
+        return b"module:" + self.name.encode()
+
     def order(self) -> tuple[int, float, str]:
         group, place = PLACE.get(self.name, (self.cls.group, 1000))
         return group, self.priority if self.priority is not None else place, self.name

@@ -1,0 +1,335 @@
+"""keypool: several keys for one provider; a key that is limited, refused or used up is passed over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from math import ceil
+from random import random as uniform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.module_secrets import SecretText, masked
+from instance.chute.modules.other.pooled_key import PooledKey
+from instance.chute.provider_errors import classify, read_provider_error
+from instance.chute.provider_spec import BadProvider, check_key
+from instance.chute.remaining_quota import remaining_share
+from instance.chute.retry_after import retry_after_s
+from instance.core.clock import Clock
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+KEYS_MAX = 500
+Strategy = Literal["round_robin", "least_used", "most_quota", "random", "priority", "session"]
+
+
+class KeyRow(BaseModel):
+    """One key of a provider, and what it may be used for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=100, description="Name that traces show.")
+    provider: str = Field(min_length=1, max_length=63, description="The provider it belongs to.")
+    key: SecretText = Field(default=SecretStr(""), description="The key; sealed at rest, shown by its last four.")
+    weight: int = Field(default=1, ge=1, le=1000, description="Its share of the calls, relative to the others.")
+    models: list[str] = Field(default=["*"], max_length=100, description="Globs of the models it may be used for.")
+    rpm: int = Field(default=0, ge=0, description="Requests a minute; 0: no limit.")
+    tpm: int = Field(default=0, ge=0, description="Tokens a minute; 0: no limit.")
+    usd_day: float = Field(default=0.0, ge=0, description="Dollars a day (UTC); 0: no limit.")
+
+    @field_validator("key")
+    @classmethod
+    def _usable(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if not text:
+            raise ValueError("the key is missing: give it, it is not stored here")
+        try:
+            check_key(text)
+        except BadProvider as error:
+            raise ValueError(error.message) from None
+        return key
+
+
+class KeyPool(Module):
+    """Chooses the key of each attempt at a provider that has keys here; its own key is not used then.
+
+    A 429 lets the key cool and tries the next at once, each key at most once a call, and streams only before their first
+    content. A key that is refused twice in a row is set aside until it is reset or changed, one whose account is used up
+    until the next day.
+    """
+
+    name: ClassVar[str] = "keypool"
+    category: ClassVar[str] = "other"
+    group: ClassVar[int] = 11
+    summary: ClassVar[str] = "Several keys for one provider, each with its limits"
+    default_enabled: ClassVar[bool] = True
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    secret_settings: ClassVar[frozenset[str]] = frozenset(("key",))
+
+    class Settings(ModuleSettings):
+        strategy: Strategy = Field(
+            default="round_robin",
+            description="round_robin by weight; least_used: fewest tokens in the last minute; most_quota: most left by the "
+            "provider's headers; random by weight; priority: the first that can; session: always the same for a session.",
+        )
+        cooldown_s: float = Field(
+            default=60.0, gt=0, le=900, description="Rest after a 429 that names no time; doubles up to 15 minutes."
+        )
+        keys: list[KeyRow] = Field(default=[], max_length=KEYS_MAX, description="The keys.")
+        wait_s: float = Field(
+            default=0.0, ge=0, le=600, description="Seconds a call waits for a key to come free; 0: refused at once."
+        )
+
+        @model_validator(mode="after")
+        def _names_differ(self) -> KeyPool.Settings:
+            names = [(row.provider, row.name) for row in self.keys]
+            if len(set(names)) < len(names):
+                raise ValueError("two keys of a provider have the same name")
+            return self
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings, *, random: Callable[[], float] = uniform) -> None:
+        super().__init__(settings)
+        self._random = random
+        self._clock = Clock()
+        self._core: Core | None = None
+        self.pools: dict[str, list[PooledKey]] = {}
+        for row in self.settings.keys:
+            self.pools.setdefault(row.provider, []).append(
+                PooledKey(
+                    row.provider,
+                    row.name,
+                    row.key.get_secret_value(),
+                    weight=row.weight,
+                    models=tuple(row.models),
+                    rpm=row.rpm,
+                    tpm=row.tpm,
+                    usd_day=row.usd_day,
+                )
+            )
+
+    def hooks(self) -> tuple[str, ...]:
+        return super().hooks() if self.pools else ()
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        self._clock = core.clock
+        if isinstance(previous, KeyPool):
+            before = {(key.provider, key.name, key.key.secret): key for key in previous.all_keys()}
+            for key in self.all_keys():
+                old = before.get((key.provider, key.name, key.key.secret))
+                if old is not None:
+                    key.take_over(old)
+        core.services["keypool"] = self
+        self._tell({name: [key.key.secret for key in keys] for name, keys in self.pools.items()})
+
+    async def stop(self) -> None:
+        if self._core is not None and self._core.services.get("keypool") is self:
+            del self._core.services["keypool"]
+            self._tell({})
+
+    def _tell(self, keys: dict[str, list[str]]) -> None:
+        table = self._core.services.get("providers") if self._core is not None else None
+        if table is not None:
+            table.take_pooled_keys(keys)
+
+    def all_keys(self) -> list[PooledKey]:
+        return [key for keys in self.pools.values() for key in keys]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every key as the API shows it."""
+        now, wall = self._clock.mono_ns(), self._clock.wall_ns()
+        rows = []
+        for key in self.all_keys():
+            key.requests.pass_to(now)
+            key.tokens.pass_to(now)
+            free = key.free_in_s(now, wall)
+            rows.append(
+                {
+                    "provider": key.provider,
+                    "name": key.name,
+                    "key": masked(key.key.secret),
+                    "state": key.state(now, wall),
+                    "free_in_s": None if free is None else round(free, 3),
+                    "requests_last_minute": key.requests.total,
+                    "tokens_last_minute": key.tokens.total,
+                    "usd_today": key.day_nano / 1e9,
+                    "quota_share": key.share,
+                }
+            )
+        return rows
+
+    def reset(self, provider: str, name: str) -> None:
+        """Use the key again, whatever happened to it. Raises `not_found`."""
+        for key in self.pools.get(provider, ()):
+            if key.name == name:
+                key.reset()
+                return
+        raise StockyardError("not_found", f"There is no key {name!r} of {provider!r} in the pool.")
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        pool = self.pools.get(x.targets[0].provider.name) if x.targets else None
+        if pool is None or x.provider_key is not None:
+            return await call(x)
+        model = x.targets[0].model
+        fitting = [key for key in pool if key.serves(model)]
+        if not fitting:
+            return await call(x)
+        try:
+            return await self._with_keys(x, call, fitting)
+        finally:
+            x.provider_key = None
+
+    async def _with_keys(self, x: Exchange, call: Call, fitting: list[PooledKey]) -> Answer:
+        left = fitting[:]
+        failure: CallFailed | None = None
+        while left:
+            key = self._picked(x, left)
+            if key is None:
+                if failure is None and await self._waited(x, left):
+                    continue
+                break
+            left.remove(key)
+            x.provider_key = key.key
+            key.began(self._clock.mono_ns())
+            try:
+                answer = await call(x)
+            except CallFailed as failed:
+                reason = self._judged(key, failed)
+                if reason is None:
+                    raise
+                x.note("key", {"name": key.name, "reason": reason}, module=self.name, hook="around")
+                failure = failed
+                continue
+            key.answered(remaining_share(answer.headers))
+            x.state["pool_key"] = key
+            return answer
+        raise self._none_left(x, fitting, failure)
+
+    def on_finish(self, x: Exchange) -> None:
+        """Count what the call used against the key that served it."""
+        key = x.state.get("pool_key")
+        if key is not None:
+            usage = x.usage
+            key.used(usage.input + usage.output, x.cost_nano, self._clock.mono_ns(), self._clock.wall_ns())
+
+    def _judged(self, key: PooledKey, failure: CallFailed) -> str | None:
+        """Why another key may do better, with the key's state set so; `None` when none would."""
+        if failure.kind != "http" or not 400 <= failure.status < 500:
+            return None
+        asked_s = retry_after_s(failure.status, failure.headers, failure.body, self._clock.wall_ns() / 1e9)
+        code = classify(failure.status, read_provider_error(failure.body), asks_to_wait=asked_s is not None)
+        if code == "provider_quota":
+            key.spent(self._clock.wall_ns())
+            return "out of credit"
+        if failure.status == 429:
+            rest_s = key.cool(asked_s, self.settings.cooldown_s, self._clock.mono_ns())
+            return f"429, rests {rest_s:g} s"
+        if code == "provider_auth_failed":
+            return f"{failure.status}, set aside" if key.refused() else str(failure.status)
+        return None
+
+    async def _waited(self, x: Exchange, keys: list[PooledKey]) -> bool:
+        """Wait for the first key that comes free, if that is soon enough."""
+        wait_s = self._soonest_s(keys)
+        if wait_s is None or wait_s > self.settings.wait_s:
+            return False
+        remaining = x.remaining_s()
+        if remaining is not None and remaining <= wait_s:
+            return False
+        began = self._clock.mono_ns()
+        try:
+            await self._clock.sleep(wait_s)
+        finally:
+            waited = self._clock.mono_ns() - began
+            x.waited_ns += waited
+            x.mark_ns += waited
+        return True
+
+    def _soonest_s(self, keys: list[PooledKey]) -> float | None:
+        now, wall = self._clock.mono_ns(), self._clock.wall_ns()
+        waits = [wait for key in keys if (wait := key.free_in_s(now, wall)) is not None]
+        return min(waits, default=None)
+
+    def _none_left(self, x: Exchange, keys: list[PooledKey], failure: CallFailed | None) -> Exception:
+        provider = keys[0].provider
+        soonest = self._soonest_s(keys)
+        if soonest is None:
+            return StockyardError(
+                "no_valid_key",
+                f"No key of {provider!r} is accepted any more; store a new one in the module keypool.",
+                details={"provider": provider},
+                module=self.name,
+            )
+        if failure is not None and soonest == 0:
+            # Some key may still be good (refused once only), so what the provider said is the better answer.
+            return failure
+        wait_s = max(1, ceil(soonest))
+        return StockyardError(
+            "keys_exhausted",
+            f"Every key of {provider!r} is at its limit; the first comes free in {wait_s} s.",
+            details={"provider": provider, "keys": len(keys)},
+            headers={"Retry-After": str(wait_s)},
+            module=self.name,
+        )
+
+    def _picked(self, x: Exchange, keys: list[PooledKey]) -> PooledKey | None:
+        """The key to use next, of those that may be used now."""
+        now, wall = self._clock.mono_ns(), self._clock.wall_ns()
+        ready = [key for key in keys if key.free_in_s(now, wall) == 0]
+        if len(ready) < 2:
+            return ready[0] if ready else None
+        pinned = x.state.get("pinned_key")
+        if pinned:
+            for key in ready:
+                if key.name == pinned:
+                    return key
+        strategy = self.settings.strategy
+        if strategy == "priority":
+            return ready[0]
+        if strategy == "random":
+            return _weighted(ready, self._random())
+        if strategy == "session":
+            return _of_session(ready, x)
+        if strategy == "least_used":
+            for key in ready:
+                key.tokens.pass_to(now)
+            least = min(key.tokens.total / key.weight for key in ready)
+            ready = [key for key in ready if key.tokens.total / key.weight == least]
+        elif strategy == "most_quota":
+            most = max(key.share for key in ready)
+            ready = [key for key in ready if key.share == most]
+        return _smooth(ready)
+
+
+def _smooth(keys: list[PooledKey]) -> PooledKey:
+    """Smooth weighted round-robin: the exact ratio of the weights, without bursts."""
+    for key in keys:
+        key.current += key.weight
+    picked = max(keys, key=lambda key: key.current)
+    picked.current -= sum(key.weight for key in keys)
+    return picked
+
+
+def _weighted(keys: list[PooledKey], share: float) -> PooledKey:
+    place = share * sum(key.weight for key in keys)
+    for key in keys:
+        place -= key.weight
+        if place < 0:
+            return key
+    return keys[-1]
+
+
+def _of_session(keys: list[PooledKey], x: Exchange) -> PooledKey:
+    """Rendezvous hashing: a session keeps its key while that is there, and only its own sessions move when one goes."""
+    principal = x.principal
+    session = x.session or x.user or (str(principal.key_id) if principal is not None else "")
+    return max(keys, key=lambda key: hashlib.blake2b(f"{session}\0{key.name}".encode(), digest_size=8).digest())
