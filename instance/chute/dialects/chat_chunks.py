@@ -64,9 +64,9 @@ class ChunkWriter:
         return self._event({"index": choice, "delta": own, "finish_reason": reason})
 
     def end(self, usage: JSON | None, **more: Any) -> list[Delta]:
-        """The usage chunk, where the provider counted (or `more` has to be said at top level), and the end of the stream."""
+        """The usage chunk, where the provider counted, with `more` at its top level, and the end of the stream."""
         events: list[Delta] = []
-        if usage is not None or more:
+        if usage is not None:
             obj = {**self._head(), "choices": [], "usage": usage, **more}
             events.append(Delta(encode_event(obj), obj))
         events.append(Delta(DONE, None))
