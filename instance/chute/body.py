@@ -9,6 +9,8 @@ import orjson
 from instance.chute.exchange import Exchange
 from instance.chute.targets import Target
 
+_REASONING = frozenset(("reasoning_content", "reasoning_details"))
+
 
 def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
     """The request's bytes for the target: those that came in when nothing has to change, else only what must.
@@ -25,9 +27,18 @@ def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
         if "stream_options" not in req and raw[:1] == b"{":
             return b'{"stream_options":{"include_usage":true},' + raw[1:], req
     sent = dict(req)
+    if x.native is not None and target.provider.dialect == "openai":
+        sent["messages"] = [_without_reasoning(message) for message in req["messages"]]
     if rename:
         sent["model"] = target.model
     if ask_usage:
         options = req.get("stream_options")
         sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     return orjson.dumps(sent), sent
+
+
+def _without_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of a translated conversation as plain chat takes it: what a model thought earlier has no place there."""
+    if "reasoning_content" not in message and "reasoning_details" not in message:
+        return message
+    return {name: value for name, value in message.items() if name not in _REASONING}

@@ -51,7 +51,7 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     shim = link.module
     if x.kind not in shim.serves and not (x.kind in TALKS and "chat" in shim.serves):  # type: ignore[attr-defined]
         raise _not_supported(x, target)
-    if x.operation.dialect != shim.wire_dialect:  # type: ignore[attr-defined]
+    if not shim.takes_as_it_is(x, target):  # type: ignore[attr-defined]
         x.operation.check_translated(x)
     x.dialect_out = shim.wire_dialect  # type: ignore[attr-defined]
     outer = x.current_module

@@ -95,6 +95,9 @@ class OpenAILikeShim(Shim):
         self.dropped(x, draft.dropped)
         return await self.exchanged(x, attempt, draft)
 
+    def takes_as_it_is(self, x: Exchange, target: Target) -> bool:
+        return super().takes_as_it_is(x, target) or x.operation.dialect in target.provider.speaks
+
     async def other(self, x: Exchange, attempt: Attempt) -> Answer:
         """A call that is no chat, or one that the provider takes in the caller's dialect: as it came, but for `fit_other`."""
         target = attempt.target

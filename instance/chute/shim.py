@@ -67,6 +67,10 @@ class Shim(Module):
         self.base_url = UpstreamUrl.parse(native_base_url(self.dialect, given)) if given else None
         """Where every provider of the dialect is called, but for targets with an address of their own."""
 
+    def takes_as_it_is(self, x: Exchange, target: Target) -> bool:
+        """Whether the call can go out in the caller's own dialect; else it must be one that the canonical form can say."""
+        return x.operation.dialect == self.wire_dialect
+
     def write(self, x: Exchange, target: Target) -> Outbound:
         """The canonical request (`x.req`, never changed here) in the provider's dialect. Raises `StockyardError` 400."""
         raise NotImplementedError

@@ -194,7 +194,7 @@ def test_tools_and_parameters_get_chats_names() -> None:
 
 
 def test_only_the_allowed_tools_are_offered() -> None:
-    tools = [{"type": "function", "name": name, "parameters": {}} for name in ("a", "b")]
+    tools: list[JSON] = [{"type": "function", "name": name, "parameters": {}} for name in ("a", "b")]
     allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]}
     req = translated(input="hi", tools=tools, tool_choice=allowed)
     assert [tool["function"]["name"] for tool in req["tools"]] == ["b"]
