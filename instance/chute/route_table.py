@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from instance.chute.routes import Route, RouteTarget, split_target
+from instance.chute.routes import Route, RouteTarget
 
 if TYPE_CHECKING:
     from instance.core.settings import RouteSettings
@@ -94,8 +94,3 @@ def made(route_id: int, fields: Mapping[str, object], *, source: str = "stored")
         **values,  # type: ignore[arg-type]
     )
 
-
-def checked_target(label: str) -> str:
-    """The label of a target, trimmed; raises `ValueError` unless it is `provider/model`."""
-    provider, model = split_target(label)
-    return f"{provider}/{model}"

@@ -113,6 +113,11 @@ class Router:
         allow = x.allow
         return [target for target in targets if all(allows(target) for allows in allow)] if allow else targets
 
+    def at_pinned(self, x: Exchange, targets: list[Target]) -> list[Target]:
+        """Those of the targets that lie at the provider which the caller's header names; all when it names none."""
+        pinned = pinned_provider(x)
+        return [target for target in targets if target.provider.name == pinned] if pinned else targets
+
     def may_choose(self, x: Exchange, target: Target) -> bool:
         """Whether a module may send the call to a target that the caller did not name: no module forbids it, the key's
         globs allow it, and it is no other provider than the one that the caller's header names."""
@@ -130,11 +135,9 @@ class Router:
         `model_not_found`, `no_provider`, `unknown_provider`, also when no permitted target is left.
         """
         targets, route = self.find(model, x.path, provider)
-        pinned = pinned_provider(x)
-        if pinned:
-            targets = [target for target in targets if target.provider.name == pinned]
-        targets = self.permitted(x, targets)
+        targets = self.permitted(x, self.at_pinned(x, targets))
         if not targets:
+            pinned = pinned_provider(x)
             raise StockyardError(
                 "no_provider",
                 f"Nothing that this call may use serves {model!r}" + (f" at {pinned!r}." if pinned else "."),

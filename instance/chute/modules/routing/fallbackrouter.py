@@ -1,0 +1,226 @@
+"""fallbackrouter: goes on to the next target when one cannot answer."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed, to_error
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.routing.hedge import Failure, race
+from instance.chute.modules.routing.hop_reasons import hop_reason, short
+from instance.chute.target_label import TargetLabel
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.router import Router
+    from instance.chute.targets import Target
+    from instance.core.core import Core
+
+Reason = Literal[
+    "connect",
+    "timeout",
+    "429",
+    "5xx",
+    "breaker_open",
+    "model_missing",
+    "provider_auth",
+    "context_length",
+    "content_filter",
+]
+FALLBACK_TAG = "fallback"
+
+
+class Chain(BaseModel):
+    """Targets to go on to, for models that `match` fits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: str = Field(
+        min_length=1, max_length=256, description="Glob of the asked model, or of the one chosen for it."
+    )
+    targets: list[TargetLabel] = Field(min_length=1, max_length=20, description="provider/model, in order.")
+
+
+class FallbackRouter(Module):
+    """Walks `x.targets` and the targets of a chain until one answers.
+
+    The chain is the call's own (`X-Stockyard-Fallback`), else the first of `chains` that fits, else its route's `fallback`.
+    Streams go on only before their first content. A route's `hedge_after_ms` asks the second target too when the first is
+    slow to begin.
+    """
+
+    name: ClassVar[str] = "fallbackrouter"
+    category: ClassVar[str] = "routing"
+    group: ClassVar[int] = 11
+    summary: ClassVar[str] = "Goes on to the next target when one cannot answer"
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        chains: list[Chain] = Field(default=[], max_length=500, description="Targets by model; the first that fits.")
+        strategy: Literal["priority", "round_robin", "latency"] = Field(
+            default="priority",
+            description="Order of a chain's calls: as written, each in turn first, or the fastest first.",
+        )
+        on: list[Reason] = Field(
+            default=["connect", "timeout", "429", "5xx", "breaker_open", "model_missing", "provider_auth"],
+            description="Failures that lead to the next target; connect: no or a broken answer, 429: also an empty account.",
+        )
+        max_hops: int = Field(default=3, ge=0, le=20, description="Targets after the first.")
+        allow_header: bool = Field(default=True, description="Let X-Stockyard-Fallback name the targets of a call.")
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        own = self.settings
+        self._chains = [(re.compile(translate(chain.match)), index, chain) for index, chain in enumerate(own.chains)]
+        self._on = frozenset(own.on)
+        self._turns = [0] * len(own.chains)
+        self._services: dict[str, Any] = {}
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._services = core.services
+        if isinstance(previous, FallbackRouter) and len(previous._turns) == len(self._turns):
+            self._turns = previous._turns
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        hops = self._hops(x)
+        if len(hops) < 2:
+            return await call(x)
+        route = x.route
+        failures: list[tuple[Target, Failure]] = []
+        start = 0
+        if route is not None and route.hedge_after_ms:
+            answer, start = await self._hedged(x, call, hops, failures, route.hedge_after_ms / 1000)
+            if answer is not None:
+                return self._served(x, answer, failures)
+        for index in range(start, len(hops)):
+            target = hops[index]
+            x.targets = hops[index:]
+            x.provider_key = None
+            began = perf_counter_ns()
+            try:
+                answer = await call(x)
+            except (CallFailed, StockyardError) as failure:
+                failures.append((target, failure))
+                following = hops[index + 1] if index + 1 < len(hops) else None
+                if following is None or not self._goes_on(x, target, following, failure, began):
+                    raise self._error(failures) from failure
+            else:
+                return self._served(x, answer, failures)
+        raise self._error(failures)
+
+    async def _hedged(
+        self, x: Exchange, call: Call, hops: list[Target], failures: list[tuple[Target, Failure]], after_s: float
+    ) -> tuple[Answer | None, int]:
+        """The answer of a race of the first two, or where to go on. Raises when their failures end the call."""
+        began = perf_counter_ns()
+        outcome = await race(x, call, hops[0], hops[1], after_s)
+        failures += outcome.failures
+        if outcome.second_asked:
+            x.note(
+                "hedge",
+                {
+                    "first": hops[0].label,
+                    "second": hops[1].label,
+                    "served": outcome.served.label if outcome.served else None,
+                },
+                module=self.name,
+                hook="around",
+            )
+        if outcome.answer is not None:
+            return outcome.answer, 0
+        asked = 2 if outcome.second_asked else 1
+        target, failure = outcome.failures[-1]
+        following = hops[asked] if asked < len(hops) else None
+        if following is None or not self._goes_on(x, target, following, failure, began):
+            raise self._error(failures) from failure
+        return None, asked
+
+    def _goes_on(self, x: Exchange, target: Target, following: Target, failure: Failure, began: int) -> bool:
+        """Whether the failure leads to the next target; says so in the trail."""
+        if hop_reason(failure) not in self._on or x.remaining_s() == 0:
+            return False
+        x.note(
+            "hop",
+            {
+                "from": target.label,
+                "to": following.label,
+                "reason": short(failure),
+                "ms": (perf_counter_ns() - began) // 1_000_000,
+            },
+            module=self.name,
+            hook="around",
+        )
+        return True
+
+    def _served(self, x: Exchange, answer: Answer, failures: list[tuple[Target, Failure]]) -> Answer:
+        if failures:
+            x.tags = {**x.tags, FALLBACK_TAG: "true"}
+        return answer
+
+    def _hops(self, x: Exchange) -> list[Target]:
+        """The targets to try, each once: the call's own, then the chain's; at most `max_hops` after the first."""
+        own = x.targets
+        chain, turn = self._chain(x)
+        hops = own + chain if chain else own
+        if len(hops) > 1:
+            seen: set[tuple[str, object]] = set()
+            hops = [hop for hop in hops if (hop.label, hop.url) not in seen and not seen.add((hop.label, hop.url))]  # type: ignore[func-returns-value]
+            if turn is not None and self.settings.strategy == "round_robin":
+                first = self._turns[turn] % len(hops)
+                self._turns[turn] += 1
+                hops = hops[first:] + hops[:first]
+            elif turn is not None and self.settings.strategy == "latency":
+                load = self._services.get("load")
+                if load is not None:
+                    hops = sorted(hops, key=lambda hop: load.ewma(hop) or 0)
+        return hops[: self.settings.max_hops + 1]
+
+    def _chain(self, x: Exchange) -> tuple[list[Target], int | None]:
+        """The permitted targets of the call's chain, and the number of the entry of `chains` that they come from."""
+        asked: list[Target] | None = x.state.get("fallback")
+        if asked is not None and self.settings.allow_header:
+            return [target for target in asked if all(allows(target) for allows in x.allow)], None
+        router: Router | None = self._services.get("router")
+        if router is None:
+            return [], None
+        if self._chains:
+            names = [x.model_requested]
+            if x.targets:
+                names += [x.targets[0].label, x.targets[0].model]
+            for pattern, index, chain in self._chains:
+                if any(pattern.match(name) for name in names):
+                    return self._chosen(x, router, chain.targets), index
+        route = x.route
+        if route is not None and route.fallback:
+            found = [router.target(label, asked=x.model_requested) for label in route.fallback]
+            return router.permitted(x, router.at_pinned(x, [target for target in found if target is not None])), None
+        return [], None
+
+    def _chosen(self, x: Exchange, router: Router, labels: list[TargetLabel]) -> list[Target]:
+        found = [router.target(label, asked=x.model_requested) for label in labels]
+        return [target for target in found if target is not None and router.may_choose(x, target)]
+
+    def _error(self, failures: list[tuple[Target, Failure]]) -> Failure:
+        """The last failure; with more than one the status of the last and the reasons of all."""
+        last = failures[-1][1]
+        if len(failures) < 2:
+            return last
+        known = last if isinstance(last, StockyardError) else to_error(last)
+        reasons = [{"target": target.label, "reason": short(failure)} for target, failure in failures]
+        error = StockyardError(
+            "all_targets_failed",
+            "Every target failed: " + "; ".join(f"{row['target']}: {row['reason']}" for row in reasons) + ".",
+            details={"attempts": len(failures), "targets": reasons},
+            headers=dict(known.headers),
+        )
+        error.status = known.status
+        return error
