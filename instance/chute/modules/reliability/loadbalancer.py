@@ -1,0 +1,163 @@
+"""loadbalancer: of the targets that serve the same model, the one with the least load comes first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from random import random as uniform
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed, is_fault
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.reliability.target_load import Loads, TargetLoad, key_of
+from instance.core.clock import Clock
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.targets import Target
+    from instance.core.core import Core
+
+GROUPS_MAX = 4096
+CONSIDERED_MAX = 8
+
+
+class LoadBalancer(Module):
+    """Orders the targets that have the first one's model by what calls measured of them; the rest stays behind them.
+
+    A failed attempt makes its target look slower for a while, so that it is avoided and not banned. Targets that
+    weightedrouter ordered are left as they are.
+    """
+
+    name: ClassVar[str] = "loadbalancer"
+    category: ClassVar[str] = "reliability"
+    group: ClassVar[int] = 7
+    summary: ClassVar[str] = "Sends each call to the equal target with the least measured load"
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        strategy: Literal["p2c", "least_inflight", "least_latency", "round_robin", "most_quota"] = Field(
+            default="p2c",
+            description="p2c: of two drawn at random the one with less latency x (in flight + 1); least_inflight; least_latency; "
+            "round_robin; most_quota: most left by the provider's rate-limit headers.",
+        )
+        half_life_s: float = Field(
+            default=10.0, gt=0, le=3600, description="Seconds in which a measured latency loses half its weight."
+        )
+        explore_pct: float = Field(
+            default=5.0, ge=0, le=100, description="Share of calls that least_latency sends anywhere, in percent."
+        )
+        error_penalty_ms: int = Field(
+            default=2000, ge=0, le=600_000, description="What a failed attempt adds to its target's latency."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings, *, random: Callable[[], float] = uniform) -> None:
+        super().__init__(settings)
+        self._random = random
+        self._clock = Clock()
+        self._core: Core | None = None
+        self.loads = Loads(self._clock)
+        self._turns: OrderedDict[str, int] = OrderedDict()
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        self._clock = core.clock
+        self.loads = previous.loads if isinstance(previous, LoadBalancer) else Loads(core.clock)
+        self.loads.half_life_s = self.settings.half_life_s
+        self.loads.owner = self
+        core.services["load"] = self.loads
+
+    async def stop(self) -> None:
+        if self.loads.owner is self and self._core is not None:
+            self._core.services.pop("load", None)
+
+    def on_request(self, x: Exchange) -> None:
+        if not x.targets:
+            return
+        permitted = [target for target in x.targets if all(allows(target) for allows in x.allow)]
+        if not permitted:
+            raise StockyardError("no_provider", "No target is permitted for this call.", module=self.name)
+        model = permitted[0].model
+        equal = [target for target in permitted if target.model == model]
+        if len(equal) > 1 and not x.state.get("weighted"):
+            loads = [self.loads.of(key_of(target)) for target in equal]
+            picked, scores = self._pick(model, loads)
+            first = equal[picked]
+            x.targets = [first] + [target for target in x.targets if target is not first]
+            considered = {
+                target.label: round(score, 6)
+                for target, score in zip(equal[:CONSIDERED_MAX], scores[:CONSIDERED_MAX], strict=True)
+            }
+            x.note("lb", {"picked": first.label, "score": round(scores[picked], 6), "considered": considered})
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        if not x.targets:
+            return await call(x)
+        load = self.loads.of(key_of(x.targets[0]))
+        load.in_flight += 1
+        x.state["load"] = load
+        known = len(x.attempts)
+        try:
+            answer = await call(x)
+        except CallFailed as failure:
+            self._judge(x, known, failure.target)
+            if failure.target is not None:
+                self.loads.take_headers(key_of(failure.target), failure.headers)
+            raise
+        self._judge(x, known, answer.target)
+        if answer.target is not None:
+            self.loads.take_headers(key_of(answer.target), answer.headers)
+        return answer
+
+    def on_finish(self, x: Exchange) -> None:
+        """The call is no longer in flight; a stream was until now."""
+        load: TargetLoad | None = x.state.pop("load", None)
+        if load is not None:
+            load.in_flight -= 1
+
+    def _judge(self, x: Exchange, known: int, last: Target | None) -> None:
+        """Take in the attempts that the call made since: the time to their first content, or a penalty."""
+        now, half_life_s = self._clock.mono_ns(), self.settings.half_life_s
+        for row in x.attempts[known:]:
+            label = f"{row['provider']}/{row['model']}"
+            key = key_of(last) if last is not None and last.label == label else label
+            error = row["error"]
+            if error is None or (error == "cancelled" and row is x.attempts[-1] and x.first_token_ns):
+                # A stream that goes on is marked as cancelled until its end.
+                seconds = (x.first_token_ns - x.started_ns) / 1e9 - row["started_ms"] / 1e3
+                self.loads.of(key).measured(max(0.0, seconds), now, half_life_s)
+            elif is_fault(error, row["status"], count_429=True):
+                self.loads.of(key).failed(self.settings.error_penalty_ms / 1e3, now, half_life_s)
+
+    def _pick(self, model: str, loads: list[TargetLoad]) -> tuple[int, list[float]]:
+        """The index of the target to use, and each one's score: the smaller the better."""
+        strategy = self.settings.strategy
+        count = len(loads)
+        if strategy == "round_robin":
+            turn = self._turns.pop(model, 0)
+            self._turns[model] = turn + 1
+            if len(self._turns) > GROUPS_MAX:
+                self._turns.popitem(last=False)
+            return turn % count, [float((index - turn) % count) for index in range(count)]
+        if strategy == "least_inflight":
+            scores = [float(load.in_flight) for load in loads]
+        elif strategy == "most_quota":
+            scores = [1.0 - load.share for load in loads]
+        elif strategy == "least_latency":
+            scores = self.loads.latencies(loads)
+            if self._random() * 100 < self.settings.explore_pct:
+                return int(self._random() * count) % count, scores
+        else:
+            latencies = self.loads.latencies(loads)
+            scores = [(seconds or 1e-6) * (load.in_flight + 1) for seconds, load in zip(latencies, loads, strict=True)]
+            first = int(self._random() * count) % count
+            second = (first + 1 + int(self._random() * (count - 1))) % count if count > 1 else first
+            return (first if scores[first] <= scores[second] else second), scores
+        least = min(scores)
+        best = [index for index, score in enumerate(scores) if score == least]
+        return best[int(self._random() * len(best)) % len(best)], scores
