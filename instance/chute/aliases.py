@@ -85,22 +85,25 @@ def check_loops(aliases: Iterable[Alias]) -> None:
     Every alias is followed from its own name, its wild cards standing for themselves, whoever it is for.
     """
     known = list(aliases)
+
+    def follow(name: str, path: list[str]) -> None:
+        for alias in known:
+            if not alias.is_named(name):
+                continue
+            chain = [*path, alias.name]
+            if alias.name in path:
+                raise StockyardError(
+                    "invalid_value", f"The aliases lead in a circle: {' -> '.join(chain)}.", param="target"
+                )
+            if len(chain) > CHAIN_MAX:
+                raise StockyardError(
+                    "invalid_value",
+                    f"The aliases lead over more than {CHAIN_MAX} names: {' -> '.join(chain)}.",
+                    param="target",
+                )
+            for target in filter(None, (alias.entry.target, alias.entry.successor)):
+                follow(alias.target_of(name, target), chain)
+
     for alias in known:
-        for start in {alias.entry.target, alias.entry.successor or alias.entry.target}:
-            path = [alias.name]
-            name = alias.target_of(alias.name, start)
-            while True:
-                following = next((other for other in known if other.is_named(name)), None)
-                if following is None:
-                    break
-                if following.name in path:
-                    chain = " -> ".join([*path, following.name])
-                    raise StockyardError("invalid_value", f"The aliases lead in a circle: {chain}.", param="target")
-                path.append(following.name)
-                if len(path) > CHAIN_MAX:
-                    raise StockyardError(
-                        "invalid_value",
-                        f"The aliases lead over more than {CHAIN_MAX} names: {' -> '.join(path)}.",
-                        param="target",
-                    )
-                name = following.target_of(name)
+        for target in filter(None, (alias.entry.target, alias.entry.successor)):
+            follow(alias.target_of(alias.name, target), [alias.name])
