@@ -86,10 +86,22 @@ class Answer:
     Whole: `body` is what arrived, `obj` the same decoded; a hook that changes `obj` sets `changed`. Streamed: `events`
     yields lists of `Delta`, one list for each block that arrived; an `around` may put a generator of its own before it.
     `native` is the dialect of `body` and of the events' `raw`; `obj` is canonical whatever it is. `content_type` is for
-    answers that are no JSON. `target` is who served, `None` for answers that no provider gave. `close()` gives up the upstream connection.
+    answers that are no JSON. `reader` is what reads a provider's stream, for an encoder that goes by it. `target` is who served, `None` for answers that no provider gave. `close()` gives up the upstream connection.
     """
 
-    __slots__ = ("body", "changed", "content_type", "events", "headers", "native", "obj", "release", "status", "target")
+    __slots__ = (
+        "body",
+        "changed",
+        "content_type",
+        "events",
+        "headers",
+        "native",
+        "obj",
+        "reader",
+        "release",
+        "status",
+        "target",
+    )
 
     def __init__(
         self,
@@ -113,6 +125,7 @@ class Answer:
         self.release = release
         self.native = native
         self.content_type = content_type
+        self.reader: Any = None
         self.changed = False
 
     @property

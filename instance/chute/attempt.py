@@ -126,6 +126,7 @@ class Attempt:
         answer = await streamed(self.x, self.target, response, self.row, self.started_ns, reader)
         self._open = None
         answer.native = native
+        answer.reader = reader
         return answer
 
     async def bytes_streamed(self, response: UpstreamResponse, content_type: bytes) -> Answer:

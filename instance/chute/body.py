@@ -6,10 +6,9 @@ from typing import Any
 
 import orjson
 
+from instance.chute.dialects.plain_chat import plain_chat
 from instance.chute.exchange import Exchange
 from instance.chute.targets import Target
-
-_REASONING = frozenset(("reasoning_content", "reasoning_details"))
 
 
 def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
@@ -28,17 +27,10 @@ def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
             return b'{"stream_options":{"include_usage":true},' + raw[1:], req
     sent = dict(req)
     if x.native is not None and target.provider.dialect == "openai":
-        sent["messages"] = [_without_reasoning(message) for message in req["messages"]]
+        sent = plain_chat(sent)
     if rename:
         sent["model"] = target.model
     if ask_usage:
         options = req.get("stream_options")
         sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     return orjson.dumps(sent), sent
-
-
-def _without_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of a translated conversation as plain chat takes it: what a model thought earlier has no place there."""
-    if "reasoning_content" not in message and "reasoning_details" not in message:
-        return message
-    return {name: value for name, value in message.items() if name not in _REASONING}

@@ -86,7 +86,7 @@ def _result(message: JSON, param: str, dropped: Dropped) -> JSON:
 def assistant_blocks(message: JSON, param: str, dropped: Dropped) -> list[JSON]:
     """The blocks of an assistant message: thinking with its signatures first, then text, then calls. Blocks that came from
     this dialect in another order, or that have no canonical form, go back as they came while text and calls are unchanged."""
-    kept = _kept(message)
+    kept = kept_blocks(message)
     if kept is not None:
         return kept
     blocks = thinking_blocks(message.get("reasoning_details"))
@@ -99,7 +99,8 @@ def assistant_blocks(message: JSON, param: str, dropped: Dropped) -> list[JSON]:
     return _marked(blocks, message) if texts else blocks
 
 
-def _kept(message: JSON) -> list[JSON] | None:
+def kept_blocks(message: JSON) -> list[JSON] | None:
+    """The blocks that the message was read from, where they were kept and its text and calls are still the same."""
     own = message.get(DIALECT)
     blocks = own.get("content") if isinstance(own, dict) else None
     if not isinstance(blocks, list):

@@ -16,9 +16,9 @@ class AnthropicReader:
     """Reads the stream; `done` with `message_stop`.
 
     `native`: the events are passed on as they came, so each `Delta.raw` is the event's own bytes and every event gives one;
-    else `raw` is the chunk, and events that say nothing give none. The input of `answer_tool` becomes the content; without
+    else `raw` is the chunk, and events that say nothing give none. `message_stop` gives none either: its bytes are `last_event`. The input of `answer_tool` becomes the content; without
     `reasoning` thinking is left out (never when native). `next_block` is the index that one more content block would have,
-    `open_block` that of the block being written (-1: none); both are for who adds to a native stream.
+    `open_block` that of the block being written (-1: none), `writes_text` whether that is text: for who adds to a native stream.
     """
 
     def __init__(
@@ -34,6 +34,8 @@ class AnthropicReader:
         self.done = False
         self.next_block = 0
         self.open_block = -1
+        self.writes_text = False
+        self.last_event = b""
         self._events = NamedEvents()
         self._chunks = ChunkWriter(model, created, answer_id)
         self._native = native
@@ -68,13 +70,14 @@ class AnthropicReader:
                 if not deltas:
                     raise self._broken from error
                 break
-            if self._native:
+            if self.done:
+                self.last_event = event.raw
+                deltas.append(Delta(DONE, None))
+            elif self._native:
                 if len(deltas) == before:
                     deltas.append(Delta(event.raw, None))
                 else:
                     deltas[before].raw = event.raw
-            if self.done:
-                deltas.append(Delta(DONE, None))
         return deltas
 
     def _take(self, event: JSON, deltas: list[Delta]) -> None:
@@ -103,6 +106,7 @@ class AnthropicReader:
         self.open_block = index
         self.next_block = max(self.next_block, index + 1)
         kind = block["type"]
+        self.writes_text = kind == "text"
         if kind == "text":
             if block.get("text"):
                 deltas.append(self._chunks.text(block["text"]))

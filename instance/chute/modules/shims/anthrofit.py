@@ -15,7 +15,7 @@ from instance.chute.dialects.anthropic.event_reader import AnthropicReader
 from instance.chute.dialects.anthropic.request import write_request
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
-from instance.chute.shim import Shim, ShimSettings
+from instance.chute.shim import Shim, ShimSettings, answer_head
 from instance.chute.targets import Target
 from instance.core.errors import StockyardError
 
@@ -89,24 +89,22 @@ class Anthrofit(Shim):
         native = x.operation.dialect == self.wire_dialect
         return read_answer(
             orjson.loads(raw),
-            x.started_wall_ns // 1_000_000_000,
+            answer_head(x)[0],
             answer_tool=x.state.get(ANSWER_TOOL, ""),
             reasoning=native or self.settings.reasoning == "show",
         )
 
     def reader(self, x: Exchange, target: Target, headers: dict[bytes, bytes]) -> AnthropicReader:
         native = x.operation.dialect == self.wire_dialect
-        reader = AnthropicReader(
+        created, answer_id = answer_head(x)
+        return AnthropicReader(
             target.model,
-            x.started_wall_ns // 1_000_000_000,
-            f"chatcmpl-{x.id[3:]}",
+            created,
+            answer_id,
             native=native,
             answer_tool=x.state.get(ANSWER_TOOL, ""),
             reasoning=self.settings.reasoning == "show",
         )
-        if native:
-            x.state["anthropic.reader"] = reader
-        return reader
 
     def failed(self, x: Exchange, failure: CallFailed) -> CallFailed | StockyardError:
         if failure.status != OVERLOADED:

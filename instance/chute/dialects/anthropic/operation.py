@@ -1,0 +1,93 @@
+"""`POST /v1/messages`: served by any provider, and byte for byte by one that speaks it itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from instance.chute.answer import JSON, Answer
+from instance.chute.dialects.anthropic.answer import read_answer
+from instance.chute.dialects.anthropic.caller_answer import answer_blocks, stop_reason, write_answer
+from instance.chute.dialects.anthropic.caller_request import check, is_sendable, native_only, read_request
+from instance.chute.dialects.anthropic.event_reader import AnthropicReader
+from instance.chute.dialects.anthropic.event_writer import EventWriter
+from instance.chute.dialects.anthropic.native_rewriter import NativeRewriter
+from instance.chute.dialects.openai_chat import check_depth, decode, take_model
+from instance.chute.operation import Operation, StreamEncoder
+from instance.core.errors import StockyardError, error_body
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
+    from instance.core.settings import LimitSettings
+
+
+class Messages(Operation):
+    """`POST /v1/messages`."""
+
+    name: ClassVar[str] = "message"
+    kind: ClassVar[str] = "chat"
+    dialect: ClassVar[str] = "anthropic.messages"
+    path: ClassVar[bytes] = b"/messages"
+    translated: ClassVar[bool] = True
+    ends_native: ClassVar[bool] = True
+
+    def take(self, x: Exchange, limits: LimitSettings) -> None:
+        raw = x.raw
+        native = x.native = decode(raw)
+        check_depth(raw, native, limits.depth)
+        changed = x.changed
+        x.model_requested = take_model(x, native)
+        x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
+        check(native, limits)
+        x.req = read_request(native)
+        x.stream = bool(native.get("stream"))
+
+    def native_body(self, x: Exchange, model: str) -> tuple[bytes, JSON] | None:
+        native = x.native
+        assert native is not None
+        if x.changed or not is_sendable(native):
+            return None
+        if native.get("model") == model and b"x-stockyard-model" not in x.headers:
+            return x.raw, native
+        sent = {**native, "model": model}
+        return orjson.dumps(sent), sent
+
+    def check_translated(self, x: Exchange) -> None:
+        found = native_only(x.native or {})
+        if found:
+            raise StockyardError(
+                "unsupported_parameter",
+                f"Only Anthropic itself can serve `{found}`; the provider of this model cannot.",
+                param=found,
+                retryable=False,
+            )
+
+    def read(self, x: Exchange, raw: bytes) -> JSON:
+        return read_answer(super().read(x, raw), x.started_wall_ns // 10**9)
+
+    def reader(self, x: Exchange) -> AnthropicReader:
+        return AnthropicReader(x.model_requested, x.started_wall_ns // 10**9, self._id(x), native=True)
+
+    def whole(self, x: Exchange, answer: Answer) -> bytes:
+        return orjson.dumps(write_answer(answer.obj or {}, self._id(x)))
+
+    def rewritten(self, x: Exchange, answer: Answer) -> bytes:
+        native = orjson.loads(answer.body or b"{}")
+        obj = answer.obj or {}
+        choice: JSON = next(iter(obj.get("choices") or ()), {})
+        content = answer_blocks(choice.get("message") or {})
+        reason = stop_reason(choice.get("finish_reason"), obj.get("anthropic") or {})
+        return orjson.dumps({**native, "content": content, "stop_reason": reason})
+
+    def encoder(self, x: Exchange) -> StreamEncoder:
+        answer = x.answer
+        if answer is not None and answer.native == self.dialect and isinstance(answer.reader, AnthropicReader):
+            return NativeRewriter(answer.reader)
+        return EventWriter(self._id(x))
+
+    def error(self, error: StockyardError, request_id: str, trace_id: str) -> dict[str, Any]:
+        return {"type": "error", **error_body(error, request_id, trace_id)}
+
+    def _id(self, x: Exchange) -> str:
+        return f"msg_{x.id[3:]}"
