@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from instance.chute.answering import WHOLE_ANSWER
@@ -22,6 +23,7 @@ KEEP_ALIVE_S = 180
 
 PLAIN_URL = re.compile(rb"/[A-Za-z0-9/._~-]*").fullmatch
 """A path as nearly every call has it: nothing to take apart and nothing escaped."""
+ASGI: Any = {"version": "3.0", "spec_version": "2.3"}
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 REASONS = {400: b"Bad Request", 413: b"Content Too Large"}
 
@@ -63,6 +65,31 @@ class HeadWithBody:
         return getattr(self._transport, name)
 
 
+class Arrival:
+    """What asyncio's Event is to uvicorn's cycle, for the one waiter that it has: set when something came or is over."""
+
+    __slots__ = ("_waiter", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        self.is_set = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        while not self.is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+
 class Cycle(RequestResponseCycle):
     """One request and its answer, as uvicorn's, with two short ways for calls: a body that is whole already is taken without
     an ASGI message, and a whole answer leaves in one write.
@@ -79,12 +106,13 @@ class Cycle(RequestResponseCycle):
         self.access_logger = connection.access_logger
         self.access_log = False
         self.default_headers = connection.server_state.default_headers
-        self.message_event = asyncio.Event()
+        self._arrived = Arrival()
+        self.message_event = self._arrived  # type: ignore[assignment]
         self.on_response = connection.on_response_complete
         self.disconnected = False
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = connection.expect_100_continue
-        self.body = bytearray()
+        self.body = b""  # type: ignore[assignment]
         self.more_body = True
         self.response_started = False
         self.response_complete = False
@@ -122,10 +150,22 @@ class Cycle(RequestResponseCycle):
         """The request's body when all of it is here; `None` when it has to be received."""
         if self.more_body or self.waiting_for_100_continue or self.disconnected or self.response_complete:
             return None
-        body = bytes(self.body)
-        self.body = bytearray()
-        self.message_event.clear()
-        return body
+        body, self.body = self.body, b""  # type: ignore[assignment]
+        self._arrived.is_set = False
+        return body  # type: ignore[return-value]
+
+    async def receive(self) -> Any:
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self._arrived.wait()
+            self._arrived.is_set = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, b""  # type: ignore[assignment]
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """Send the answer; `headers` are whole lines, each ending in CR LF, content-length among them: the caller vouches
@@ -172,7 +212,13 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self.idle_since = 0.0
         self._received = len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
@@ -181,7 +227,20 @@ class Connection(HttpToolsProtocol):
                 self._arm()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.scope = {  # type: ignore[typeddict-item]
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": "",
+            "headers": self.headers,
+            "state": {},
+        }
         self._in_head = True
         self._head_bytes = 0
 
@@ -225,13 +284,21 @@ class Connection(HttpToolsProtocol):
             self.idle_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
-            super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete or self.transport.is_closing():
+            return
+        cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._in_head = False
-        if not self.transport.is_closing():
-            super().on_message_complete()
+        cycle = self.cycle
+        if cycle.response_complete or self.transport.is_closing():
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(StockyardError("bad_request", "What arrived is not an HTTP/1.1 request."))
