@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from instance.chute.dialects.openai_responses.store import ResponseStore
     from instance.chute.exchange import Exchange
 
+OVERHEAD_BYTES = 4096
+"""What a response takes beside its texts, about."""
+
 
 class ResponseCall:
     """`items` is this request's own input, `history` what was stored of the conversation before it, oldest first."""
@@ -62,11 +65,13 @@ class ResponseCall:
     def skeleton(self, model: str) -> JSON:
         return skeleton(self.id, self.created_s, self.native, model or self._x.model_requested)
 
-    def keep(self, response: JSON) -> None:
-        """Have a response of ours stored soon, in the form that secretscan allows; nothing when it must not be."""
+    def keep(self, response: JSON, answer_bytes: int) -> None:
+        """Have a response of ours stored soon, in the form that secretscan allows; nothing when it must not be.
+
+        `answer_bytes` is about what the answer takes in memory."""
         redact = self._redaction()
         if self.store is not None and self.stored and redact is not None:
-            self.store.put(self, response, redact)
+            self.store.put(self, response, redact, len(self._x.raw) + answer_bytes + OVERHEAD_BYTES)
 
     def made_by(self, provider: str, response_id: object) -> None:
         """Remember which provider made a response, so that it is found there again and by its owner only."""

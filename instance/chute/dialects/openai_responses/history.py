@@ -8,7 +8,8 @@ from instance.chute.answer import JSON
 from instance.chute.dialects.openai_responses.call import ResponseCall
 from instance.chute.dialects.openai_responses.input_items import kind_of
 from instance.chute.dialects.openai_responses.item_ids import is_ours, response_of
-from instance.chute.dialects.openai_responses.store import ResponseStore, StoredResponse, gone
+from instance.chute.dialects.openai_responses.store import ResponseStore
+from instance.chute.dialects.openai_responses.stored_response import gone
 from instance.chute.dialects.openai_responses.translation import bad
 from instance.core.errors import StockyardError
 
@@ -40,7 +41,7 @@ async def resolve(x: Exchange, call: ResponseCall, store: ResponseStore) -> bool
             _only(x, previous, conversation[-1].provider)
             call.native_only = ("previous_response_id", "a response that another provider keeps")
         else:
-            call.history = [item for one in conversation for item in _items(one)]
+            call.history = [item for one in conversation for item in one.items]
             call.ancestors = tuple(one.id for one in conversation)
             changed = True
     return await _references(call, store) or changed
@@ -66,10 +67,6 @@ def _only(x: Exchange, previous: str, provider: str) -> None:
         )
 
 
-def _items(one: StoredResponse) -> list[JSON]:
-    return [*one.input, *(one.response.get("output") or ())]
-
-
 async def _references(call: ResponseCall, store: ResponseStore) -> bool:
     """Own items named by their id, in place; one that the history holds already is left out."""
     made: list[JSON] = []
@@ -85,7 +82,7 @@ async def _references(call: ResponseCall, store: ResponseStore) -> bool:
         if wanted in there:
             continue
         one = await store.one(response_id, call.owner)
-        found = next((kept for kept in _items(one) if kept.get("id") == wanted), None) if one is not None else None
+        found = next((kept for kept in one.items if kept.get("id") == wanted), None) if one is not None else None
         if found is None:
             raise bad(f"input[{index}].id", f"There is no stored item {wanted!r}.")
         made.append(found)

@@ -21,7 +21,7 @@ from instance.chute.dialects.openai_responses.native_stream import NativeReader
 from instance.chute.dialects.openai_responses.output_items import output_items
 from instance.chute.dialects.openai_responses.request import to_chat
 from instance.chute.dialects.openai_responses.response_object import finished, item_status
-from instance.chute.dialects.openai_responses.store import owner_of
+from instance.chute.dialects.openai_responses.stored_response import owner_of
 from instance.chute.dialects.openai_responses.stream_encoder import ResponseEncoder, event_bytes
 from instance.chute.dialects.openai_responses.translation import bad, not_supported
 from instance.chute.failures import CallFailed
@@ -140,8 +140,9 @@ class Responses(Operation):
         output = output_items(call.id, message, choice.get("logprobs"), call.custom_tools, item_status(reason))
         begun = call.skeleton(str(obj.get("model") or ""))
         response = finished(begun, output, obj.get("usage"), reason, _now_s())
-        call.keep(response)
-        return orjson.dumps(response)
+        body = orjson.dumps(response)
+        call.keep(response, len(body))
+        return body
 
     def rewritten(self, x: Exchange, answer: Answer) -> bytes:
         response = orjson.loads(answer.body or b"{}")

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, quote
 import orjson
 
 from instance.chute.answer import JSON
-from instance.chute.dialects.openai_responses.store import ResponseStore, StoredResponse, owner_of
+from instance.chute.dialects.openai_responses.store import ResponseStore
+from instance.chute.dialects.openai_responses.stored_response import StoredResponse, owner_of
 from instance.chute.dialects.openai_responses.translation import bad, not_supported
 from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError

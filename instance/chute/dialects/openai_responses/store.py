@@ -9,22 +9,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import orjson
+from typing import TYPE_CHECKING
 
 from instance.chute.answer import JSON
+from instance.chute.dialects.openai_responses import rows
+from instance.chute.dialects.openai_responses.rows import DAY_NS, Row
 from instance.chute.dialects.openai_responses.stored_form import stored_form
-from instance.core.errors import StockyardError
+from instance.chute.dialects.openai_responses.stored_response import StoredResponse, gone, opened, too_long
 from instance.core.secrets import SecretError
 
 if TYPE_CHECKING:
     from instance.chute.dialects.openai_responses.call import ResponseCall
     from instance.core.core import Core
-    from instance.core.principals import Principal
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-DAY_NS = 86_400 * 1_000_000_000
 RETENTION_NS = 30 * DAY_NS
 """Counted from the newest response of a conversation: what it continues is kept as long."""
 RESPONSES_MAX = 200_000
@@ -41,19 +39,8 @@ EXPIRE_EVERY_S = 3600.0
 log = logging.getLogger("stockyard.responses")
 
 
-class StoredResponse(NamedTuple):
-    """One row, its body opened. `provider` is empty for our own; a provider's has neither items nor response here."""
-
-    id: str
-    owner: str
-    provider: str
-    previous_id: str
-    input: list[JSON]
-    response: JSON
-
-
 class _Waiting:
-    """A response that is not written yet. `body` is made off the event loop, when it is first needed."""
+    """A response that is not written yet. Its body is made off the event loop, when it is first needed."""
 
     __slots__ = ("_made", "_make", "ancestors", "created_ns", "id", "owner", "previous_id", "provider", "size_bytes")
 
@@ -82,6 +69,9 @@ class _Waiting:
             self._made = self._make()
         return self._made
 
+    def opened(self) -> StoredResponse:
+        return opened(self.id, self.owner, self.provider, self.previous_id, self.body())
+
 
 class ResponseStore:
     """Keeps responses and finds them. `await start()` before the first call, `await stop()` after the last."""
@@ -96,8 +86,7 @@ class ResponseStore:
         self._bytes = 0
 
     async def start(self) -> None:
-        query = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM responses"
-        self._count, self._bytes = await self._core.database.read(lambda c: c.execute(query).fetchone())
+        self._count, self._bytes = await self._core.database.read(rows.totals)
         self._expirer = asyncio.get_running_loop().create_task(self._expire_forever())
 
     async def stop(self) -> None:
@@ -111,11 +100,11 @@ class ResponseStore:
         while self._writer is not None:
             await self._writer
 
-    def put(self, call: ResponseCall, response: JSON, redact: Callable[[str], str]) -> None:
-        """Have a response of ours written soon; neither it nor the call's items may change any more."""
-        size = len(call.native.get("input") or "") + 1024
+    def put(self, call: ResponseCall, response: JSON, redact: Callable[[str], str], size_bytes: int) -> None:
+        """Have a response of ours written soon; neither it nor the call's items may change any more. `size_bytes` is about
+        what both take in memory."""
         make = partial(stored_form, call.id, call.items, response, redact)
-        self._put(call.id, call.owner, "", call.ancestors, size, make)
+        self._put(call.id, call.owner, "", call.ancestors, size_bytes, make)
 
     def put_foreign(self, owner: str, response_id: str, provider: str) -> None:
         """Remember who made a response that a provider keeps."""
@@ -143,14 +132,15 @@ class ResponseStore:
         try:
             while self._waiting:
                 batch = list(self._waiting.values())
-                rows = await asyncio.to_thread(self._rows, batch)
-                over = max(0, self._count + len(rows) - RESPONSES_MAX)
-                over_bytes = max(0, self._bytes + sum(row[6] for row in rows) - STORED_MAX_BYTES)
-                extended = [(response.created_ns + RETENTION_NS, id) for response in batch for id in response.ancestors]
-                save = partial(_save, rows=rows, extended=extended, over=over, over_bytes=over_bytes)
+                made = await asyncio.to_thread(self._rows, batch)
+                size = sum(row.size_bytes for row in made)
+                over = max(0, self._count + len(made) - RESPONSES_MAX)
+                over_bytes = max(0, self._bytes + size - STORED_MAX_BYTES)
+                extended = [(one.created_ns + RETENTION_NS, earlier) for one in batch for earlier in one.ancestors]
+                save = partial(rows.save, rows=made, extended=extended, over=over, over_bytes=over_bytes)
                 removed, removed_bytes = await self._core.writer.write(save)
-                self._count += len(rows) - removed
-                self._bytes += sum(row[6] for row in rows) - removed_bytes
+                self._count += len(made) - removed
+                self._bytes += size - removed_bytes
                 self._written(batch)
         except Exception as error:  # a full disk costs the conversations their memory, not the call that was answered
             log.warning("responses were not written to the database: %s", error)
@@ -165,18 +155,18 @@ class ResponseStore:
                 del self._waiting[response.id]
                 self._waiting_bytes -= response.size_bytes
 
-    def _rows(self, batch: list[_Waiting]) -> list[tuple[str, str, str, str, int, int, int, bytes]]:
-        rows = []
+    def _rows(self, batch: list[_Waiting]) -> list[Row]:
+        made: list[Row] = []
         for one in batch:
             body = one.body()
             if len(body) > RESPONSE_MAX_BYTES:
                 continue
             sealed = self._core.secrets.seal(body, one.id.encode()) if body else b""
             expires_ns = one.created_ns + RETENTION_NS
-            rows.append(
-                (one.id, one.owner, one.provider, one.previous_id, one.created_ns, expires_ns, len(sealed), sealed)
+            made.append(
+                Row(one.id, one.owner, one.provider, one.previous_id, one.created_ns, expires_ns, len(sealed), sealed)
             )
-        return rows
+        return made
 
     async def conversation(self, response_id: str, owner: str) -> list[StoredResponse]:
         """The response and all of ours that it continues, oldest first; empty when the owner has none of this id.
@@ -186,88 +176,70 @@ class ResponseStore:
         found: list[StoredResponse] = []
         wanted = response_id
         while wanted in self._waiting and len(found) < CONVERSATION_MAX:
-            waiting = self._waiting[wanted]
-            body = await asyncio.to_thread(waiting.body)
-            found.append(_opened(waiting.id, waiting.owner, waiting.provider, waiting.previous_id, body))
-            wanted = waiting.previous_id
+            found.append(await asyncio.to_thread(self._waiting[wanted].opened))
+            wanted = found[-1].previous_id
         if wanted:
             found += await self._core.database.read(partial(self._read_conversation, wanted))
         if not found or any(one.owner != owner for one in found):
             return []
         if len(found) >= CONVERSATION_MAX:
-            raise _too_long()
+            raise too_long()
         if found[-1].previous_id:
             raise gone(response_id)
         found.reverse()
         return found
 
     def _read_conversation(self, response_id: str, connection: sqlite3.Connection) -> list[StoredResponse]:
-        now_ns = self._core.clock.wall_ns()
-        query = (
-            "SELECT owner, provider, previous_id, size_bytes, body FROM responses WHERE id = ? AND expires_at_ns > ?"
-        )
         found: list[StoredResponse] = []
         size = 0
         wanted = response_id
         while wanted and len(found) < CONVERSATION_MAX:
-            row = connection.execute(query, (wanted, now_ns)).fetchone()
-            if row is None:
+            row = rows.find(connection, wanted, self._core.clock.wall_ns())
+            one = self._open(row)
+            if row is None or one is None:
                 break
-            owner, provider, previous_id, size_bytes, sealed = row
-            size += size_bytes
+            size += row.size_bytes
             if size > CONVERSATION_MAX_BYTES:
-                raise _too_long()
-            try:
-                body = self._core.secrets.open(sealed, wanted.encode()) if sealed else b""
-            except SecretError:
-                log.warning("the stored response %s cannot be opened: its secret key is another one", wanted)
-                break
-            found.append(_opened(wanted, owner, provider, previous_id, body))
-            wanted = previous_id
+                raise too_long()
+            found.append(one)
+            wanted = one.previous_id
         return found
-
-    async def known(self, response_id: str) -> bool:
-        """Whether anybody's response of this id is stored."""
-        if response_id in self._waiting:
-            return True
-        query = "SELECT 1 FROM responses WHERE id = ?"
-        row = await self._core.database.read(lambda c: c.execute(query, (response_id,)).fetchone())
-        return row is not None
 
     async def one(self, response_id: str, owner: str) -> StoredResponse | None:
         """The owner's response of this id, alone."""
         waiting = self._waiting.get(response_id)
         if waiting is not None:
-            body = await asyncio.to_thread(waiting.body)
-            found = _opened(waiting.id, waiting.owner, waiting.provider, waiting.previous_id, body)
+            found: StoredResponse | None = await asyncio.to_thread(waiting.opened)
         else:
-            rows = await self._core.database.read(partial(self._read_one, response_id))
-            if rows is None:
-                return None
-            found = rows
-        return found if found.owner == owner else None
+            now_ns = self._core.clock.wall_ns()
+            found = await self._core.database.read(lambda c: self._open(rows.find(c, response_id, now_ns)))
+        return found if found is not None and found.owner == owner else None
 
-    def _read_one(self, response_id: str, connection: sqlite3.Connection) -> StoredResponse | None:
-        query = "SELECT owner, provider, previous_id, body FROM responses WHERE id = ? AND expires_at_ns > ?"
-        row = connection.execute(query, (response_id, self._core.clock.wall_ns())).fetchone()
+    def _open(self, row: Row | None) -> StoredResponse | None:
         if row is None:
             return None
         try:
-            body = self._core.secrets.open(row[3], response_id.encode()) if row[3] else b""
+            body = self._core.secrets.open(row.body, row.id.encode()) if row.body else b""
         except SecretError:
+            log.warning("the stored response %s cannot be opened: its secret key is another one", row.id)
             return None
-        return _opened(response_id, row[0], row[1], row[2], body)
+        return opened(row.id, row.owner, row.provider, row.previous_id, body)
+
+    async def known(self, response_id: str) -> bool:
+        """Whether anybody's response of this id is stored."""
+        if response_id in self._waiting:
+            return True
+        return await self._core.database.read(partial(_exists, response_id))
 
     async def delete(self, response_id: str) -> None:
         """Forget a response; conversations that went through it cannot be continued any more."""
         await self.flush()
-        query = "DELETE FROM responses WHERE id = ?"
-        await self._core.writer.write(lambda connection: connection.execute(query, (response_id,)).rowcount)
+        await self._core.writer.write(partial(_delete, response_id))
 
     async def expire(self) -> None:
         """Drop what is over its time."""
         now_ns = self._core.clock.wall_ns()
-        self._count, self._bytes = await self._core.writer.write(partial(_expire, now_ns=now_ns))
+        self._count, self._bytes = await self._core.writer.write(lambda connection: rows.expire(connection, now_ns))
 
     async def _expire_forever(self) -> None:
         while True:
@@ -278,71 +250,9 @@ class ResponseStore:
                 log.warning("stored responses over their time were not removed: %s", error)
 
 
-def owner_of(principal: Principal) -> str:
-    """Whose responses a key sees: its team's, else its own."""
-    return f"team:{principal.team}" if principal.team else f"key:{principal.key_id}"
+def _exists(response_id: str, connection: sqlite3.Connection) -> bool:
+    return rows.exists(connection, response_id)
 
 
-def gone(response_id: str) -> StockyardError:
-    """The refusal for a response that is not here, or not the caller's: nobody learns which."""
-    return StockyardError(
-        "previous_response_not_found",
-        f"There is no stored response {response_id!r}, or a part of its conversation is gone; send the whole input.",
-        param="previous_response_id",
-        retryable=False,
-    )
-
-
-def _too_long() -> StockyardError:
-    return StockyardError(
-        "bad_request",
-        "The stored conversation is too long to be continued; send what matters of it as `input`.",
-        param="previous_response_id",
-    )
-
-
-def _opened(response_id: str, owner: str, provider: str, previous_id: str, body: bytes) -> StoredResponse:
-    read: Any = orjson.loads(body) if body else {"input": [], "response": {}}
-    return StoredResponse(response_id, owner, provider, previous_id, read["input"], read["response"])
-
-
-def _save(
-    connection: sqlite3.Connection,
-    rows: list[tuple[str, str, str, str, int, int, int, bytes]],
-    extended: list[tuple[int, str]],
-    over: int,
-    over_bytes: int,
-) -> tuple[int, int]:
-    """How many rows, and bytes of them, made room."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO responses "
-        "(id, owner, provider, previous_id, created_at_ns, expires_at_ns, size_bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
-    connection.executemany(
-        "UPDATE responses SET expires_at_ns = ? WHERE id = ? AND expires_at_ns < ?",
-        [(expires_ns, response_id, expires_ns - DAY_NS) for expires_ns, response_id in extended],
-    )
-    removed = removed_bytes = 0
-    while removed < over or removed_bytes < over_bytes:
-        query = "SELECT id, size_bytes FROM responses ORDER BY expires_at_ns LIMIT 100"
-        oldest = connection.execute(query).fetchall()
-        if not oldest:
-            break
-        for response_id, size_bytes in oldest:
-            connection.execute("DELETE FROM responses WHERE id = ?", (response_id,))
-            removed += 1
-            removed_bytes += size_bytes
-            if removed >= over and removed_bytes >= over_bytes:
-                break
-    return removed, removed_bytes
-
-
-def _totals(connection: sqlite3.Connection) -> tuple[int, int]:
-    count, size = connection.execute("SELECT count(*), coalesce(sum(size_bytes), 0) FROM responses").fetchone()
-    return count, size
-
-
-def _expire(connection: sqlite3.Connection, now_ns: int) -> tuple[int, int]:
-    connection.execute("DELETE FROM responses WHERE expires_at_ns <= ?", (now_ns,))
-    return _totals(connection)
+def _delete(response_id: str, connection: sqlite3.Connection) -> None:
+    rows.delete(connection, response_id)

@@ -78,8 +78,8 @@ class ResponseEncoder:
         self._close_all(status, out)
         output = [self._closed[index] for index in range(len(self._items))]
         response = finished(self._response, output, self._usage, self._finish_reason, self._now_s())
-        self._call.keep(response)
         self._emit(f"response.{response['status']}", {"response": response}, out)
+        self._call.keep(response, len(out[-1]))
         return b"".join(out)
 
     def error(self, error: StockyardError, request_id: str, trace_id: str) -> bytes:
