@@ -3,6 +3,7 @@
 from instance.mock_upstream.replies import (
     Failure,
     Reply,
+    blocked,
     chunks,
     deflated,
     delay,
@@ -27,6 +28,7 @@ from instance.mock_upstream.replies import (
 __all__ = [
     "Failure",
     "Reply",
+    "blocked",
     "chunks",
     "deflated",
     "delay",

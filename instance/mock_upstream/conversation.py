@@ -13,6 +13,8 @@ from instance.mock_upstream.instances import instance_of
 from instance.mock_upstream.replies import Reply
 
 CREATED = 1_760_000_000
+THOUGHT = "mock thinking"
+"""What is thought when thinking is asked for and nothing is scripted."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Asked:
     schema: Any = None
     """Of the answer, when structured output is wanted; `{}` for any JSON."""
     stream: bool = False
+    think: bool = False
+    """Thinking text is wanted."""
 
     def hear(self, text: str) -> None:
         """A user's text: the last one counts, with the parts that follow it."""
@@ -126,7 +130,8 @@ def answer(asked: Asked, reply: Reply) -> Said:
     text = _text(asked, reply) if reply.text is not None or reply.pieces is not None or not made else ""
     pieces = list(reply.pieces) if reply.pieces is not None else in_words(text)
     finish = reply.finish or ("tool_calls" if made else "stop")
-    return Said(text, pieces, reply.reasoning or "", made, finish, _usage(asked, text, reply), reply)
+    reasoning = reply.reasoning if reply.reasoning is not None else THOUGHT if asked.think else ""
+    return Said(text, pieces, reasoning, made, finish, _usage(asked, text, reasoning, reply), reply)
 
 
 def _wanted_tools(asked: Asked) -> list[str]:
@@ -160,10 +165,10 @@ def _text(asked: Asked, reply: Reply) -> str:
     return f"echo: {said}"
 
 
-def _usage(asked: Asked, text: str, reply: Reply) -> Usage:
+def _usage(asked: Asked, text: str, reasoning: str, reply: Reply) -> Usage:
     if reply.usage is not None:
         return read_usage(reply.usage)
-    thought = len((reply.reasoning or "").split())
+    thought = len(reasoning.split())
     return Usage(asked.words, len(text.split()) + thought, reasoning=thought)
 
 

@@ -76,6 +76,7 @@ class Dialect:
                 request.body = orjson.loads(request.call.body or b"{}")
             except orjson.JSONDecodeError:
                 raise refused(400, "We could not parse the JSON body of your request.") from None
+            request.body = self.normal(request.body)
         if strict and endpoint.checker is not None:
             problem = endpoint.checker.problem(request.body)
             if problem is not None:
@@ -101,6 +102,10 @@ class Dialect:
         if path_known:
             raise refused(405, f"Not allowed to {request.call.method} on {request.path}")
         raise refused(404, f"Unknown request URL: {request.call.method} {request.call.path}", code="unknown_url")
+
+    def normal(self, body: Any) -> Any:
+        """The body in the spelling that the schemas know, where a provider takes several."""
+        return body
 
     def authorize(self, call: Call, request: Request) -> None:
         """Raises Refused when the call carries no key where this provider looks for it."""

@@ -44,6 +44,8 @@ class Reply:
     """In OpenAI's form, with its `*_details`; each dialect says it in its own."""
     citations: list[dict[str, Any]] = field(default_factory=list)
     """Sources: `{"url", "title"}`; where the dialect marks text, also `start`, `end`, `text`."""
+    blocked: str | None = None
+    """The prompt is refused by a content filter: the provider's reason (Google: SAFETY), told in its own form."""
     failure: Failure | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -124,6 +126,11 @@ def tools(*calls: tuple[str, Any], **more: Any) -> Reply:
 
 def thinking(reasoning: str, content: str | None = None, **more: Any) -> Reply:
     return Reply(reasoning=reasoning, text=content, **more)
+
+
+def blocked(reason: str = "SAFETY") -> Reply:
+    """A prompt that the provider's content filter refuses."""
+    return Reply(blocked=reason)
 
 
 def chunks(pieces: Sequence[str], piece_delay_s: float = 0.0, **more: Any) -> Reply:

@@ -10,6 +10,7 @@ from instance.mock_upstream.dialect import Dialect
 _CLASSES = (
     ("openai", "Compatible"),
     ("openai", "OpenAi"),
+    ("anthropic", "Anthropic"),
 )
 """Module of this package, class in it."""
 
