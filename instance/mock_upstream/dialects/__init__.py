@@ -11,6 +11,7 @@ _CLASSES = (
     ("openai", "Compatible"),
     ("openai", "OpenAi"),
     ("anthropic", "Anthropic"),
+    ("gemini", "Gemini"),
 )
 """Module of this package, class in it."""
 
