@@ -1,0 +1,291 @@
+"""What a model does with request parameters: which it takes, their ranges and names; and a request made to fit."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from instance.chute.answer import JSON
+    from instance.chute.catalogue import Model
+
+REASONING_UNSUPPORTED = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+)
+MAX_TOKENS = ("max_tokens", "max_completion_tokens")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+NEUTRAL: Mapping[str, Any] = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": 1}
+"""Values that say nothing: a model that refuses the parameter takes them (OpenAI's do), or loses nothing without them."""
+NEVER_SET = frozenset(("model", "messages", "stream"))
+
+
+class ModelParameters(BaseModel):
+    """What is known of one model's parameters; what is absent is taken as usual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reasoning: bool = Field(
+        default=False, description="As OpenAI's reasoning models: no sampling, max_completion_tokens."
+    )
+    unsupported: list[str] = Field(default=[], max_length=100, description="Parameters that it refuses.")
+    supported: list[str] = Field(
+        default=[], max_length=100, description="Parameters that it takes although others say no."
+    )
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None, description="The name of the output limit that it takes; unset: either."
+    )
+    max_output_tokens: int | None = Field(default=None, ge=1, description="The longest answer that may be asked for.")
+    ranges: dict[str, tuple[float, float]] = Field(default={}, max_length=50, description="Lowest and highest values.")
+    names: dict[str, str] = Field(default={}, max_length=50, description="Its own names of parameters.")
+    values: dict[str, list[str]] = Field(default={}, max_length=50, description="The values that a parameter may have.")
+    system_role: Literal["system", "developer"] | None = Field(
+        default=None, description="The role that it knows for instructions; unset: either."
+    )
+    stop_max: int | None = Field(default=None, ge=0, description="How many stop sequences it takes.")
+    n_max: int | None = Field(default=None, ge=1, description="How many answers one call may ask for.")
+    tool_choice_required: bool | None = Field(default=None, description="False: it cannot be made to call a tool.")
+
+    @field_validator("ranges")
+    @classmethod
+    def _ordered(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in ranges.items():
+            if low > high:
+                raise ValueError(f"the range of {name} begins above its end")
+        return ranges
+
+
+class Change(NamedTuple):
+    """One parameter that was made to fit."""
+
+    name: str
+    before: Any
+    after: Any
+    why: str
+    unsupported: bool = False
+    """The model does not take it at all."""
+
+
+@dataclass(slots=True)
+class Fit:
+    """Everything that is known of one target, ready to be asked: `watched` are the parameters that may have to change."""
+
+    unsupported: set[str] = field(default_factory=set)
+    max_tokens_name: str = ""
+    max_output_tokens: int = 0
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    system_role: str = ""
+    stop_max: int | None = None
+    n_max: int | None = None
+    tool_choice_required: bool = True
+    keeps_neutral: bool = False
+    defaults: JSON = field(default_factory=dict)
+    locks: JSON = field(default_factory=dict)
+    watched: frozenset[str] = frozenset()
+
+    def add(self, rule: ModelParameters) -> None:
+        """Let a rule add to what the ones before it say."""
+        if rule.reasoning:
+            self.unsupported.update(REASONING_UNSUPPORTED)
+            self.max_tokens_name = "max_completion_tokens"
+            self.keeps_neutral = True
+        self.unsupported.update(rule.unsupported)
+        self.unsupported.difference_update(rule.supported)
+        self.max_tokens_name = rule.max_tokens_name or self.max_tokens_name
+        self.max_output_tokens = rule.max_output_tokens or self.max_output_tokens
+        self.ranges.update(rule.ranges)
+        self.names.update(rule.names)
+        self.values.update(rule.values)
+        self.system_role = rule.system_role or self.system_role
+        self.stop_max = rule.stop_max if rule.stop_max is not None else self.stop_max
+        self.n_max = rule.n_max if rule.n_max is not None else self.n_max
+        if rule.tool_choice_required is not None:
+            self.tool_choice_required = rule.tool_choice_required
+
+    def add_catalogue(self, model: Model) -> None:
+        """Let the catalogue add what it knows of the model."""
+        self.max_output_tokens = model.output_tokens or self.max_output_tokens
+        for name, known in model.parameters.items():
+            if known is False:
+                self.unsupported.add(name)
+                if name == "logprobs":
+                    self.unsupported.add("top_logprobs")
+            elif isinstance(known, (list, tuple)):
+                self.values[name] = [str(value) for value in known]
+
+    def seal(self) -> None:
+        """No more is added; find out what to watch."""
+        watched = {*self.unsupported, *self.ranges, *self.names, *self.values, *self.locks}
+        if self.max_tokens_name or self.max_output_tokens:
+            watched.update(MAX_TOKENS)
+        if self.stop_max is not None:
+            watched.add("stop")
+        if self.n_max is not None:
+            watched.add("n")
+        if not self.tool_choice_required:
+            watched.add("tool_choice")
+        self.watched = frozenset(watched)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can ever have to change."""
+        return not (self.watched or self.defaults or self.locks or self.system_role)
+
+    def fitted(self, req: JSON, *, scale: bool = False, own_only: bool = False) -> tuple[JSON, list[Change]]:
+        """The request as the model takes it, and what was changed; the same object when nothing was.
+
+        `own_only`: nothing but defaults and locks. `scale`: a temperature is mapped from 0-2 to the model's own scale.
+        """
+        changes: list[Change] = []
+        sent = dict(req)
+        if not own_only:
+            self._limit_tokens(sent, changes)
+            for name in self.watched.intersection(sent):
+                self._one(name, sent, changes, scale)
+            if self.system_role:
+                self._roles(sent, changes)
+        self._own(sent, changes)
+        return (sent, changes) if changes else (req, changes)
+
+    def _limit_tokens(self, sent: JSON, changes: list[Change]) -> None:
+        for name in MAX_TOKENS:
+            value = sent.get(name)
+            if self.max_output_tokens and type(value) is int and value > self.max_output_tokens:
+                sent[name] = self.max_output_tokens
+                changes.append(Change(name, value, self.max_output_tokens, "above the model's longest answer"))
+        wanted = self.max_tokens_name
+        if not wanted:
+            return
+        other = MAX_TOKENS[0] if wanted == MAX_TOKENS[1] else MAX_TOKENS[1]
+        if other in sent:
+            value = sent.pop(other)
+            sent.setdefault(wanted, value)
+            changes.append(Change(other, value, {wanted: sent[wanted]}, "the model calls it so"))
+
+    def _one(self, name: str, sent: JSON, changes: list[Change], scale: bool) -> None:
+        value = sent[name]
+        if value is None:
+            return
+        if name in self.unsupported:
+            if not (self.keeps_neutral and name in NEUTRAL and value == NEUTRAL[name]):
+                del sent[name]
+                changes.append(
+                    Change(name, value, None, "the model does not take it", value != NEUTRAL.get(name, _NONE))
+                )
+            return
+        fitted, why = self._value(name, value, scale)
+        if fitted != value:
+            sent[name] = fitted
+            changes.append(Change(name, value, fitted, why))
+        if name in self.names:
+            sent[self.names[name]] = sent.pop(name)
+            changes.append(Change(name, fitted, {self.names[name]: fitted}, "the model calls it so"))
+
+    def _value(self, name: str, value: Any, scale: bool) -> tuple[Any, str]:
+        """The nearest value that the model takes, and why it is another."""
+        limits = self.ranges.get(name)
+        if limits is not None and type(value) in (int, float):
+            low, high = limits
+            if name == "temperature" and scale and high < 2:
+                return round(min(max(value, 0), 2) * high / 2, 4), f"scaled from 0-2 to 0-{high:g}"
+            if not low <= value <= high:
+                nearest = min(max(value, low), high)
+                return (int(nearest) if nearest == int(nearest) else nearest), f"the model takes {low:g} to {high:g}"
+        allowed = self.values.get(name)
+        if allowed and isinstance(value, str) and value not in allowed:
+            return nearest_value(name, value, allowed), f"the model takes {', '.join(allowed)}"
+        if name == "stop" and self.stop_max is not None and isinstance(value, list) and len(value) > self.stop_max:
+            return value[: self.stop_max], f"the model takes {self.stop_max}"
+        if name == "n" and self.n_max is not None and type(value) is int and value > self.n_max:
+            return self.n_max, f"the model gives at most {self.n_max}"
+        if name == "tool_choice" and not self.tool_choice_required and value != "none" and value != "auto":
+            return "auto", "the model cannot be made to call a tool"
+        return value, ""
+
+    def _roles(self, sent: JSON, changes: list[Change]) -> None:
+        messages = sent.get("messages")
+        if not isinstance(messages, list):
+            return
+        wrong = "developer" if self.system_role == "system" else "system"
+        places = [place for place, message in enumerate(messages) if message.get("role") == wrong]
+        if places:
+            sent["messages"] = [
+                {**message, "role": self.system_role} if message.get("role") == wrong else message
+                for message in messages
+            ]
+            changes += [
+                Change(f"messages[{place}].role", wrong, self.system_role, "the role that the model knows")
+                for place in places
+            ]
+
+    def _own(self, sent: JSON, changes: list[Change]) -> None:
+        """The operator's defaults and locks, which are the last word."""
+        has_limit = any(name in sent for name in MAX_TOKENS)
+        for name, value in self.defaults.items():
+            if sent.get(name) is None and not (name in MAX_TOKENS and has_limit):
+                sent[name] = value
+                changes.append(Change(name, None, value, "default"))
+        for name, value in self.locks.items():
+            if sent.get(name, _NONE) != value:
+                changes.append(Change(name, sent.get(name), value, "locked"))
+                sent[name] = value
+
+
+_NONE: Any = object()
+
+
+def nearest_value(name: str, value: str, allowed: list[str]) -> str:
+    """The allowed value nearest to what was asked for: for levels of effort by their order (`none` only when it was asked
+    for), else the first."""
+    if name != "reasoning_effort" or value not in EFFORTS:
+        return allowed[0]
+    levels = [level for level in allowed if level in EFFORTS and (level != "none" or value == "none")] or allowed
+    place = EFFORTS.index(value)
+    return min(levels, key=lambda level: (abs(EFFORTS.index(level) - place), EFFORTS.index(level)))
+
+
+class Matched:
+    """A glob of `provider/model`, or of a bare model when it has no slash."""
+
+    __slots__ = ("_bare", "_pattern")
+
+    def __init__(self, glob: str) -> None:
+        self._bare = "/" not in glob
+        self._pattern = re.compile(translate(glob))
+
+    def fits(self, provider: str, dialect: str, model: str) -> bool:
+        """Whether it fits a target, by its provider's name or dialect."""
+        if self._bare:
+            return self._pattern.match(model) is not None
+        return any(self._pattern.match(f"{head}/{model}") for head in (provider, dialect))
+
+
+Rules = Iterable[tuple[Matched, ModelParameters]]
+
+
+@cache
+def bundled_rules() -> tuple[tuple[Matched, ModelParameters], ...]:
+    """The rules of `data/parameters.toml`, in order."""
+    text = (resources.files("instance.chute") / "data" / "parameters.toml").read_text("utf-8")
+    rules: list[tuple[Matched, ModelParameters]] = []
+    for row in tomllib.loads(text)["rules"]:
+        values = dict(row)
+        globs = values.pop("match")
+        rule = ModelParameters.model_validate(values)
+        rules += [(Matched(glob), rule) for glob in globs]
+    return tuple(rules)
