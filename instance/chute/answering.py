@@ -47,7 +47,7 @@ def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes |
         more = [(b"x-stockyard-cache", x.cache.encode()), *more]
     if x.warnings:
         more = [(b"x-stockyard-warnings", warnings_value(x)), *more]
-    if x.cost_lines:
+    if x.cost_lines and not x.cost_unknown:
         more = [(b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)), *more]
     if more:
         lines += b"".join([b"%b: %b\r\n" % header for header in more])
@@ -58,6 +58,11 @@ def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes |
 def warnings_value(x: Exchange) -> bytes:
     """What `X-Stockyard-Warnings` says."""
     return "; ".join(x.warnings)[:WARNINGS_MAX_BYTES].encode("latin-1", "replace")
+
+
+class ConnectionCut(Exception):
+    """Raised out of the application after an answer had begun that cannot be ended properly: the server closes the connection,
+    and the client sees that something is missing."""
 
 
 async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

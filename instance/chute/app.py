@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,14 @@ from instance.chute.aliases import AliasTable
 from instance.chute.catalogue import Catalogue
 from instance.chute.client_address import TrustedProxies
 from instance.chute.cost_lines import cost_lines, is_complete
-from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.dialects.openai_responses.store import MIGRATIONS as RESPONSES_MIGRATIONS
 from instance.chute.dialects.openai_responses.store import ResponseStore
+from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.endpoint import Endpoint
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Histogram
 from instance.chute.mock_model import MockModel
-from instance.chute.models_endpoint import model_one, models_list
+from instance.chute.models_endpoint import Asked, Sources, model_one, models_list
 from instance.chute.prices import PriceTable
 from instance.chute.providers import ProviderTable
 from instance.chute.registry import Registry
@@ -111,11 +112,15 @@ class Chute:
 
         return routers(self)
 
-    def models(self, principal: Principal, model: str) -> dict[str, Any]:
-        """The body of `GET /v1/models`, or of `GET /v1/models/{model}`."""
-        if model:
-            return model_one(principal, self.providers, self.prices, model)
-        return models_list(principal, self.providers, self.prices)
+    def models(
+        self, principal: Principal, model: str, query: bytes = b"", headers: Mapping[bytes, bytes] | None = None
+    ) -> dict[str, Any]:
+        """The body of `GET /v1/models`, or of `GET /v1/models/{model}`; in Anthropic's shape where its header is there."""
+        asked = Asked.read(query, headers or {})
+        modelalias = self.registry.slots.get("modelalias")
+        names = self.aliases.all() if modelalias is not None and modelalias.running is not None else ()
+        sources = Sources(self.providers, self.prices, names, self.routes.routes)
+        return model_one(principal, sources, model, asked) if model else models_list(principal, sources, asked)
 
     def price(self, x: Exchange) -> None:
         """Fill in the call's cost lines from its usage and the price of who served; where that is not known, or was charged by
@@ -127,6 +132,9 @@ class Chute:
             if not x.targets or not x.attempts:
                 return
             target = x.targets[0]
+        if "reported_cost_nano" in x.state:
+            x.cost_lines.append(("reported", x.state["reported_cost_nano"]))
+            return
         price = self.prices.of(target)
         if price is None:
             x.cost_unknown = answer is not None or bool(usage.input or usage.output)

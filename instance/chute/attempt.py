@@ -139,6 +139,7 @@ class Attempt:
             events=self._blocks(response, first),
             target=self.target,
             release=response.close,
+            native=self.x.operation.dialect,
             content_type=content_type,
         )
 

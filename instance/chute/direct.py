@@ -18,6 +18,7 @@ from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.containment import Link
+    from instance.chute.module import Module
     from instance.chute.targets import Target
     from instance.chute.upstream import UpstreamUrl
 
@@ -28,6 +29,10 @@ TALKS = frozenset(("chat", "completions"))
 """Kinds whose canonical form is chat, so that any provider of chat can serve them."""
 
 
+NO_SUCH_PATH = (404, 405, 501)
+"""Statuses with which a server says that it has no such endpoint."""
+
+
 async def dispatch(x: Exchange, target: Target) -> Answer:
     """One attempt at a target in whatever dialect it speaks. Raises `CallFailed`, `StockyardError`."""
     provider = target.provider
@@ -36,7 +41,10 @@ async def dispatch(x: Exchange, target: Target) -> Answer:
     if found is not None:
         link, fits = found
         if fits is None or fits(x):
-            return await _by_shim(x, target, link)
+            if _serves(link.module, x.kind):
+                return await _by_shim(x, target, link)
+            if provider.openai_url is None or x.operation.dialect not in provider.speaks:
+                raise _not_supported(x, target)
     if provider.dialect != "openai" and provider.openai_url is None:
         raise StockyardError(
             "shim_disabled",
@@ -49,8 +57,6 @@ async def dispatch(x: Exchange, target: Target) -> Answer:
 
 async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     shim = link.module
-    if x.kind not in shim.serves and not (x.kind in TALKS and "chat" in shim.serves):  # type: ignore[attr-defined]
-        raise _not_supported(x, target)
     if not shim.takes_as_it_is(x, target):  # type: ignore[attr-defined]
         x.operation.check_translated(x)
     x.dialect_out = shim.wire_dialect  # type: ignore[attr-defined]
@@ -105,7 +111,10 @@ async def openai_compatible(
         out = out._replace(path=path(out.path) if path is not None else out.path, headers=headers)
     response = await attempt.send(out, url=url)
     if response.status != 200:
-        raise await attempt.refused(response)
+        failure = await attempt.refused(response)
+        if native and x.kind not in TALKS and failure.status in NO_SUCH_PATH and not _explained(failure.body):
+            failure.code, failure.message = "not_supported", _not_supported(x, target).message
+        raise failure
     if not native:
         if x.stream:
             return await attempt.streamed(response, EventSplitter())
@@ -115,12 +124,15 @@ async def openai_compatible(
         return await attempt.bytes_streamed(response, response.headers.get(b"content-type", b""))  # type: ignore[arg-type]
     if x.stream:
         return await attempt.streamed(response, operation.reader(x), native=native)
-    raw = await attempt.read(response)
+    raw = await attempt.read(response, operation.answer_max_bytes)
     try:
         read = operation.read(x, raw)
     except MALFORMED as error:
         raise attempt.broken(error, response.headers, raw) from error
-    return attempt.whole(read, raw, response.headers, native=native)
+    answer = attempt.whole(read, raw, response.headers, native=native)
+    if x.kind not in TALKS:
+        answer.content_type = operation.answer_type(x, response.headers.get(b"content-type", b""))
+    return answer
 
 
 def _chat(attempt: Attempt, raw: bytes, headers: dict[bytes, bytes]) -> dict[str, object]:
@@ -130,6 +142,21 @@ def _chat(attempt: Attempt, raw: bytes, headers: dict[bytes, bytes]) -> dict[str
         return CHAT.read(attempt.x, raw)
     except MALFORMED as error:
         raise attempt.broken(error, headers, raw) from error
+
+
+def _serves(shim: Module, kind: str) -> bool:
+    serves: frozenset[str] = shim.serves  # type: ignore[attr-defined]
+    return kind in serves or (kind in TALKS and "chat" in serves)
+
+
+def _explained(body: bytes) -> bool:
+    """Whether a 404 is about the model, not about the path."""
+    try:
+        obj = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    error = obj.get("error") if isinstance(obj, dict) else None
+    return isinstance(error, dict) and not str(error.get("message", "")).startswith("Invalid URL")
 
 
 def _not_supported(x: Exchange, target: Target) -> StockyardError:

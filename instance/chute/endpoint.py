@@ -12,6 +12,7 @@ import orjson
 from instance.chute.answer import Answer
 from instance.chute.answering import (
     WHOLE_ANSWER,
+    ConnectionCut,
     answer_lines,
     discard_and_refuse,
     send_bytes,
@@ -24,6 +25,7 @@ from instance.chute.caller import authenticate, model_allowed, take_labels
 from instance.chute.client_address import client_address
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
+from instance.chute.not_served import not_served
 from instance.chute.operation import Operation
 from instance.chute.operations import CHAT, OPERATIONS
 from instance.chute.outgoing import Outgoing
@@ -48,7 +50,6 @@ EVENT_STREAM = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
-NOT_SERVED = ("/v1/files", "/v1/batches", "/v1/fine_tuning", "/v1/assistants", "/v1/realtime", "/v1/threads")
 
 
 class BodyTooLarge(Exception):
@@ -91,10 +92,8 @@ class Endpoint:
                 await self.models(scope, send, path)
                 return
             error = StockyardError("method_not_allowed", "Use GET.", headers={"Allow": "GET, HEAD"})
-        elif path.startswith(NOT_SERVED):
-            error = StockyardError("not_supported", f"{path} is not served here.")
         else:
-            error = StockyardError("not_found", f"There is no {path} here.")
+            error = not_served(path) or StockyardError("not_found", f"There is no {path} here.")
         await send_error(send, error, request_id=new_id("req_"))
 
     async def models(self, scope: Scope, send: Send, path: str) -> None:
@@ -103,7 +102,7 @@ class Endpoint:
         try:
             address = client_address(scope.get("client"), headers, self.trusted)
             principal = authenticate(headers, self.keys, time_ns(), address)
-            body = self.chute.models(principal, path[len("/v1/models/") :])
+            body = self.chute.models(principal, path[len("/v1/models/") :], scope.get("query_string", b""), headers)
         except StockyardError as error:
             await send_error(send, error, request_id=new_id("req_"))
             return
@@ -185,6 +184,8 @@ class Endpoint:
                 await self._send_stream(x, answer, send, watch)
             else:
                 await self._send_whole(x, answer, send, watch, direct)
+        except ConnectionCut:
+            raise
         except asyncio.CancelledError:
             self._gone(x)
             if not x.client_gone:
@@ -331,7 +332,7 @@ class Endpoint:
                 direct.answer(answer.status, lines, body)
                 return
         headers = self._answer_headers(x, answer)
-        if x.cost_lines:
+        if x.cost_lines and not x.cost_unknown:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
         if answer.content_type:
             await send_bytes(send, answer.status, [(b"content-type", answer.content_type), *headers], body)
@@ -350,10 +351,11 @@ class Endpoint:
         assert events is not None
         self.chute.streams += 1
         outgoing = Outgoing(x, answer)
-        keep_alive = KeepAlive(send)
         if answer.content_type:
+            keep_alive = None  # a comment would be heard in the middle of speech
             headers = [(b"content-type", answer.content_type), *self._answer_headers(x, answer)]
         else:
+            keep_alive = KeepAlive(send)
             headers = [*EVENT_STREAM, *self._answer_headers(x, answer)]
         last = b""
         if x.cache in ("hit", "semantic"):
@@ -365,7 +367,8 @@ class Endpoint:
                     block = outgoing.take(batch)
                     if block:
                         x.bytes_out += len(block)
-                        keep_alive.touched()
+                        if keep_alive is not None:
+                            keep_alive.touched()
                         await send({"type": "http.response.body", "body": block, "more_body": True})
                     if outgoing.done:
                         break
@@ -373,13 +376,15 @@ class Endpoint:
             except Exception as failure:
                 # Whatever broke the stream, it ends with an error event, and the trace says what it was.
                 last = self._broken(x, failure, outgoing)
-            keep_alive.end()
+            if keep_alive is not None:
+                keep_alive.end()
             watch.end()
-            x.bytes_out += len(last)
-            self._record(x, streamed_answer(x))
             if answer.content_type and x.error_code:
                 # Bytes have no place for an error: the connection is cut, which every client takes for one.
-                raise asyncio.CancelledError
+                self._record(x, b"")
+                raise ConnectionCut
+            x.bytes_out += len(last)
+            self._record(x, streamed_answer(x))
             await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
@@ -387,7 +392,8 @@ class Endpoint:
                     pass
         finally:
             self.chute.streams -= 1
-            keep_alive.end()
+            if keep_alive is not None:
+                keep_alive.end()
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()

@@ -34,7 +34,7 @@ async def forward(x: Exchange) -> Answer:
     if not targets:
         error = x.state.get("no_target")
         raise (
-            error
+            x.operation.no_target(x, error)
             if isinstance(error, StockyardError)
             else StockyardError("no_provider", "No target is left for this call.")
         )

@@ -1,4 +1,5 @@
-"""The built-in provider `mock`: answers chat with `echo: <last user text>`, without a network or a key.
+"""The built-in provider `mock`: answers chat with `echo: <last user text>`, without a network or a key, and every other
+endpoint of `/v1` as `mock_kinds.py` says.
 
 It makes everything work before a provider key is there, and lets a test or a demonstration choose per call how a
 provider behaves (`MockOptions`). Everything but `id` and `created` follows from the request.
@@ -17,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from instance.chute.mock_kinds import speech, whole_answer
 from instance.chute.mock_options import BadOption, MockOptions, read_options
 from instance.chute.upstream import UpstreamError
 
 if TYPE_CHECKING:
     from instance.core.clock import Clock
 
-MODELS = ("gpt", "small", "large")
+MODELS = ("gpt", "small", "large", "embedding", "image", "speech", "transcription", "moderation", "rerank")
+"""Each answers every endpoint; the names say what they are meant for."""
+CHAT_PATH = b"/chat/completions"
 CHARACTERS_PER_TOKEN = 4
 EVENTS_PER_BLOCK = 64
 FINGERPRINT = "fp_stockyard_mock"
@@ -88,8 +92,11 @@ class MockModel:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def answer(self, body: dict[str, Any], stream: bool) -> MockResponse:
-        """The answer to a chat body, whole or as server-sent events; bad values give a 400 in OpenAI's error form."""
+    async def answer(self, body: dict[str, Any], stream: bool, path: bytes = CHAT_PATH) -> MockResponse:
+        """The answer to a body, whole or as server-sent events; bad values give a 400 in OpenAI's error form. In a form,
+        `body` holds the fields, and for a file its name and size."""
+        if path != CHAT_PATH:
+            return await self._other(body, path)
         try:
             options = read_options(body)
             prompt_tokens, said = _read_messages(body)
@@ -98,8 +105,7 @@ class MockModel:
         if options.delay_ms:
             await self._clock.sleep(options.delay_ms / 1e3)
         if options.status >= 300:
-            kind = "rate_limit_error" if options.status == 429 else "server_error"
-            return self._whole(options.status, _error(f"mock status {options.status}, as asked", kind, None))
+            return self._failed(options.status)
         call = _Call(body, options, said, prompt_tokens, self._clock.wall_ns() // 1_000_000_000)
         if stream:
             paced = options.tokens_per_s > 0
@@ -111,6 +117,31 @@ class MockModel:
             spoken = len(call.pieces) if options.drop_after is None else min(options.drop_after, len(call.pieces))
             await self._clock.sleep(spoken / options.tokens_per_s)
         return MockResponse(200, _JSON_HEADERS, call.whole(), self._clock)
+
+    async def _other(self, body: dict[str, Any], path: bytes) -> MockResponse:
+        """A path beside chat. Of the options those hold that have a meaning there; a token of speech is a tenth of a second."""
+        model = str(body.get("model") or "gpt")
+        try:
+            options = read_options({"mock": body.get("mock")})
+            if path == b"/audio/speech":
+                content_type, blocks = speech(body)
+            else:
+                content_type, whole = whole_answer(path, body, model, self._clock.wall_ns() // 1_000_000_000)
+                blocks = iter((whole,))
+        except BadOption as error:
+            return self._whole(400, _error(error.message, "invalid_request_error", error.param))
+        if options.delay_ms:
+            await self._clock.sleep(options.delay_ms / 1e3)
+        if options.status >= 300:
+            return self._failed(options.status)
+        if options.drop_after is not None:
+            blocks = _broken_off(blocks, options.drop_after)
+        gap_ns = int(1e9 / options.tokens_per_s) if options.tokens_per_s > 0 else 0
+        return MockResponse(200, {b"content-type": content_type}, blocks, self._clock, gap_ns)
+
+    def _failed(self, status: int) -> MockResponse:
+        kind = "rate_limit_error" if status == 429 else "server_error"
+        return self._whole(status, _error(f"mock status {status}, as asked", kind, None))
 
     def _whole(self, status: int, body: bytes) -> MockResponse:
         return MockResponse(status, _JSON_HEADERS, iter((body,)), self._clock)
@@ -246,6 +277,11 @@ def _text_of(content: Any, place: int) -> str:
 
 def _error(message: str, kind: str, param: str | None) -> bytes:
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": None}})
+
+
+def _broken_off(blocks: Iterator[bytes], after: int) -> Iterator[bytes]:
+    yield from islice(blocks, after)
+    raise _dropped()
 
 
 def _dropped() -> UpstreamError:

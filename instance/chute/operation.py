@@ -69,6 +69,8 @@ class Operation:
     """Whether `prepare` is awaited between `take` and the chain."""
     ends_native: ClassVar[bool] = False
     """Whether the encoder's `end` is also asked for a stream that came in the caller's own dialect."""
+    answer_max_bytes: ClassVar[int] = 32 << 20
+    """The largest whole answer that is taken from a provider."""
 
     def take(self, x: Exchange, limits: LimitSettings) -> None:
         """Decode `x.raw` into `x.req` (canonical), `x.native` (as it came, when that differs), `x.model_requested`,
@@ -96,6 +98,14 @@ class Operation:
         """Content type of `native_body`; a multipart body keeps the boundary that it came with."""
         return x.headers.get(b"content-type", b"") if self.multipart else b"application/json"
 
+    def kept_request(self, x: Exchange) -> bytes:
+        """What is stored of the request where texts are: the body, or for a form its fields without the files."""
+        return x.raw
+
+    def no_target(self, x: Exchange, error: StockyardError) -> StockyardError:
+        """What the caller gets when no provider serves the asked model."""
+        return error
+
     def binary(self, x: Exchange) -> bool:
         """Whether the answer is bytes (speech) that are passed on as they arrive."""
         return False
@@ -106,6 +116,10 @@ class Operation:
         if not isinstance(obj, dict):
             raise ValueError("the answer is no JSON object")
         return obj
+
+    def answer_type(self, x: Exchange, content_type: bytes) -> bytes:
+        """Content type of an answer that is no JSON (subtitles), of which the provider said `content_type`; else empty."""
+        return b""
 
     def reader(self, x: Exchange) -> StreamReader:
         """For a stream that comes in this dialect."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
+from instance.chute.module import TEXT_KINDS
 from instance.chute.stream import encode_event
 from instance.core.errors import StockyardError
 
@@ -18,7 +19,7 @@ class Outgoing:
         self._encoder = x.operation.encoder(x)
         self._native = answer.native == x.operation.dialect
         self._x = x
-        self._hooks = plan is not None and bool(plan.deltas)
+        self._hooks = plan is not None and bool(plan.deltas) and x.kind in TEXT_KINDS
         self._open = x.req.get("n") or 1
         self._finals = False
         self._last: dict[str, object] = {}

@@ -57,6 +57,10 @@ class PriceTable:
             return found.price
         return FREE if provider == "mock" else None
 
+    def own(self, provider: str) -> list[str]:
+        """The models of a provider that have a price in the settings."""
+        return [model for name, model in self._own if name == provider]
+
     def rows(self) -> Iterator[tuple[str, str, Price]]:
         """Every price in use as (provider, model, price), by name."""
         merged = dict(self._own)

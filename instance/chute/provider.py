@@ -142,7 +142,7 @@ class Provider:
 
         Returns with the answer's head; raises UpstreamError."""
         if self._mock is not None:
-            return await self._mock.answer(obj, stream)
+            return await self._mock.answer(obj, stream, path)
         if url is None:
             url = self.url
             if url is None:

@@ -22,12 +22,12 @@ USER_AGENT_MAX_CHARACTERS = 256
 
 def estimate_usage(x: Exchange) -> None:
     """Fill in usage that the provider did not report, at four characters a token; nothing when it was reported."""
-    usage = x.usage
-    if usage.source or not x.attempts:
-        return
     if x.kind not in TEXT_KINDS:
         if x.answer is not None:
             x.operation.measure(x)
+        return
+    usage = x.usage
+    if usage.source or not x.attempts:
         return
     usage.source = "estimated"
     answer = x.answer
@@ -53,7 +53,7 @@ def _texts(x: Exchange, response: bytes) -> tuple[bytes, bytes]:
     redact = state.get("redact")
     if redact is None and x.plan is not None and x.plan.redacts:
         return b"", b""
-    request = x.stored_request if x.stored_request is not None else x.raw
+    request = x.stored_request if x.stored_request is not None else x.operation.kept_request(x)
     if x.stored_response is not None:
         response = x.stored_response
     return request[:limit], response[:limit]
@@ -142,6 +142,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "attempts": x.attempts,
         "costs": [{"what": what, "nano": nano} for what, nano in x.cost_lines],
     }
+    if x.cost_unknown:
+        detail["cost_unknown"] = True
     if x.tags:
         detail["tags"] = dict(x.tags)
     if x.timings is not None:

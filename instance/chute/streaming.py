@@ -32,6 +32,7 @@ async def streamed(
     rest: list[Delta] = []
     waiting = b""
     found = False
+    carries = getattr(splitter, "has_content", has_content)
     try:
         while not found and not splitter.done:
             block = waiting or await response.next_block()
@@ -39,7 +40,7 @@ async def streamed(
             events = splitter.feed(block) if block else splitter.close()
             for place, event in enumerate(events, 1):
                 _raise_reported(event, target, response)
-                if has_content(event):
+                if carries(event):
                     # The first content leaves at once; what came with it in one block is read after that.
                     head += events[:place]
                     rest = events[place:]

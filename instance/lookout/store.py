@@ -70,7 +70,7 @@ def traces(
     offset: int,
     after: tuple[int, ...] | None,
 ) -> list[dict[str, Any]]:
-    """Rows of `LISTED_COLUMNS` and `tags`; `after` is (sorted value, n) of the last row of the page before."""
+    """Rows of `LISTED_COLUMNS`, `tags` and `cost_unknown`; `after` is (sorted value, n) of the last row of the page before."""
     column = SORTS[sort]
     where, parameters = narrowed.where(), list(narrowed.parameters)
     if after is not None:
@@ -78,11 +78,12 @@ def traces(
         parameters += after
     direction = "ASC" if ascending else "DESC"
     cursor = connection.execute(
-        f"SELECT {', '.join(LISTED_COLUMNS)}, json_extract(detail, '$.tags') AS tags FROM traces "
+        f"SELECT {', '.join(LISTED_COLUMNS)}, json_extract(detail, '$.tags') AS tags, "
+        "json_extract(detail, '$.cost_unknown') AS cost_unknown FROM traces "
         f"WHERE {where} ORDER BY {column} {direction}, n {direction} LIMIT ? OFFSET ?",
         (*parameters, limit, offset),
     )
-    names = (*LISTED_COLUMNS, "tags")
+    names = (*LISTED_COLUMNS, "tags", "cost_unknown")
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 

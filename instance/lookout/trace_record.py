@@ -49,7 +49,7 @@ WHOLE_COLUMNS = ("n", *CALL_COLUMNS, "detail", "ledger_seq")
 
 
 def listed(row: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
-    """The fields of a list (L); `tags` is JSON or `None`."""
+    """The fields of a list (L); `tags` is JSON or `None`. A cost that is not known is null, never 0."""
     return {
         "id": row["id"],
         "request_id": row["request_id"],
@@ -69,7 +69,7 @@ def listed(row: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
         "overhead_us": row["overhead_us"],
         "tokens_in": row["tokens_in"],
         "tokens_out": row["tokens_out"],
-        "cost_usd": nano_to_usd(row["cost_nano"]),
+        "cost_usd": None if row.get("cost_unknown") else nano_to_usd(row["cost_nano"]),
         "saved_usd": nano_to_usd(row["saved_nano"]),
         "cache": row["cache"],
         "project": row["project"],
@@ -89,7 +89,7 @@ def listed(row: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
 def whole(row: Mapping[str, Any], bodies: tuple[bytes, bytes] | None, *, may_read_content: bool) -> dict[str, Any]:
     """Every field of one trace; without `content:read` its texts are null and `redacted` is true."""
     detail = orjson.loads(row["detail"])
-    record = listed(row, None) | {
+    record = listed({**row, "cost_unknown": detail.get("cost_unknown")}, None) | {
         "tags": detail.get("tags", {}),
         "otel_trace_id": row["otel_trace_id"] or None,
         "otel_span_id": row["otel_span_id"] or None,

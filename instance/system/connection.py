@@ -13,7 +13,7 @@ import orjson
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from instance.chute.answering import WHOLE_ANSWER
+from instance.chute.answering import WHOLE_ANSWER, ConnectionCut
 from instance.core.errors import StockyardError, error_body
 
 HEAD_MAX_BYTES = 32 << 10
@@ -132,6 +132,8 @@ class Cycle(RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
             if not (self.response_complete or self.disconnected):
                 raise RuntimeError("the application returned without completing its answer")
+        except ConnectionCut:
+            self.transport.close()
         except BaseException as error:  # logged, and the connection answers or ends: there is nobody above to tell
             self.logger.error("Exception in ASGI application\n", exc_info=error)
             if self.response_started:

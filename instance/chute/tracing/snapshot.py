@@ -80,5 +80,7 @@ def _stored_prompt(x: Exchange) -> str:
     redact = x.state.get("redact")
     if x.stored_request is None and redact is None and x.plan is not None and x.plan.redacts:
         return ""
-    text = (x.stored_request if x.stored_request is not None else x.raw).decode("utf-8", "replace")
+    text = (x.stored_request if x.stored_request is not None else x.operation.kept_request(x)).decode(
+        "utf-8", "replace"
+    )
     return (redact(text) if redact is not None else text)[:TEXT_MAX_CHARACTERS]
