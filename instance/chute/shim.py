@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.attempt import MALFORMED, Attempt, Outbound
+from instance.chute.dialects.plain_chat import plain_chat
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.provider_dialects import native_base_url
@@ -114,6 +115,16 @@ class Shim(Module):
     def write_native(self, x: Exchange, target: Target) -> Outbound | None:
         """A request that came in the provider's own dialect, as it came but for the model's name; `None` when a module changed it."""
         return None
+
+    def request(self, x: Exchange) -> JSON:
+        """The canonical request without what callers of other dialects put into it and this provider has no use for; its own
+        parameters (`<provider>: {…}`) stay."""
+        if x.native is None:
+            return x.req
+        plain = plain_chat(x.req)
+        if self.dialect in x.req:
+            plain[self.dialect] = x.req[self.dialect]
+        return plain
 
     def dropped(self, x: Exchange, fields: list[str]) -> None:
         """Say in the trail that the dialect was spoken and which fields have no counterpart there; `on_unsupported: reject`

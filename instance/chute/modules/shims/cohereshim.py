@@ -59,7 +59,7 @@ class CohereShim(Shim):
     def write(self, x: Exchange, target: Target) -> Outbound:
         own = self.settings
         body, dropped = write_chat(
-            x.req, target.model, stream=x.stream, citations=own.citations, safety_mode=own.safety_mode
+            self.request(x), target.model, stream=x.stream, citations=own.citations, safety_mode=own.safety_mode
         )
         self.dropped(x, dropped)
         return Outbound(b"/v2/chat", orjson.dumps(body), body)

@@ -81,7 +81,7 @@ class GeminiShim(Shim):
             return await self._embed(x, attempt)
         limit = self.settings.inline_mb << 20
         if FETCHED not in x.state:
-            x.state[FETCHED] = await self._media.fetch_all(remote_urls(x.req["messages"]), limit)
+            x.state[FETCHED] = await self._media.fetch_all(remote_urls(self.request(x)["messages"]), limit)
         try:
             answer = await super().call(x, attempt)
         except (CallFailed, StockyardError) as error:
@@ -103,7 +103,7 @@ class GeminiShim(Shim):
         fetched: Mapping[str, Media] = x.state.get(FETCHED) or {}
         relaxed = x.state.get(RELAXED)
         written = write_chat(
-            x.req,
+            self.request(x),
             target.model,
             fetched=fetched,
             safety=own.safety_retry_settings if relaxed else own.safety,

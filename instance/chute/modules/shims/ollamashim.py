@@ -122,15 +122,16 @@ class OllamaShim(Shim):
         if x.kind == "embeddings":
             return await self._embed(x, attempt)
         if FETCHED not in x.state:
-            x.state[FETCHED] = await self._media.fetch_all(remote_urls(x.req["messages"]), INLINE_MAX_BYTES)
+            x.state[FETCHED] = await self._media.fetch_all(remote_urls(self.request(x)["messages"]), INLINE_MAX_BYTES)
         return await super().call(x, attempt)
 
     def write(self, x: Exchange, target: Target) -> Outbound:
         own = self.settings
-        prompt = count_prompt_tokens(x.req)
-        size = context_size(prompt, output_tokens(x.req), own.min_ctx, own.max_ctx)
+        req = self.request(x)
+        prompt = count_prompt_tokens(req)
+        size = context_size(prompt, output_tokens(req), own.min_ctx, own.max_ctx)
         body, dropped = write_chat(
-            x.req,
+            req,
             target.model,
             stream=x.stream,
             keep_alive=own.keep_alive,

@@ -110,7 +110,7 @@ class ReplicateShim(Shim):
         info = await self._info(f"{target.provider.name}/{target.model}", name, predictions)
         if x.kind == "images":
             return await self._images(x, attempt, predictions, name, info)
-        given, dropped = write_chat(x.req, target.model, info.schema, own.templates)
+        given, dropped = write_chat(self.request(x), target.model, info.schema, own.templates)
         self.dropped(x, dropped)
         prediction = await predictions.create(name, info, given, wait_s=own.wait_s, stream=x.stream)
         if x.stream:
