@@ -52,6 +52,13 @@ EVENT_STREAM = (
 )
 
 
+def _in_shape_of(path: str, error: StockyardError, request_id: str) -> bytes | None:
+    """An error beside calls as the callers of that path read it; `None`: in the usual shape."""
+    if not path.startswith("/v1/messages"):
+        return None
+    return orjson.dumps(OPERATIONS["/v1/messages"].error(error, request_id, ""))
+
+
 class BodyTooLarge(Exception):
     """The request's body is over the limit; what follows of it is discarded."""
 
@@ -94,7 +101,8 @@ class Endpoint:
             error = StockyardError("method_not_allowed", "Use GET.", headers={"Allow": "GET, HEAD"})
         else:
             error = not_served(path) or StockyardError("not_found", f"There is no {path} here.")
-        await send_error(send, error, request_id=new_id("req_"))
+        request_id = new_id("req_")
+        await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
 
     async def models(self, scope: Scope, send: Send, path: str) -> None:
         """`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use."""
@@ -124,10 +132,10 @@ class Endpoint:
             status, obj = await handler(side)
         except BodyTooLarge:
             error = StockyardError("body_too_large", f"The body is over {self.body_max_bytes} bytes.")
-            await send_error(send, error, request_id=request_id)
+            await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
             return
         except StockyardError as error:
-            await send_error(send, error, request_id=request_id)
+            await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
             return
         ids = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
         await send_json(send, status, ids, b"" if scope["method"] == "HEAD" else orjson.dumps(obj))

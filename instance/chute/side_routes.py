@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from instance.chute.dialects.anthropic.count_tokens import PATH as COUNT_TOKENS
+from instance.chute.dialects.anthropic.count_tokens import count_message_tokens
 from instance.chute.dialects.openai_responses.side_routes import PREFIX as RESPONSES
 from instance.chute.dialects.openai_responses.side_routes import stored_response
 
@@ -31,6 +33,7 @@ SideRoute = Callable[[SideCall], Awaitable[tuple[int, Any]]]
 
 SIDE_ROUTES: dict[str, SideRoute] = {
     RESPONSES: stored_response,
+    COUNT_TOKENS: count_message_tokens,
 }
 """By path, or by prefix where the name ends in `/`."""
 

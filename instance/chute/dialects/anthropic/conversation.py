@@ -12,6 +12,8 @@ from instance.chute.dialects.anthropic.tool_ids import wire_tool_id
 
 DIALECT = "anthropic"
 LateSystem = Literal["top", "user"]
+BEFORE_THE_FIRST = "(The conversation begins with your message.)"
+"""Said by the user where the talk begins with the assistant, which the API refuses."""
 
 
 class Conversation(NamedTuple):
@@ -45,7 +47,14 @@ def conversation(messages: list[JSON], late_system: LateSystem, dropped: Dropped
     for turn in turns:
         if turn["role"] == "user":
             turn["content"].sort(key=lambda block: block.get("type") != "tool_result")
-    return Conversation(system, turns, _thinks(turns))
+    thinks = _thinks(turns)
+    if not turns and system:
+        # Without any message there would be nothing to answer.
+        turns.append({"role": "user", "content": system})
+        system = []
+    elif turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [text_block(BEFORE_THE_FIRST)]})
+    return Conversation(system, turns, thinks)
 
 
 def _add(turns: list[JSON], role: str, blocks: list[JSON]) -> None:
