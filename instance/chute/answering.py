@@ -62,7 +62,11 @@ def warnings_value(x: Exchange) -> bytes:
 
 class ConnectionCut(Exception):
     """Raised out of the application after an answer had begun that cannot be ended properly: the server closes the connection,
-    and the client sees that something is missing."""
+    and the client sees that something is missing. `at_once`: what the client has not taken yet is thrown away."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        super().__init__()
+        self.at_once = at_once
 
 
 async def send_json(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

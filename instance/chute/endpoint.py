@@ -198,6 +198,8 @@ class Endpoint:
             self._gone(x)
             if not x.client_gone:
                 raise
+            if "caller_stalled" in x.state:
+                raise ConnectionCut(at_once=True) from None
         except Exception as error:  # a fault of ours: the caller gets an id, the log the rest
             chute.log_fault(x, error)
             await self._refuse(

@@ -49,12 +49,14 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode(
             "killed_limit", 400, INVALID, "The call went over a limit on its length or cost and was ended.", False
         ),
+        ErrorCode("killed_loop", 400, INVALID, "The answer repeated itself without end and was ended.", False),
         ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode("unauthorized", 401, AUTHENTICATION, "No key, or an unknown one."),
         ErrorCode("key_revoked", 401, AUTHENTICATION, "The key was revoked."),
         ErrorCode("key_expired", 401, AUTHENTICATION, "The key has expired."),
+        ErrorCode("insufficient_credit", 402, BILLING, "This instance's account at the provider has no credit.", False),
         ErrorCode("quota_exceeded", 402, BILLING, "The plan's monthly quota is used up.", False),
         ErrorCode("forbidden", 403, PERMISSION, "The key may not do this."),
         ErrorCode("scope_missing", 403, PERMISSION, "The key lacks a scope."),

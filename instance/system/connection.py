@@ -132,8 +132,11 @@ class Cycle(RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
             if not (self.response_complete or self.disconnected):
                 raise RuntimeError("the application returned without completing its answer")
-        except ConnectionCut:
-            self.transport.close()
+        except ConnectionCut as cut:
+            if cut.at_once:
+                self.transport.abort()
+            else:
+                self.transport.close()
         except BaseException as error:  # logged, and the connection answers or ends: there is nobody above to tell
             self.logger.error("Exception in ASGI application\n", exc_info=error)
             if self.response_started:

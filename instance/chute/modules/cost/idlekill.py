@@ -1,0 +1,304 @@
+"""idlekill: ends calls that burn money for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from math import ceil
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import orjson
+from pydantic import Field, field_validator
+
+from instance.chute.answer import DONE, Answer, Delta
+from instance.chute.exchange import Exchange
+from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.cost.kill_notices import KillNotices
+from instance.chute.modules.cost.rate_limits import Repeats
+from instance.chute.modules.cost.runaway import Runaway
+from instance.chute.modules.cost.stall_watch import StallWatch, Watched
+from instance.chute.stream import encode_event
+from instance.chute.tokens import count_prompt_tokens
+from instance.chute.upstream import UpstreamUrl
+from instance.core.clock import Clock
+from instance.core.errors import StockyardError
+from instance.core.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from instance.core.core import Core
+
+NS = 1_000_000_000
+CHARACTERS_PER_TOKEN = 4
+
+
+class Spending:
+    """What a stream came to so far: its text's length, and whether its end repeats itself."""
+
+    __slots__ = ("characters", "runaway")
+
+    def __init__(self, runaway: Runaway | None) -> None:
+        self.characters = 0
+        self.runaway = runaway
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens were generated."""
+        return -(-self.characters // CHARACTERS_PER_TOKEN)
+
+
+class IdleKill(Module):
+    """Ends a call when nothing moves any more, when it goes over a ceiling, or when its text repeats itself for ever; and
+    refuses a caller who sends the same request over and over. What was generated until then is charged.
+
+    A caller who has gone is the core's to notice; here it is put into the trail with what it cost.
+    """
+
+    name: ClassVar[str] = "idlekill"
+    category: ClassVar[str] = "cost"
+    group: ClassVar[int] = 2
+    summary: ClassVar[str] = "Ends calls that stall, run away or go on for nobody"
+    default_enabled: ClassVar[bool] = True
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        stall_s: float = Field(
+            default=120.0,
+            ge=0,
+            le=86_400,
+            description="Seconds without a byte in either direction after which a call is ended; 0: never. Before the first "
+            "content the module timeout decides, where it is on.",
+        )
+        max_duration_s: float = Field(default=0.0, ge=0, le=86_400, description="Longest call, in seconds; 0: any.")
+        max_output_tokens: int = Field(default=0, ge=0, description="Most tokens of an answer; 0: any.")
+        max_cost_usd: float = Field(default=0.0, ge=0, description="Most dollars that a call may come to; 0: any.")
+        loop_repeats: int = Field(
+            default=0,
+            ge=0,
+            le=1000,
+            description="Repeats of one block that end a stream; 0: none do, 8 is a good value.",
+        )
+        loop_span_chars: int = Field(
+            default=4000, ge=100, le=100_000, description="Characters at the end of the text that must be repeats."
+        )
+        same_request_max: int = Field(
+            default=0, ge=0, le=100_000, description="The same requests of one caller in the window; 0: any number."
+        )
+        same_request_window_s: float = Field(default=60.0, gt=0, le=86_400, description="The window, in seconds.")
+        soft_end: bool = Field(
+            default=False, description="End a stream like one that reached its length, in place of an error."
+        )
+        webhook: str = Field(default="", max_length=2000, description="Address that is told of each ended call.")
+
+        @field_validator("webhook")
+        @classmethod
+        def _an_address(cls, url: str) -> str:
+            if url:
+                UpstreamUrl.parse(url)
+            return url
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        own = self.settings
+        self._take_clock(Clock())
+        self._core: Core | None = None
+        self._repeats = Repeats(own.same_request_max, round(own.same_request_window_s * NS))
+        self._notices: KillNotices | None = None
+        self._limited = bool(own.max_output_tokens or own.max_cost_usd or own.loop_repeats)
+        self._max_nano = round(own.max_cost_usd * 1e9)
+
+    def _take_clock(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stalls = StallWatch(self.settings.stall_s, self.settings.max_duration_s, clock.mono_ns)
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        self._take_clock(core.clock)
+        if isinstance(previous, IdleKill) and previous.settings.same_request_max == self.settings.same_request_max:
+            self._repeats = previous._repeats
+        if self.settings.webhook:
+            self._notices = KillNotices(self.settings.webhook, core)
+
+    async def stop(self) -> None:
+        if self._notices is not None:
+            await self._notices.close()
+
+    def hooks(self) -> tuple[str, ...]:
+        """`around` only where something needs it: a stall of the provider is noticed earlier by the module timeout."""
+        own = self.settings
+        needed = ["on_request", "on_finish"] if own.stall_s or own.same_request_max else ["on_finish"]
+        if self._limited or own.max_duration_s or (own.stall_s and not self._timeout_is_sooner()):
+            needed.append("around")
+        return tuple(needed)
+
+    def _timeout_is_sooner(self) -> bool:
+        registry = self._core.services.get("registry") if self._core is not None else None
+        slot = registry.slots.get("timeout") if registry is not None else None
+        running: Any = slot.running if slot is not None else None
+        if running is None or running.settings.models != ["*"] or running.settings.teams != ["*"]:
+            return False
+        return bool(running.settings.between_tokens_s <= self.settings.stall_s)
+
+    def on_request(self, x: Exchange) -> None:
+        if x.stream and self.settings.stall_s:
+            self._stalls.add(x)
+        if self.settings.same_request_max:
+            self._count_request(x)
+
+    def _count_request(self, x: Exchange) -> None:
+        """Refuse a request that came too often from this caller."""
+        asked = orjson.dumps([x.model_requested, x.req.get("messages") or x.req.get("input") or x.req.get("prompt")])
+        digest = int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest(), "big")
+        request = (str(x.principal.key_id) if x.principal is not None else "", digest)
+        now = self._clock.mono_ns()
+        if self._repeats.wait_ns(request, now):
+            window_s = self.settings.same_request_window_s
+            raise StockyardError(
+                "request_loop",
+                f"The same request came more than {self.settings.same_request_max} times within {window_s:g} s.",
+                headers={"Retry-After": str(ceil(window_s))},
+            )
+        self._repeats.add(request, now)
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        watched = self._stalls.watched.get(x.id) or self._stalls.add(x)
+        watched.awaits_provider = True
+        watched.may_stall = not x.deadline_ns
+        try:
+            answer = await call(x)
+        except asyncio.CancelledError:
+            if not watched.is_cause():
+                raise
+            raise self._killed(x, watched.struck) from None
+        watched.awaits_provider = False
+        watched.may_stall = True
+        events = answer.events
+        if events is None:
+            self._judge_whole(x, answer)
+            return answer
+        if self.settings.soft_end:
+            answer.native = "openai.chat"
+        answer.events = self._watched(x, answer, events, watched)
+        return answer
+
+    def _judge_whole(self, x: Exchange, answer: Answer) -> None:
+        """Refuse a whole answer that is over a ceiling; it is paid for already."""
+        if answer.target is None or not self._limited:
+            return
+        own, usage = self.settings, x.usage
+        reason = ""
+        if own.max_output_tokens and usage.output > own.max_output_tokens:
+            reason = "output_tokens"
+        elif self._max_nano and self._nano(x, answer, usage.input, usage.output) > self._max_nano:
+            reason = "cost"
+        if reason:
+            x.answer = answer
+            raise self._killed(x, reason)
+
+    async def _watched(
+        self, x: Exchange, answer: Answer, source: AsyncIterator[list[Delta]], watched: Watched
+    ) -> AsyncIterator[list[Delta]]:
+        """The events of `source`, until one of the limits is reached."""
+        own = self.settings
+        spending = Spending(Runaway(own.loop_span_chars, own.loop_repeats) if own.loop_repeats else None)
+        prompt_tokens = count_prompt_tokens(x.req) if self._max_nano else 0
+        last: list[Delta] = []
+        async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
+            while True:
+                watched.awaits_provider = True
+                try:
+                    batch = await anext(events)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    if not watched.is_cause():
+                        raise
+                    answer.close()
+                    reason: str = watched.struck
+                    break
+                finally:
+                    watched.awaits_provider = False
+                    watched.moved(self._clock.mono_ns())
+                reason = self._over(x, answer, spending, batch, prompt_tokens) if self._limited else ""
+                last = batch
+                yield batch
+                if reason:
+                    answer.close()
+                    break
+        error = self._killed(x, reason)
+        if not own.soft_end:
+            raise error
+        yield [*self._soft_end(last), Delta(DONE, None)]
+
+    def _over(self, x: Exchange, answer: Answer, spending: Spending, batch: list[Delta], prompt_tokens: int) -> str:
+        """Why the stream has to end after this batch; empty when it need not."""
+        for event in batch:
+            for choice in event.choices():
+                text = choice.text or choice.delta.get("reasoning_content") or ""
+                if text and isinstance(text, str):
+                    spending.characters += len(text)
+                    if spending.runaway is not None and spending.runaway.add(text):
+                        return "loop"
+        own = self.settings
+        if own.max_output_tokens and spending.tokens > own.max_output_tokens:
+            return "output_tokens"
+        if self._max_nano and self._nano(x, answer, prompt_tokens, spending.tokens) > self._max_nano:
+            return "cost"
+        return ""
+
+    def _nano(self, x: Exchange, answer: Answer, tokens_in: int, tokens_out: int) -> int:
+        """About what so many tokens cost, in nano-dollars; 0 where the price is not known."""
+        prices = self._core.services.get("prices") if self._core is not None else None
+        target = answer.target
+        price = prices.of(target) if prices is not None and target is not None else None
+        return 0 if price is None else (tokens_in * price.input + tokens_out * price.output) // 1000
+
+    def _soft_end(self, last: list[Delta]) -> list[Delta]:
+        """A last chunk that says that the answer reached its length."""
+        before = next((event.obj for event in reversed(last) if event.obj is not None and event.obj.get("choices")), {})
+        obj = {name: value for name, value in (before or {}).items() if name != "usage"}
+        obj["choices"] = [{"index": 0, "delta": {}, "finish_reason": "length"}]
+        return [Delta(encode_event(obj), obj)]
+
+    def _killed(self, x: Exchange, reason: str) -> StockyardError:
+        """The error for a call that is ended, which is remembered for the trail."""
+        x.state["killed"] = reason
+        if reason == "stalled":
+            message = f"Nothing came for {self.settings.stall_s:g} s, and the call was ended."
+            return StockyardError("killed_stalled", message, module=self.name)
+        said = {
+            "duration": f"The call took longer than {self.settings.max_duration_s:g} s",
+            "output_tokens": f"The answer has more than {self.settings.max_output_tokens} tokens",
+            "cost": f"The call came to more than ${self.settings.max_cost_usd:g}",
+            "loop": "The answer repeats itself without end",
+        }
+        code = "killed_loop" if reason == "loop" else "killed_limit"
+        return StockyardError(code, f"{said.get(reason, reason)}; it was ended.", module=self.name, retryable=False)
+
+    def on_finish(self, x: Exchange) -> None:
+        """Put into the trail why the call was ended and what it came to."""
+        watched = self._stalls.remove(x) if self._stalls.watched else None
+        reason = x.state.get("killed", "")
+        if not reason and x.client_gone:
+            reason = "caller_stalled" if watched is not None and watched.struck else "client_gone"
+        if not reason:
+            return
+        detail: dict[str, Any] = {
+            "reason": reason,
+            "tokens": x.usage.output,
+            "cost_usd": x.cost_nano / 1e9,
+            "ms": round((perf_counter_ns() - x.started_ns) / 1e6),
+        }
+        x.note("kill", detail, module=self.name, hook="around")
+        if self._notices is not None:
+            target = x.answer.target if x.answer is not None else None
+            served = target.label if target is not None else ""
+            at = rfc3339(self._clock.wall_ns())
+            notice = {"event": "call.killed", "trace_id": x.id, "model": x.model_requested, "target": served, "at": at}
+            self._notices.add({**notice, **detail})

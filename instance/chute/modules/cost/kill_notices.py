@@ -1,0 +1,66 @@
+"""Tells a webhook which calls were ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
+from instance.version import VERSION
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+WAITING_MAX = 100
+"""Notices that wait to be sent; what comes beyond is dropped and logged."""
+TIMEOUT_S = 10.0
+ANSWER_MAX_BYTES = 64 << 10
+
+log = logging.getLogger("stockyard.modules")
+
+
+class KillNotices:
+    """Posts one JSON object for each call, in order, in the background. Hosted, private addresses are not posted to."""
+
+    def __init__(self, url: str, core: Core) -> None:
+        self._url = UpstreamUrl.parse(url)
+        self._upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING_MAX)
+        self._sender = asyncio.create_task(self._send_all())
+
+    def add(self, notice: dict[str, Any]) -> None:
+        """Have it sent; never waits."""
+        try:
+            self._waiting.put_nowait(notice)
+        except asyncio.QueueFull:
+            log.warning("idlekill: the webhook is too slow; a notice was dropped")
+
+    async def close(self) -> None:
+        """Send no more."""
+        self._sender.cancel()
+        await asyncio.gather(self._sender, return_exceptions=True)
+        await self._upstream.close()
+
+    async def _send_all(self) -> None:
+        while True:
+            notice = await self._waiting.get()
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._send(notice)
+            except (UpstreamError, TimeoutError) as error:
+                log.warning("idlekill: the webhook could not be told: %s", error or type(error).__name__)
+
+    async def _send(self, notice: dict[str, Any]) -> None:
+        headers = [(b"content-type", b"application/json"), (b"user-agent", f"stockyard/{VERSION}".encode())]
+        response = await self._upstream.send(
+            self._url, b"POST", b"", headers, orjson.dumps(notice), connect_timeout_s=TIMEOUT_S
+        )
+        try:
+            await response.read(ANSWER_MAX_BYTES)
+            if response.status >= 300:
+                log.warning("idlekill: the webhook answered %d", response.status)
+        finally:
+            response.close()
