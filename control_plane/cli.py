@@ -107,6 +107,45 @@ def signup(
         )
 
 
+@app.command(epilog="Example: stockyard-cloud backup --json")
+def backup(data: Data = None, as_json: AsJson = False) -> None:
+    """Confirm that the control plane's own database is at its replica, and every revocation beside it."""
+    with client(data, as_json) as api:
+        answer = api.post("/api/backup")
+        show(answer, as_json, lambda: f"confirmed: incarnation {answer['incarnation']}, transaction {answer['txid']}")
+
+
+@app.command(epilog="Example: stockyard-cloud restore --at 2026-02-28T14:30:00Z")
+def restore(
+    at: Annotated[str | None, typer.Option(help="A moment (RFC 3339) instead of the newest copy.")] = None,
+    incarnation: Annotated[int | None, typer.Option(help="Another incarnation than the newest.")] = None,
+    data: Data = None,
+    config: ConfigFile = None,
+    replica_url: ReplicaUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the control plane's own database back from its copy, while `up` is stopped; what was there is set aside."""
+
+    def run(settings: Config) -> int:
+        import asyncio
+
+        from control_plane.backups.restore_plane import restore_plane
+        from control_plane.running import only_one
+
+        settings.prepare()
+        with only_one(settings):
+            done = asyncio.run(restore_plane(settings, at=at, incarnation=incarnation))
+        text = (
+            f"incarnation {done.restored_from} restored as {done.incarnation}: {done.tenants} tenants, "
+            f"{done.keys_ended} keys ended since\nwhat was there lies in {done.aside or 'no place: there was nothing'}\n"
+            "start it: stockyard-cloud up"
+        )
+        show(done.shown(), as_json, lambda: text)
+        return 0
+
+    _run(run, {"data": data, "config": config, "replica_url": replica_url})
+
+
 @app.command(epilog="Example: stockyard-cloud doctor")
 def doctor(data: Data = None, as_json: AsJson = False) -> None:
     """Check what could be wrong here; exit code 1 when something is."""

@@ -41,6 +41,7 @@ CODES: dict[str, Code] = {
     "rate_limited": Code(429, "rate_limit_error"),
     "internal_error": Code(500, "api_error"),
     "not_supported": Code(501, _INVALID),
+    "backup_unavailable": Code(503, "overloaded_error"),
     "waking": Code(503, "overloaded_error"),
     "tenant_unavailable": Code(503, "overloaded_error"),
 }

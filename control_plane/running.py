@@ -13,6 +13,7 @@ from typing import Any
 
 from control_plane.api.limits import RequestRate, SignupLimits
 from control_plane.api.plane import Plane
+from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.keys import digest, master_box, operator_key
@@ -40,13 +41,13 @@ async def running_plane(
     that there is not.
     """
     config.prepare()
-    with _only_one(config):
+    with only_one(config):
         async with _opened(config, reconcile, env, on_failure) as plane:
             yield plane
 
 
 @contextmanager
-def _only_one(config: Config) -> Iterator[None]:
+def only_one(config: Config) -> Iterator[None]:
     """Hold the data folder: two loops over the same tenants would undo each other. Raises ConfigError."""
     with (config.data / "control.lock").open("w") as lock:
         try:
@@ -77,13 +78,17 @@ async def _opened(
             signup_limits=SignupLimits(config.signup_per_address_hour, config.signup_per_domain_hour),
             request_rate=RequestRate(REQUESTS_PER_MINUTE),
             started_at=time.time(),
+            key_ends=KeyEnds(config.replica_url),
         )
         if made:
             log.warning("operator key made and kept in %s", config.operator_key_file)
             if sys.stderr.isatty():
                 print(f"operator key (kept in {config.operator_key_file}): {key}", file=sys.stderr)
         await plane.snapshot.write()
-        async with _running(plane.snapshot.run(), "snapshot", on_failure):
+        async with (
+            _running(plane.snapshot.run(), "snapshot", on_failure),
+            _running(plane.key_ends.keep(database), "key ends", on_failure),
+        ):
             if not reconcile:
                 yield plane
                 return
@@ -103,13 +108,14 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     if plane.config.replicated:
         backups.replicate_control(plane.incarnation)
     backups.start()
+    plane.backups = backups
     try:
         reconciler = assemble(plane.config, plane.store, backups)
         plane.reconciler = reconciler
         async with _running(reconciler.run(), "reconciler", on_failure):
             yield
     finally:
-        plane.reconciler = None
+        plane.reconciler = plane.backups = None
         await backups.close()
 
 

@@ -130,6 +130,7 @@ async def revoke_token(token_id: int, caller: CurrentCaller, plane: CurrentPlane
     token = await plane.database.write(
         lambda connection: accounts.revoke_token(connection, account.id, token_id, actor=caller.actor)
     )
+    await plane.key_ends.wait(plane.database)
     return {"status": "revoked"} | token_shape(token)
 
 

@@ -17,6 +17,7 @@ from control_plane.api.routing import Cursor, Offset, make_router
 from control_plane.api.shapes import list_shape
 from control_plane.domain.state import rfc3339
 from control_plane.errors import CloudError
+from control_plane.reconcile.ports import Unavailable
 from control_plane.store import epochs, tenants
 from control_plane.version import VERSION
 
@@ -76,6 +77,19 @@ async def resume(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
     _running(plane).resume()
     await plane.database.write(lambda c: _record(c, caller.actor, "reconciler.resume"))
     return _reconciler(plane)
+
+
+@router.post("/api/backup")
+async def backup(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
+    """Confirm that all of the plane's own database is at its replica, and every revocation beside it."""
+    if plane.backups is None or not plane.config.replicated:
+        raise CloudError("conflict", "the plane's own database is not copied by this process")
+    noted = await plane.key_ends.wait(plane.database)
+    try:
+        txid = await plane.backups.sync_control()
+    except Unavailable as problem:
+        raise CloudError("backup_unavailable", f"the copy could not be confirmed: {problem}") from None
+    return {"status": "confirmed", "incarnation": plane.incarnation, "txid": txid, "revocations_beside": noted}
 
 
 @router.get("/api/ledger")

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 
 from control_plane.api.limits import RequestRate, SignupLimits
+from control_plane.backups.key_ends import KeyEnds
+from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
@@ -40,7 +42,9 @@ class Plane:
     signup_limits: SignupLimits
     request_rate: RequestRate
     started_at: float
+    key_ends: KeyEnds
     reconciler: ReconcilerView | None = None
+    backups: LitestreamBackups | None = None
     ending: bool = False  # what waits for changes shall answer now
 
     def end(self) -> None:

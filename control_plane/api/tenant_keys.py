@@ -99,6 +99,7 @@ async def revoke_key(
     answer = await _write(
         plane, slug, caller, wait, lambda c: keys.revoke(c, _own(c, slug, key_id, caller), actor=caller.actor)
     )
+    await plane.key_ends.wait(plane.database)
     return {"status": "revoked"} | answer
 
 

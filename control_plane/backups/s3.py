@@ -1,4 +1,4 @@
-"""Removes a prefix from an S3-compatible store, which Litestream has no command for.
+"""What Litestream has no command for at an S3-compatible store: removing a prefix, and small objects of our own.
 
 Requests are signed by AWS Signature Version 4 (https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html)
 with the credentials of the environment, the ones that Litestream itself uses.
@@ -50,6 +50,22 @@ class Bucket:
                 removed += 1
         return removed
 
+    def put(self, name: str, text: str) -> None:
+        """Write a small object at `name` below the address's prefix."""
+        with httpx2.Client(timeout=TIMEOUT_S) as client:
+            self._send(client, "PUT", self._path + f"{self._prefix}/{name}".lstrip("/"), {}, text.encode())
+
+    def get(self, name: str) -> str:
+        """The text of a small object."""
+        with httpx2.Client(timeout=TIMEOUT_S) as client:
+            return self._send(client, "GET", self._path + f"{self._prefix}/{name}".lstrip("/"), {})
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects in `folder`, without it."""
+        prefix = f"{self._prefix}/{folder}/".lstrip("/")
+        with httpx2.Client(timeout=TIMEOUT_S) as client:
+            return [key.removeprefix(prefix) for key in self._keys(client, prefix)]
+
     def _keys(self, client: httpx2.Client, prefix: str) -> Iterator[str]:
         query = {"list-type": "2", "max-keys": str(PAGE), "prefix": prefix}
         while True:
@@ -61,28 +77,28 @@ class Bucket:
                 return
             query |= {"continuation-token": following}
 
-    def _send(self, client: httpx2.Client, method: str, path: str, query: Mapping[str, str]) -> str:
+    def _send(self, client: httpx2.Client, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> str:
         path = quote(path)
         text = urlencode(sorted(query.items()), quote_via=quote, safe="")
         url = httpx2.URL(f"{self._base}{path}" + (f"?{text}" if text else ""))
         try:
-            answer = client.request(method, url, headers=self._signed(method, url, path, text))
+            headers = self._signed(method, url, path, text, sha256(body).hexdigest())
+            answer = client.request(method, url, headers=headers, content=body or None)
         except httpx2.TransportError as problem:
             raise Unavailable(f"the backups' store does not answer: {problem!r}") from None
         if answer.is_error:
             raise Unavailable(f"the backups' store refuses {method}: {answer.status_code} {answer.text[:200]}")
         return answer.text
 
-    def _signed(self, method: str, url: httpx2.URL, path: str, query: str) -> dict[str, str]:
+    def _signed(self, method: str, url: httpx2.URL, path: str, query: str, content: str) -> dict[str, str]:
         now = datetime.now(UTC)
         moment, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-        nothing = sha256(b"").hexdigest()
-        headers = {"host": url.netloc.decode(), "x-amz-content-sha256": nothing, "x-amz-date": moment}
+        headers = {"host": url.netloc.decode(), "x-amz-content-sha256": content, "x-amz-date": moment}
         if self._token:
             headers["x-amz-security-token"] = self._token
         names = ";".join(sorted(headers))
         lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{nothing}"
+        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{content}"
         scope = f"{day}/{self._region}/s3/aws4_request"
         to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{sha256(request.encode()).hexdigest()}"
         key = f"AWS4{self._secret}".encode()

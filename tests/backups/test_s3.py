@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config, load_config
 from control_plane.reconcile.ports import RestoreOutcome
@@ -90,3 +91,11 @@ async def test_destroying_a_tenant_removes_its_objects_and_no_others(
         await acme.destroy("acme")
         assert await acme.latest_txid("acme", 1) is None
         assert await acme.latest_txid("acme-two", 1) is not None
+
+
+async def test_the_ends_of_keys_lie_beside_the_backups(config: Config) -> None:
+    ends = KeyEnds(config.replica_url)
+    assert ends.possible
+    ends.write("a" * 64, 1_760_000_000.25)
+    ends.write("b" * 64, 2_000_000_000.0)
+    assert KeyEnds(config.replica_url).read() == {"a" * 64: 1_760_000_000.25, "b" * 64: 2_000_000_000.0}

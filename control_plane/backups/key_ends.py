@@ -1,0 +1,146 @@
+"""When keys ended, written beside the backups: an older copy of the control plane's database must not revive a revoked key.
+
+One small object for each key that was revoked or given an end, named by its SHA-256, at `control/ends/` of the store. A
+restored plane reads them all. What the database holds is compared with what is there again and again, so that nothing is
+forgotten when the store was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from sqlalchemy import Connection, select
+
+from control_plane.backups.s3 import Bucket
+from control_plane.reconcile.ports import Unavailable
+from control_plane.store.database import Database
+from control_plane.store.schema import account_tokens, keys
+
+FOLDER = "control/ends"
+LOOK_S = 60.0
+RETRY_S = 5.0
+WAIT_S = 2.0
+"""How long a revocation waits for its record before it is answered all the same; the record follows."""
+
+log = logging.getLogger(__name__)
+
+
+class KeyEnds:
+    """The ends of keys at one store: a directory or S3. Others can only be read and written by Litestream: `possible` is False."""
+
+    def __init__(self, replica_url: str) -> None:
+        parts = urlsplit(replica_url)
+        self._url: SplitResult | None = parts if parts.scheme == "s3" else None
+        self._folder = Path(parts.path).absolute() / FOLDER if parts.scheme in ("", "file") else None
+        self._written: dict[str, float] | None = None
+        self._settled = asyncio.Event()
+        self.possible = self._url is not None or self._folder is not None
+
+    def read(self) -> dict[str, float]:
+        """Every end on record: SHA-256 -> seconds since 1970. Raises `Unavailable`."""
+        if self._url is not None:
+            bucket = Bucket(self._url)
+            return {name: _seconds(bucket.get(f"{FOLDER}/{name}")) for name in bucket.names(FOLDER)}
+        if self._folder is None or not self._folder.is_dir():
+            return {}
+        return {path.name: _seconds(path.read_text()) for path in self._folder.iterdir() if _is_digest(path.name)}
+
+    def write(self, digest: str, ends_at: float) -> None:
+        """Put one end on record, durably. Raises `Unavailable`."""
+        text = f"{ends_at:.6f}"
+        if self._url is not None:
+            Bucket(self._url).put(f"{FOLDER}/{digest}", text)
+            return
+        if self._folder is None:
+            raise Unavailable("this store takes nothing but backups")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            making = self._folder / f".{digest}"
+            with making.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            making.replace(self._folder / digest)
+        except OSError as problem:
+            raise Unavailable(f"the end of a key cannot be written beside the backups: {problem}") from None
+
+    async def keep(self, database: Database) -> None:
+        """Write whatever ends in the database, and was not written yet, for ever."""
+        while self.possible:
+            seen = database.changed.count
+            try:
+                if self._written is None:
+                    self._written = await asyncio.to_thread(self.read)
+                await self._write_missing(await database.read(ends_in), self._written)
+            except Unavailable as problem:
+                log.warning("revocations are not beside the backups: %s", problem)
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._settled.set()
+            self._settled = asyncio.Event()
+            await database.changed.wait(seen, LOOK_S)
+
+    async def _write_missing(self, ends: Mapping[str, float], written: dict[str, float]) -> None:
+        for digest, ends_at in ends.items():
+            if written.get(digest) != ends_at:
+                await asyncio.to_thread(self.write, digest, ends_at)
+                written[digest] = ends_at
+
+    async def wait(self, database: Database, timeout_s: float = WAIT_S) -> bool:
+        """Whether every end that the database holds now is on record, at the latest after `timeout_s`."""
+        if not self.possible:
+            return False
+        ends = await database.read(ends_in)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._has(ends):
+                    await self._settled.wait()
+        return self._has(ends)
+
+    def _has(self, ends: Mapping[str, float]) -> bool:
+        written = self._written
+        return written is not None and all(written.get(digest) == ends_at for digest, ends_at in ends.items())
+
+
+def ends_in(connection: Connection) -> dict[str, float]:
+    """The ends of keys and tokens as the database knows them, rounded as they are written."""
+    found: dict[str, float] = {}
+    for table in (keys, account_tokens):
+        for row in connection.execute(select(table.c.sha256, table.c.expires_at, table.c.revoked_at)):
+            ends = [at for at in (row.expires_at, row.revoked_at) if at is not None]
+            if ends:
+                found[row.sha256] = round(min(ends), 6)
+    return found
+
+
+def apply_ends(connection: Connection, ends: Mapping[str, float], now: float) -> int:
+    """Let every key and token end no later than is on record; how many that changed."""
+    changed = 0
+    for table in (keys, account_tokens):
+        for row in connection.execute(select(table.c.id, table.c.sha256, table.c.expires_at, table.c.revoked_at)).all():
+            ends_at = ends.get(row.sha256)
+            if ends_at is None or row.revoked_at is not None:
+                continue
+            if row.expires_at is not None and row.expires_at <= ends_at + 1e-6:
+                continue
+            values = {"revoked_at": ends_at} if ends_at <= now else {"expires_at": ends_at}
+            connection.execute(table.update().where(table.c.id == row.id).values(**values))
+            changed += 1
+    return changed
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0  # a torn record is of a key that ended: it stays ended
+
+
+def _is_digest(name: str) -> bool:
+    return len(name) == 64 and all(character in "0123456789abcdef" for character in name)
