@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import time
@@ -122,7 +121,7 @@ async def test_a_lost_database_comes_back_as_a_new_incarnation_and_a_revoked_key
     entries, _ = await restored.read(lambda connection: ledger.page(connection, limit=1, offset=0))
     assert (entries[0]["event_type"], entries[0]["detail"]["incarnation"]) == ("restore", 2)
     await restored.close()
-    assert os.stat(config.database_file).st_mode & 0o777 == 0o600
+    assert config.database_file.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.slow
