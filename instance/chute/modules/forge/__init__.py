@@ -1,0 +1,1 @@
+"""Modules that call models in other ways than once."""
