@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,6 +82,10 @@ class Module:
 
     async def tick(self) -> None:
         """Background work, every `tick_s` seconds while the module is on; a failure is contained and counted."""
+
+    def report(self) -> dict[str, Any]:
+        """What the module found out so far, as JSON values: shown with it while it is on. Bounded."""
+        return {}
 
     def hooks(self) -> tuple[str, ...]:
         """The hooks that these settings need, of those that the class overrides. One that is left out costs nothing: a module

@@ -143,6 +143,7 @@ def module_router(chute: Chute) -> APIRouter:
             "schema": slot.cls.Settings.model_json_schema(),
             "defaults": slot.cls.Settings().model_dump(mode="json"),
             "docs": (slot.cls.__doc__ or "").strip(),
+            "report": slot.running.report() if slot.running is not None else {},
         }
 
     @router.put("/modules/{name}")

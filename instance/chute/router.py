@@ -31,6 +31,11 @@ class Router:
         `x.state["no_target"]`, because a module may still choose another. Raises `bad_request` and `forbidden` for headers
         that ask for what they may not."""
         headers = x.headers
+        if not x.model_requested:
+            x.state["no_target"] = StockyardError(
+                "model_required", 'Name a model, for example "mock/gpt".', param="model"
+            )
+            return
         if not self.routes.active and b"x-stockyard-provider" not in headers and b"x-provider" not in headers:
             try:
                 x.targets = self.providers.resolve(x.model_requested)
@@ -127,6 +132,27 @@ class Router:
             and (x.principal is None or may_use(x.principal, target))
             and all(allows(target) for allows in x.allow)
         )
+
+    def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
+        """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the
+        target. False, and nothing changed, when it may not or nothing serves it."""
+        try:
+            targets, route = self.find(model, x.path, provider)
+        except StockyardError:
+            return False
+        principal = x.principal
+        named = principal is None or not principal.models or any(fnmatchcase(model, glob) for glob in principal.models)
+        targets = [
+            target
+            for target in self.permitted(x, self.at_pinned(x, targets))
+            if named or (principal is not None and may_use(principal, target))
+        ]
+        if not targets:
+            return False
+        x.targets = targets
+        x.route = route
+        x.state.pop("no_target", None)
+        return True
 
     def retarget(self, x: Exchange, model: str, provider: str = "") -> list[Target]:
         """Send the call to another model (`provider/model`, a bare name, or a name that a route knows) from here on.

@@ -1,0 +1,129 @@
+"""Which target each session is pinned to: in memory, bounded, and in the database behind it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+WRITE_AT_ONCE = 5000
+"""Rows of one write."""
+REFRESHED_SHARE = 10
+"""A pin that was only used again is written when a tenth of its time to live has passed since it was last written."""
+
+
+class Pin(NamedTuple):
+    """Where a session stays: a target's label, and the name of the key that served it."""
+
+    target: str
+    key_name: str
+    used_ns: int
+    """Wall time of the last use."""
+    written_ns: int = 0
+
+
+class Pins:
+    """Pins by session (16 bytes of a digest), the least recently used forgotten beyond `max_sessions`."""
+
+    def __init__(self, core: Core, max_sessions: int, ttl_ns: int, *, persist: bool) -> None:
+        self._core = core
+        self._pins: OrderedDict[bytes, Pin] = OrderedDict()
+        self._changed: set[bytes] = set()
+        self.limit(max_sessions, ttl_ns, persist=persist)
+
+    def limit(self, max_sessions: int, ttl_ns: int, *, persist: bool) -> None:
+        """Use other limits from now on."""
+        self._max = max_sessions
+        self._ttl_ns = ttl_ns
+        self._persist = persist
+        while len(self._pins) > max_sessions:
+            self._pins.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._pins)
+
+    async def open(self) -> None:
+        """Take what the database holds, when pins are kept there."""
+        if not self._persist:
+            return
+        since = self._core.clock.wall_ns() - self._ttl_ns
+
+        def read(connection: sqlite3.Connection) -> list[tuple[bytes, str, str, int]]:
+            query = (
+                "SELECT session, target, key_name, used_at_ns FROM pinned_sessions WHERE used_at_ns > ? "
+                "ORDER BY used_at_ns DESC LIMIT ?"
+            )
+            return connection.execute(query, (since, self._max)).fetchall()
+
+        for session, target, key_name, used_ns in reversed(await self._core.database.read(read)):
+            self._pins[session] = Pin(target, key_name, used_ns, used_ns)
+
+    def find(self, session: bytes, now_ns: int) -> Pin | None:
+        """The session's pin, unless its time is over."""
+        pin = self._pins.get(session)
+        if pin is None or pin.used_ns + self._ttl_ns <= now_ns:
+            return None
+        return pin
+
+    def put(self, session: bytes, target: str, key_name: str, now_ns: int) -> None:
+        """Pin the session, or say that its pin was used."""
+        before = self._pins.get(session)
+        written = before.written_ns if before is not None else 0
+        same = before is not None and (before.target, before.key_name) == (target, key_name)
+        self._pins[session] = Pin(target, key_name, now_ns, written)
+        self._pins.move_to_end(session)
+        if self._persist and not (same and now_ns - written < self._ttl_ns // REFRESHED_SHARE):
+            self._changed.add(session)
+        if len(self._pins) > self._max:
+            gone, _ = self._pins.popitem(last=False)
+            self._changed.discard(gone)
+
+    async def flush(self) -> None:
+        """Write down what changed."""
+        while self._changed:
+            taken = [self._changed.pop() for _ in range(min(WRITE_AT_ONCE, len(self._changed)))]
+            rows = []
+            for session in taken:
+                pin = self._pins.get(session)
+                if pin is not None:
+                    rows.append((session, pin.target, pin.key_name, pin.used_ns))
+                    self._pins[session] = pin._replace(written_ns=pin.used_ns)
+            await self._write(rows)
+
+    async def _write(self, rows: Iterable[tuple[bytes, str, str, int]]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO pinned_sessions (session, target, key_name, used_at_ns) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (session) DO UPDATE SET target = excluded.target, key_name = excluded.key_name, "
+                "used_at_ns = excluded.used_at_ns",
+                rows,
+            )
+
+        await self._core.writer.write(write)
+
+    async def expire(self) -> None:
+        """Forget pins whose time is over, and in the database those beyond the limit."""
+        now_ns = self._core.clock.wall_ns()
+        while self._pins:
+            session, pin = next(iter(self._pins.items()))
+            if pin.used_ns + self._ttl_ns > now_ns:
+                break
+            del self._pins[session]
+            self._changed.discard(session)
+        if not self._persist:
+            return
+        until, most = now_ns - self._ttl_ns, self._max
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM pinned_sessions WHERE used_at_ns <= ?", (until,))
+            connection.execute(
+                "DELETE FROM pinned_sessions WHERE used_at_ns < (SELECT used_at_ns FROM pinned_sessions "
+                "ORDER BY used_at_ns DESC LIMIT 1 OFFSET ?)",
+                (most,),
+            )
+
+        await self._core.writer.write(remove)

@@ -1,0 +1,165 @@
+"""stickysession: keeps one conversation at one target."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from instance.chute.call_identity import body_user, key_id, metadata_session
+from instance.chute.exchange import Exchange
+from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.modules.routing.pins import Pins
+from instance.chute.modules.routing.weightedrouter import DRAINED
+
+if TYPE_CHECKING:
+    from instance.chute.targets import Target
+    from instance.core.core import Core
+
+SESSION_BYTES = 16
+EXPIRE_EVERY = 60
+"""Ticks between two clearings of what is over."""
+
+
+class StickySession(Module):
+    """Moves the target that served a session before to the front, so that provider prompt caches stay warm.
+
+    The pin yields when its target is not among those of the call, not permitted, or left alone by its breaker; then, and
+    after a failure, the session is pinned to the target that answered. New sessions go where the other modules send them.
+    """
+
+    name: ClassVar[str] = "stickysession"
+    category: ClassVar[str] = "routing"
+    group: ClassVar[int] = 7
+    summary: ClassVar[str] = "Keeps one conversation at one target"
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    tick_s: ClassVar[float] = 1.0
+    migrations: ClassVar[Path | None] = Path(__file__).parent / "stickysession_migrations"
+
+    class Settings(ModuleSettings):
+        source: list[Literal["header", "metadata", "user"]] = Field(
+            default=["header", "metadata", "user"],
+            description="Where a session's id is looked for: X-Stockyard-Session, metadata.session_id, user.",
+        )
+        derive: bool = Field(
+            default=True,
+            description="Without an id, tell a conversation by its key, system message and first question.",
+        )
+        ttl_s: float = Field(
+            default=1800.0, ge=1, le=2_592_000, description="Seconds after its last use that a pin holds."
+        )
+        max_sessions: int = Field(default=100_000, ge=1, le=1_000_000, description="Sessions that are remembered.")
+        pin_key: bool = Field(default=False, description="Stay with the provider's key too, by keypool.")
+        persist: bool = Field(default=True, description="Keep pins over a restart.")
+        only_routes: bool = Field(default=False, description="Only calls whose route says `sticky`.")
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        self._services: dict[str, Any] = {}
+        self._ticks = 0
+        self.pins: Pins
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        own = self.settings
+        self._clock = core.clock
+        self._services = core.services
+        ttl_ns = round(own.ttl_s * 1e9)
+        if isinstance(previous, StickySession):
+            self.pins = previous.pins
+            self.pins.limit(own.max_sessions, ttl_ns, persist=own.persist)
+        else:
+            self.pins = Pins(core, own.max_sessions, ttl_ns, persist=own.persist)
+            await self.pins.open()
+
+    async def stop(self) -> None:
+        await self.pins.flush()
+
+    async def tick(self) -> None:
+        await self.pins.flush()
+        self._ticks += 1
+        if self._ticks % EXPIRE_EVERY == 0:
+            await self.pins.expire()
+
+    def on_request(self, x: Exchange) -> None:
+        if self.settings.only_routes and (x.route is None or not x.route.sticky):
+            return
+        session = self._session(x)
+        if not session:
+            return
+        pin = self.pins.find(session, self._clock.wall_ns())
+        x.state["sticky"] = (session, pin.target if pin is not None else "")
+        if pin is None:
+            return
+        target = self._pinned(x, pin.target)
+        if target is None:
+            return
+        x.targets = [target, *(other for other in x.targets if other is not target)]
+        if self.settings.pin_key and pin.key_name:
+            x.state["pinned_key"] = pin.key_name
+        if x.dry:
+            x.note("pin", {"session_hash": session.hex(), "target": target.label, "state": "kept"})
+
+    def on_finish(self, x: Exchange) -> None:
+        known = x.state.get("sticky")
+        answer = x.answer
+        if known is None or answer is None or answer.target is None or x.status != "ok" or x.dry:
+            return
+        session, before = known
+        label = answer.target.label
+        key_name = str(x.attempts[-1].get("key_name") or "") if x.attempts else ""
+        self.pins.put(session, label, key_name, self._clock.wall_ns())
+        state = "new" if not before else "kept" if before == label else "moved"
+        x.note("pin", {"session_hash": session.hex(), "target": label, "state": state})
+
+    def report(self) -> dict[str, Any]:
+        """How many sessions are pinned."""
+        return {"sessions": len(self.pins)}
+
+    def _pinned(self, x: Exchange, label: str) -> Target | None:
+        """The session's target when the call may go there now."""
+        for target in [*x.targets, *x.state.get(DRAINED, ())]:
+            if target.label == label:
+                breakers = self._services.get("breakers")
+                if breakers is not None and breakers.state(target) == "open":
+                    return None
+                return target if all(allows(target) for allows in x.allow) else None
+        return None
+
+    def _session(self, x: Exchange) -> bytes:
+        """The session's digest, of its id, its key and the asked model; empty when the call belongs to none."""
+        for source in self.settings.source:
+            found = x.session if source == "header" else metadata_session(x) if source == "metadata" else body_user(x)
+            if found:
+                if source == "metadata" and not x.session:
+                    x.session = found[:128]
+                return _digest(source, key_id(x), x.model_requested, found)
+        if not self.settings.derive:
+            return b""
+        opening = _opening(x.req.get("messages"))
+        if not opening:
+            return b""
+        session = _digest("derived", key_id(x), x.model_requested, opening)
+        x.session = x.session or f"auto_{session.hex()}"
+        return session
+
+
+def _digest(*parts: str) -> bytes:
+    return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=SESSION_BYTES).digest()
+
+
+def _opening(messages: Any) -> str:
+    """What stays the same while a conversation grows: its instructions and the first question."""
+    if not isinstance(messages, list):
+        return ""
+    parts = []
+    for message in messages:
+        role = message.get("role")
+        if role in ("system", "developer", "user"):
+            parts.append(f"{role}:{message.get('content')!r}")
+        if role == "user":
+            return "\n".join(parts)
+    return ""
