@@ -14,15 +14,12 @@ from instance.chute.dialects.openai_like.draft import Draft, plain_message, plai
 from instance.chute.direct import CHAT_PATH, TALKS, openai_compatible
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
-from instance.chute.module import ALL_KINDS, Module
+from instance.chute.module import ALL_KINDS
 from instance.chute.shim import Shim
-from instance.chute.upstream import UpstreamUrl
-from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
-    from instance.chute.module import ModuleSettings
     from instance.chute.targets import Target
-    from instance.core.core import Core
+    from instance.chute.upstream import UpstreamUrl
 
 
 class OpenAILikeShim(Shim):
@@ -32,17 +29,6 @@ class OpenAILikeShim(Shim):
     serves: ClassVar[frozenset[str]] = ALL_KINDS
     message_fields: ClassVar[frozenset[str] | None] = None
     """All fields of a message that the provider takes; `None`: any."""
-
-    def __init__(self, settings: ModuleSettings) -> None:
-        super().__init__(settings)
-        self._url: UpstreamUrl | None = None
-
-    async def start(self, core: Core, previous: Module | None) -> None:
-        if self.settings.base_url:
-            try:
-                self._url = UpstreamUrl.parse(self.settings.base_url)
-            except ValueError as error:
-                raise StockyardError("invalid_value", f"{error}.", param="base_url") from error
 
     def fit(self, x: Exchange, target: Target, draft: Draft) -> None:
         """Change the request to what the provider takes. Raises `StockyardError` 400 for what it cannot take at all."""
@@ -63,12 +49,14 @@ class OpenAILikeShim(Shim):
         return False
 
     def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
-        """Where the call goes."""
-        return self._url or target.url or target.provider.openai_url
+        """Where the call goes; `None`: to the target's or the provider's own address."""
+        return None
 
-    def request(self, x: Exchange, target: Target) -> Draft:
+    def drafted(self, x: Exchange, target: Target) -> Draft:
         """The request as the provider takes it, and which of its fields have no counterpart there."""
-        draft = Draft(x.req)
+        plain = self.request(x)
+        draft = Draft(plain)
+        draft.changed = plain is not x.req
         draft.own_parameters(self.dialect)
         lost: set[str] = set()
         draft.each_message(
@@ -85,13 +73,14 @@ class OpenAILikeShim(Shim):
         return draft
 
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
+        attempt.base_url = self.base_url
         target = attempt.target
         operation = x.operation
         if x.kind not in TALKS or (
             operation.path and operation.dialect != self.wire_dialect and operation.dialect in target.provider.speaks
         ):
             return await self.other(x, attempt)
-        draft = self.request(x, target)
+        draft = self.drafted(x, target)
         self.dropped(x, draft.dropped)
         return await self.exchanged(x, attempt, draft)
 
@@ -109,7 +98,7 @@ class OpenAILikeShim(Shim):
             self.dropped(x, draft.dropped)
             obj = {**draft.req, "model": target.model} if draft.changed else None
         try:
-            return await openai_compatible(x, attempt, url=self.url(x, target), obj=obj)
+            return await openai_compatible(x, attempt, url=self.url(x, target) or target.url or self.base_url, obj=obj)
         except CallFailed as failure:
             raise self.failed(x, failure) from failure
 
@@ -135,20 +124,15 @@ class OpenAILikeShim(Shim):
         """The HTTP request: the bytes that came when the draft left them as they are."""
         if draft.model and draft.model != target.model:
             draft.set("model", draft.model)
-        if not draft.changed:
+        if not draft.changed and draft.asks_usage:
             body, obj = body_for(x, target)
         else:
-            sent = draft.req
-            sent["model"] = draft.model or target.model
-            if x.stream and not x.usage_asked and target.provider.stream_usage:
+            sent = {**draft.req, "model": draft.model or target.model}
+            if x.stream and not x.usage_asked and target.provider.stream_usage and draft.asks_usage:
                 options = sent.get("stream_options")
                 sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
             body, obj = orjson.dumps(sent), sent
-        return Outbound(self.path(x, target), body, obj)
-
-    def path(self, x: Exchange, target: Target) -> bytes:
-        """Where chat is, below the base URL."""
-        return CHAT_PATH
+        return Outbound(CHAT_PATH, body, obj, draft.headers)
 
 
 def _whole(raw: bytes) -> JSON:

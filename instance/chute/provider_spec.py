@@ -81,8 +81,8 @@ class ProviderSpec:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether there is a key, or for `auth = "shim"` what the shim makes one of."""
-        return bool(self.api_key) or (self.auth == "shim" and bool(self.environment))
+        """Whether there is a key, or what the shim makes one of."""
+        return bool(self.api_key) or bool(self.environment)
 
     def environ(self, name: str) -> str:
         """One of the variables that the shim reads; empty when it is not set."""
@@ -240,9 +240,9 @@ def _with_environment(spec: ProviderSpec, environ: Mapping[str, str]) -> Provide
     row = bundled_providers().get(spec.name, {})
     key = next(filter(None, (environ.get(name, "").strip() for name in env_names(row, "key_env"))), "")
     base_url = next(filter(None, (environ.get(name, "").strip() for name in env_names(row, "base_url_env"))), "")
-    others = tuple(
-        (name, environ[name].strip()) for name in env_names(row, "shim_env") if environ.get(name, "").strip()
-    )
+    needed = [(name, environ.get(name, "").strip()) for name in env_names(row, "shim_env")]
+    more = [(name, environ.get(name, "").strip()) for name in env_names(row, "shim_env_optional")]
+    others = tuple(pair for pair in [*needed, *more] if pair[1]) if all(value for _, value in needed) else ()
     if others:
         spec = replace(spec, environment=others, key_source="env" if spec.key_source == "none" else spec.key_source)
     if key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from instance.chute import provider_store
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RESOLVED_MAX = 4096
 KEY_TEXT_MIN_CHARACTERS = 8
 
+Spread = Callable[[Provider, str], list[Target]]
+"""The targets of a provider for a model; none when it does not have it."""
+
 
 class ProviderTable:
     """Every provider of the instance, by name, and the way from a model's name to its targets.
@@ -49,6 +52,7 @@ class ProviderTable:
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
         self._pooled: dict[str, frozenset[str]] = {}
+        self._spread: dict[str, tuple[Spread, frozenset[str]]] = {}
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
         self.model_lists: ModelLists | None = None
@@ -83,6 +87,20 @@ class ProviderTable:
         self._pooled = {name: frozenset(keys) for name, keys in pooled.items() if keys}
         self._take_keys()
 
+    def spread(self, dialect: str, targets: Spread | None, models: frozenset[str] = frozenset()) -> None:
+        """Let a shim that knows several places of its dialect's providers make the targets (`None`: not any more). `models`
+        are the bare names that belong to it. Its providers can then be called without an address and a key of their own."""
+        if targets is None:
+            self._spread.pop(dialect, None)
+        else:
+            self._spread[dialect] = (targets, models)
+        self._take_keys()
+
+    def end_spread(self, dialect: str, targets: Spread) -> None:
+        """Undo `spread`, unless another shim has taken the dialect over."""
+        if dialect in self._spread and self._spread[dialect][0] == targets:
+            self.spread(dialect, None)
+
     def _take_keys(self) -> None:
         texts = [provider.spec.api_key for provider in self._by_name.values()]
         for keys in self._pooled.values():
@@ -92,6 +110,7 @@ class ProviderTable:
             if not provider.is_mock:
                 spec = provider.spec
                 with_key = spec.usable or (spec.enabled and bool(spec.base_url) and name in self._pooled)
+                with_key = with_key or (spec.enabled and spec.type in self._spread)
                 provider.usable = with_key and not provider.problem
         self._resolved.clear()
 
@@ -147,13 +166,15 @@ class ProviderTable:
 
     def _find(self, model: str, provider: str) -> list[Target]:
         if provider:
-            return [self._of_named(provider, model)]
+            return self._of_named(provider, model)
         head, slash, rest = model.partition("/")
         named = self._by_name.get(head) if slash and rest else None
         if named is not None and named.usable:
-            return [Target(named, rest)]
+            return self._targets(named, rest)
         usable = [one for one in self.usable() if not one.is_mock]
-        found = [one for one in usable if model in one.spec.models or model in one.listed]
+        found = [
+            one for one in usable if model in one.spec.models or model in one.listed or self._is_spread(one, model)
+        ]
         found = found or [one for one in usable if one.spec.prefixes and model.startswith(one.spec.prefixes)]
         if not found and named is not None:
             raise _unusable(named)
@@ -161,15 +182,29 @@ class ProviderTable:
             found = usable
         if not found:
             raise self._nothing_serves(model, usable)
-        return [Target(one, model) for one in found]
+        return [target for one in found for target in self._targets(one, model)]
 
-    def _of_named(self, name: str, model: str) -> Target:
+    def _is_spread(self, provider: Provider, model: str) -> bool:
+        spread = self._spread.get(provider.dialect)
+        return spread is not None and model in spread[1]
+
+    def _targets(self, provider: Provider, model: str) -> list[Target]:
+        """Where the provider serves the model: one target, or one for each place that its shim knows."""
+        spread = self._spread.get(provider.dialect)
+        found = spread[0](provider, model) if spread is not None else []
+        if found:
+            return found
+        if not provider.is_mock and not provider.spec.usable and provider.name not in self._pooled:
+            raise StockyardError("model_not_found", f"No resource of {provider.name!r} has {model!r}.", param="model")
+        return [Target(provider, model)]
+
+    def _of_named(self, name: str, model: str) -> list[Target]:
         provider = self._by_name.get(name)
         if provider is None:
             raise StockyardError("unknown_provider", f"There is no provider {name!r}.", param="X-Stockyard-Provider")
         if not provider.usable:
             raise _unusable(provider)
-        return Target(provider, model.removeprefix(f"{name}/"))
+        return self._targets(provider, model.removeprefix(f"{name}/"))
 
     def _nothing_serves(self, model: str, usable: list[Provider]) -> StockyardError:
         if usable:

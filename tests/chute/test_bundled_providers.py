@@ -25,12 +25,14 @@ FIELDS = {
         "key_env",
         "base_url_env",
         "shim_env",
+        "shim_env_optional",
         "prefixes",
         "auth",
     ),
     *("auth_header", "speaks", "headers", "stream_usage", "lists_models", "note", "unverified"),
 }
 SPOKEN = {
+    "anthropic.messages",
     *("openai.chat", "openai.completions", "openai.responses", "openai.embeddings", "openai.images", "openai.audio"),
     *("openai.moderations", "cohere.rerank"),
 }
@@ -154,6 +156,7 @@ def test_the_key_is_sent_as_each_part_wants_it(name, own, openai):
 
 def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_openai_part():
     environ = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1"}
+    assert not made("bedrock", {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE"}).usable
     provider = made("bedrock", environ)
     assert provider.usable and provider.openai_url is None
     assert provider.spec.environ("AWS_SECRET_ACCESS_KEY") == "secret"

@@ -17,7 +17,7 @@ class ChunkEdit:
         self._hide_reasoning = hide_reasoning
         self._usage: JSON | None = None
         self._head: JSON = {}
-        self._said = False
+        self._usage_said = False
 
     @property
     def finished(self) -> bool:
@@ -40,8 +40,7 @@ class ChunkEdit:
         """The chunks that go out for one that came; `None`: it as it came."""
         edited = self.edit(chunk)
         if isinstance(edited, list):
-            out = [part for one in edited for part in self._settled(one)[0]]
-            return out
+            return [part for one in edited for part in self._settled(one)[0]]
         out, changed = self._settled(chunk)
         return out if edited or changed else None
 
@@ -59,7 +58,7 @@ class ChunkEdit:
             return [chunk], changed
         changed |= self.usage(usage)
         if not choices:
-            self._said = True
+            self._usage_said = True
             self._usage = None
             return [chunk], changed
         self._usage = usage
@@ -69,10 +68,10 @@ class ChunkEdit:
     def end(self) -> list[JSON]:
         """What is to be said before the stream's end."""
         out = self.last()
-        if self._usage is not None and not self._said:
+        if self._usage is not None and not self._usage_said:
             head: JSON = {name: self._head[name] for name in ("id", "object", "created", "model") if name in self._head}
             out.append({**head, "choices": [], "usage": self._usage})
-            self._said = True
+            self._usage_said = True
         return out
 
 
@@ -108,7 +107,7 @@ class ChunkReader:
                     out += map(_event, self._edit.end())
                 out.append(event)
                 continue
-            if "error" in event.obj and event.obj["error"]:
+            if event.obj.get("error"):
                 out.append(event)
                 continue
             chunks = self._edit.take(event.obj)

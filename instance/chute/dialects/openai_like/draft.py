@@ -19,7 +19,7 @@ ASKS_NOTHING: dict[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0, "l
 class Draft:
     """The request (`req`) as it stands, and the names of what was left out (`dropped`). `changed` says whether `req` is a copy."""
 
-    __slots__ = ("changed", "dropped", "model", "req")
+    __slots__ = ("asks_usage", "changed", "dropped", "headers", "model", "req")
 
     def __init__(self, req: JSON) -> None:
         self.req = req
@@ -27,6 +27,10 @@ class Draft:
         self.dropped: list[str] = []
         self.model = ""
         """The provider's name of the model where it is another than the target's."""
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        """What goes out beside the provider's own headers."""
+        self.asks_usage = True
+        """Whether a stream may be asked for its usage."""
 
     def get(self, name: str) -> Any:
         return self.req.get(name)

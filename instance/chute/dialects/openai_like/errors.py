@@ -24,7 +24,9 @@ def error_of(failure: CallFailed) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def restated(failure: CallFailed, *, status: int = 0, code: str = "", message: str = "", body: bytes = b"") -> CallFailed:
+def restated(
+    failure: CallFailed, *, status: int = 0, code: str = "", message: str = "", body: bytes = b""
+) -> CallFailed:
     """The failure with the status and the registry's code that it stands for; what the provider said stays unless `body` is given."""
     return CallFailed(
         failure.kind,

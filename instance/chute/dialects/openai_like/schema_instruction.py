@@ -38,7 +38,9 @@ def add_system_text(draft: Draft, text: str) -> None:
     if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
         draft.set("messages", [{**first, "content": f"{first['content']}\n\n{text}"}, *messages[1:]])
     elif first.get("role") in ("system", "developer") and isinstance(first.get("content"), list):
-        draft.set("messages", [{**first, "content": [*first["content"], {"type": "text", "text": text}]}, *messages[1:]])
+        draft.set(
+            "messages", [{**first, "content": [*first["content"], {"type": "text", "text": text}]}, *messages[1:]]
+        )
     else:
         draft.set("messages", [{"role": "system", "content": text}, *messages])
 

@@ -1,0 +1,1 @@
+"""Azure OpenAI: OpenAI's API behind deployments, versions and content filters."""

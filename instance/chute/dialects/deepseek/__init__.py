@@ -1,0 +1,1 @@
+"""DeepSeek's chat: OpenAI's with thinking text that must not come back."""

@@ -1,0 +1,1 @@
+"""Fireworks' chat: OpenAI's with long names of models and own limits."""

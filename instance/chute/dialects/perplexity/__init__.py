@@ -1,0 +1,1 @@
+"""Perplexity's chat: OpenAI's with rules of turns, searches and sources."""

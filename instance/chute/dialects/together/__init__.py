@@ -1,0 +1,1 @@
+"""Together's chat and images: OpenAI's with other names."""

@@ -1,0 +1,81 @@
+"""deepseekshim: evens out where DeepSeek's chat differs from OpenAI's."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from instance.chute.answer import JSON
+from instance.chute.dialects.deepseek.answer import OVERLOADED_TEXT, DeepSeekEdit, broke_off, edit_whole
+from instance.chute.dialects.deepseek.request import fit, in_tool_round, needs_beta
+from instance.chute.dialects.openai_like.chunks import ChunkEdit
+from instance.chute.dialects.openai_like.draft import Draft
+from instance.chute.dialects.openai_like.errors import bad_request, enveloped, restated
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.openai_like import OpenAILikeShim
+from instance.chute.shim import ShimSettings
+from instance.chute.upstream import UpstreamUrl
+
+if TYPE_CHECKING:
+    from instance.chute.targets import Target
+
+THINKING_MODELS = ("deepseek-reasoner*", "*deepseek-r1*")
+OUT_OF_CREDIT = 402
+
+
+class DeepSeekShim(OpenAILikeShim):
+    """Chat at DeepSeek.
+
+    Thinking text of earlier answers is taken out of the history, which DeepSeek refuses, but for the tool round that is not
+    finished where `keep_reasoning_models` says so.
+    """
+
+    name = "deepseekshim"
+    summary = "Speaks DeepSeek's kind of OpenAI's chat"
+    dialect = "deepseek"
+
+    class Settings(ShimSettings):
+        keep_reasoning_models: list[str] = Field(
+            default=[],
+            max_length=100,
+            description="Globs of models that need their thinking back while a round of tools runs.",
+        )
+        off_peak_prices: bool = Field(
+            default=True, description="Price by the hour (UTC) where the price table has off-peak prices."
+        )
+
+    settings: Settings
+
+    def fit(self, x: Exchange, target: Target, draft: Draft) -> None:
+        model = target.model.lower()
+        thinking = x.req.get("thinking")
+        asked = isinstance(thinking, dict) and thinking.get("type") == "enabled"
+        fit(draft, thinks=asked or any(fnmatchcase(model, glob) for glob in THINKING_MODELS))
+
+    def keeps_reasoning(self, x: Exchange, target: Target, message: JSON) -> bool:
+        return any(fnmatchcase(target.model, glob) for glob in self.settings.keep_reasoning_models) and in_tool_round(
+            x.req["messages"], message
+        )
+
+    def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
+        if x.kind != "chat" or not needs_beta(x.req):
+            return None
+        usual = target.url or self.base_url or target.provider.openai_url
+        return UpstreamUrl.parse(usual.text.removesuffix("/v1").removesuffix("/beta") + "/beta") if usual else None
+
+    def edit_whole(self, x: Exchange, answer: JSON, headers: dict[bytes, bytes]) -> bool:
+        if broke_off(answer):
+            body = enveloped(OVERLOADED_TEXT, "insufficient_system_resource", kind="server_error")
+            raise CallFailed("http", x.targets[0], status=503, headers=headers, body=body, code="overloaded")
+        return edit_whole(answer)
+
+    def edit(self, x: Exchange, headers: dict[bytes, bytes]) -> ChunkEdit:
+        return DeepSeekEdit(1, hide_reasoning=self.settings.reasoning == "hide")
+
+    def failed(self, x: Exchange, failure: CallFailed) -> CallFailed:
+        if failure.status == OUT_OF_CREDIT:
+            return restated(failure, code="insufficient_credit")
+        return bad_request(failure)
