@@ -211,3 +211,11 @@ def described_url(kind: str, url: str) -> str:
         return described(kind, url=url)
     head, _, data = url[5:].partition(",")
     return described(head.split(";")[0], data)
+
+
+def described_bytes(data: str) -> str:
+    """The same for an image in base64 whose type only its first bytes tell."""
+    head = base64.b64decode(data[:24] + "=" * (-len(data[:24]) % 4))
+    kinds = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
+    kind = next((name for start, name in kinds if head.startswith(start)), None)
+    return described(f"image/{kind}" if kind else "image", data)

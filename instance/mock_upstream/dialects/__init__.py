@@ -12,6 +12,8 @@ _CLASSES = (
     ("openai", "OpenAi"),
     ("anthropic", "Anthropic"),
     ("gemini", "Gemini"),
+    ("cohere", "Cohere"),
+    ("ollama", "Ollama"),
 )
 """Module of this package, class in it."""
 
@@ -19,7 +21,10 @@ _CLASSES = (
 @cache
 def all_dialects() -> tuple[Dialect, ...]:
     """Every dialect, the one for unknown paths first."""
-    return tuple(getattr(import_module(f"{__name__}.{module}"), class_name)() for module, class_name in _CLASSES)
+    from instance.mock_upstream.dialects.openai import twins
+
+    native = [getattr(import_module(f"{__name__}.{module}"), name)() for module, name in _CLASSES]
+    return (*native, *twins())
 
 
 def by_name(name: str) -> Dialect:
@@ -28,10 +33,10 @@ def by_name(name: str) -> Dialect:
 
 
 def by_path(target: str) -> tuple[Dialect, str]:
-    """The dialect that a request target belongs to, and the path after its prefix, without the query."""
+    """The dialect that a request target belongs to (the longest prefix wins), and the path after its prefix, without the query."""
     path = target.partition("?")[0]
-    dialects = all_dialects()
-    for dialect in dialects:
-        if path.startswith(dialect.prefix + "/"):
-            return dialect, path[len(dialect.prefix) :]
-    return dialects[0], f"?{path}"
+    found = [dialect for dialect in all_dialects() if path.startswith(dialect.prefix + "/")]
+    if not found:
+        return all_dialects()[0], f"?{path}"
+    dialect = max(found, key=lambda dialect: len(dialect.prefix))
+    return dialect, path[len(dialect.prefix) :]

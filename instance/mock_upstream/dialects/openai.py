@@ -198,3 +198,39 @@ class Compatible(OpenAi):
 
     def authorize(self, call: Call, request: Request) -> None:
         pass
+
+
+class Twin(Compatible):
+    """The OpenAI-compatible part that a provider has beside its own API."""
+
+    def __init__(self, owner: str, prefix: str) -> None:
+        self.name = f"{owner}-openai"
+        self.prefix = self.base_url_tail = prefix
+        super().__init__()
+
+    def authorize(self, call: Call, request: Request) -> None:
+        bearer(call)
+
+
+class AnthropicTwin(Twin):
+    """Anthropic's, whose only path lies beside those of its own API."""
+
+    chat_path = "/completions"
+    models_path = "/-"
+
+
+def twins() -> list[Dialect]:
+    return [
+        AnthropicTwin("anthropic", "/anthropic/v1/chat"),
+        Twin("gemini", "/gemini/v1beta/openai"),
+        Twin("cohere", "/cohere/compatibility/v1"),
+        HomeTwin("ollama", "/ollama/v1"),
+        Twin("bedrock", "/bedrock/openai/v1"),
+    ]
+
+
+class HomeTwin(Twin):
+    """A server at home, without keys."""
+
+    def authorize(self, call: Call, request: Request) -> None:
+        pass
