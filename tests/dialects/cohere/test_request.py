@@ -168,6 +168,7 @@ def test_rerank_sends_texts_and_gives_the_documents_back() -> None:
     answer = read_rerank({"id": "i", "results": results, "meta": {"billed_units": {"search_units": 1}}}, req, "m")
     assert [one["document"] for one in answer["results"]] == [{"text": "b", "id": 1}, {"text": "a"}]
     assert answer["meta"] == {"billed_units": {"search_units": 1}}
+    assert answer["usage"] == {"search_units": 1}
     assert "document" not in read_rerank({"results": results}, {"documents": ["a", "b"]}, "m")["results"][0]
 
 

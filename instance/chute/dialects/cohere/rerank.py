@@ -41,7 +41,11 @@ def read_rerank(obj: JSON, req: JSON, model: str) -> JSON:
             document = documents[result["index"]]
             made["document"] = {"text": document} if isinstance(document, str) else document
         results.append(made)
-    answer: JSON = {"id": obj.get("id") or "", "model": model, "results": results, "meta": obj.get("meta") or {}}
+    meta = obj.get("meta") or {}
+    answer: JSON = {"id": obj.get("id") or "", "model": model, "results": results, "meta": meta}
+    units = (meta.get("billed_units") or {}).get("search_units")
+    if units is not None:
+        answer["usage"] = {"search_units": units}
     return answer
 
 
