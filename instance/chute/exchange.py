@@ -58,6 +58,8 @@ class Exchange:
     changed = False
     dry = False
     """The call is only explained: hooks decide as they would, and count, reserve and store nothing."""
+    only_native = False
+    """More is asked than `req` says, which only a provider of the caller's own dialect can do: no cache answers it."""
     stream = False
     usage_asked = False
     model_requested = ""

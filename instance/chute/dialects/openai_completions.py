@@ -55,6 +55,7 @@ class Completion(Operation):
         options = native.get("stream_options")
         x.usage_asked = bool(options and options.get("include_usage"))
         x.req = chat_request(native)
+        x.only_native = untranslatable(native) is not None
 
     def check_translated(self, x: Exchange) -> None:
         native = x.native or {}

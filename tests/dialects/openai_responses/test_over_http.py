@@ -357,6 +357,21 @@ async def test_a_cached_answer_is_a_response_of_its_own() -> None:
         assert len(s.mock.calls) == 1
 
 
+async def test_conversations_that_a_provider_keeps_do_not_share_an_answer() -> None:
+    async with instance({"cachelayer": True}) as s:
+        sdk = s.sdk()
+        for number in range(2):
+            first = await sdk.responses.create(model=NATIVE, input=f"first {number}")
+            raw = await sdk.responses.with_raw_response.create(
+                model=NATIVE, input="go on", previous_response_id=first.id
+            )
+            assert raw.headers["x-stockyard-cache"] == "bypass"
+        again = await sdk.responses.with_raw_response.create(model=NATIVE, input="first 0")
+        assert again.headers["x-stockyard-cache"] == "hit"
+        assert again.parse().output_text == "echo: first 0"
+        assert len(s.mock.calls) == 4
+
+
 async def test_the_built_in_model_answers_too() -> None:
     async with instance() as s, s.sdk().responses.stream(model="mock/gpt", input="hi") as stream:
         assert (await stream.get_final_response()).output_text == "echo: hi"

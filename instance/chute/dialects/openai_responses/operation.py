@@ -72,6 +72,7 @@ class Responses(Operation):
         x.req = req
         call.custom_tools = into.custom_tools
         call.native_only = into.native_only or call.native_only
+        x.only_native = call.native_only is not None
         if into.dropped:
             x.note("translated", {"dropped": into.dropped}, module="core", hook="endpoint")
 

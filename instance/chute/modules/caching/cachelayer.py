@@ -88,7 +88,8 @@ class CacheLayer(Module):
             if not mode:
                 raise StockyardError("bad_request", "It is one of skip, refresh, only.", param="X-Stockyard-Cache")
         control = headers.get(b"cache-control")
-        if mode == "skip" or (control is not None and b"no-store" in control.lower()) or not self._qualifies(x.req):
+        declined = mode == "skip" or (control is not None and b"no-store" in control.lower())
+        if declined or x.only_native or not self._qualifies(x.req):
             x.cache = "bypass"
             if mode == "only":
                 raise _nothing_kept()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from instance.chute.modules.caching.cachelayer import CacheLayer
 
 SECOND_NS = 1_000_000_000
+CANONICAL = "openai.chat"
 
 
 class Keep:
@@ -39,7 +40,8 @@ class Keep:
         """Take a whole answer, before later hooks change it."""
         obj = answer.obj
         if obj is not None and answer.status == 200 and self._module.keepable(obj):
-            self._take(orjson.dumps(obj) if answer.changed or answer.body is None else answer.body)
+            canonical = answer.native == CANONICAL and not answer.changed
+            self._take(answer.body if canonical and answer.body is not None else orjson.dumps(obj))
 
     async def watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
         """The same events; once they are complete the answer that they make up is taken."""
