@@ -12,6 +12,7 @@ _CLASSES = (
     ("openai", "OpenAi"),
     ("anthropic", "Anthropic"),
     ("gemini", "Gemini"),
+    ("bedrock", "Bedrock"),
     ("cohere", "Cohere"),
     ("ollama", "Ollama"),
 )
