@@ -13,7 +13,7 @@ from instance.chute.upstream import UpstreamError
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
-    from instance.chute.mock_model import MockResponse
+    from instance.chute.mock_response import MockResponse
     from instance.chute.operation import StreamReader
     from instance.chute.targets import Target
     from instance.chute.upstream import UpstreamResponse, UpstreamUrl

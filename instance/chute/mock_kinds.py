@@ -7,15 +7,15 @@ other, moderations flag the words of `HARMFUL`, rerank counts shared words.
 from __future__ import annotations
 
 import struct
-import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
-from math import sin, sqrt
+from math import sqrt
 from typing import Any
 
 import orjson
 
+from instance.chute.mock_media import SAMPLE_RATE, png, spoken
 from instance.chute.mock_options import BadOption
 
 CHARACTERS_PER_TOKEN = 4
@@ -23,10 +23,6 @@ DIMENSIONS = 256
 DIMENSIONS_MAX = 4096
 IMAGES_MAX = 16
 IMAGE_TOKENS = 272
-SAMPLE_RATE = 24_000
-BLOCK_SAMPLES = SAMPLE_RATE // 10
-SPEECH_MAX_S = 30
-CHARACTERS_PER_S = 15
 HARMFUL = {"kill": "violence", "hate": "hate", "harass": "harassment", "suicide": "self-harm", "weapon": "illicit"}
 CATEGORIES = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence")
 JSON_TYPE = b"application/json"
@@ -188,40 +184,43 @@ def speech(body: dict[str, Any]) -> tuple[bytes, Iterator[bytes]]:
     text = body.get("input")
     if not isinstance(text, str) or not text:
         raise BadOption("input", "input is the text to speak")
-    seconds = min(SPEECH_MAX_S, -(-len(text) // CHARACTERS_PER_S))
-    samples = seconds * SAMPLE_RATE
     plain = body.get("response_format") == "pcm"
-    return b"audio/pcm" if plain else b"audio/wav", _sound(text, samples, b"" if plain else _wav_head(samples))
+    return b"audio/pcm" if plain else b"audio/wav", spoken(text, plain=plain)
 
 
-def png(colour: bytes) -> bytes:
-    """A picture of one pixel of that colour (three bytes)."""
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", head)
-        + _chunk(b"IDAT", zlib.compress(b"\x00" + colour))
-        + _chunk(b"IEND", b"")
-    )
+def events(path: bytes, body: dict[str, Any], created_s: int) -> Iterator[bytes]:
+    """The same as a stream of events, where OpenAI's API has one: speech, images, transcriptions. Raises `BadOption`."""
+    if path == b"/audio/speech":
+        _, blocks = speech(body)
+        read = _tokens(str(body["input"]))
+        return _speech_events(blocks, {"input_tokens": read, "output_tokens": read, "total_tokens": 2 * read})
+    if path.startswith(b"/images/"):
+        answer = images({**body, "response_format": "b64_json", "n": 1}, created_s)
+        kind = "image_generation" if path.endswith(b"generations") else "image_edit"
+        picture = {"b64_json": answer["data"][0]["b64_json"], "created_at": created_s, "output_format": "png"}
+        partial = body.get("partial_images")
+        return iter(
+            [
+                _event({"type": f"{kind}.partial_image", "partial_image_index": index, **picture})
+                for index in range(partial if type(partial) is int and 0 < partial < IMAGES_MAX else 0)
+            ]
+            + [_event({"type": f"{kind}.completed", **picture, "usage": answer["usage"]})]
+        )
+    answer = orjson.loads(transcription({**body, "response_format": "json"}, False)[1])
+    pieces = [{"type": "transcript.text.delta", "delta": word} for word in answer["text"].split(" ")]
+    for piece in pieces[1:]:
+        piece["delta"] = " " + piece["delta"]
+    return iter([_event(piece) for piece in pieces] + [_event({"type": "transcript.text.done", **answer})])
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def _speech_events(blocks: Iterator[bytes], usage: dict[str, Any]) -> Iterator[bytes]:
+    for block in blocks:
+        yield _event({"type": "speech.audio.delta", "audio": b64encode(block).decode()})
+    yield _event({"type": "speech.audio.done", "usage": usage})
 
 
-def _sound(text: str, samples: int, head: bytes) -> Iterator[bytes]:
-    words = text.split() or [text]
-    for number in range(samples // BLOCK_SAMPLES):
-        pitch = 200 + sum(words[number % len(words)].encode()) % 400
-        tone = [round(8000 * sin(2 * 3.14159 * pitch * at / SAMPLE_RATE)) for at in range(BLOCK_SAMPLES)]
-        yield head + struct.pack(f"<{BLOCK_SAMPLES}h", *tone)
-        head = b""
-
-
-def _wav_head(samples: int) -> bytes:
-    size = 2 * samples
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
+def _event(obj: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (str(obj["type"]).encode(), orjson.dumps(obj))
 
 
 def _vector(words: list[str], dimensions: int) -> list[float]:

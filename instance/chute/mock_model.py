@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.chute.mock_kinds import speech, whole_answer
+from instance.chute.mock_kinds import events, speech, whole_answer
 from instance.chute.mock_options import BadOption, MockOptions, read_options
+from instance.chute.mock_response import MockResponse
 from instance.chute.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -39,53 +40,6 @@ _PROCESS = token_hex(6)
 _numbers = count(1)
 
 
-class MockResponse:
-    """What a call to the mock model gives: the interface of `UpstreamResponse`, without a socket."""
-
-    __slots__ = ("_blocks", "_clock", "_closed", "_due_ns", "_gap_ns", "headers", "status")
-
-    def __init__(
-        self, status: int, headers: dict[bytes, bytes], blocks: Iterator[bytes], clock: Clock, gap_ns: int = 0
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._blocks = blocks
-        self._clock = clock
-        self._gap_ns = gap_ns
-        self._due_ns = clock.mono_ns() if gap_ns else 0
-        self._closed = False
-
-    async def read(self, limit: int) -> bytes:
-        """The whole body; raises UpstreamError(too_large) beyond `limit` bytes, truncated when told to drop."""
-        body = b"".join([block async for block in self])
-        if len(body) > limit:
-            raise UpstreamError("too_large", f"the answer's body is larger than {limit} bytes", sent=True)
-        return body
-
-    async def next_block(self) -> bytes:
-        """The next bytes when they are due; empty at the end."""
-        if self._closed:
-            raise UpstreamError("truncated", "the answer was closed by its reader", sent=True)
-        if self._gap_ns:
-            self._due_ns += self._gap_ns
-            wait_ns = self._due_ns - self._clock.mono_ns()
-            if wait_ns > 0:
-                await self._clock.sleep(wait_ns / 1e9)
-        return next(self._blocks, b"")
-
-    def __aiter__(self) -> MockResponse:
-        return self
-
-    async def __anext__(self) -> bytes:
-        block = await self.next_block()
-        if not block:
-            raise StopAsyncIteration
-        return block
-
-    def close(self) -> None:
-        self._closed = True
-
-
 class MockModel:
     """Answers chat calls by itself. `clock` paces what is asked to be slow."""
 
@@ -96,7 +50,7 @@ class MockModel:
         """The answer to a body, whole or as server-sent events; bad values give a 400 in OpenAI's error form. In a form,
         `body` holds the fields, and for a file its name and size."""
         if path != CHAT_PATH:
-            return await self._other(body, path)
+            return await self._other(body, path, stream)
         try:
             options = read_options(body)
             prompt_tokens, said = _read_messages(body)
@@ -118,15 +72,18 @@ class MockModel:
             await self._clock.sleep(spoken / options.tokens_per_s)
         return MockResponse(200, _JSON_HEADERS, call.whole(), self._clock)
 
-    async def _other(self, body: dict[str, Any], path: bytes) -> MockResponse:
+    async def _other(self, body: dict[str, Any], path: bytes, stream: bool) -> MockResponse:
         """A path beside chat. Of the options those hold that have a meaning there; a token of speech is a tenth of a second."""
         model = str(body.get("model") or "gpt")
+        created_s = self._clock.wall_ns() // 1_000_000_000
         try:
             options = read_options({"mock": body.get("mock")})
-            if path == b"/audio/speech":
+            if stream:
+                content_type, blocks = _STREAM_HEADERS[b"content-type"], events(path, body, created_s)
+            elif path == b"/audio/speech":
                 content_type, blocks = speech(body)
             else:
-                content_type, whole = whole_answer(path, body, model, self._clock.wall_ns() // 1_000_000_000)
+                content_type, whole = whole_answer(path, body, model, created_s)
                 blocks = iter((whole,))
         except BadOption as error:
             return self._whole(400, _error(error.message, "invalid_request_error", error.param))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.mock_model import MockModel
+from instance.chute.mock_response import MockResponse
 from instance.chute.provider_dialects import PROVIDER_DIALECTS, native_base_url, openai_base_url
 from instance.chute.provider_health import ProviderHealth
 from instance.chute.provider_key import ProviderKey

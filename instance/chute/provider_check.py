@@ -14,7 +14,7 @@ from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
-    from instance.chute.mock_model import MockResponse
+    from instance.chute.mock_response import MockResponse
     from instance.chute.provider import Provider
     from instance.chute.upstream import UpstreamResponse
 

@@ -6,6 +6,8 @@ from typing import Any
 
 TOKENS_MAX = 1_000_000_000
 """A provider that reports more for one call is not believed."""
+USUAL_INPUT_DETAILS = 2
+"""Cached and audio tokens; others are looked at more closely."""
 USUAL_FIELDS = 5
 """A chat answer's usage has three counts and two objects of details; only a longer one is searched for more."""
 
@@ -83,14 +85,14 @@ class Usage:
         details = usage.get("prompt_tokens_details")
         if type(details) is dict:
             self.cached = min(self.input, _count(details.get("cached_tokens")))
-            if len(details) > 1:
+            if len(details) != USUAL_INPUT_DETAILS or details.get("audio_tokens", 1):
                 self._take_input_details(details)
         else:
             self.cached = 0
         details = usage.get("completion_tokens_details")
         if type(details) is dict:
             self.reasoning = _count(details.get("reasoning_tokens"))
-            if len(details) > 1:
+            if details.get("audio_tokens") or details.get("image_tokens"):
                 self._take_output_details(details)
         else:
             self.reasoning = 0

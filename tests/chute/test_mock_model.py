@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from instance.chute.mock_model import MockModel, MockResponse
+from instance.chute.mock_model import MockModel
+from instance.chute.mock_response import MockResponse
 from instance.chute.upstream import UpstreamError
 from instance.core.clock import Clock, FakeClock
 

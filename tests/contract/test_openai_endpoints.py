@@ -117,6 +117,25 @@ async def test_speech_is_a_recording_that_can_be_written_down_again() -> None:
         assert written.text == f"transcript of a.wav, {len(spoken)} bytes"
 
 
+async def test_what_openai_streams_as_events_the_built_in_model_does_too() -> None:
+    async with running() as s:
+        pictures = await s.sdk().images.generate(model="mock/image", prompt="a cat", stream=True, partial_images=2)
+        assert [event.type async for event in pictures] == ["image_generation.partial_image"] * 2 + [
+            "image_generation.completed"
+        ]
+        heard = await s.sdk().audio.transcriptions.create(model="mock/transcription", file=recording(), stream=True)
+        events = [event async for event in heard]
+        assert events[-1].type == "transcript.text.done"
+        assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == events[-1].text
+        async with s.sdk().audio.speech.with_streaming_response.create(
+            model="mock/speech", voice="alloy", input="one two", stream_format="sse"
+        ) as answer:
+            lines = [line async for line in answer.iter_lines() if line.startswith("data: ")]
+        assert '"speech.audio.done"' in lines[-1]
+        trace = await last_trace(s)
+        assert (trace["stream"], trace["status"], trace["usage_source"]) == (True, "ok", "reported")
+
+
 async def test_a_transcription_comes_in_the_asked_format() -> None:
     async with running() as s:
         audio = s.sdk().audio

@@ -23,7 +23,7 @@ from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.attempt import Attempt
-    from instance.chute.mock_model import MockResponse
+    from instance.chute.mock_response import MockResponse
     from instance.chute.upstream import UpstreamResponse
     from instance.core.clock import Clock
 
