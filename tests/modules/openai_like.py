@@ -1,8 +1,8 @@
 """What the tests of the OpenAI-like shims share: a provider of a type behind the mock upstream, and answers in its form.
 
-    async with provider("mistral", "/mistral/v1", "mistral-small-latest") as s:
-        s.mock.script(whole(completion("hi")))
-        await s.sdk().chat.completions.create(model=s.model, messages=HI)
+async with provider("mistral", "/mistral/v1", "mistral-small-latest") as s:
+    s.mock.script(whole(completion("hi")))
+    await s.sdk().chat.completions.create(model=s.model, messages=HI)
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ WEATHER: Any = {
         },
     },
 }
-PNG = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
+PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 
 
 @asynccontextmanager
