@@ -148,6 +148,18 @@ class PriceSettings(Section):
     per_search_usd: UsdPerUnit | None = Field(default=None, description="One search of the web by the model.")
 
 
+class ResponseSettings(Section):
+    """What `/v1/responses` keeps, so that a conversation goes on by `previous_response_id`."""
+
+    retention_days: int = Field(
+        default=30,
+        ge=0,
+        le=365,
+        description="Days that a response is kept, encrypted, after the conversation's last turn; 0 keeps none, as if every "
+        "request said `store: false`.",
+    )
+
+
 class Settings(Section):
     """The effective settings of one instance."""
 
@@ -163,6 +175,7 @@ class Settings(Section):
     aliases: dict[str, AliasSettings] = Field(
         default={}, max_length=1000, description="Own names for models; where the API stored one, that wins."
     )
+    responses: ResponseSettings = ResponseSettings()
     modules: dict[str, dict[str, Any]] = Field(
         default={},
         description="Modules by name: `enabled` and their own settings; where the API changed one, that wins.",

@@ -48,7 +48,7 @@ def test_parts_become_chats_parts_and_a_lone_text_a_string() -> None:
             ],
         },
     ) == [
-        {"role": "developer", "content": "Rules."},
+        {"role": "system", "content": "Rules."},
         {
             "role": "user",
             "content": [

@@ -11,7 +11,9 @@ import openai
 import pytest
 
 from instance.chute.dialects.openai_responses import store as store_module
-from instance.chute.dialects.openai_responses.store import RETENTION_NS, ResponseStore
+from instance.chute.dialects.openai_responses.reasoning import sealed
+from instance.chute.dialects.openai_responses.store import ResponseStore
+from instance.chute.dialects.openai_responses.stored_form import redacted
 from instance.core.ids import new_id
 from instance.server import Instance, ServeOptions
 from tests.mock_replies import text
@@ -20,6 +22,7 @@ from tests.modules.conftest import Running, pytest_asyncio_loop_factories, runni
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
+RETENTION_NS = 30 * 86_400 * 10**9
 CHAT = "up/small"
 NATIVE = "openai/gpt"
 
@@ -135,6 +138,26 @@ async def test_store_false_keeps_nothing(model: str, stream: bool) -> None:
         )
         assert answer.status_code == 200
         assert await rows(s) == []
+
+
+async def test_an_operator_may_keep_nothing() -> None:
+    async with instance(config="[responses]\nretention_days = 0\n") as s:
+        made = await s.sdk().responses.create(model=CHAT, input="hi")
+        assert await rows(s) == []
+        with pytest.raises(openai.BadRequestError):
+            await s.sdk().responses.create(model=CHAT, input="go on", previous_response_id=made.id)
+
+
+def test_thoughts_that_hold_a_secret_are_not_stored_in_their_opaque_form_either() -> None:
+    details = [{"type": "reasoning.text", "text": "the key is hunter2", "signature": "s"}]
+    encrypted = sealed(details)
+    clean = redacted({"encrypted_content": encrypted}, lambda text: text.replace("nothing", "*"))
+    assert clean["encrypted_content"] == encrypted
+    assert (
+        redacted({"encrypted_content": encrypted}, lambda text: text.replace("hunter2", "*"))["encrypted_content"]
+        is None
+    )
+    assert redacted({"encrypted_content": "blob"}, lambda text: "*")["encrypted_content"] == "blob"
 
 
 async def test_a_response_that_was_answered_at_once_cannot_be_cancelled() -> None:

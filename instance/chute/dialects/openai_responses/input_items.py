@@ -90,7 +90,8 @@ class MessageMaker:
         if role != "assistant":
             self._open = None
             content = chat_content(item.get("content"), f"{param}.content", self._into)
-            self._into.add({"role": role, "content": content}, index)
+            # Both roles mean the same to OpenAI's models; the others know `system` only.
+            self._into.add({"role": "user" if role == "user" else "system", "content": content}, index)
             return
         text, refusal, _ = joined_text(item.get("content"), f"{param}.content", self._into)
         turn = self._open

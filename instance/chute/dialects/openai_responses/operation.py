@@ -59,9 +59,9 @@ class Responses(Operation):
         x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
         _check(native, limits)
         x.stream = bool(native.get("stream"))
-        if native.get("input") is None and native.get("prompt") is None and native.get("conversation") is None:
-            raise bad("input", "`input` is needed: a string or a list of items.")
         items = [] if native.get("input") is None else as_items(native["input"])
+        if not items and not any(native.get(name) for name in ("prompt", "conversation", "previous_response_id")):
+            raise bad("input", "`input` is needed: a string or a list of items.")
         if len(items) > limits.messages:
             raise bad("input", f"At most {limits.messages} items.")
         call = x.state["responses"] = ResponseCall(x, native, items)

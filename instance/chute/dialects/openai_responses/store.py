@@ -1,4 +1,4 @@
-"""Responses kept for 30 days: written behind, sealed, found again by their owner only."""
+"""Responses kept for a while (`responses.retention_days`): written behind, sealed, found again by their owner only."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-RETENTION_NS = 30 * DAY_NS
-"""Counted from the newest response of a conversation: what it continues is kept as long."""
 RESPONSES_MAX = 200_000
 STORED_MAX_BYTES = 1 << 30
 """Of all bodies together; beyond it and beyond `RESPONSES_MAX` those that would expire first go."""
@@ -85,6 +83,11 @@ class ResponseStore:
         self._count = 0
         self._bytes = 0
 
+    @property
+    def retention_ns(self) -> int:
+        """How long a response is kept, counted from the newest of its conversation; 0: none is."""
+        return self._core.settings.responses.retention_days * DAY_NS
+
     async def start(self) -> None:
         self._count, self._bytes = await self._core.database.read(rows.totals)
         self._expirer = asyncio.get_running_loop().create_task(self._expire_forever())
@@ -119,6 +122,8 @@ class ResponseStore:
         size: int,
         make: Callable[[], bytes],
     ) -> None:
+        if not self.retention_ns:
+            return
         if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_MAX_BYTES:
             log.warning("too many responses wait to be written; %s is not kept", response_id)
             return
@@ -136,7 +141,8 @@ class ResponseStore:
                 size = sum(row.size_bytes for row in made)
                 over = max(0, self._count + len(made) - RESPONSES_MAX)
                 over_bytes = max(0, self._bytes + size - STORED_MAX_BYTES)
-                extended = [(one.created_ns + RETENTION_NS, earlier) for one in batch for earlier in one.ancestors]
+                kept_ns = self.retention_ns
+                extended = [(one.created_ns + kept_ns, earlier) for one in batch for earlier in one.ancestors]
                 save = partial(rows.save, rows=made, extended=extended, over=over, over_bytes=over_bytes)
                 removed, removed_bytes = await self._core.writer.write(save)
                 self._count += len(made) - removed
@@ -162,7 +168,7 @@ class ResponseStore:
             if len(body) > RESPONSE_MAX_BYTES:
                 continue
             sealed = self._core.secrets.seal(body, one.id.encode()) if body else b""
-            expires_ns = one.created_ns + RETENTION_NS
+            expires_ns = one.created_ns + self.retention_ns
             made.append(
                 Row(one.id, one.owner, one.provider, one.previous_id, one.created_ns, expires_ns, len(sealed), sealed)
             )

@@ -10,11 +10,11 @@ import orjson
 from instance.chute.answer import JSON
 from instance.chute.dialects.openai_responses.input_items import kind_of
 from instance.chute.dialects.openai_responses.item_ids import input_item_id
+from instance.chute.dialects.openai_responses.reasoning import opened
 
 _NO_TEXT = frozenset(
-    ("type", "role", "id", "call_id", "status", "object", "model", "encrypted_content", "previous_response_id")
+    ["type", "role", "id", "call_id", "status", "object", "model", "previous_response_id", "image_url", "file_data", "data", "file_id"]
 )
-_DATA = ("data:", "http://", "https://")
 
 
 def stored_form(response_id: str, items: list[JSON], response: JSON, redact: Callable[[str], str]) -> bytes:
@@ -25,10 +25,12 @@ def stored_form(response_id: str, items: list[JSON], response: JSON, redact: Cal
 
 def redacted(value: Any, redact: Callable[[str], str], name: str = "") -> Any:
     """The value with each of its texts passed through `redact`; ids, types and pictures are no texts."""
+    if name == "encrypted_content":
+        texts = [detail["text"] for detail in opened(value) if isinstance(detail.get("text"), str)]
+        # Thoughts with a redacted text in them would not be taken back by who signed them.
+        return value if all(redact(text) == text for text in texts) else None
     if isinstance(value, str):
-        if not value or name in _NO_TEXT or (name in ("image_url", "file_data", "data") and value.startswith(_DATA)):
-            return value
-        return redact(value)
+        return value if not value or name in _NO_TEXT else redact(value)
     if isinstance(value, dict):
         return {key: redacted(child, redact, key) for key, child in value.items()}
     if isinstance(value, list):
