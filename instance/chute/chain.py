@@ -87,6 +87,7 @@ class Plan:
         self.shims = {
             link.module.dialect: (link, scope_of(link.module)) for link in self.links if isinstance(link.module, Shim)
         }
+        self.fills_model = any(link.module.fills_model for link in self.links)
         self.redacts = any(link.name == "secretscan" for link in self.links)
 
     async def _reach(self, x: Exchange) -> Answer:

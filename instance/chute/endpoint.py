@@ -280,7 +280,8 @@ class Endpoint:
         assert principal is not None and x.plan is not None
         take_labels(x)
         x.operation.take(x, self.limits)
-        model_allowed(principal, x.model_requested)
+        if x.model_requested:
+            model_allowed(principal, x.model_requested)
         if principal.rpm:
             self.keys.check_rate(principal, x.started_ns)
         chute.targets.resolve(x)

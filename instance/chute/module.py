@@ -60,6 +60,8 @@ class Module:
     """Folder of numbered SQL migrations for the module's own tables."""
     safety: ClassVar[bool] = False
     """Its decisions count as safety events in Lookout."""
+    fills_model: bool = False
+    """A call that names no model is let through to it; it chooses one, or refuses the call."""
 
     secret_settings: ClassVar[frozenset[str]] = frozenset()
     """Names of settings, at any depth, that are secrets (`module_secrets.SecretText`): sealed at rest, never shown whole."""

@@ -78,13 +78,17 @@ class ChatCompletion(Operation):
 
 
 def take_model(x: Exchange, body: dict[str, Any]) -> str:
-    """The model that is asked for: the header's, which is then written into `body`, else the body's. Raises `model_required`."""
+    """The model that is asked for: the header's, which is then written into `body`, else the body's.
+
+    Empty when there is none and a module of the plan will choose one; else raises `model_required`."""
     model = body.get("model")
     named = x.headers.get(b"x-stockyard-model")
     if named:
         model = body["model"] = named.decode("utf-8", "replace")
         x.changed = True
     if model is None or model == "":
+        if x.plan is not None and x.plan.fills_model:
+            return ""
         raise StockyardError("model_required", 'Name a model, for example "mock/gpt".', param="model")
     if not isinstance(model, str) or len(model) > MODEL_MAX_CHARACTERS or not (model.isascii() and model.isprintable()):
         raise StockyardError(
