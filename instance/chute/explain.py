@@ -53,6 +53,8 @@ async def explain(
         if x.model_requested:
             model_allowed(principal, x.model_requested)
         chute.targets.resolve(x)
+        if operation.prepares:
+            await operation.prepare(x, chute.core.services, chute.endpoint.limits)
         answered_by = await _decide(plan, x)
         if not answered_by and not x.targets:
             waiting = x.state.get("no_target")
