@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from html import unescape
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -24,9 +24,18 @@ class ProviderError(NamedTuple):
     param: str = ""
 
 
-def read_provider_error(body: bytes) -> ProviderError:
-    """What the body says: OpenAI's, Anthropic's, Google's, Azure's, FastAPI's and Mistral's JSON, SSE, HTML, plain text, nothing."""
-    body = body[:BODY_LOOKED_AT_BYTES].strip()
+def read_provider_error(body: bytes, headers: Mapping[bytes, bytes] | None = None) -> ProviderError:
+    """What the body says: the JSON of OpenAI, Anthropic, Google, Azure, AWS, Cohere, Mistral, Replicate, Ollama, Cloudflare and
+    FastAPI, SSE, XML, HTML, plain text, nothing. AWS names the kind of error in a header only."""
+    error = _read_body(body[:BODY_LOOKED_AT_BYTES].strip())
+    named = headers.get(b"x-amzn-errortype") if headers else None
+    if named is not None and not error.type:
+        # `ThrottlingException:http://internal.amazon.com/...`
+        return error._replace(type=_name(named.decode("latin-1").partition(":")[0]))
+    return error
+
+
+def _read_body(body: bytes) -> ProviderError:
     if not body:
         return ProviderError()
     if body.startswith((b"data:", b"event:")):
@@ -38,6 +47,11 @@ def read_provider_error(body: bytes) -> ProviderError:
         except orjson.JSONDecodeError:
             pass
     text = body.decode("utf-8", "replace")
+    if text.startswith("<") and "<html" not in text[:1024].lower():
+        found = _XML_MESSAGE.search(text)
+        if found:
+            code = _XML_CODE.search(text)
+            return ProviderError(_plain(unescape(found.group(1))), _name(code.group(1)) if code else "")
     if text.startswith("<") or "<html" in text[:1024].lower():
         return ProviderError(_page_title(text))
     return ProviderError(_plain(text))
@@ -48,7 +62,7 @@ def _read_json(body: Any) -> ProviderError:
         body = body[0] if body else {}
     if not isinstance(body, dict):
         return ProviderError(_plain(str(body)))
-    error = body.get("error", body)
+    error = body.get("error") or body.get("fault") or body
     if isinstance(error, list):
         error = error[0] if error else {}
     if isinstance(error, str):
@@ -58,13 +72,19 @@ def _read_json(body: Any) -> ProviderError:
     if not isinstance(error, dict):
         error = body
     message = ""
-    for field in ("message", "msg", "detail", "error_description", "errors", "title"):
+    for field in ("message", "msg", "detail", "error_description", "errors", "faultstring", "title"):
         message = _text(error.get(field))
         if message:
             break
     inner = error.get("innererror") or error.get("inner_error")
     code = _name(error.get("code"))
-    kind = _name(error.get("type")) or _name(error.get("status"))
+    kind = _name(error.get("type")) or _name(error.get("status")) or _name(error.get("__type")).rpartition("#")[2]
+    metadata = error.get("metadata")
+    if isinstance(metadata, dict) and isinstance(metadata.get("raw"), str):
+        # OpenRouter: what the provider behind it said.
+        behind = _read_body(metadata["raw"].encode())
+        message = f"{message}: {behind.message}" if behind.message else message
+        code, kind = code or behind.code, kind or behind.type
     if isinstance(inner, dict) and isinstance(inner.get("code"), str):
         kind = kind or _name(inner["code"])
     details = error.get("details")
@@ -72,7 +92,14 @@ def _read_json(body: Any) -> ProviderError:
         if isinstance(detail, dict) and isinstance(detail.get("reason"), str):
             code = _name(detail["reason"])
     param = error.get("param")
+    fields = body.get("invalid_fields")
+    if not isinstance(param, str) and isinstance(fields, list) and fields and isinstance(fields[0], dict):
+        param = fields[0].get("field")
     return ProviderError(_plain(message), code, kind, param if isinstance(param, str) else "")
+
+
+_XML_MESSAGE = re.compile(r"<message>\s*([^<]{1,1000})", re.IGNORECASE)
+_XML_CODE = re.compile(r"<code>\s*([^<]{1,100})", re.IGNORECASE)
 
 
 def _name(value: Any) -> str:
@@ -85,7 +112,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(filter(None, map(_text, value[:5])))
     if isinstance(value, dict):
-        text = _text(value.get("message") or value.get("msg"))
+        text = _text(value.get("message") or value.get("msg") or value.get("detail") or value.get("description"))
         place = value.get("loc")
         return f"{'.'.join(map(str, place))}: {text}" if text and isinstance(place, list) else text
     return ""
@@ -136,6 +163,11 @@ _FILTER_CODES = frozenset(
         "moderation_blocked",
     )
 )
+_LIMIT_CODES = frozenset(
+    ("throttlingexception", "toomanyrequestsexception", "servicequotaexceededexception", "rate_limit_exceeded")
+)
+"""Names of a rate limit that AWS and others send with another status than 429."""
+_MODEL_CODES = frozenset(("model_not_found", "deploymentnotfound", "modelnotfound"))
 _AUTH_CODES = frozenset(
     ("invalid_api_key", "api_key_invalid", "authentication_error", "invalid_authentication", "unauthenticated")
 )
@@ -159,7 +191,7 @@ def classify(status: int, error: ProviderError, *, asks_to_wait: bool = False) -
         return "provider_quota"
     if status in (401, 403) or (status == 400 and any(name in _AUTH_CODES for name in names)):
         return "provider_auth_failed"
-    if status == 429:
+    if status == 429 or (400 <= status < 500 and any(name in _LIMIT_CODES for name in names)):
         return "rate_limited"
     if not 400 <= status < 500:
         return "provider_error"
@@ -167,7 +199,7 @@ def classify(status: int, error: ProviderError, *, asks_to_wait: bool = False) -
         return "content_filter"
     if "context_length_exceeded" in names or (status in (400, 413, 422) and _CONTEXT.search(text)):
         return "context_length_exceeded"
-    if "model_not_found" in names or (status == 404 and _MODEL.search(text)):
+    if any(name in _MODEL_CODES for name in names) or (status == 404 and _MODEL.search(text)):
         return "model_not_found"
     return _BY_STATUS.get(status, "bad_request")
 

@@ -13,13 +13,15 @@ from typing import Any
 import orjson
 
 BODY_LOOKED_AT_BYTES = 16 << 10
+EPOCH_MS_FROM = 1_000_000_000_000
+"""A plain number from here on is a moment in milliseconds since 1970."""
 EPOCH_FROM_S = 1_000_000_000
 """A plain number from here on is a moment (seconds since 1970), below it a duration."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|us|µs|ns|d|h|m|s)")
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _IN_WORDS = re.compile(
-    rb"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms|d|h|m|s)(?:ec(?:ond)?s?|in(?:ute)?s?)?\s*)+)"
+    rb"(?:try again|retry|expected available|available|resets) (?:in|after) ~?((?:\d+(?:\.\d+)?\s*(?:ms|d|h|m|s)(?:ec(?:ond)?s?|in(?:ute)?s?)?\s*)+)"
 )
 
 _RESETS = (
@@ -47,6 +49,8 @@ def read_duration(text: str, now_s: float) -> float | None:
     else:
         if not isfinite(number):
             return None
+        if number >= EPOCH_MS_FROM:
+            number /= 1000
         return max(0.0, number - now_s if number >= EPOCH_FROM_S else number)
     parts = _DURATION.findall(text)
     if parts and "".join(value + unit for value, unit in parts) == text.replace(" ", ""):
@@ -74,10 +78,11 @@ def retry_after_s(
     """Seconds to wait before the next try, as the provider asks; `None` when it does not say.
 
     In this order: `retry-after-ms`, `retry-after`; for a 429 also the reset time of the limits that are used up
-    (the latest of them), `retryDelay` of Google's error details, and "try again in 20s" in the message.
+    (the latest of them), `retryDelay` of Google's error details, Replicate's `retry_after`, the reset that OpenRouter passes
+    on, and "try again in 20s" in the message.
     """
     now = time() if now_s is None else now_s
-    value = headers.get(b"retry-after-ms")
+    value = headers.get(b"retry-after-ms") or headers.get(b"x-ms-retry-after-ms")
     if value is not None:
         try:
             ms = float(value)
@@ -113,13 +118,14 @@ def _reset_s(headers: Mapping[bytes, bytes], now: float) -> float | None:
 
 def _body_s(body: bytes, now: float) -> float | None:
     body = body[:BODY_LOOKED_AT_BYTES]
-    if b"retryDelay" in body:
-        try:
-            delay = _find(orjson.loads(body), "retryDelay")
-        except orjson.JSONDecodeError:
-            delay = None
-        if isinstance(delay, str):
-            return read_duration(delay, now)
+    for name in ("retryDelay", "retry_after", "X-RateLimit-Reset"):
+        if name.encode() in body:
+            try:
+                delay = _find(orjson.loads(body), name)
+            except orjson.JSONDecodeError:
+                break
+            if isinstance(delay, str) or type(delay) in (int, float):
+                return read_duration(str(delay), now)
     words = _IN_WORDS.search(body.lower())
     if words is None:
         return None

@@ -21,6 +21,14 @@ from instance.chute.provider_errors import MESSAGE_MAX_CHARACTERS, ProviderError
         ({"errors": [{"message": "cloudflare"}]}, "cloudflare"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "Overloaded"),
         ({"error": {"message": {"message": "nested"}}}, "nested"),
+        ({"message": {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}}, "body.n: too many"),
+        ({"title": "Unprocessable", "detail": "version is missing", "status": 422}, "version is missing"),
+        ({"fault": {"faultstring": "gateway says no", "detail": {}}}, "gateway says no"),
+        ({"error": ["one", "two"]}, "one"),
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"slow down"}}'}}},
+            "Provider returned error: slow down",
+        ),
         ({"unknown": 1}, ""),
         ([], ""),
         ({"error": None}, ""),
@@ -40,6 +48,7 @@ def test_json_of_every_provider_is_read(body: Any, message: str) -> None:
         (b'data: {"error": {"message": "in a stream"}}\n\n', "in a stream"),
         (b'event: error\ndata: {"type": "error", "error": {"message": "anthropic"}}\n\n', "anthropic"),
         (b'{"error": {"mess', '{"error": {"mess'),
+        (b"<Error><Code>AccessDenied</Code><Message>Not &lt;you&gt;</Message></Error>", "Not <you>"),
         (b"\xff\xfe\x00", "\ufffd\ufffd"),
     ],
 )
@@ -138,3 +147,55 @@ def test_keys_and_parts_of_keys_are_taken_out(text: str) -> None:
 )
 def test_internal_addresses_are_taken_out_and_public_ones_stay(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+
+
+AWS = {b"x-amzn-errortype": b"ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "code"),
+    [
+        (429, {"message": "Too many requests"}, AWS, "rate_limited"),
+        (400, {"message": "quota"}, {b"x-amzn-errortype": b"ServiceQuotaExceededException"}, "rate_limited"),
+        (400, {"__type": "com.amazon#ThrottlingException", "message": "slow"}, {}, "rate_limited"),
+        (403, {"message": "no"}, {b"x-amzn-errortype": b"AccessDeniedException"}, "provider_auth_failed"),
+        (
+            404,
+            {"error": {"code": "DeploymentNotFound", "message": "There is no such resource."}},
+            {},
+            "model_not_found",
+        ),
+        (404, {"error": "model 'llama9' not found, try pulling it first"}, {}, "model_not_found"),
+        (402, {"title": "Insufficient credit", "detail": "Top up.", "status": 402}, {}, "provider_quota"),
+        (402, {"error": {"message": "Insufficient Balance", "code": "invalid_request_error"}}, {}, "provider_quota"),
+        (
+            400,
+            {
+                "type": "error",
+                "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8"},
+            },
+            {},
+            "context_length_exceeded",
+        ),
+        (
+            400,
+            {
+                "error": {
+                    "status": "INVALID_ARGUMENT",
+                    "message": "API key not valid.",
+                    "details": [{"reason": "API_KEY_INVALID"}],
+                }
+            },
+            {},
+            "provider_auth_failed",
+        ),
+        (429, {"message": "You are using a Trial key, which is limited to 40 API calls / minute."}, {}, "rate_limited"),
+    ],
+)
+def test_every_providers_own_names_are_known(status: int, body: Any, headers: dict[bytes, bytes], code: str) -> None:
+    assert classify(status, read_provider_error(orjson.dumps(body), headers)) == code
+
+
+def test_the_field_that_replicate_names_is_the_param() -> None:
+    body = {"detail": "- input.size: must be 1024", "invalid_fields": [{"field": "input.size", "type": "enum"}]}
+    assert read_provider_error(orjson.dumps(body)).param == "input.size"

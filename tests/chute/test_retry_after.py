@@ -80,3 +80,12 @@ def test_a_wait_in_words_is_understood(words: str, seconds: float) -> None:
 
 def test_nothing_said_is_nothing() -> None:
     assert retry_after_s(503, {}, b"<html>") is None
+
+
+def test_replicate_openrouter_and_azure_say_it_their_own_way() -> None:
+    throttled = b'{"detail":"Request was throttled. Expected available in 12 seconds.","status":429}'
+    assert retry_after_s(429, {}, throttled) == 12
+    assert retry_after_s(429, {}, b'{"detail":"slow down","retry_after":7}') == 7
+    reset = b'{"error":{"metadata":{"headers":{"X-RateLimit-Reset":"1700000030000"}}}}'
+    assert retry_after_s(429, {}, reset, 1_700_000_000.0) == 30
+    assert retry_after_s(429, {b"x-ms-retry-after-ms": b"1500"}) == 1.5

@@ -5,6 +5,7 @@ import pytest
 
 from instance.chute.failures import CallFailed
 from instance.chute.modules.reliability.retry import Retry
+from instance.chute.price import Price
 from instance.core.clock import Clock
 from tests.modules.exchanges import Script, core, exchange, http_failure, target, trail, whole
 
@@ -192,3 +193,23 @@ async def test_the_last_attempt_asks_the_cheaper_model() -> None:
     await module.around(x, Script(http_failure(500), http_failure(500), whole()))
     assert x.targets[0].label == "openai/gpt-4o-mini"
     assert trail(x, "retry")[-2] == ("downgrade", {"from": "openai/gpt-4o", "to": "openai/gpt-4o-mini"})
+
+
+@pytest.mark.parametrize("status", [425, 429, 503, 529])
+async def test_an_image_that_was_turned_away_unread_is_asked_for_again(status: int) -> None:
+    script = Script(http_failure(status), whole())
+    await (await retry()).around(exchange(kind="images"), script)
+    assert script.calls == 2
+
+
+async def test_a_failed_attempt_that_reported_its_usage_is_paid_for() -> None:
+    class Prices:
+        def of(self, asked: Any) -> Price:
+            return Price(input=1_000_000, output=2_000_000)
+
+    module = Retry(Retry.Settings(base_delay_s=0), random=lambda: 0.0)
+    await module.start(core(SleeplessClock(), prices=Prices()), None)
+    x = exchange()
+    broken = {"choices": None, "usage": {"prompt_tokens": 100, "completion_tokens": 10}}
+    await module.around(x, Script(http_failure(500, broken), http_failure(500), whole()))
+    assert dict(x.cost_lines) == {"retry:input": 100_000, "retry:output": 20_000}

@@ -174,3 +174,52 @@ async def test_the_connect_limit_is_set_for_the_upstream_client_and_noted() -> N
 
     assert (await failure(module, x, call)).kind == "connect_timeout"
     assert trail(x, "timeout")[0][1]["which"] == "connect"
+
+
+async def test_a_providers_own_limit_holds_for_one_attempt_and_does_not_end_the_call() -> None:
+    module, x = timeout(first_token_s=5), exchange()
+    x.targets[0].provider.timeout_s = 0.03
+    module.on_request(x)
+    assert (await failure(module, x, Never())).kind == "timeout_first_token"
+    assert x.remaining_s() > 100  # type: ignore[operator]
+
+
+async def test_a_providers_own_limit_ends_its_stream() -> None:
+    async def endless() -> AsyncIterator[list[Delta]]:
+        while True:
+            yield [event("more ")]
+            await asyncio.sleep(0.005)
+
+    async def call(_: Exchange) -> Answer:
+        return streamed(endless())
+
+    module, x = timeout(), exchange(stream=True)
+    x.targets[0].provider.timeout_s = 0.05
+    module.on_request(x)
+    answer = await module.around(x, call)
+    assert answer.events is not None
+    with pytest.raises(CallFailed) as caught:
+        async for _ in answer.events:
+            pass
+    assert caught.value.kind == "timeout_total"
+
+
+async def test_the_callers_own_shorter_limit_blames_nobody() -> None:
+    module = timeout(total_s=10)
+    asked, own = exchange(headers={b"x-stockyard-timeout-s": b"0.03"}), exchange()
+    module.on_request(asked)
+    assert not (await failure(module, asked, Never())).blames_target
+    short = timeout(total_s=0.03)
+    short.on_request(own)
+    assert (await failure(short, own, Never())).blames_target
+
+
+async def test_a_shim_may_give_a_model_that_loads_more_time() -> None:
+    module, x = timeout(first_token_s=0.05), exchange()
+
+    async def call(asked: Exchange) -> Answer:
+        asked.state["first_token_limit"].until += 5
+        await asyncio.sleep(0.15)
+        return whole()
+
+    assert await module.around(x, call)

@@ -13,6 +13,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import Answer
+from instance.chute.attempt import REQUEST_ID_HEADERS
 from instance.chute.exchange import Exchange
 from instance.chute.failures import EXCERPT_BYTES, KIND_CODES, KIND_MESSAGES, CallFailed
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -133,7 +134,7 @@ class ErrorNorm(Module):
 
     def shape(self, x: Exchange, failure: CallFailed) -> StockyardError:
         """The error that the caller gets for the failure; keeps the provider's body in `x.raw_error` and leaves a note."""
-        said = read_provider_error(failure.body) if failure.body else ProviderError(failure.reason)
+        said = read_provider_error(failure.body, failure.headers) if failure.body else ProviderError(failure.reason)
         wait_s = retry_after_s(failure.status, failure.headers, failure.body)
         code, status = self._code(failure, said, wait_s)
         message = self._redacted(x, said.message)
@@ -142,6 +143,10 @@ class ErrorNorm(Module):
         details["attempts"] = len(x.attempts)
         if said.code or said.type:
             details["provider_code"] = self._redacted(x, said.code or said.type)
+        for name in REQUEST_ID_HEADERS:
+            if name in failure.headers:
+                details["provider_request_id"] = failure.headers[name].decode("latin-1")[:200]
+                break
         error = StockyardError(
             code,
             self._message(failure, code, message),
@@ -181,7 +186,7 @@ class ErrorNorm(Module):
         code = classify(failure.status, said, asks_to_wait=wait_s is not None)
         if code == "provider_auth_failed":
             return code, self.settings.provider_auth_status
-        if code != "provider_quota" and 400 <= failure.status < 500:
+        if code not in ("provider_quota", "rate_limited") and 400 <= failure.status < 500:
             return code, failure.status
         return code, 0
 

@@ -226,7 +226,9 @@ class KeyPool(Module):
         if failure.kind != "http" or not 400 <= failure.status < 500:
             return None
         asked_s = retry_after_s(failure.status, failure.headers, failure.body, self._clock.wall_ns() / 1e9)
-        code = classify(failure.status, read_provider_error(failure.body), asks_to_wait=asked_s is not None)
+        code = classify(
+            failure.status, read_provider_error(failure.body, failure.headers), asks_to_wait=asked_s is not None
+        )
         if code == "provider_quota":
             key.spent(self._clock.wall_ns())
             return "out of credit"

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from random import random as uniform
 from typing import TYPE_CHECKING
 
+import orjson
 from pydantic import Field
 
 from instance.chute.answer import Answer
 from instance.chute.caller import model_allowed
+from instance.chute.cost_lines import cost_lines
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.provider_errors import classify, read_provider_error
 from instance.chute.retry_after import retry_after_s
+from instance.chute.usage import Usage
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 
@@ -25,6 +28,8 @@ STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 KINDS = frozenset(("connect", "connect_timeout", "reset", "truncated", "timeout_connect", "timeout_first_token"))
 NOT_ACCEPTED = frozenset(("connect", "connect_timeout", "timeout_connect"))
 """Failures before the provider had the request."""
+TURNED_AWAY = frozenset((425, 429, 503, 529))
+"""Statuses with which a provider turns a request away unread."""
 SIDE_EFFECTS = frozenset(("images", "audio"))
 FREE_PER_MINUTE = 10.0
 EARNED_MAX = 100.0
@@ -117,6 +122,7 @@ class Retry(Module):
             return await call(x)
         except CallFailed as first:
             failure = first
+            self._charge(x, failure)
         try:
             return await self._again(x, call, failure)
         finally:
@@ -141,6 +147,7 @@ class Retry(Module):
                 return await call(x)
             except CallFailed as again:
                 failure = again
+                self._charge(x, failure)
         raise failure
 
     def _wait_s(self, x: Exchange, failure: CallFailed, n: int) -> float | None:
@@ -161,8 +168,10 @@ class Retry(Module):
         return wait_s if self._budget.take() else None
 
     def _may_pass(self, x: Exchange, failure: CallFailed) -> bool:
-        if x.kind in SIDE_EFFECTS and failure.kind not in NOT_ACCEPTED and not self.settings.retry_side_effects:
-            return False
+        if x.kind in SIDE_EFFECTS and not self.settings.retry_side_effects:
+            turned_away = failure.kind == "http" and failure.status in TURNED_AWAY
+            if not turned_away and failure.kind not in NOT_ACCEPTED:
+                return False
         if failure.kind != "http":
             return failure.kind in KINDS
         if failure.status not in STATUSES or failure.headers.get(b"x-should-retry") == b"false":
@@ -170,7 +179,22 @@ class Retry(Module):
         if failure.status != 429:
             return True
         waits = retry_after_s(failure.status, failure.headers, failure.body) is not None
-        return classify(429, read_provider_error(failure.body), asks_to_wait=waits) != "provider_quota"
+        return classify(429, read_provider_error(failure.body, failure.headers), asks_to_wait=waits) != "provider_quota"
+
+    def _charge(self, x: Exchange, failure: CallFailed) -> None:
+        """Add what a failed attempt cost that reported its usage: a broken answer, an error after the work was done."""
+        prices = self._core.services.get("prices") if self._core is not None else None
+        if prices is None or failure.target is None or b'"usage"' not in failure.body:
+            return
+        try:
+            said = orjson.loads(failure.body)
+        except orjson.JSONDecodeError:
+            return
+        usage = Usage()
+        usage.take(said.get("usage") if isinstance(said, dict) else None)
+        price = prices.of(failure.target)
+        if usage.source and price is not None:
+            x.cost_lines += [(f"{self.name}:{what}", nano) for what, nano in cost_lines(price, usage)]
 
     async def _wait(self, x: Exchange, seconds: float) -> None:
         began = self._clock.mono_ns()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 CACHED_MODELS = 1024
+LIMIT_HEADER = b"x-stockyard-timeout-s"
 
 
 class Timeout(Module):
@@ -79,7 +80,7 @@ class Timeout(Module):
 
     def on_request(self, x: Exchange) -> None:
         total_ns = self._total_ns
-        asked = x.headers.get(b"x-stockyard-timeout-s")
+        asked = x.headers.get(LIMIT_HEADER)
         if asked is not None:
             total_ns = min(total_ns, _asked_ns(asked))
         deadline_ns = x.started_ns + total_ns
@@ -93,9 +94,15 @@ class Timeout(Module):
         model = x.targets[0].model if x.targets else x.model_requested
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
         kind = "timeout_first_token"
+        own_s = x.targets[0].provider.timeout_s if x.targets else None
+        if own_s is not None:
+            # The provider's own limit on a whole call to it; another attempt may still do.
+            until = min(until, started + own_s)
         if end < until:
             until = end
             kind = "timeout_total"
+        elif own_s is not None:
+            end = min(end, started + own_s)
         if until <= started:
             raise self._failed(x, kind, started)
         limit = TimeLimit(asyncio.current_task(), until)
@@ -160,7 +167,15 @@ class Timeout(Module):
         self._note(x, kind.removeprefix("timeout_"), since)
         if x.attempts and x.attempts[-1]["error"] == "cancelled":
             x.attempts[-1]["error"] = kind
-        return CallFailed(kind, x.targets[0] if x.targets else None)
+        return CallFailed(
+            kind,
+            x.targets[0] if x.targets else None,
+            blames_target=kind != "timeout_total" or not self._lowered(x),
+        )
+
+    def _lowered(self, x: Exchange) -> bool:
+        """Whether the caller's own limit is the one that holds: then nobody is to blame for missing it."""
+        return LIMIT_HEADER in x.headers and x.deadline_ns < x.started_ns + self._total_ns
 
     def _note(self, x: Exchange, which: str, since: float) -> None:
         detail = {
