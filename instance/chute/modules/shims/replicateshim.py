@@ -10,7 +10,7 @@ from pydantic import Field
 from instance.chute.answer import JSON, Answer
 from instance.chute.attempt import MALFORMED, Attempt
 from instance.chute.dialects.data_url import is_data_url, read_data_url
-from instance.chute.dialects.replicate.chat import write_chat
+from instance.chute.dialects.replicate.chat import text_of, write_chat
 from instance.chute.dialects.replicate.images import image_urls, write_images
 from instance.chute.dialects.replicate.input_schema import InputSchema
 from instance.chute.dialects.replicate.prediction import ModelName, own_fields, read_chat
@@ -116,7 +116,8 @@ class ReplicateShim(Shim):
         if x.stream:
             return await self._streamed(x, attempt, predictions, prediction)
         prediction = await predictions.finished(prediction)
-        return attempt.whole(read_chat(prediction, target.model, *answer_head(x)), None, {}, native="")
+        said = text_of(prediction.get("output")).encode()
+        return attempt.whole(read_chat(prediction, target.model, *answer_head(x)), said, {}, native="")
 
     async def _streamed(self, x: Exchange, attempt: Attempt, predictions: Predictions, prediction: JSON) -> Answer:
         body = PredictionBody(predictions, prediction, None)
