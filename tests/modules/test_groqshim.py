@@ -6,7 +6,7 @@ import openai
 import orjson
 import pytest
 
-from tests.mock_replies import Reply, status, stall, text
+from tests.mock_replies import Reply, stall, status, text
 from tests.modules.conftest import pytest_asyncio_loop_factories
 from tests.modules.openai_like import (
     HI,

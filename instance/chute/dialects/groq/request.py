@@ -13,7 +13,7 @@ ABSENT = (
     "logprobs",
     "top_logprobs",
     "logit_bias",
-    *(name for name in OPENAI_ONLY if name not in ("service_tier", "metadata", "store")),
+    *(name for name in OPENAI_ONLY if name not in ("service_tier", "metadata", "store", "functions", "function_call")),
 )
 COLDEST = 1e-8
 """Sent for temperature 0, which Groq turns into this itself."""

@@ -27,6 +27,8 @@ def fit(draft: Draft, *, safety_model: str = "") -> None:
     """Change a chat request to Together's names; what it has nothing like is dropped."""
     draft.rename("max_completion_tokens", "max_tokens")
     _logprobs(draft)
+    if isinstance(draft.get("stop"), str):
+        draft.set("stop", [draft.get("stop")])
     schema = schema_of(draft.get("response_format"))
     if schema is not None:
         draft.set("response_format", {"type": "json_schema", "schema": schema})
