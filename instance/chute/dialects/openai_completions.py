@@ -123,7 +123,7 @@ class Completion(Operation):
 
 def chat_request(native: JSON) -> JSON:
     """The chat request that says the same, as far as chat can: a user message for each prompt in words."""
-    req: JSON = {"model": native["model"], "messages": [message_of(prompt) for prompt in _prompts(native["prompt"])]}
+    req: JSON = {"model": native.get("model"), "messages": [message_of(prompt) for prompt in _prompts(native["prompt"])]}
     logprobs = native.get("logprobs")
     if logprobs is not None:
         req["logprobs"] = True
@@ -171,7 +171,7 @@ def _changed(native: JSON, req: JSON) -> JSON | None:
             continue
         if name != "messages":
             if name in ("max_completion_tokens", "max_tokens"):
-                made["max_tokens"] = new
+                made["max_tokens"] = req.get("max_completion_tokens") or req.get("max_tokens")
                 continue
             if name not in before:
                 return None

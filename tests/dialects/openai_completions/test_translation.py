@@ -254,12 +254,13 @@ def test_a_text_that_a_module_changed_is_written_back_into_its_event() -> None:
 
 
 def test_a_changed_prompt_is_written_back_into_the_native_request() -> None:
-    x = taken(prompt=["one", "two"], suffix="z", echo=True)
+    x = taken(prompt=["one", "two"], suffix="z", echo=True, max_tokens=9)
     x.req["messages"][1] = {"role": "user", "content": "***"}
+    x.req["max_completion_tokens"] = x.req.pop("max_tokens") - 1
     x.change()
     found = COMPLETION.native_body(x, "other")
     assert found is not None
-    assert found[1] == {"model": "other", "prompt": ["one", "***"], "suffix": "z", "echo": True}
+    assert found[1] == {"model": "other", "prompt": ["one", "***"], "suffix": "z", "echo": True, "max_tokens": 8}
 
 
 def test_a_change_that_a_completion_cannot_say_is_left_to_chat() -> None:

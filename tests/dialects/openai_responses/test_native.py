@@ -237,7 +237,8 @@ def test_a_changed_message_is_written_back_and_the_others_keep_their_items() -> 
 def test_changed_instructions_and_parameters_go_to_their_places() -> None:
     def change(req: JSON) -> None:
         req["messages"][0] = {"role": "system", "content": "Be kind."}
-        req["max_tokens"] = 10
+        req["max_completion_tokens"] = 10
+        del req["max_tokens"]
         req["reasoning_effort"] = "low"
         req["response_format"] = {"type": "json_object"}
         del req["tools"]

@@ -56,9 +56,10 @@ def _leave_to_provider(x: Exchange, call: ResponseCall, previous: str, known: bo
 
 
 def _only(x: Exchange, previous: str, provider: str) -> None:
+    asked = bool(x.targets)
     x.targets = [target for target in x.targets if target.provider.name == provider]
     x.allow.append(lambda target: target.provider.name == provider)
-    if not x.targets:
+    if asked and not x.targets:
         raise StockyardError(
             "bad_request",
             f"The response {previous!r} is kept by the provider {provider!r}, which does not serve this model.",

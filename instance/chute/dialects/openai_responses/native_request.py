@@ -13,8 +13,6 @@ _SAME = {
     "parallel_tool_calls": "parallel_tool_calls",
     "user": "user",
     "safety_identifier": "safety_identifier",
-    "max_tokens": "max_output_tokens",
-    "max_completion_tokens": "max_output_tokens",
     "service_tier": "service_tier",
     "top_logprobs": "top_logprobs",
     "metadata": "metadata",
@@ -35,6 +33,8 @@ def rewritten_request(native: JSON, context: list[JSON], req: JSON) -> JSON | No
             continue
         if name == "messages":
             _messages(sent, context, before["messages"], into.sources, req["messages"])
+        elif name in ("max_tokens", "max_completion_tokens"):
+            _set(sent, "max_output_tokens", req.get("max_completion_tokens") or req.get("max_tokens"))
         elif name in _SAME:
             _set(sent, _SAME[name], new)
         elif name == "reasoning_effort":

@@ -149,14 +149,8 @@ class NativeRewriter:
         if self._waiting is None:
             self._send(b"", event, out)
             return
-        index = next(
-            (
-                at
-                for at, (_, waiting) in enumerate(self._waiting)
-                if _place_of(waiting) == key[1] and "delta" not in waiting
-            ),
-            len(self._waiting),
-        )
+        ends = (at for at, (_, waiting) in enumerate(self._waiting) if _ends(waiting, key))
+        index = next(ends, len(self._waiting))
         self._waiting.insert(index, (b"", event))
 
     def _flush(self, out: list[bytes]) -> None:
@@ -236,6 +230,13 @@ class NativeRewriter:
 def _place_of(event: JSON) -> int | None:
     place: Any = event.get("output_index")
     return place if type(place) is int else None
+
+
+def _ends(event: JSON, key: Key) -> bool:
+    """Whether the event ends the text, or the item that the text is in."""
+    if _place_of(event) != key[1] or not event["type"].endswith(".done"):
+        return False
+    return "item" in event or _part_of(event) == key[2]
 
 
 def _part_of(event: JSON) -> int:

@@ -13,7 +13,20 @@ from instance.chute.dialects.openai_responses.item_ids import input_item_id
 from instance.chute.dialects.openai_responses.reasoning import opened
 
 _NO_TEXT = frozenset(
-    ["type", "role", "id", "call_id", "status", "object", "model", "previous_response_id", "image_url", "file_data", "data", "file_id"]
+    [
+        "type",
+        "role",
+        "id",
+        "call_id",
+        "status",
+        "object",
+        "model",
+        "previous_response_id",
+        "image_url",
+        "file_data",
+        "data",
+        "file_id",
+    ]
 )
 
 
