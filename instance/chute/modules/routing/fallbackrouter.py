@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fnmatch import translate
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -91,9 +92,9 @@ class FallbackRouter(Module):
             self._turns = previous._turns
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        hops = self._hops(x)
+        hops, forbidden = self._hops(x)
         if len(hops) < 2:
-            return await call(x)
+            return await (self._only(x, call) if forbidden else call(x))
         route = x.route
         failures: list[tuple[Target, Failure]] = []
         start = 0
@@ -116,6 +117,20 @@ class FallbackRouter(Module):
             else:
                 return self._served(x, answer, failures)
         raise self._error(failures)
+
+    async def _only(self, x: Exchange, call: Call) -> Answer:
+        """A call whose chain has targets, but none that it may use."""
+        try:
+            return await call(x)
+        except (CallFailed, StockyardError) as failure:
+            if hop_reason(failure) not in self._on:
+                raise
+            first = x.targets[0].label if x.targets else x.model_requested
+            raise StockyardError(
+                "no_provider",
+                f"{first}: {short(failure)}, and this call may not use any other target of its chain.",
+                headers=dict(failure.headers) if isinstance(failure, StockyardError) else {},
+            ) from failure
 
     async def _hedged(
         self, x: Exchange, call: Call, hops: list[Target], failures: list[tuple[Target, Failure]], after_s: float
@@ -166,10 +181,11 @@ class FallbackRouter(Module):
             x.tags = {**x.tags, FALLBACK_TAG: "true"}
         return answer
 
-    def _hops(self, x: Exchange) -> list[Target]:
-        """The targets to try, each once: the call's own, then the chain's; at most `max_hops` after the first."""
+    def _hops(self, x: Exchange) -> tuple[list[Target], bool]:
+        """The targets to try, each once: the call's own, then the chain's; at most `max_hops` after the first. And whether
+        the chain has targets that the call may not use."""
         own = x.targets
-        chain, turn = self._chain(x)
+        chain, turn, forbidden = self._chain(x)
         hops = own + chain if chain else own
         if len(hops) > 1:
             seen: set[tuple[str, object]] = set()
@@ -182,32 +198,37 @@ class FallbackRouter(Module):
                 load = self._services.get("load")
                 if load is not None:
                     hops = sorted(hops, key=lambda hop: load.ewma(hop) or 0)
-        return hops[: self.settings.max_hops + 1]
+        return hops[: self.settings.max_hops + 1], forbidden
 
-    def _chain(self, x: Exchange) -> tuple[list[Target], int | None]:
-        """The permitted targets of the call's chain, and the number of the entry of `chains` that they come from."""
-        asked: list[Target] | None = x.state.get("fallback")
-        if asked is not None and self.settings.allow_header:
-            return [target for target in asked if all(allows(target) for allows in x.allow)], None
+    def _chain(self, x: Exchange) -> tuple[list[Target], int | None, bool]:
+        """The permitted targets of the call's chain, the number of the entry of `chains` that they come from, and whether
+        it has others that are not permitted."""
         router: Router | None = self._services.get("router")
         if router is None:
-            return [], None
+            return [], None, False
+        asked: list[Target] | None = x.state.get("fallback")
+        if asked is not None and self.settings.allow_header:
+            permitted = router.permitted(x, asked)
+            return permitted, None, len(permitted) < len(asked)
         if self._chains:
             names = [x.model_requested]
             if x.targets:
                 names += [x.targets[0].label, x.targets[0].model]
             for pattern, index, chain in self._chains:
                 if any(pattern.match(name) for name in names):
-                    return self._chosen(x, router, chain.targets), index
+                    found = self._targets(x, router, chain.targets)
+                    chosen = [target for target in found if router.may_choose(x, target)]
+                    return chosen, index, len(router.permitted(x, found)) < len(found)
         route = x.route
         if route is not None and route.fallback:
-            found = [router.target(label, asked=x.model_requested) for label in route.fallback]
-            return router.permitted(x, router.at_pinned(x, [target for target in found if target is not None])), None
-        return [], None
+            found = self._targets(x, router, route.fallback)
+            permitted = router.permitted(x, found)
+            return router.at_pinned(x, permitted), None, len(permitted) < len(found)
+        return [], None, False
 
-    def _chosen(self, x: Exchange, router: Router, labels: list[TargetLabel]) -> list[Target]:
+    def _targets(self, x: Exchange, router: Router, labels: Sequence[str]) -> list[Target]:
         found = [router.target(label, asked=x.model_requested) for label in labels]
-        return [target for target in found if target is not None and router.may_choose(x, target)]
+        return [target for target in found if target is not None]
 
     def _error(self, failures: list[tuple[Target, Failure]]) -> Failure:
         """The last failure; with more than one the status of the last and the reasons of all."""

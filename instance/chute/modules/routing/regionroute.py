@@ -1,0 +1,204 @@
+"""regionroute: keeps calls in the regions that their caller's data may go to."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from instance.chute.exchange import Exchange
+from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.modules.routing.caller_country import CountryDatabase
+from instance.chute.targets import Target
+from instance.chute.upstream import UpstreamUrl
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+HEADER = b"x-stockyard-region"
+REGION_TAG = "region"
+Source = Literal["team", "tenant", "header", "geoip"]
+
+
+class Region(BaseModel):
+    """Where the calls of some callers may go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    allowed: list[str] = Field(
+        min_length=1, max_length=50, description="Globs of targets' regions, the preferred first."
+    )
+    endpoints: dict[str, str] = Field(
+        default={}, max_length=100, description="Provider -> base URL in this region, in place of its own."
+    )
+    teams: list[str] = Field(default=[], max_length=1000, description="Globs of the teams whose calls these are.")
+    clients: list[str] = Field(
+        default=[], max_length=1000, description="Globs of the clients (tenantwall) whose calls these are."
+    )
+    countries: list[str] = Field(
+        default=[], max_length=300, description="ISO codes of the callers' countries, for geoip."
+    )
+
+    @field_validator("endpoints")
+    @classmethod
+    def _urls(cls, endpoints: dict[str, str]) -> dict[str, str]:
+        for provider, url in endpoints.items():
+            try:
+                UpstreamUrl.parse(url)
+            except ValueError as error:
+                raise ValueError(f"{provider}: {error}") from None
+        return endpoints
+
+    @field_validator("countries")
+    @classmethod
+    def _upper(cls, countries: list[str]) -> list[str]:
+        return [country.upper() for country in countries]
+
+
+class RegionRoute(Module):
+    """Finds the caller's region and leaves only targets that it allows, in its order of preference.
+
+    With `strict` this is a limit that no later module can leave: whatever adds a target is held to it. A target whose
+    region is not known is then not allowed. The team is that of the key; what a caller says of itself counts only with
+    `trust_header`.
+    """
+
+    name: ClassVar[str] = "regionroute"
+    category: ClassVar[str] = "routing"
+    group: ClassVar[int] = 7
+    summary: ClassVar[str] = "Keeps calls in the regions that their data may go to"
+    on_error: ClassVar[Literal["open", "closed"]] = "closed"
+    kinds: ClassVar[frozenset[str]] = ALL_KINDS
+
+    class Settings(ModuleSettings):
+        regions: dict[str, Region] = Field(default={}, max_length=200, description="Regions by name.")
+        source: list[Source] = Field(
+            default=["team", "tenant", "header", "geoip"],
+            max_length=4,
+            description="Where a caller's region is looked for, in order.",
+        )
+        trust_header: bool = Field(default=False, description="Believe X-Stockyard-Region, and X-Stockyard-Team.")
+        geoip_db: str = Field(
+            default="", max_length=1000, description="Path of a MaxMind DB file; needs the package maxminddb."
+        )
+        default_region: str = Field(
+            default="", max_length=100, description="The region of all others; empty: no limit."
+        )
+        strict: bool = Field(default=True, description="Refuse what cannot stay in the region, rather than flag it.")
+
+        @model_validator(mode="after")
+        def _known_default(self) -> RegionRoute.Settings:
+            if self.default_region and self.default_region not in self.regions:
+                raise ValueError(f"default_region: there is no region {self.default_region!r}")
+            return self
+
+    settings: Settings
+
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        self._countries: CountryDatabase | None = None
+        self._endpoints = {
+            (name, provider): UpstreamUrl.parse(url)
+            for name, region in self.settings.regions.items()
+            for provider, url in region.endpoints.items()
+        }
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        if self.settings.geoip_db:
+            self._countries = CountryDatabase(self.settings.geoip_db)
+
+    async def stop(self) -> None:
+        if self._countries is not None:
+            self._countries.close()
+
+    def hooks(self) -> tuple[str, ...]:
+        return ("on_request",) if self.settings.regions else ()
+
+    def on_request(self, x: Exchange) -> None:
+        found = self._region_of(x)
+        if found is None:
+            return
+        name, source = found
+        region = self.settings.regions[name]
+        targets = [self._here(name, region, target) for target in x.targets]
+        kept = sorted(
+            (target for target in targets if _rank(region, target) >= 0), key=lambda target: _rank(region, target)
+        )
+        kept = [target for target in kept if all(allows(target) for allows in x.allow)]
+        dropped = [target for target in targets if target not in kept]
+        x.tags = {**x.tags, REGION_TAG: name}
+        x.note(
+            "region",
+            {
+                "region": name,
+                "source": source,
+                "kept": [target.label for target in kept],
+                "dropped": [target.label for target in dropped],
+            },
+        )
+        if not self.settings.strict:
+            x.targets = [*kept, *dropped]
+            if targets and not kept:
+                x.note("flag", {"region": name, "why": "no target in a permitted region"})
+            return
+        x.allow.append(lambda target: _rank(region, target) >= 0)
+        x.targets = kept
+        if targets and not kept:
+            raise StockyardError(
+                "region_unavailable",
+                f"No target for {x.model_requested!r} is in a region that {name!r} allows ({', '.join(region.allowed)}).",
+                param="model",
+                retryable=False,
+            )
+
+    def _here(self, name: str, region: Region, target: Target) -> Target:
+        """The target at its provider's address in this region, where there is one."""
+        url = self._endpoints.get((name, target.provider.name))
+        return target if url is None else Target(target.provider, target.model, region.allowed[0], url)
+
+    def _region_of(self, x: Exchange) -> tuple[str, str] | None:
+        """The caller's region and what it was told by; `None` for no limit. Raises `bad_request` for an unknown one."""
+        for source in self.settings.source:
+            name = self._by(source, x)
+            if name:
+                return name, source
+        default = self.settings.default_region
+        return (default, "default") if default else None
+
+    def _by(self, source: Source, x: Exchange) -> str:
+        regions = self.settings.regions
+        if source == "header":
+            asked = x.headers.get(HEADER) if self.settings.trust_header else None
+            if asked is None:
+                return ""
+            name = asked.decode("latin-1").strip()
+            if name not in regions:
+                raise StockyardError(
+                    "bad_request",
+                    f"There is no region {name!r}; known are {', '.join(regions)}.",
+                    param="X-Stockyard-Region",
+                )
+            return name
+        if source == "geoip":
+            country = self._countries.country(x.client_ip) if self._countries is not None and x.client_ip else ""
+            return next((name for name, region in regions.items() if country and country in region.countries), "")
+        if source == "tenant":
+            client = str(x.state.get("client", ""))
+            return next((name for name, region in regions.items() if client and _any(region.clients, client)), "")
+        bound = str(x.principal.team or "") if x.principal is not None else ""
+        team = bound or (x.team if self.settings.trust_header else "")
+        return next((name for name, region in regions.items() if team and _any(region.teams, team)), "")
+
+
+def _any(globs: list[str], value: str) -> bool:
+    return any(fnmatchcase(value, glob) for glob in globs)
+
+
+def _rank(region: Region, target: Target) -> int:
+    """The place of the target's region among those allowed; -1 for none."""
+    for place, glob in enumerate(region.allowed):
+        if target.region and fnmatchcase(target.region, glob):
+            return place
+    return -1
