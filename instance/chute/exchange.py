@@ -193,6 +193,7 @@ class Exchange:
         other.attempts = []
         other.usage = Usage()
         other.cost_lines = []
+        other.cost_unknown = False
         other.text_out = []
         other.text_out_size = 0
         other.response_headers = []
@@ -210,6 +211,8 @@ class Exchange:
             self.attempts.append(attempt)
         self.decisions += branch.decisions[: DECISIONS_MAX - len(self.decisions)]
         self.cost_lines += branch.cost_lines
+        if branch.cost_unknown:
+            self.cost_unknown = True
         if served:
             self.targets = branch.targets
             self.usage = branch.usage

@@ -78,6 +78,20 @@ def test_what_is_not_known_is_none():
     assert catalogue.find("nobody", "gpt-4o", "openai") is None
 
 
+def test_a_model_is_found_under_each_of_its_names():
+    model = Catalogue().find("fireworks", "kimi-k3")
+    assert model is not None
+    assert model.name == "accounts/fireworks/models/kimi-k3"
+    assert [one.name for one in Catalogue().models("fireworks")].count(model.name) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_no_image_is_charged_both_by_tokens_and_by_the_piece(provider):
+    for model in bundled_models(provider).values():
+        if model.price is not None:
+            assert model.price.image is None or model.price.image_output is None
+
+
 def test_a_gemini_model_is_found_under_the_name_that_its_list_gives_it():
     catalogue = Catalogue()
     assert catalogue.find("gemini", "models/gemini-2.5-pro") is catalogue.find("gemini", "gemini-2.5-pro")
