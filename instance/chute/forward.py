@@ -14,6 +14,7 @@ from instance.chute.direct import dispatch
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.operations import CHAT
+from instance.chute.provider_limit import KEPT, within
 from instance.chute.stream import EventSplitter
 from instance.chute.streaming import streamed
 from instance.chute.upstream import UpstreamError
@@ -40,6 +41,8 @@ async def forward(x: Exchange) -> Answer:
         )
     target = targets[0]
     provider = target.provider
+    if provider.timeout_s is not None and not x.deadline_ns and KEPT not in x.state:
+        return await within(x, target, provider.timeout_s, forward)
     if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
         asyncio.get_running_loop().call_soon(x.read_ahead)
     if x.operation is not CHAT or provider.dialect != "openai":

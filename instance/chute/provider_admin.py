@@ -45,14 +45,14 @@ class ProviderAdmin:
         self._changing = asyncio.Lock()
 
     def list(self) -> list[dict[str, Any]]:
-        return [_shown(provider) for provider in self._table.all()]
+        return [self._shown(provider) for provider in self._table.all()]
 
     def get(self, name: str) -> dict[str, Any]:
         """One provider; raises `not_found`."""
         provider = self._table.get(name)
         spec = provider.spec
         return {
-            **_shown(provider),
+            **self._shown(provider),
             "auth": spec.auth,
             "headers": dict(spec.headers),
             "models": list(spec.models),
@@ -62,7 +62,25 @@ class ProviderAdmin:
             "enabled": spec.enabled,
             "api_key_set": bool(spec.api_key),
             "origin": spec.origin,
+            "openai_base_url": provider.openai_url.text if provider.openai_url is not None else None,
+            "speaks": sorted(provider.speaks),
+            "routes": self._routes_naming(name),
         }
+
+    def _routes_naming(self, name: str) -> tuple[int, ...]:
+        routes = self._core.services.get("routes")
+        return tuple(routes.naming(name)) if routes is not None else ()
+
+    def _shown(self, provider: Provider) -> dict[str, Any]:
+        breakers = self._core.services.get("breakers")
+        health = self._core.services.get("health")
+        shown = _shown(provider)
+        if breakers is not None:
+            shown["circuit"] = breakers.of_provider(provider.name)
+        if health is not None and shown["status"] == "active":
+            worst = health.of_provider(provider.name)
+            shown["status"] = "active" if worst == "healthy" else worst
+        return shown
 
     async def create(self, name: str, fields: dict[str, Any], principal: Principal) -> dict[str, Any]:
         """Stores a provider. Raises `already_exists`, `invalid_value`, `blocked_address`.
@@ -76,7 +94,7 @@ class ProviderAdmin:
                 )
             if len(self._table.stored) >= PROVIDERS_MAX:
                 raise StockyardError("conflict", f"There are {PROVIDERS_MAX} providers, which is the most.")
-            if not fields.get("base_url") and not bundled_providers().get(name, {}).get("base_url"):
+            if not fields.get("base_url") and name not in bundled_providers():
                 raise StockyardError(
                     "missing_field", "A provider that is not bundled needs a base_url.", param="base_url"
                 )
@@ -92,14 +110,22 @@ class ProviderAdmin:
             await self._store(row, fields, principal, "update")
         return self.get(name)
 
-    async def delete(self, name: str, principal: Principal) -> None:
-        """Removes what was stored. Raises `not_found`; `conflict` for what only the configuration can remove."""
+    async def delete(self, name: str, principal: Principal, *, force: bool = False) -> None:
+        """Removes what was stored. Raises `not_found`; `conflict` for what only the configuration can remove; unless `force`,
+        `in_use` while routes name it."""
         async with self._changing:
             self._table.get(name)
             if name not in self._table.stored:
                 raise StockyardError(
                     "conflict",
                     f"{name!r} is not stored here but comes from the program, its configuration or environment.",
+                )
+            routes = () if force else self._routes_naming(name)
+            if routes:
+                raise StockyardError(
+                    "in_use",
+                    f"Routes name {name!r}: {', '.join(map(str, routes))}. Change them, or delete it with ?force=true.",
+                    details={"routes": routes},
                 )
             await provider_store.remove(self._core, name, _event(principal, name, "delete", ()))
             await self._reload()
@@ -110,7 +136,9 @@ class ProviderAdmin:
         if provider.is_mock:
             return _checked(provider, CheckResult(True, 0, 200, ""))
         now = self._core.clock.wall_ns()
-        result = await (check_chat(provider, model) if chat else check_models(provider))
+        registry = self._core.services.get("registry")
+        plan = registry.plan("chat") if registry is not None else None
+        result = await (check_chat(provider, model, plan) if chat else check_models(provider))
         if result.models is not None:
             self._table.take_listed(name, result.models, now)
         provider.health.checked(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from instance.chute.failures import CallFailed
 from instance.chute.provider_dialects import PROVIDER_DIALECTS
 from instance.chute.upstream import UpstreamError
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
+    from instance.chute.chain import Plan
     from instance.chute.mock_response import MockResponse
     from instance.chute.provider import Provider
     from instance.chute.upstream import UpstreamResponse
@@ -37,14 +39,46 @@ class CheckResult:
 
 
 async def check_models(provider: Provider) -> CheckResult:
-    """Asks for the list of models, which costs nothing."""
+    """Asks for the list of models, which costs nothing. Of a provider that has none, any answer but a refusal of the key or a
+    5xx is good, and `models` is None."""
     return await _check(provider, None)
 
 
-async def check_chat(provider: Provider, model: str) -> CheckResult:
-    """Asks a model for one token."""
+async def check_chat(provider: Provider, model: str, plan: Plan | None = None) -> CheckResult:
+    """Asks a model for one token; with `plan` through the shim of the provider's dialect."""
     asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    if plan is not None and provider.dialect in plan.shims:
+        return await _through_shim(provider, asked, plan)
     return await _check(provider, asked)
+
+
+async def _through_shim(provider: Provider, asked: dict[str, Any], plan: Plan) -> CheckResult:
+    from instance.chute.direct import dispatch  # the way of a call; a check of a model list needs none of it
+    from instance.chute.exchange import Exchange
+    from instance.chute.operations import CHAT
+    from instance.chute.targets import Target
+
+    started = perf_counter_ns()
+    x = Exchange("tr_check", started, time_ns(), "/v1/chat/completions", {}, CHAT)
+    x.req = asked
+    x.raw = orjson.dumps(asked)
+    x.model_requested = asked["model"]
+    x.plan = plan
+    x.connect_timeout_s = CONNECT_TIMEOUT_S
+    target = Target(provider, asked["model"])
+    x.targets = [target]
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await dispatch(x, target)
+    except CallFailed as failure:
+        status = failure.status or None
+        said = failure.message or (_said(failure.status, failure.body) if failure.status else str(failure))
+        return CheckResult(False, _since(started), status, said)
+    except StockyardError as error:
+        return CheckResult(False, _since(started), None, error.message)
+    except TimeoutError:
+        return CheckResult(False, _since(started), None, f"no answer within {CHECK_TIMEOUT_S:g} s")
+    return CheckResult(True, _since(started), 200, "")
 
 
 async def _check(provider: Provider, chat: dict[str, Any] | None) -> CheckResult:
@@ -64,6 +98,9 @@ async def _check(provider: Provider, chat: dict[str, Any] | None) -> CheckResult
         return CheckResult(False, _since(started), status, error.message)
     except TimeoutError:
         return CheckResult(False, _since(started), status, f"no answer within {CHECK_TIMEOUT_S:g} s")
+    if chat is None and not provider.spec.lists_models:
+        refused = status >= 500 or (status in (401, 403) and provider.spec.auth != "shim")
+        return CheckResult(not refused, _since(started), status, _said(status, body) if refused else "")
     if status != 200:
         return CheckResult(False, _since(started), status, _said(status, body))
     if chat is not None:
@@ -79,7 +116,8 @@ async def _ask(provider: Provider, chat: dict[str, Any] | None) -> UpstreamRespo
         own = PROVIDER_DIALECTS[provider.dialect].models_path
         if own:
             return await provider.get(own.encode(), connect_timeout_s=CONNECT_TIMEOUT_S)
-        return await provider.get(b"/models", connect_timeout_s=CONNECT_TIMEOUT_S, openai=True)
+        openai = provider.openai_url is not None
+        return await provider.get(b"/models", connect_timeout_s=CONNECT_TIMEOUT_S, openai=openai)
     body = orjson.dumps(chat)
     return await provider.send(
         b"/chat/completions",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.price_rows import price_row
 from instance.chute.provider_admin import ProviderAdmin
+from instance.chute.provider_spec import DIALECTS
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.system.auth import require
@@ -26,10 +27,13 @@ class ProviderFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Text | None = Field(default=None, description="The dialect it speaks: openai.")
+    type: Text | None = Field(default=None, description=f"The dialect it speaks: {', '.join(DIALECTS)}.")
     base_url: Text | None = Field(default=None, description="Like https://api.openai.com/v1.")
     api_key: str | None = Field(default=None, max_length=4096, description="Write-only; kept sealed.")
-    auth: Text | None = Field(default=None, description="bearer, header (`api-key: KEY`) or none.")
+    auth: Text | None = Field(
+        default=None,
+        description="How the key is sent: bearer, header (the type's own, like `x-api-key`), none, or shim.",
+    )
     headers: dict[str, str] | None = Field(default=None, max_length=32, description="Sent with every call.")
     models: list[Text] | None = Field(default=None, max_length=5000, description="Bare names that belong to it.")
     region: Text | None = Field(default=None, description="Where it runs, for routing by region.")
@@ -85,9 +89,13 @@ def router(chute: Chute) -> APIRouter:
         return {"status": "updated", **_renamed(await admin.update(name, fields, principal))}
 
     @routes.delete("/providers/{name}")
-    async def delete_provider(name: str, principal: Writer) -> dict[str, Any]:
+    async def delete_provider(
+        name: str,
+        principal: Writer,
+        force: Annotated[bool, Query(description="Also when routes name it.")] = False,
+    ) -> dict[str, Any]:
         """Remove what was stored of a provider."""
-        await admin.delete(name, principal)
+        await admin.delete(name, principal, force=force)
         return {"status": "deleted", "name": name}
 
     @routes.post("/providers/{name}/check")
