@@ -41,6 +41,14 @@ def session_of(x: Exchange) -> str:
     return x.session or metadata_session(x)
 
 
+def model_names(x: Exchange) -> list[str]:
+    """What a glob of the model may fit: the asked name, and the target chosen so far with and without its provider."""
+    if not x.targets:
+        return [x.model_requested]
+    target = x.targets[0]
+    return [x.model_requested, target.label, target.model]
+
+
 def bucket(name: str, unit: str) -> int:
     """Where a unit falls among `BUCKETS`, the same for ever and independent for each name: BLAKE2b's first 8 bytes."""
     return int.from_bytes(blake2b(f"{name}\0{unit}".encode(), digest_size=8).digest()) % BUCKETS

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from email.utils import format_datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from instance.chute.aliases import CHAIN_MAX, Alias, AliasTable, check_loops
-from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.system_message import with_system_text
 from instance.core.errors import StockyardError
 from instance.core.settings import AliasSettings
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from instance.core.principals import Principal
 
 MAX_TOKENS = frozenset(("max_tokens", "max_completion_tokens"))
-SYSTEM_ROLES = ("system", "developer")
 
 
 class AliasEntry(AliasSettings):
@@ -209,20 +209,9 @@ class ModelAlias(Module):
             req.update(added)
             x.change()
         if entry.system_prefix and isinstance(req.get("messages"), list):
-            req["messages"] = _with_prefix(req["messages"], entry.system_prefix)
+            req["messages"] = with_system_text(req["messages"], entry.system_prefix, before=True)
             x.change()
 
 
 def _is_over(entry: AliasSettings) -> bool:
     return entry.until is not None and datetime.now(UTC) >= entry.until
-
-
-def _with_prefix(messages: list[JSON], prefix: str) -> list[JSON]:
-    first = messages[0] if messages else {}
-    if first.get("role") not in SYSTEM_ROLES:
-        return [{"role": "system", "content": prefix}, *messages]
-    content: Any = first.get("content")
-    joined = (
-        [{"type": "text", "text": prefix}, *content] if isinstance(content, list) else f"{prefix}\n\n{content or ''}"
-    )
-    return [{**first, "content": joined}, *messages[1:]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.answer import Answer
+from instance.chute.call_identity import model_names
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -211,9 +212,7 @@ class FallbackRouter(Module):
             permitted = router.permitted(x, asked)
             return permitted, None, len(permitted) < len(asked)
         if self._chains:
-            names = [x.model_requested]
-            if x.targets:
-                names += [x.targets[0].label, x.targets[0].model]
+            names = model_names(x)
             for pattern, index, chain in self._chains:
                 if any(pattern.match(name) for name in names):
                     found = self._targets(x, router, chain.targets)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.call_identity import model_names
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.spread import Spread
@@ -119,9 +120,7 @@ class WeightedRouter(Module):
 
     def _group(self, x: Exchange, router: Router) -> tuple[str, dict[str, tuple[Target | None, int]]] | None:
         """The call's group: its name, and (target, weight) by the label that is written in it."""
-        names = [x.model_requested]
-        if x.targets:
-            names += [x.targets[0].label, x.targets[0].model]
+        names = model_names(x)
         for pattern, group in self._groups:
             if any(pattern.match(name) for name in names):
                 found = {

@@ -1,0 +1,24 @@
+"""Words added to a request's instructions, wherever those stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from instance.chute.answer import JSON
+
+SYSTEM_ROLES = ("system", "developer")
+
+
+def with_system_text(messages: list[JSON], text: str, *, before: bool) -> list[JSON]:
+    """The messages with `text` before or after what the first system message says, or as a new one; the given list stays."""
+    first = messages[0] if messages else {}
+    if first.get("role") not in SYSTEM_ROLES:
+        return [{"role": "system", "content": text}, *messages]
+    content: Any = first.get("content")
+    joined: Any
+    if isinstance(content, list):
+        part = {"type": "text", "text": text}
+        joined = [part, *content] if before else [*content, part]
+    else:
+        joined = "\n\n".join(filter(None, (text, content) if before else (content, text)))
+    return [{**first, "content": joined}, *messages[1:]]
