@@ -175,3 +175,10 @@ def test_rerank_sends_texts_and_gives_the_documents_back() -> None:
 def test_rank_fields_choose_what_of_a_document_counts() -> None:
     req = {"query": "q", "documents": [{"title": "t", "body": "b", "x": 1}], "rank_fields": ["title", "body"]}
     assert write_rerank(req, "m")[0]["documents"] == ["title: t\nbody: b"]
+
+
+def test_allowed_tools_are_the_ones_that_are_offered() -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [OTHER]}}
+    body = write(tools=[TOOL, OTHER], tool_choice=choice)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["now"]
+    assert body["tool_choice"] == "REQUIRED"

@@ -169,13 +169,13 @@ def test_images_go_to_the_input_for_them() -> None:
 @pytest.mark.parametrize(
     ("inputs", "req", "param"),
     [
-        (schema(prompt=TEXT), {"messages": [USER], "tools": [{"type": "function"}]}, "tools"),
+        (schema(prompt=TEXT), {"messages": [USER], "tools": [{"function": {"name": "f"}}]}, "tools"),
         (schema(prompt=TEXT), {"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
         (schema(prompt=TEXT), {"messages": [PICTURE]}, "messages"),
         (schema(prompt=TEXT, image=TEXT), {"messages": [PICTURE, PICTURE]}, "messages"),
         (
             schema(prompt=TEXT),
-            {"messages": [{"role": "user", "content": [{"type": "file"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
             "messages[0].content[0]",
         ),
         (schema(seed=NUMBER), {"messages": [USER]}, "model"),

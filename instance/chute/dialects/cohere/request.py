@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from instance.chute.answer import JSON
+from instance.chute.dialects.chat_form import check_form, tool_choice
 from instance.chute.dialects.request_fields import RequestFields, provider_object
 from instance.core.errors import StockyardError
 
@@ -26,6 +29,7 @@ def write_chat(
     req: JSON, model: str, *, stream: bool, citations: bool = True, safety_mode: str = ""
 ) -> tuple[JSON, list[str]]:
     """The body, and the fields without a counterpart. Raises `StockyardError` 400."""
+    check_form(req)
     fields = RequestFields(req)
     body: JSON = {"model": model, "messages": [_message(one, place) for place, one in enumerate(req["messages"])]}
     if stream:
@@ -74,8 +78,7 @@ def _message(message: JSON, place: int) -> JSON:
     calls = message.get("tool_calls")
     if calls:
         made["tool_calls"] = [
-            {"id": call.get("id"), "type": "function", "function": _called(call, f"{param}.tool_calls[{number}]")}
-            for number, call in enumerate(calls)
+            {"id": call.get("id"), "type": "function", "function": _called(call["function"])} for call in calls
         ]
         plan = message.get("reasoning_content")
         if isinstance(plan, str) and plan:
@@ -86,11 +89,10 @@ def _message(message: JSON, place: int) -> JSON:
     return made
 
 
-def _called(call: JSON, param: str) -> JSON:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise StockyardError("bad_request", "A tool call has `function: {name, arguments}`.", param=param)
-    return {"name": function["name"], "arguments": function.get("arguments") or "{}"}
+def _called(function: JSON) -> JSON:
+    arguments = function.get("arguments") or "{}"
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return {"name": function["name"], "arguments": text}
 
 
 def _content(content: Any, param: str) -> Any:
@@ -105,10 +107,6 @@ def _content(content: Any, param: str) -> Any:
         elif kind == "image_url":
             image = part.get("image_url")
             url = image.get("url") if isinstance(image, dict) else image
-            if not isinstance(url, str):
-                raise StockyardError(
-                    "bad_request", "An image part has `image_url: {url}`.", param=f"{param}.content[{number}]"
-                )
             shown: JSON = {"url": url}
             if isinstance(image, dict) and image.get("detail"):
                 shown["detail"] = image["detail"]
@@ -131,28 +129,24 @@ def _text(content: Any, param: str) -> str:
 def _tools(fields: RequestFields, body: JSON) -> None:
     tools = []
     strict = False
-    for number, tool in enumerate(fields.take("tools") or ()):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise StockyardError("bad_request", "A tool is a function with a name.", param=f"tools[{number}]")
+    for tool in fields.take("tools") or ():
+        function = tool["function"]
         strict = strict or bool(function.get("strict"))
         declared: JSON = {"name": function["name"]}
         if function.get("description"):
             declared["description"] = function["description"]
         declared["parameters"] = function.get("parameters") or {"type": "object", "properties": {}}
         tools.append(declared)
-    choice = fields.take("tool_choice")
-    if isinstance(choice, dict):
-        # Only "any tool" can be demanded there: the named one is the only one that is offered.
-        name = (choice.get("function") or choice).get("name")
-        tools = [tool for tool in tools if tool["name"] == name]
-        if not tools:
-            raise StockyardError("bad_request", "`tool_choice` names no tool of the call.", param="tool_choice")
-        choice = "required"
+    choice = tool_choice(fields.take("tool_choice"))
+    # Only "any tool" can be demanded there: the named ones are the only ones that are offered.
+    allowed = [tool for tool in tools if choice.allows(tool["name"])]
+    if tools and not allowed:
+        raise StockyardError("bad_request", "`tool_choice` names no tool of the call.", param="tool_choice")
+    tools = allowed
     if tools:
         body["tools"] = [{"type": "function", "function": tool} for tool in tools]
-        if choice in ("required", "none"):
-            body["tool_choice"] = choice.upper()
+        if choice.mode != "auto":
+            body["tool_choice"] = choice.mode.upper()
         if strict:
             body["strict_tools"] = True
 

@@ -84,16 +84,16 @@ class Contents:
         kind = part.get("type")
         if kind in ("text", "refusal"):
             text = part.get("text") if kind == "text" else part.get("refusal")
-            return {"text": text} if isinstance(text, str) and text else None
+            return {"text": text} if text else None
         if kind == "image_url":
             image = part.get("image_url")
-            return self._media(image.get("url") if isinstance(image, dict) else image, param)
+            return self._media(image["url"] if isinstance(image, dict) else str(image), param)
         if kind == "input_audio":
             audio = part.get("input_audio")
-            if isinstance(audio, dict) and isinstance(audio.get("data"), str):
+            if audio is not None and isinstance(audio.get("data"), str):
                 form = str(audio.get("format") or "wav")
                 return self._inline(Media(AUDIO_TYPES.get(form, f"audio/{form}"), checked_base64(audio["data"], param)))
-        if kind == "file" and isinstance(part.get("file"), dict):
+        if kind == "file":
             data = part["file"].get("file_data") or part["file"].get("file_id")
             if isinstance(data, str) and (is_data_url(data) or data.startswith(OWN_FILES)):
                 return self._media(data, param)
@@ -104,9 +104,7 @@ class Contents:
             retryable=False,
         )
 
-    def _media(self, url: Any, param: str) -> JSON:
-        if not isinstance(url, str):
-            raise StockyardError("bad_request", "An image part has `image_url: {url}`.", param=param)
+    def _media(self, url: str, param: str) -> JSON:
         if is_data_url(url):
             return self._inline(read_data_url(url, param))
         if url.startswith(OWN_FILES):
@@ -127,18 +125,16 @@ class Contents:
             if not parts:
                 parts.append({"text": ""})
             parts[-1]["thoughtSignature"] = signature
-        calls = [call for call in message.get("tool_calls") or () if isinstance(call, dict)]
-        if isinstance(message.get("function_call"), dict):
+        calls = list(message.get("tool_calls") or ())
+        if message.get("function_call"):
             calls.append({"id": "", "function": message["function_call"]})
         for number, call in enumerate(calls):
             parts.append(self._call(call, f"{param}.tool_calls[{number}]", first=not number))
         return parts
 
     def _call(self, call: JSON, param: str, *, first: bool) -> JSON:
-        function = call.get("function")
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise StockyardError("bad_request", "A tool call has `function: {name, arguments}`.", param=param)
-        call_id = str(call.get("id") or "")
+        function = call["function"]
+        call_id = call.get("id") or ""
         self._names[call_id] = function["name"]
         own, signature = carried(call_id)
         made: JSON = {"name": function["name"], "args": _arguments(function.get("arguments"), param)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from instance.chute.answer import JSON
+from instance.chute.dialects.chat_form import check_form, tool_choice
 from instance.chute.dialects.data_url import Media
 from instance.chute.dialects.gemini.contents import Contents
 from instance.chute.dialects.gemini.schema import SchemaTooLarge, gemini_schema
@@ -50,6 +51,7 @@ def write_chat(
 ) -> Written:
     """The request for `models/<model>:generateContent`. `fetched` has the media of remote addresses, `safety` the threshold of
     each category, `thoughts` whether the thinking is asked for as text. Raises `StockyardError` 400."""
+    check_form(req)
     fields = RequestFields(req)
     levels = takes_level(model)
     contents = Contents(req["messages"], fetched or {}, signed=levels)
@@ -143,23 +145,21 @@ def _thinking(fields: RequestFields, config: JSON, levels: bool, pro: bool, thou
 
 
 def _tools(fields: RequestFields, body: JSON) -> None:
-    functions = []
-    tools = fields.take("tools")
-    for number, tool in enumerate(tools or ()):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise StockyardError("bad_request", "A tool is a function with a name.", param=f"tools[{number}]")
-        functions.append((function, f"tools[{number}].function.parameters"))
-    for number, function in enumerate(fields.take("functions") or ()):
-        if isinstance(function, dict):
-            functions.append((function, f"functions[{number}].parameters"))
-    choice = fields.take("tool_choice", "function_call")
+    functions = [
+        (tool["function"], f"tools[{number}].function.parameters")
+        for number, tool in enumerate(fields.take("tools") or ())
+    ]
+    functions += [
+        (function, f"functions[{number}].parameters") for number, function in enumerate(fields.take("functions") or ())
+    ]
+    choice = tool_choice(fields.take("tool_choice", "function_call"))
     calling: JSON = {}
-    if isinstance(choice, str):
-        mode = {"auto": "AUTO", "none": "NONE", "required": "ANY", "any": "ANY"}.get(choice)
-        calling = {"mode": mode} if mode and choice != "auto" else {}
-    elif isinstance(choice, dict):
-        calling, functions = _named_choice(choice, functions)
+    if choice.mode == "none":
+        calling = {"mode": "NONE"}
+    elif choice.mode == "required":
+        calling = {"mode": "ANY"} | ({"allowedFunctionNames": list(choice.names)} if choice.names is not None else {})
+    else:  # names can only be given with ANY: what may be called is what is declared
+        functions = [entry for entry in functions if choice.allows(entry[0]["name"])]
     declared = [_declaration(function, param) for function, param in functions]
     if declared:
         body["tools"] = [{"functionDeclarations": declared}]
@@ -167,24 +167,6 @@ def _tools(fields: RequestFields, body: JSON) -> None:
             body["toolConfig"] = {"functionCallingConfig": calling}
     if fields.take("web_search_options") is not None:
         body.setdefault("tools", []).append({"googleSearch": {}})
-
-
-def _named_choice(choice: JSON, functions: list[tuple[JSON, str]]) -> tuple[JSON, list[tuple[JSON, str]]]:
-    """Gemini's way to say which functions may or must be called, and those to be declared."""
-    if choice.get("type") == "allowed_tools":
-        allowed = choice.get("allowed_tools") or {}
-        names = [
-            tool["function"]["name"]
-            for tool in allowed.get("tools") or ()
-            if isinstance(tool, dict) and isinstance(tool.get("function"), dict) and "name" in tool["function"]
-        ]
-        if allowed.get("mode") == "required":
-            return {"mode": "ANY", "allowedFunctionNames": names}, functions
-        return {}, [entry for entry in functions if entry[0]["name"] in names]
-    name = (choice.get("function") or choice).get("name")
-    if not isinstance(name, str):
-        raise StockyardError("bad_request", "`tool_choice` names a function.", param="tool_choice")
-    return {"mode": "ANY", "allowedFunctionNames": [name]}, functions
 
 
 def _declaration(function: JSON, param: str) -> JSON:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from instance.chute.answer import JSON
+from instance.chute.dialects.chat_form import check_form, tool_choice
 from instance.chute.dialects.data_url import Media, is_data_url, read_data_url
 from instance.chute.dialects.request_fields import RequestFields, provider_object
 from instance.core.errors import StockyardError
@@ -63,6 +64,7 @@ def write_chat(
     fetched: Mapping[str, Media] | None = None,
 ) -> tuple[JSON, list[str]]:
     """The body, and the fields without a counterpart. `num_ctx` yields to the call's own. Raises `StockyardError` 400."""
+    check_form(req)
     fields = RequestFields(req)
     body: JSON = {"model": model, "messages": _Messages(req["messages"], fetched or {}).written, "stream": stream}
     tools = _tools(fields)
@@ -126,26 +128,20 @@ def _options(fields: RequestFields) -> JSON:
 
 def _tools(fields: RequestFields) -> list[JSON]:
     tools = []
-    for number, tool in enumerate(fields.take("tools") or ()):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise StockyardError("bad_request", "A tool is a function with a name.", param=f"tools[{number}]")
+    for tool in fields.take("tools") or ():
+        function = tool["function"]
         declared = {
             "name": function["name"],
             "description": function.get("description") or "",
             "parameters": function.get("parameters") or {"type": "object", "properties": {}},
         }
         tools.append(declared)
-    choice = fields.take("tool_choice")
-    if isinstance(choice, dict):
-        name = (choice.get("function") or choice).get("name")
-        tools = [tool for tool in tools if tool["name"] == name]
+    choice = tool_choice(fields.take("tool_choice"))
+    if choice.mode == "none":
+        return []
+    if choice.mode == "required":  # it can be offered only what it may call, not be made to call
         fields.drop("tool_choice")
-    elif choice == "none":
-        tools = []
-    elif choice == "required":
-        fields.drop("tool_choice")
-    return [{"type": "function", "function": tool} for tool in tools]
+    return [{"type": "function", "function": tool} for tool in tools if choice.allows(tool["name"])]
 
 
 def _think(effort: Any, model: str) -> bool | str:
@@ -195,10 +191,8 @@ class _Messages:
         return made
 
     def _call(self, call: JSON, param: str) -> JSON:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise StockyardError("bad_request", "A tool call has `function: {name, arguments}`.", param=param)
-        self._names[str(call.get("id") or "")] = function["name"]
+        function = call["function"]
+        self._names[call.get("id") or ""] = function["name"]
         arguments = function.get("arguments")
         if not isinstance(arguments, dict):
             try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from instance.chute.answer import JSON
+from instance.chute.dialects.chat_form import check_form
 from instance.chute.dialects.replicate.input_schema import InputSchema
 from instance.chute.dialects.replicate.templates import Template, Turn, prompt_of, template_of
 from instance.chute.dialects.request_fields import RequestFields, provider_object
@@ -31,6 +32,7 @@ def write_chat(
     req: JSON, model: str, schema: InputSchema, templates: Mapping[str, Template] | None = None
 ) -> tuple[JSON, list[str]]:
     """The prediction's `input`, and the fields without a counterpart. Raises `StockyardError` 400."""
+    check_form(req)
     fields = RequestFields(req)
     if fields.take("tools", "functions"):
         raise StockyardError(

@@ -35,7 +35,7 @@ def write_images(req: JSON, schema: InputSchema) -> tuple[JSON, int, list[str]]:
         made[count] = schema.fitted(count, wanted)
         times = -(-wanted // max(1, made[count]))
     form = fields.take("output_format")
-    if form is not None and "output_format" in schema:
+    if isinstance(form, str) and "output_format" in schema:
         choices = schema.choices("output_format")
         fitting = [name for name in FORMATS.get(form, (form,)) if not choices or name in choices]
         if fitting:
