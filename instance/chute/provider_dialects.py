@@ -113,7 +113,7 @@ PROVIDER_DIALECTS: dict[str, ProviderDialect] = {
     "deepseek": ProviderDialect(speaks=CHAT_ONLY),
     "fireworks": ProviderDialect(speaks=("openai.chat", "openai.completions", "openai.embeddings", "cohere.rerank")),
     "replicate": ProviderDialect(openai_path=None, models_path="/models", models_rows="results"),
-    "perplexity": ProviderDialect(speaks=CHAT_ONLY),
+    "perplexity": ProviderDialect(speaks=CHAT_ONLY, stream_usage=False),
 }
 
 

@@ -97,16 +97,15 @@ def text_of(parts: list[Any]) -> str:
     return "".join(choice.delta.content or "" for part in parts for choice in part.choices)
 
 
-async def check_common(s: Running, *, usage: bool = True) -> None:
-    """What is asked of every shim: text, two tool calls at once, a stream equal to the whole, the SDK's error classes. Without
-    `usage` the provider sends none with a stream."""
+async def check_common(s: Running) -> None:
+    """What is asked of every shim: text, two tool calls at once, a stream equal to the whole, the SDK's error classes."""
     sdk = s.sdk()
     answer = await sdk.chat.completions.create(model=s.model, messages=HI)
     assert answer.choices[0].message.content == "echo: hi"
     assert answer.usage is not None and answer.usage.prompt_tokens > 0
     parts = await streamed(s, stream_options={"include_usage": True})
     assert text_of(parts) == "echo: hi"
-    assert not usage or (parts[-1].usage is not None and parts[-1].choices == [])
+    assert parts[-1].usage is not None and parts[-1].choices == []
     assert [choice.finish_reason for part in parts for choice in part.choices if choice.finish_reason] == ["stop"]
     assert len({(part.id, part.created) for part in parts}) == 1
     assert parts[0].choices[0].delta.role == "assistant"

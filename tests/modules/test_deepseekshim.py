@@ -24,7 +24,7 @@ from tests.modules.openai_like import (
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
-TAIL = "/v1"
+TAIL = "/deepseek"
 
 
 def deepseek(settings: dict[str, Any] | None = None, model: str = "deepseek-chat", **modules: Any) -> Any:

@@ -26,7 +26,7 @@ SHORT = "llama-v3p1-8b-instruct"
 
 def fireworks(settings: dict[str, Any] | None = None, model: str = SHORT) -> Any:
     modules = {"fireworksshim": settings} if settings is not None else None
-    return provider("fireworks", "/v1", model, modules)
+    return provider("fireworks", "/fireworks/inference/v1", model, modules)
 
 
 async def test_text_tools_streams_and_errors():

@@ -30,7 +30,7 @@ FAILED = '<function=weather>{"city": "Rome"}</function>'
 
 def groq(settings: dict[str, Any] | None = None, **modules: Any) -> Any:
     own = {"groqshim": settings} if settings is not None else {}
-    return provider("groq", "/v1", "llama-3.3-70b-versatile", {**own, **modules})
+    return provider("groq", "/groq/openai/v1", "llama-3.3-70b-versatile", {**own, **modules})
 
 
 def tool_use_failed(generation: str) -> Reply:

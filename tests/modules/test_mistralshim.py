@@ -30,12 +30,12 @@ LONG_ID = "call_abc123defghijklmnop"
 
 def mistral(settings: dict[str, Any] | None = None) -> Any:
     modules = {"mistralshim": settings} if settings is not None else None
-    return provider("mistral", "/v1", "mistral-small-latest", modules)
+    return provider("mistral", "/mistral/v1", "mistral-small-latest", modules)
 
 
 async def test_text_tools_streams_and_errors():
     async with mistral() as s:
-        await check_common(s, usage=False)
+        await check_common(s)
 
 
 async def test_an_image_reaches_the_provider():
@@ -131,6 +131,7 @@ async def test_a_final_word_of_the_assistant_is_continued():
         await s.sdk().chat.completions.create(model=s.model, messages=messages)
         assert sent(s)["messages"][-1] == {"role": "assistant", "content": "Once upon", "prefix": True}
     async with mistral({"prefix_continuation": False, "safe_prompt": True}) as s:
+        s.mock.script(whole(completion()))
         await s.sdk().chat.completions.create(model=s.model, messages=messages)
         assert "prefix" not in sent(s)["messages"][-1]
         assert sent(s)["safe_prompt"] is True
@@ -174,13 +175,16 @@ async def test_an_end_by_error_is_an_error():
 
 
 async def test_without_the_shim_the_provider_is_called_as_openais():
-    async with provider("mistral", "/v1", "mistral-small-latest", {"mistralshim": False}) as s:
-        await s.sdk().chat.completions.create(model=s.model, messages=HI, seed=7)
+    async with provider("mistral", "/mistral/v1", "mistral-small-latest", {"mistralshim": False}) as s:
+        with pytest.raises(openai.UnprocessableEntityError, match="seed"):
+            await s.sdk().chat.completions.create(model=s.model, messages=HI, seed=7)
         assert sent(s)["seed"] == 7
+        answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
+        assert answer.choices[0].message.content == "echo: hi"
 
 
 async def test_embeddings_have_mistrals_names():
-    async with provider("mistral", "/v1", "mistral-embed") as s:
+    async with provider("mistral", "/mistral/v1", "mistral-embed") as s:
         await s.sdk().embeddings.create(model=s.model, input=["a"], dimensions=8, encoding_format="float")
         body = sent(s)
         assert body["model"] == "mistral-embed" and body["output_dimension"] == 8 and "dimensions" not in body

@@ -21,7 +21,7 @@ USAGE = {
 }
 
 
-def perplexity(settings: dict[str, Any] | None = None, tail: str = "/v1") -> Any:
+def perplexity(settings: dict[str, Any] | None = None, tail: str = "/perplexity") -> Any:
     return provider("perplexity", tail, "sonar-pro", {"perplexityshim": settings} if settings is not None else None)
 
 

@@ -37,7 +37,7 @@ SCHEMA: Any = {"type": "object", "properties": {"a": {"type": "integer"}}, "requ
 
 
 def together(settings: dict[str, Any] | None = None, model: str = MODEL) -> Any:
-    return provider("together", "/v1", model, {"togethershim": settings} if settings is not None else None)
+    return provider("together", "/together/v1", model, {"togethershim": settings} if settings is not None else None)
 
 
 async def test_text_tools_streams_and_errors():
@@ -134,7 +134,8 @@ async def test_a_name_that_fits_several_or_only_a_variant_is_refused_with_the_ca
         assert list(s.mock.calls) == []
     async with together({"complete_names": False}, model=short) as s:
         await listed(s)
-        await s.sdk().chat.completions.create(model=s.model, messages=HI)
+        with pytest.raises(openai.NotFoundError):
+            await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert sent(s)["model"] == short
 
 
