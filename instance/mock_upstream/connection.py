@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         headers = {"content-type": response.content_type, **response.headers, **reply.headers}
         if response.events is not None:
             transport.write(head(response.status, headers, None))
-            await self._stream(call, reply, response, response.events, transport)
+            await self._stream(call, response.paced_by or reply, response, response.events, transport)
             return
         body = reply.lead + response.body
         start = head(response.status, headers, len(body))

@@ -20,14 +20,15 @@ Answer = Callable[[Request], Response]
 class Endpoint:
     """One path: how its body is read, which schema it must fit, and what answers it."""
 
-    __slots__ = ("answer", "checker", "form", "method", "path")
+    __slots__ = ("answer", "checker", "form", "method", "path", "raw")
 
-    def __init__(self, method: str, pattern: str, answer: Answer, schema: Schema | None, form: bool) -> None:
+    def __init__(self, method: str, pattern: str, answer: Answer, schema: Schema | None, form: bool, raw: bool) -> None:
         self.method = method
         self.path = re.compile(pattern)
         self.answer = answer
         self.checker = Checker(schema) if schema is not None else None
         self.form = form
+        self.raw = raw
 
 
 class Dialect:
@@ -44,10 +45,20 @@ class Dialect:
         self.endpoints: list[Endpoint] = []
 
     def serve(
-        self, method: str, pattern: str, answer: Answer, schema: Schema | None = None, *, form: bool = False
+        self,
+        method: str,
+        pattern: str,
+        answer: Answer,
+        schema: Schema | None = None,
+        *,
+        form: bool = False,
+        raw: bool = False,
     ) -> None:
-        """Adds an endpoint; `pattern` is matched against the whole path after the prefix."""
-        self.endpoints.append(Endpoint(method, pattern, answer, schema, form))
+        """Adds an endpoint; `pattern` is matched against the whole path after the prefix.
+
+        Its body is JSON, or a `form` with files, or `raw`: left to the endpoint.
+        """
+        self.endpoints.append(Endpoint(method, pattern, answer, schema, form, raw))
 
     def respond(self, request: Request, strict: bool = True) -> Response:
         """The answer to a call, or the refusal in the provider's form."""
@@ -71,7 +82,7 @@ class Dialect:
                 request.body, request.files = read_form(request.call)
             except NotMultipart as why:
                 raise refused(400, str(why)) from None
-        elif request.call.method == "POST":
+        elif request.call.method == "POST" and not endpoint.raw:
             try:
                 request.body = orjson.loads(request.call.body or b"{}")
             except orjson.JSONDecodeError:
@@ -102,6 +113,10 @@ class Dialect:
         if path_known:
             raise refused(405, f"Not allowed to {request.call.method} on {request.path}")
         raise refused(404, f"Unknown request URL: {request.call.method} {request.call.path}", code="unknown_url")
+
+    def takes_script(self, method: str, path: str) -> bool:
+        """Whether a call uses up a scripted reply; what only follows up on an earlier call does not."""
+        return True
 
     def normal(self, body: Any) -> Any:
         """The body in the spelling that the schemas know, where a provider takes several."""

@@ -92,6 +92,8 @@ class Response:
     content_type: str = JSON
     events: Iterator[Event] | None = None
     failing: bytes = b""
+    paced_by: Reply | None = None
+    """The reply whose stall, drop and pace hold, where it was scripted for an earlier call."""
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

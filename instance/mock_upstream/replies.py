@@ -58,6 +58,8 @@ class Reply:
     """Sent before a whole body's first byte, a piece every `piece_delay_s`, as providers keep a connection alive."""
     delay_s: float = 0.0
     """Before the first byte."""
+    polls: int | None = None
+    """Replicate: how often a prediction must be asked for until it is done; 0 when the call waits for it, else 2."""
     piece_delay_s: float = 0.0
     stall_after: int | None = None
     """Streams: pieces after which nothing more comes until the caller hangs up."""

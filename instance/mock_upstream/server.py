@@ -87,7 +87,12 @@ class MockUpstream:
         for path, queue in self._replies_by_path.items():
             if path in call.path and queue:
                 return queue.popleft()
-        return self._replies.popleft() if self._replies else Reply()
+        if not self._replies:
+            return Reply()
+        from instance.mock_upstream.dialects import by_path
+
+        dialect, path = by_path(call.path)
+        return self._replies.popleft() if dialect.takes_script(call.method, path) else Reply()
 
     def respond(self, call: Call, reply: Reply) -> Response:
         """The answer of the dialect whose path was called."""

@@ -15,6 +15,14 @@ _CLASSES = (
     ("bedrock", "Bedrock"),
     ("cohere", "Cohere"),
     ("ollama", "Ollama"),
+    ("azure", "Azure"),
+    ("mistral", "Mistral"),
+    ("groq", "Groq"),
+    ("together", "Together"),
+    ("deepseek", "DeepSeek"),
+    ("fireworks", "Fireworks"),
+    ("perplexity", "Perplexity"),
+    ("replicate", "Replicate"),
 )
 """Module of this package, class in it."""
 

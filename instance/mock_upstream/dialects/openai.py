@@ -139,6 +139,9 @@ class OpenAiLike(OpenAiErrors):
 
     def chat(self, request: Request) -> Response:
         body = request.body
+        if request.reply.blocked is not None:
+            message = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
+            raise refused(400, message, code="content_policy_violation", kind="invalid_request_error")
         if request.upstream.strict:
             self.check_chat(body, request)
         asked = read_chat(body)
@@ -192,9 +195,16 @@ class Compatible(OpenAi):
     prefix = base_url_tail = "/v1"
 
     def serve(
-        self, method: str, pattern: str, answer: Answer, schema: Schema | None = None, *, form: bool = False
+        self,
+        method: str,
+        pattern: str,
+        answer: Answer,
+        schema: Schema | None = None,
+        *,
+        form: bool = False,
+        raw: bool = False,
     ) -> None:
-        super().serve(method, pattern, answer, None if schema is None else opened(schema), form=form)
+        super().serve(method, pattern, answer, None if schema is None else opened(schema), form=form, raw=raw)
 
     def authorize(self, call: Call, request: Request) -> None:
         pass

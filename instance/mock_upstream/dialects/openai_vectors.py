@@ -35,7 +35,7 @@ def embed(request: Request) -> Response:
         data.append({"object": "embedding", "index": index, "embedding": value})
     tokens = sum(len(text.split()) for text in texts)
     usage = request.reply.usage or {"prompt_tokens": tokens, "total_tokens": tokens}
-    made = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    made = {"id": f"embd-mock-{request.number}", "object": "list", "data": data, "model": body["model"], "usage": usage}
     return json_response(made | request.reply.more, headers={"x-request-id": f"req_mock_{request.number}"})
 
 
