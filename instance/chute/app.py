@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from instance.chute.client_address import TrustedProxies
 from instance.chute.cost_lines import cost_lines, is_complete
 from instance.chute.dialects.openai_responses.store import MIGRATIONS as RESPONSES_MIGRATIONS
 from instance.chute.dialects.openai_responses.store import ResponseStore
-from instance.chute.discovery import builtin_modules, custom_modules
+from instance.chute.discovery import builtin_migrations, custom_modules
 from instance.chute.endpoint import Endpoint
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Histogram
@@ -49,7 +50,8 @@ def components() -> list[tuple[str, Path]]:
     """The migrations of the proxy, of billing and of every module that has tables: `(component, folder)`."""
     found = [("chute", Path(__file__).parent / "migrations"), ("billing", Path(billing.__file__).parent / "migrations")]
     found.append(("responses", RESPONSES_MIGRATIONS))
-    for cls in [*builtin_modules(), *(cls for _, cls in custom_modules())]:
+    found += [(f"module:{name}", folder) for name, folder in builtin_migrations()]
+    for _, cls in custom_modules():
         if cls.migrations is not None:
             found.append((f"module:{cls.name}", cls.migrations))
     return found
@@ -67,6 +69,7 @@ class Chute:
         self.unrecorded = 0
         self.overhead = Histogram()
         self.last_request_ns = perf_counter_ns()
+        self._loading: set[asyncio.Task[None]] = set()
         self._refused: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     async def start(self) -> None:
@@ -96,8 +99,15 @@ class Chute:
         self.registry = Registry(core)
         core.services["registry"] = self.registry
         core.services.update(routes=self.routes, aliases=self.aliases, router=self.targets)
-        await self.registry.start()
+        await self.registry.start(self.providers.dialects)
+        self.providers.changed = self._providers_changed
         self.endpoint = Endpoint(self)
+
+    def _providers_changed(self) -> None:
+        """Load the shims that new providers need ahead of their first call."""
+        task = asyncio.get_running_loop().create_task(self.registry.load_shims(self.providers.dialects))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
 
     async def stop(self) -> None:
         """Stop the modules and close the connections to providers; no call may be in flight any more."""

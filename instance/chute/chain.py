@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from instance.chute.answer import Answer, Delta
 from instance.chute.containment import (
+    Fits,
     Link,
     SyncHook,
     contain,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from instance.chute.module import Call
 
 
+ShimLink = tuple[Link, Fits | None]
+LoadShim = Callable[[str, str], Awaitable[ShimLink | None]]
+"""`(dialect, kind of call)`."""
+
 SAMPLE_MASK = 7
 """Of eight calls the first fills the modules' histograms of time: quantiles need no more, and counting costs."""
 
@@ -38,10 +43,19 @@ class Plan:
     `in_flight` counts the calls that use it, so that a module is stopped only after its last call.
     """
 
-    def __init__(self, version: int, kind: str, links: Sequence[Link], target: Call) -> None:
+    def __init__(
+        self, version: int, kind: str, links: Sequence[Link], target: Call, load_shim: LoadShim | None = None
+    ) -> None:
+        from instance.chute.shim import Shim  # shim.py imports the module, that the exchange, which names the plan
+
         self.version = version
         self.kind = kind
-        self.links = tuple(link for link in links if kind in link.module.kinds)
+        of_kind = [link for link in links if kind in link.module.kinds]
+        self.links = tuple(link for link in of_kind if not isinstance(link.module, Shim))
+        self.shims: dict[str, ShimLink] = {
+            link.module.dialect: (link, scope_of(link.module)) for link in of_kind if isinstance(link.module, Shim)
+        }
+        self._load_shim = load_shim
         self.in_flight = 0
         self.started = 0
         self.retired: Callable[[], None] | None = None
@@ -52,8 +66,6 @@ class Plan:
         responses: list[tuple[SyncHook, Link]] = []
         deltas: list[tuple[SyncHook, Link]] = []
         finishes: list[tuple[SyncHook, Link]] = []
-        from instance.chute.shim import Shim  # shim.py imports the module, that the exchange, which names the plan
-
         call: Call = self._reach
         outer: Link | None = None
         arounds: list[tuple[Link, Callable[[Exchange], bool] | None]] = []
@@ -84,11 +96,15 @@ class Plan:
         self.deltas = tuple(reversed(deltas))
         self.finishes = tuple(finishes)
         self.last_place = self.links[-1].place if self.links else -1
-        self.shims = {
-            link.module.dialect: (link, scope_of(link.module)) for link in self.links if isinstance(link.module, Shim)
-        }
         self.fills_model = any(link.module.fills_model for link in self.links)
         self.redacts = any(link.name == "secretscan" for link in self.links)
+
+    async def shim(self, dialect: str) -> ShimLink | None:
+        """What speaks a provider's dialect; one that no call needed before is loaded now. `None` when it is off."""
+        found = self.shims.get(dialect)
+        if found is None and self._load_shim is not None:
+            found = await self._load_shim(dialect, self.kind)
+        return found
 
     async def _reach(self, x: Exchange) -> Answer:
         if self._innermost is not None:

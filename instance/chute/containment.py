@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from instance.chute.module import Call, Module
 
 SyncHook = Callable[..., Any]
+Fits = Callable[[Exchange], bool]
+"""Whether a module's `models` and `teams` let it act on a call."""
 
 
 class Link:

@@ -37,7 +37,7 @@ async def dispatch(x: Exchange, target: Target) -> Answer:
     """One attempt at a target in whatever dialect it speaks. Raises `CallFailed`, `StockyardError`."""
     provider = target.provider
     plan = x.plan
-    found = plan.shims.get(provider.dialect) if plan is not None and provider.dialect != "openai" else None
+    found = await plan.shim(provider.dialect) if plan is not None and provider.dialect != "openai" else None
     if found is not None:
         link, fits = found
         if fits is None or fits(x):

@@ -5,35 +5,52 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import instance.chute.modules as builtin
 from instance.chute.module import Module
-from instance.chute.order import GROUPS
+from instance.chute.order import GROUPS, PLACE
 
 ENTRY_POINT_GROUP = "stockyard.modules"
 
 log = logging.getLogger("stockyard.modules")
 
 
+@cache
+def builtin_names() -> dict[str, Path]:
+    """The modules of this package by name, each with its file; nothing is imported for it.
+
+    A module's file is named for it, as `order.py` has it; other files in a category's folder are parts of modules.
+    """
+    root = Path(builtin.__path__[0])
+    return {path.stem: path for path in sorted(root.glob("*/*.py")) if path.stem in PLACE}
+
+
+def builtin_module(name: str) -> type[Module]:
+    """The class of a module of this package, imported now."""
+    path = builtin_names()[name]
+    imported = importlib.import_module(f"{builtin.__name__}.{path.parent.name}.{name}")
+    for _, cls in inspect.getmembers(imported, inspect.isclass):
+        if issubclass(cls, Module) and cls.__module__ == imported.__name__ and vars(cls).get("name") == name:
+            return cls
+    raise TypeError(f"{path} has no module named {name}")
+
+
 def builtin_modules() -> Iterator[type[Module]]:
-    """The classes under `instance/chute/modules/<category>/<module>.py`, one of each file."""
-    for category in pkgutil.iter_modules(builtin.__path__):
-        if not category.ispkg:
-            continue
-        package = importlib.import_module(f"{builtin.__name__}.{category.name}")
-        for entry in pkgutil.iter_modules(package.__path__):
-            module = importlib.import_module(f"{package.__name__}.{entry.name}")
-            for _, cls in inspect.getmembers(module, inspect.isclass):
-                if (
-                    issubclass(cls, Module)
-                    and cls is not Module
-                    and cls.__module__ == module.__name__
-                    and "name" in vars(cls)
-                ):
-                    yield cls
+    """Every class of this package, all imported."""
+    for name in builtin_names():
+        yield builtin_module(name)
+
+
+def builtin_migrations() -> Iterator[tuple[str, Path]]:
+    """The folders of migrations of this package's modules, by name: `NAME_migrations` beside the module."""
+    for name, path in builtin_names().items():
+        folder = path.with_name(f"{name}_migrations")
+        if folder.is_dir():
+            yield name, folder
 
 
 def custom_modules() -> Iterator[tuple[str, type[Module]]]:

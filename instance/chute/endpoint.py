@@ -27,7 +27,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.not_served import not_served
 from instance.chute.operation import Operation
-from instance.chute.operations import CHAT, OPERATIONS
+from instance.chute.operations import CHAT, LOADED, operation_of
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage, streamed_answer, write_record
 from instance.chute.side_routes import SideCall, side_route
@@ -56,7 +56,8 @@ def _in_shape_of(path: str, error: StockyardError, request_id: str) -> bytes | N
     """An error beside calls as the callers of that path read it; `None`: in the usual shape."""
     if not path.startswith("/v1/messages"):
         return None
-    return orjson.dumps(OPERATIONS["/v1/messages"].error(error, request_id, ""))
+    operation = operation_of("/v1/messages")
+    return orjson.dumps(operation.error(error, request_id, "")) if operation is not None else None
 
 
 class BodyTooLarge(Exception):
@@ -73,7 +74,7 @@ class Endpoint:
         self.body_max_bytes = limits.body_bytes
         self.multipart_max_bytes = limits.multipart_bytes
         self.limits = limits
-        self.operations = OPERATIONS
+        self.operations = LOADED
         self.max_concurrent = limits.max_concurrent
         self.journal = core.journal
         self.keys = core.keys
@@ -85,7 +86,7 @@ class Endpoint:
         path: str = scope["path"]
         if path.startswith("/v1/v1/"):
             path = path[3:]
-        operation = self.operations.get(path)
+        operation = self.operations.get(path) or operation_of(path)
         if operation is not None:
             if scope["method"] == "POST":
                 await self.call(scope, receive, send, path, operation)

@@ -9,7 +9,7 @@ import orjson
 
 from instance.chute.caller import model_allowed, take_labels
 from instance.chute.exchange import Exchange
-from instance.chute.operations import OPERATIONS
+from instance.chute.operations import PATHS, operation_of
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
@@ -33,9 +33,9 @@ async def explain(
     The hooks before the call run as they would, with `x.dry` set: what they count, reserve or store stays as it is, and no
     provider is asked. Raises `invalid_value` for a path that takes no JSON call.
     """
-    operation = OPERATIONS.get(path)
+    operation = operation_of(path)
     if operation is None or operation.multipart:
-        known = ", ".join(sorted(name for name, one in OPERATIONS.items() if not one.multipart))
+        known = ", ".join(sorted(name for name in PATHS if not operation_of(name).multipart))  # type: ignore[union-attr]
         raise StockyardError("invalid_value", f"`path` is one of {known}.", param="path")
     sent = {name.lower().encode("latin-1", "replace"): value.encode() for name, value in headers.items()}
     x = Exchange(new_id("tr_"), perf_counter_ns(), time_ns(), path, sent, operation)

@@ -180,7 +180,7 @@ def module_router(chute: Chute) -> APIRouter:
             shown = _shown(slot, place)
             keys = ("name", "category", "group", "enabled", "in_chain", "hooks", "on_error")
             rows.append({"position": place, **{key: shown[key] for key in keys}})
-        length = sum(slot.running is not None for slot in ordered)
+        length = sum(slot.in_chain for slot in ordered)
         return {"chain": rows, "chain_length": length, "total_modules": len(ordered), "plan_version": registry.version}
 
     @router.get("/status")
@@ -193,7 +193,7 @@ def module_router(chute: Chute) -> APIRouter:
             "total_modules": len(slots),
             "groups": len(GROUPS),
             "enabled_modules": sum(slot.enabled for slot in slots),
-            "live_chain": [slot.name for slot in registry.ordered() if slot.running is not None],
+            "live_chain": [slot.name for slot in registry.ordered() if slot.in_chain],
             "in_flight": chute.in_flight,
             "requests": chute.requests,
             "errors": chute.errors,

@@ -63,6 +63,71 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+ON_BY_DEFAULT = frozenset(
+    [
+        "errornorm",
+        "tracelink",
+        "llmtap",
+        "streamsnap",
+        "compliancelog",
+        "alertpulse",
+        "feedbackloop",
+        "usagepulse",
+        "idlekill",
+        "timeout",
+        "retry",
+        "circuitbreaker",
+        "healthcheck",
+        "keypool",
+        "modelalias",
+        "promptpad",
+        "trustenforce",
+        "paramnorm",
+        "jsonrepair",
+        "embedcache",
+        "secretscan",
+        "anthrofit",
+        "geminishim",
+        "groqshim",
+        "ollamashim",
+        "bedrockshim",
+        "azureshim",
+        "mistralshim",
+        "cohereshim",
+        "togethershim",
+        "deepseekshim",
+        "fireworksshim",
+        "replicateshim",
+        "perplexityshim",
+    ]
+)
+"""What is on unless it is switched off. Said here and not only by the modules, so that a module that is off need not be
+imported for it: a start imports what is on, and the shims not before they are needed."""
+
+SHIMS: dict[str, str] = {
+    "anthropic": "anthrofit",
+    **{
+        dialect: f"{dialect}shim"
+        for dialect in (
+            [
+                "gemini",
+                "groq",
+                "ollama",
+                "bedrock",
+                "azure",
+                "mistral",
+                "cohere",
+                "together",
+                "deepseek",
+                "fireworks",
+                "replicate",
+                "perplexity",
+            ]
+        )
+    },
+}
+"""The module that speaks a provider's dialect."""
+
 PLACE: dict[str, tuple[int, int]] = {
     name: (group, place) for group, names in enumerate(GROUPS, 1) for place, name in enumerate(names)
 }

@@ -56,6 +56,8 @@ class ProviderTable:
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
         self.model_lists: ModelLists | None = None
+        self.changed: Callable[[], None] | None = None
+        """Called after the providers were made anew."""
         self.replace_stored({})
 
     @classmethod
@@ -113,6 +115,13 @@ class ProviderTable:
                 with_key = with_key or (spec.enabled and spec.type in self._spread)
                 provider.usable = with_key and not provider.problem
         self._resolved.clear()
+        if self.changed is not None:
+            self.changed()
+
+    @property
+    def dialects(self) -> frozenset[str]:
+        """What the providers speak that calls can go to, OpenAI's own left out."""
+        return frozenset(one.dialect for one in self._by_name.values() if one.usable) - {"openai"}
 
     def is_configured(self, name: str) -> bool:
         """Whether stockyard.toml names it."""

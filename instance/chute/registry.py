@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from instance.chute.chain import Plan
-from instance.chute.containment import Link
-from instance.chute.discovery import builtin_modules, custom_modules
+from instance.chute.containment import Fits, Link
+from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.module_secrets import kept, opened, sealed
+from instance.chute.order import ON_BY_DEFAULT, SHIMS
 from instance.chute.slot import Slot, validated
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 log = logging.getLogger("stockyard.modules")
+
+
+def _known(cls: type[Module]) -> type[Module]:
+    return cls
 
 
 class Registry:
@@ -38,13 +44,17 @@ class Registry:
         self._lock = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
         configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
-        for source, cls in [*(("builtin", cls) for cls in builtin_modules()), *custom_modules()]:
+        for name in builtin_names():
+            base = configured.pop(name, {})
+            enabled = bool(base.pop("enabled", name in ON_BY_DEFAULT))
+            self.slots[name] = Slot(name, partial(builtin_module, name), base, enabled, "builtin")
+        for source, cls in custom_modules():
             if cls.name in self.slots:
                 log.error("module %s of %s has a name that is taken; it was not loaded", cls.name, source)
                 continue
             base = configured.pop(cls.name, {})
             enabled = bool(base.pop("enabled", cls.default_enabled))
-            self.slots[cls.name] = Slot(cls, base, enabled, source)
+            self.slots[cls.name] = Slot(cls.name, partial(_known, cls), base, enabled, source)
         for name in configured:
             raise self._unknown(name)
 
@@ -65,8 +75,9 @@ class Registry:
         """Every slot in the chain's order."""
         return sorted(self.slots.values(), key=Slot.order)
 
-    async def start(self) -> None:
-        """Read the persisted state, start what is on, compile the first plan.
+    async def start(self, dialects: Collection[str] = ()) -> None:
+        """Read the persisted state, start what is on, compile the first plan. Of the shims nobody has configured, those are
+        loaded that speak one of `dialects`; the others when a provider needs them.
 
         A module whose stored settings no longer hold, or that refuses to start, is left off; the log and its meter say why."""
 
@@ -82,8 +93,12 @@ class Registry:
                 )
                 slot.priority = priority
                 slot.updated_at_ns = updated
+        unused = {name for dialect, name in SHIMS.items() if dialect not in dialects}
         for slot in self.slots.values():
             slot.enabled = slot.base_enabled if slot.enabled_override is None else slot.enabled_override
+            if slot.plain and (not slot.enabled or slot.name in unused):
+                slot.deferred = slot.enabled
+                continue
             try:
                 slot.settings = validated(slot.cls, {**slot.base, **slot.config})
                 if slot.enabled:
@@ -101,6 +116,24 @@ class Registry:
         await module.start(self.core, previous)
         return module
 
+    async def shim(self, dialect: str, kind: str) -> tuple[Link, Fits | None] | None:
+        """The link of the shim that speaks a dialect, loaded now if no call needed it before; `None` when it is off."""
+        slot = self.slots.get(SHIMS.get(dialect, ""))
+        if slot is None:
+            return None
+        if slot.deferred:
+            async with self._lock:
+                if slot.deferred:
+                    slot.running = await self._started(slot.cls, slot.settings, None)
+                    slot.deferred = False
+                    self._swap()
+        return self.plan(kind).shims.get(dialect)
+
+    async def load_shims(self, dialects: Collection[str]) -> None:
+        """Load what speaks these dialects, ahead of the first call."""
+        for dialect in dialects:
+            await self.shim(dialect, "chat")
+
     def plan(self, kind: str) -> Plan:
         """The plan for this kind of call as it is now; the call keeps it to its end."""
         plan = self._plans.get(kind)
@@ -114,7 +147,7 @@ class Registry:
             for place, slot in enumerate(self.ordered())
             if slot.running is not None
         ]
-        return Plan(self.version, kind, links, forward)
+        return Plan(self.version, kind, links, forward, self.shim)
 
     def recompile(self) -> None:
         """Compile the plans anew, after something changed that decides which hooks a module needs (`Module.hooks`)."""
@@ -225,6 +258,7 @@ class Registry:
                 if slot.running is not None and slot.running is not started[slot.name]:
                     leaving.append(slot.running)
                 slot.running = started[slot.name]
+                slot.deferred = False
                 slot.enabled = enabled
                 slot.enabled_override = enabled
                 slot.config = config

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from instance.chute.dialects.anthropic.count_tokens import PATH as COUNT_TOKENS
-from instance.chute.dialects.anthropic.count_tokens import count_message_tokens
-from instance.chute.dialects.openai_responses.side_routes import PREFIX as RESPONSES
-from instance.chute.dialects.openai_responses.side_routes import stored_response
 
 if TYPE_CHECKING:
     from instance.chute.app import Chute
@@ -31,16 +28,23 @@ class SideCall(NamedTuple):
 SideRoute = Callable[[SideCall], Awaitable[tuple[int, Any]]]
 """Gives the status and what becomes the JSON body; raises `StockyardError`."""
 
-SIDE_ROUTES: dict[str, SideRoute] = {
-    RESPONSES: stored_response,
-    COUNT_TOKENS: count_message_tokens,
+SIDE_ROUTES: dict[str, str] = {
+    "/v1/responses/": "openai_responses.side_routes:stored_response",
+    "/v1/messages/count_tokens": "anthropic.count_tokens:count_message_tokens",
 }
-"""By path, or by prefix where the name ends in `/`."""
+"""By path, or by prefix where the name ends in `/`: where it is answered, below `instance.chute.dialects`."""
+
+
+@cache
+def _loaded(where: str) -> SideRoute:
+    module, _, name = where.partition(":")
+    found: SideRoute = getattr(import_module(f"instance.chute.dialects.{module}"), name)
+    return found
 
 
 def side_route(path: str) -> SideRoute | None:
     """Who answers that path."""
-    exact = SIDE_ROUTES.get(path)
-    if exact is not None:
-        return exact
-    return next((route for name, route in SIDE_ROUTES.items() if name.endswith("/") and path.startswith(name)), None)
+    for name, where in SIDE_ROUTES.items():
+        if path == name or (name.endswith("/") and path.startswith(name)):
+            return _loaded(where)
+    return None

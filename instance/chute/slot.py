@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,28 +15,81 @@ from instance.chute.order import PLACE
 from instance.core.errors import StockyardError
 
 
-@dataclass(slots=True)
 class Slot:
-    """One module of the registry: its class, its state, and the running object when it is on."""
+    """One module of the registry: its class, its state, and the running object when it is on.
 
-    cls: type[Module]
-    base: dict[str, Any]
-    """Settings from the configuration file and the environment, under what the API changes."""
-    base_enabled: bool
-    source: str
-    enabled: bool = False
-    config: dict[str, Any] = field(default_factory=dict)
-    enabled_override: bool | None = None
-    priority: float | None = None
-    settings: ModuleSettings = field(default_factory=ModuleSettings)
-    running: Module | None = None
-    meter: Meter = field(default_factory=Meter)
-    updated_at_ns: int = 0
-    ticker: asyncio.Task[None] | None = None
+    Class and settings of a module that is off are loaded when somebody asks for them. A *deferred* module is on, and is
+    loaded by the first call that needs it.
+    """
+
+    __slots__ = (
+        "_cls",
+        "_load",
+        "_settings",
+        "base",
+        "base_enabled",
+        "config",
+        "deferred",
+        "enabled",
+        "enabled_override",
+        "meter",
+        "name",
+        "priority",
+        "running",
+        "source",
+        "ticker",
+        "updated_at_ns",
+    )
+
+    def __init__(
+        self, name: str, load: Callable[[], type[Module]], base: dict[str, Any], base_enabled: bool, source: str
+    ) -> None:
+        self.name = name
+        self.base = base
+        """Settings from the configuration file and the environment, under what the API changes."""
+        self.base_enabled = base_enabled
+        self.source = source
+        self.enabled = False
+        self.deferred = False
+        self.config: dict[str, Any] = {}
+        self.enabled_override: bool | None = None
+        self.priority: float | None = None
+        self.running: Module | None = None
+        self.meter = Meter()
+        self.updated_at_ns = 0
+        self.ticker: asyncio.Task[None] | None = None
+        self._load = load
+        self._cls: type[Module] | None = None
+        self._settings: ModuleSettings | None = None
 
     @property
-    def name(self) -> str:
-        return self.cls.name
+    def cls(self) -> type[Module]:
+        cls = self._cls
+        if cls is None:
+            cls = self._cls = self._load()
+        return cls
+
+    @property
+    def settings(self) -> ModuleSettings:
+        """The settings in use, or that it would have. Raises `StockyardError` where the stored ones do not hold."""
+        settings = self._settings
+        if settings is None:
+            settings = self._settings = validated(self.cls, {**self.base, **self.config})
+        return settings
+
+    @settings.setter
+    def settings(self, settings: ModuleSettings) -> None:
+        self._settings = settings
+
+    @property
+    def plain(self) -> bool:
+        """Whether nobody has set anything of it."""
+        return not self.base and not self.config
+
+    @property
+    def in_chain(self) -> bool:
+        """Whether calls go through it."""
+        return self.running is not None or self.deferred
 
     @property
     def secret_context(self) -> bytes:
@@ -45,8 +97,9 @@ class Slot:
         return b"module:" + self.name.encode()
 
     def order(self) -> tuple[int, float, str]:
-        group, place = PLACE.get(self.name, (self.cls.group, 1000))
-        return group, self.priority if self.priority is not None else place, self.name
+        place = PLACE.get(self.name)
+        group, own = place if place is not None else (self.cls.group, 1000)
+        return group, self.priority if self.priority is not None else own, self.name
 
 
 def validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:
@@ -85,7 +138,7 @@ def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
         "summary": slot.cls.summary,
         "enabled": slot.enabled,
         "default_enabled": slot.cls.default_enabled,
-        "in_chain": slot.running is not None,
+        "in_chain": slot.in_chain,
         "priority": position,
         "config": slot.settings.model_dump(mode="json"),
         "hooks": list(hooks_of(slot.cls)),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from instance.chute.mock_model import MockModel
-from instance.chute.operations import OPERATIONS
+from instance.chute.operations import all_operations
 from instance.chute.provider import Provider
 from instance.chute.provider_dialects import PROVIDER_DIALECTS
 from instance.chute.provider_spec import AUTHS, DIALECTS, bundled_providers, env_names, merged_specs
@@ -111,7 +111,7 @@ def test_no_prefix_of_one_provider_begins_a_prefix_of_another():
 def test_the_defaults_of_the_dialects_are_spoken_dialects():
     for dialect in PROVIDER_DIALECTS.values():
         assert set(dialect.speaks) <= SPOKEN
-    assert {operation.dialect for operation in OPERATIONS.values() if operation.path} <= SPOKEN
+    assert {operation.dialect for operation in all_operations() if operation.path} <= SPOKEN
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from instance.chute.operations import OPERATIONS
+from instance.chute.operations import operation_of
 from instance.chute.prices import PriceTable
 from instance.chute.worst_case import ASSUMED_OUTPUT_TOKENS, worst_case_nano
 from instance.core.settings import PriceSettings
@@ -18,7 +18,9 @@ def worst(
     req: dict[str, Any], *labels: str, path: str = "/v1/chat/completions", **own: PriceSettings
 ) -> tuple[int, Any]:
     x = exchange()
-    x.operation = OPERATIONS[path]
+    operation = operation_of(path)
+    assert operation is not None
+    x.operation = operation
     x.kind = x.operation.kind
     x.req = req
     x.targets = [target(label) for label in labels]
