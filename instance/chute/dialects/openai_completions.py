@@ -123,7 +123,10 @@ class Completion(Operation):
 
 def chat_request(native: JSON) -> JSON:
     """The chat request that says the same, as far as chat can: a user message for each prompt in words."""
-    req: JSON = {"model": native.get("model"), "messages": [message_of(prompt) for prompt in _prompts(native["prompt"])]}
+    req: JSON = {
+        "model": native.get("model"),
+        "messages": [message_of(prompt) for prompt in _prompts(native["prompt"])],
+    }
     logprobs = native.get("logprobs")
     if logprobs is not None:
         req["logprobs"] = True
@@ -132,7 +135,15 @@ def chat_request(native: JSON) -> JSON:
     for name, value in native.items():
         if name not in _OWN and name not in req and value is not None:
             req[name] = value
+    prompts = prompt_count(native["prompt"])
+    if prompts > 1:
+        req["n"] = prompts * (native.get("n") or 1)  # as many choices come, and finish one by one
     return req
+
+
+def prompt_count(prompt: Any) -> int:
+    """How many prompts there are; a list of token ids is one."""
+    return len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
 
 
 def untranslatable(native: JSON) -> tuple[str, str] | None:
@@ -173,7 +184,7 @@ def _changed(native: JSON, req: JSON) -> JSON | None:
             if name in ("max_completion_tokens", "max_tokens"):
                 made["max_tokens"] = req.get("max_completion_tokens") or req.get("max_tokens")
                 continue
-            if name not in before:
+            if name not in before or (name == "n" and prompt_count(native["prompt"]) > 1):
                 return None
             made[name] = new
             continue

@@ -3,9 +3,12 @@
 from typing import Any
 
 import openai
+import orjson
 import pytest
 
-from tests.mock_replies import chunks, drop, status
+from instance.chute.answer import DONE
+from instance.chute.stream import encode_event
+from tests.mock_replies import Reply, chunks, drop, status
 from tests.mock_upstream import until
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
 
@@ -180,3 +183,33 @@ async def test_two_prompts_of_token_ids_do_not_share_an_answer() -> None:
             raw = await s.sdk().completions.with_raw_response.create(model=NATIVE, prompt=prompt)
             assert raw.headers["x-stockyard-cache"] == "bypass"
         assert len(s.mock.calls) == 2
+
+
+async def test_of_several_prompts_each_stream_is_looked_at_to_its_own_end() -> None:
+    async with instance({"secretscan": {"action": "redact"}}) as s:
+        blocks = []
+        for index, text, finish in (
+            (0, "fine", None),
+            (1, "the key " + SECRET[:9], None),
+            (0, "", "stop"),
+            (1, SECRET[9:] + " it is", None),
+            (1, "", "stop"),
+        ):
+            choice = {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+            blocks.append(
+                encode_event(
+                    {"id": "cmpl-1", "object": "text_completion", "created": 7, "model": "m", "choices": [choice]}
+                )
+            )
+        s.mock.script(Reply(body=b"".join(blocks) + DONE, content_type="text/event-stream"))
+        answer = await s.http().post("/v1/completions", json={"model": NATIVE, "prompt": ["a", "b"], "stream": True})
+        texts = ["", ""]
+        for line in answer.text.splitlines():
+            if line.startswith("data: {"):
+                for choice in orjson.loads(line[6:])["choices"]:
+                    texts[choice["index"]] += choice["text"]
+        assert texts[0] == "fine"
+        assert texts[1].startswith("the key [SECRET:")
+        assert texts[1].endswith(" it is")
+        assert SECRET[9:] not in answer.text
+        assert answer.text.endswith("data: [DONE]\n\n")

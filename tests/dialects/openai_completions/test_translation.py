@@ -65,6 +65,13 @@ def test_what_chat_cannot_do_is_refused_with_its_param(body: JSON, param: str) -
     assert (caught.value.code, caught.value.status, caught.value.param) == ("not_supported", 400, param)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "choices"), [("a", 2), ([1, 2], 2), (["a"], 2), (["a", "b", "c"], 6), ([[1], [2]], 4)]
+)
+def test_as_many_choices_are_awaited_as_prompts_ask_for(prompt: Any, choices: int) -> None:
+    assert taken(prompt=prompt, n=2).req["n"] == choices
+
+
 @pytest.mark.parametrize("body", [{"echo": False}, {"suffix": None}, {"best_of": 1}, {"best_of": 2, "n": 2}])
 def test_what_asks_for_nothing_more_is_served(body: JSON) -> None:
     COMPLETION.check_translated(taken(prompt="a", **body))

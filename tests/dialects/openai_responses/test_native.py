@@ -8,15 +8,19 @@ import pytest
 from openai.types.responses import Response
 
 from instance.chute.answer import Delta
+from instance.chute.dialects.openai_responses.call import call_of
 from instance.chute.dialects.openai_responses.input_items import as_items
 from instance.chute.dialects.openai_responses.native_answer import chat_completion, with_message
 from instance.chute.dialects.openai_responses.native_request import rewritten_request
 from instance.chute.dialects.openai_responses.native_rewriter import NativeRewriter
 from instance.chute.dialects.openai_responses.native_stream import NativeReader
+from instance.chute.dialects.openai_responses.operation import Responses
 from instance.chute.dialects.openai_responses.request import to_chat
 from instance.chute.stream import StreamBroken
+from instance.core.settings import LimitSettings
 from tests.dialects.openai_responses.streams import JSON, answer, events_of, native_events, response, sse, types_of
 from tests.dialects.streamed import assembled, read, same_wherever_cut
+from tests.modules.exchanges import exchange
 
 DETAILS = [{"type": "reasoning.encrypted", "data": "blob", "provider": "openai.responses"}]
 CHAT_MESSAGE: JSON = {
@@ -262,3 +266,72 @@ def test_a_message_put_in_front_comes_first() -> None:
 
 def test_a_change_without_a_place_in_responses_cannot_be_written_back() -> None:
     assert changed_request(NATIVE, lambda req: req.update(n=2)) is None
+
+
+def test_what_a_changed_output_showed_is_not_sent_beside_it() -> None:
+    native: JSON = {
+        "model": "m",
+        "input": [
+            {"type": "function_call", "call_id": "c1", "name": "shot", "arguments": "{}"},
+            {
+                "type": "function_call_output",
+                "call_id": "c1",
+                "output": [
+                    {"type": "input_text", "text": "the s3cret"},
+                    {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "auto"},
+                ],
+            },
+        ],
+    }
+    made = changed_request(native, lambda req: req["messages"][1].update(content="the [SECRET]"))
+    assert made is not None
+    assert "s3cret" not in str(made)
+    assert made["input"][0] == native["input"][0]
+    assert made["input"][1] == {"type": "function_call_output", "call_id": "c1", "output": "the [SECRET]"}
+    assert made["input"][2]["content"][1]["type"] == "input_image"
+
+
+def test_a_changed_turn_keeps_its_thoughts_and_its_custom_calls() -> None:
+    native: JSON = {
+        "model": "m",
+        "input": [
+            {"role": "user", "content": "go"},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "blob"},
+            {"type": "custom_tool_call", "id": "ctc_1", "call_id": "c1", "name": "sql", "input": "SELECT 's3cret'"},
+            {"type": "custom_tool_call_output", "call_id": "c1", "output": "s3cret"},
+        ],
+        "tools": [{"type": "custom", "name": "sql"}],
+    }
+
+    def redact(req: JSON) -> None:
+        function = req["messages"][1]["tool_calls"][0]["function"]
+        function["arguments"] = function["arguments"].replace("s3cret", "*")
+        req["messages"][2]["content"] = "*"
+
+    made = changed_request(native, redact)
+    assert made is not None
+    assert made["input"] == [
+        native["input"][0],
+        native["input"][1],
+        {"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "SELECT '*'"},
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": "*"},
+    ]
+
+
+def test_what_was_stored_goes_with_a_request_of_which_only_a_parameter_was_changed() -> None:
+    x = exchange()
+    operation = x.operation = Responses()
+    x.raw = orjson.dumps({"model": "m", "input": "two", "previous_response_id": "resp_1"})
+    operation.take(x, LimitSettings())
+    call = call_of(x)
+    call.history = [{"type": "message", "role": "user", "content": "one", "id": "msg_01ARZ3NDEKTSV4RRFFQ69G5FAV_0"}]
+    call.resolved = True
+    operation._translate(x, call)
+    x.req["max_tokens"] = 5
+    x.change()
+    found = operation.native_body(x, "other")
+    assert found is not None
+    assert found[1]["model"] == "other"
+    assert found[1]["max_output_tokens"] == 5
+    assert "previous_response_id" not in found[1]
+    assert [item["content"] for item in found[1]["input"]] == ["one", "two"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from instance.chute.answer import JSON
-from instance.chute.dialects.openai_responses.request import INSTRUCTIONS, to_chat
+from instance.chute.dialects.openai_responses.native_messages import rewritten_items
+from instance.chute.dialects.openai_responses.request import to_chat
 
 _SAME = {
     "temperature": "temperature",
@@ -32,7 +33,8 @@ def rewritten_request(native: JSON, context: list[JSON], req: JSON) -> JSON | No
         if old == new or name in _IGNORED:
             continue
         if name == "messages":
-            _messages(sent, context, before["messages"], into.sources, req["messages"])
+            instructions, sent["input"] = rewritten_items(context, into, req["messages"])
+            _set(sent, "instructions", instructions)
         elif name in ("max_tokens", "max_completion_tokens"):
             _set(sent, "max_output_tokens", req.get("max_completion_tokens") or req.get("max_tokens"))
         elif name in _SAME:
@@ -61,81 +63,6 @@ def _set(sent: JSON, name: str, value: Any) -> None:
         sent.pop(name, None)
     else:
         sent[name] = value
-
-
-def _messages(sent: JSON, context: list[JSON], before: list[JSON], sources: list[list[int]], after: list[JSON]) -> None:
-    """The input made of the messages as they are now: those that are as before from their items, in the order of `after`."""
-    known: list[tuple[JSON, list[int]]] = list(zip(before, sources, strict=True))
-    items: list[JSON] = []
-    instructions: Any = None
-    used: set[int] = set()
-    at = 0
-    for message in after:
-        place = next((index for index in range(at, len(known)) if known[index][0] == message), None)
-        if place is None:
-            if (
-                not items
-                and instructions is None
-                and at == 0
-                and message.get("role") == "system"
-                and INSTRUCTIONS in known[0][1]
-            ):
-                instructions = _joined(message.get("content"))
-                at = 1
-                continue
-            items += items_of(message)
-            continue
-        at = place + 1
-        if known[place][1] == [INSTRUCTIONS]:
-            instructions = message["content"]
-            continue
-        for index in known[place][1]:
-            if index not in used:
-                used.add(index)
-                items.append(context[index])
-    _set(sent, "instructions", instructions)
-    sent["input"] = items
-
-
-def items_of(message: JSON) -> list[JSON]:
-    """One chat message as input items."""
-    role = message.get("role")
-    if role == "tool":
-        output = {"call_id": message.get("tool_call_id"), "output": _joined(message.get("content"))}
-        return [{"type": "function_call_output", **output}]
-    items: list[JSON] = []
-    content = message.get("content")
-    if content:
-        items.append({"type": "message", "role": role, "content": _content(content, role == "assistant")})
-    for call in message.get("tool_calls") or ():
-        function = call["function"]
-        made = {"call_id": call.get("id"), "name": function.get("name"), "arguments": function.get("arguments")}
-        items.append({"type": "function_call", **made})
-    return items
-
-
-def _content(content: Any, said: bool) -> Any:
-    if isinstance(content, str):
-        return content
-    return [_part(part, said) for part in content]
-
-
-def _part(part: JSON, said: bool) -> JSON:
-    kind = part.get("type")
-    if kind == "text":
-        return {"type": "output_text" if said else "input_text", "text": part["text"]}
-    if kind == "image_url":
-        image = part["image_url"]
-        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail", "auto")}
-    if kind == "file":
-        return {"type": "input_file", **part["file"]}
-    return part
-
-
-def _joined(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text") or "") for part in content or () if isinstance(part, dict))
 
 
 def _format(form: Any) -> JSON | None:

@@ -104,7 +104,8 @@ class Responses(Operation):
                 return x.raw, native
             sent: JSON | None = {**native, "model": model}
         elif x.changed:
-            sent = rewritten_request(native, call.context, x.req)
+            whole = {**native, "input": call.context} if call.resolved else native
+            sent = rewritten_request(whole, call.context, x.req)
         else:
             sent = {**native, "input": call.context}
         if sent is None:

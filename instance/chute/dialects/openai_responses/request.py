@@ -7,10 +7,8 @@ from typing import Any
 from instance.chute.answer import JSON
 from instance.chute.dialects.openai_responses.input_items import MessageMaker
 from instance.chute.dialects.openai_responses.tools import chat_tool_choice, chat_tools
-from instance.chute.dialects.openai_responses.translation import Translation, bad
+from instance.chute.dialects.openai_responses.translation import INSTRUCTIONS, Translation, bad
 
-INSTRUCTIONS = -1
-"""In place of an item's index: the message was made of `instructions`."""
 SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "user", "safety_identifier", "stream")
 NATIVE_ONLY = {"conversation": "a conversation kept by the provider", "prompt": "a prompt kept by the provider"}
 OWN = frozenset(

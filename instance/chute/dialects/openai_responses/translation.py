@@ -5,6 +5,9 @@ from __future__ import annotations
 from instance.chute.answer import JSON
 from instance.core.errors import StockyardError
 
+INSTRUCTIONS = -1
+"""In place of an item's index: the message was made of `instructions`."""
+
 
 class Translation:
     """Chat messages made from input items. Filled by `input_items` and `tools`.
