@@ -15,7 +15,7 @@ from tests.mock_replies import delay, drop, status, text
 from tests.mock_upstream import until
 from tests.modules.conftest import Running, running
 from tests.modules.exchanges import Script, core, exchange, http_failure, target, whole
-from tests.modules.upstreams import TurnedClock
+from tests.modules.upstreams import TurnedClock, two_upstreams
 
 LIMITS = BreakerLimits(30, 10, 50.0, 5, 15.0, 60.0, 2)
 
@@ -175,6 +175,7 @@ async def test_it_survives_a_change_of_settings() -> None:
         await new.around(exchange(), Script(whole()))
 
 
+PLAIN_AND_STREAMED = pytest.mark.parametrize("stream", [False, True])
 NO_RETRY = {"retry": False, "circuitbreaker": {"spare_last": False}}
 
 
@@ -245,7 +246,34 @@ async def test_a_stream_that_dies_after_its_first_content_counts() -> None:
         assert len(s.mock.calls) == 5
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@PLAIN_AND_STREAMED
+async def test_with_a_second_target_and_fallbackrouter_the_caller_sees_no_error(stream: bool) -> None:
+    chain = {"match": "*", "targets": ["second/small"]}
+    modules = {"circuitbreaker": True, "fallbackrouter": {"chains": [chain]}, "retry": False, "healthcheck": False}
+    async with two_upstreams(modules) as (s, first, second):
+        s.model = "up/small"
+        first.script(*[status(500)] * 20)
+        answers = [await s.chat(stream=stream) for _ in range(8)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert (len(first.calls), len(second.calls)) == (5, 8)
+        hops = await s.trail(answers[-1].headers["x-stockyard-trace-id"], "fallbackrouter")
+        assert [(action, detail["reason"]) for action, detail in hops] == [("hop", "breaker_open")]
+
+
+async def test_the_state_is_shown_where_providers_are() -> None:
+    async with running(NO_RETRY) as s:
+        await opened(s)
+        admin = s.http(s.admin_key)
+        rows = (await admin.get("/api/proxy/providers")).json()["providers"]
+        assert next(row["circuit"] for row in rows if row["name"] == "up") == "open"
+        health = (await admin.get("/api/status")).json()["health"]
+        assert [(row["target"], row["state"]) for row in health["circuits"]] == [("up/small", "open")]
+        assert [row["state"] for row in health["circuit_changes"]] == ["open"]
+        shown = (await admin.get("/api/proxy/modules/circuitbreaker")).json()
+        assert shown["report"]["circuits"][0]["target"] == "up/small"
+
+
+@PLAIN_AND_STREAMED
 async def test_callers_who_hang_up_open_no_breaker(stream: bool) -> None:
     async with running({"retry": False, "circuitbreaker": {"spare_last": False, "consecutive": 2}}) as s:
         for number in range(3):

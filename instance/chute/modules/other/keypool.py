@@ -167,6 +167,10 @@ class KeyPool(Module):
             )
         return rows
 
+    def report(self) -> dict[str, Any]:
+        """Every key with its state and use."""
+        return {"keys": self.rows()}
+
     def reset(self, provider: str, name: str) -> None:
         """Use the key again, whatever happened to it. Raises `not_found`."""
         for key in self.pools.get(provider, ()):

@@ -164,6 +164,10 @@ class CircuitBreaker(Module):
         if self.breakers.owner is self:
             self._services.pop("breakers", None)
 
+    def report(self) -> dict[str, Any]:
+        """What is not closed, and the last changes of state."""
+        return {"circuits": self.breakers.rows(), "changes": list(self.breakers.changes)}
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         if not x.targets:
             return await call(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from random import random
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -115,6 +115,10 @@ class HealthCheck(Module):
         for provider in self._providers():
             if provider.name == subject:
                 provider.health.verdict = "" if state == "healthy" else state
+
+    def report(self) -> dict[str, Any]:
+        """What is not healthy, and the last changes of state."""
+        return {"not_healthy": self.table.rows(), "changes": list(self.table.changes)}
 
     def on_request(self, x: Exchange) -> None:
         if not self.table.out or not x.targets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from random import random as uniform
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS_MAX = 4096
 CONSIDERED_MAX = 8
+REPORTED_MAX = 200
 
 
 class LoadBalancer(Module):
@@ -75,6 +76,10 @@ class LoadBalancer(Module):
     async def stop(self) -> None:
         if self.loads.owner is self and self._core is not None:
             self._core.services.pop("load", None)
+
+    def report(self) -> dict[str, Any]:
+        """The gauges of the targets that were used last."""
+        return {"targets": self.loads.rows()[-REPORTED_MAX:]}
 
     def on_request(self, x: Exchange) -> None:
         if not x.targets:
