@@ -30,7 +30,12 @@ class PlayedProvider:
 
     def config(self, mock: MockUpstream) -> str:
         """Its part of stockyard.toml."""
-        lines = {"type": f'"{self.dialect}"', "base_url": f'"{mock.at(self.dialect)}"', "api_key": f'"{KEY}"', **self.more}
+        lines = {
+            "type": f'"{self.dialect}"',
+            "base_url": f'"{mock.at(self.dialect)}"',
+            "api_key": f'"{KEY}"',
+            **self.more,
+        }
         return f"[providers.{self.name}]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
@@ -64,7 +69,13 @@ PROVIDERS = (
     ),
     PlayedProvider("deepseek", "deepseek", "deepseek-chat"),
     PlayedProvider("fireworks", "fireworks", "llama-v3p1-8b-instruct", embeddings="nomic-ai/nomic-embed-text-v1.5"),
-    PlayedProvider("replicate", "replicate", "meta/meta-llama-3-8b-instruct"),
+    PlayedProvider(
+        "replicate",
+        "replicate",
+        "meta/meta-llama-3-8b-instruct",
+        image="black-forest-labs/flux-schnell",
+        vision="anthropic/claude-4-sonnet",
+    ),
     PlayedProvider("perplexity", "perplexity", "sonar"),
 )
 

@@ -1,5 +1,7 @@
 import asyncio
 from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
@@ -7,10 +9,10 @@ import orjson
 import pytest
 
 from instance.core.clock import Clock
-from instance.mock_upstream.replies import Reply
+from instance.mock_upstream.replies import Reply, stall
 from instance.mock_upstream.server import MockUpstream, until
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
-from tests.modules.sdk_answers import PNG, TOOLS, spoken
+from tests.modules.sdk_answers import PNG, TOOLS, pictured, spoken
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
@@ -350,3 +352,49 @@ async def test_an_image_that_came_inline() -> None:
         )
         assert got.data is not None and got.data[0].b64_json is not None
         assert b64decode(got.data[0].b64_json) == PNG
+
+
+@asynccontextmanager
+async def as_strict_as_replicate(model: str = "meta/meta-llama-3-8b-instruct") -> AsyncIterator[tuple[Running, str]]:
+    """An instance before the mock's own Replicate, and the model's name."""
+
+    def config(mock: MockUpstream) -> str:
+        base_url = mock.at("replicate")
+        return f'[providers.rep]\ntype = "replicate"\nbase_url = "{base_url}"\napi_key = "r8-1"\nmodels = ["{model}"]\n'
+
+    async with running({"retry": False}, providers=config) as s:
+        yield s, f"rep/{model}"
+
+
+@pytest.mark.parametrize(
+    "model", ["meta/meta-llama-3-8b-instruct", "some/nostream-model", "mistralai/mistral-7b", "openai/gpt-5"]
+)
+async def test_a_stream_says_what_the_plain_answer_says(model: str) -> None:
+    async with as_strict_as_replicate(model) as (s, name):
+        hurry(s)
+        messages: list[Any] = [{"role": "system", "content": "be brief"}, *HI]
+        whole = await spoken(s, False, model=name, messages=messages, max_tokens=50, temperature=0.5)
+        streamed = await spoken(s, True, model=name, messages=messages, max_tokens=50, temperature=0.5)
+        assert whole["content"] == streamed["content"]
+        assert "hi" in whole["content"]
+        assert (whole["finish_reason"], whole["usage"]) == (streamed["finish_reason"], streamed["usage"])
+
+
+async def test_a_caller_who_leaves_a_stream_that_it_listens_to_has_the_prediction_canceled() -> None:
+    async with as_strict_as_replicate() as (s, model):
+        s.mock.script(stall(2, "one two three four five six"))
+        stream = await s.sdk().chat.completions.create(model=model, messages=HI, stream=True)
+        async for chunk in stream:
+            assert chunk.choices[0].delta.content
+            break
+        await stream.close()
+        await until(lambda: s.mock.calls[-1].path.endswith("/cancel"))
+        assert [call.method for call in s.mock.calls] == ["GET", "POST", "GET", "POST"]
+
+
+async def test_an_image_is_an_input_of_a_model_that_sees() -> None:
+    async with as_strict_as_replicate("anthropic/claude-4-sonnet") as (s, model):
+        url = f"data:image/png;base64,{b64encode(PNG).decode()}"
+        said = await spoken(s, False, model=model, messages=pictured(url))
+        assert "see" in said["content"]
+        assert s.mock.calls[-1].json()["input"]["image"] == url
