@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from instance.commands import config, data, keys, modules, traces, verify
+from instance.commands import config, data, keys, mock, modules, traces, verify
 from instance.version import VERSION
 
 application = typer.Typer(
@@ -38,6 +38,7 @@ application.add_typer(traces.application, name="traces")
 application.add_typer(keys.application, name="keys")
 application.add_typer(modules.application, name="modules")
 application.add_typer(config.application, name="config")
+application.command(name="mock", help=mock.HELP)(mock.mock)
 application.command(name="backup", help=data.BACKUP_HELP)(data.backup)
 application.command(name="restore", help=data.RESTORE_HELP)(data.restore)
 application.command(name="doctor", help=data.DOCTOR_HELP)(data.doctor)

@@ -70,6 +70,13 @@ class Request:
     files: dict[str, list[File]] = field(default_factory=dict)
     """Of a form, by field."""
 
+    @property
+    def root(self) -> str:
+        """The address under which the caller reached this server."""
+        scheme = "https" if self.upstream.tls else "http"
+        host = self.call.headers.get("host")
+        return f"{scheme}://{host}" if host else self.upstream.root
+
     @cached_property
     def query(self) -> dict[str, str]:
         return dict(parse_qsl(self.call.path.partition("?")[2], keep_blank_values=True))

@@ -83,6 +83,11 @@ class MockUpstream:
             self._stores[name] = Bounded(limit)
         return self._stores[name]
 
+    def forget_script(self) -> None:
+        """Replies that are still queued are not given."""
+        self._replies.clear()
+        self._replies_by_path.clear()
+
     def next_reply(self, call: Call) -> Reply:
         for path, queue in self._replies_by_path.items():
             if path in call.path and queue:

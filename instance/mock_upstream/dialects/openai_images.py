@@ -57,7 +57,7 @@ def _pictures(request: Request, prompt: str, event: str) -> Response:
         if as_data:
             one["b64_json"] = PNG_BASE64
         else:
-            one["url"] = f"{request.upstream.root}/v1/files/image-{request.number}{index}.png"
+            one["url"] = f"{request.root}/v1/files/image-{request.number}{index}.png"
         data.append(one)
     made: dict[str, Any] = {"created": CREATED, "data": data}
     if modern:

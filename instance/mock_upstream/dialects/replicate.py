@@ -143,7 +143,7 @@ class Replicate(Dialect):
         said = answer(_asked(model, given), reply)
         output = said.pieces
         if makes_pictures(model):
-            url = f"{request.upstream.root}{self.prefix}/v1/files/image-{request.number}"
+            url = f"{request.root}{self.prefix}/v1/files/image-{request.number}"
             output = [f"{url}-{number}.png" for number in range(given.get("num_outputs") or 1)]
         waits = "wait" in request.call.headers.get("prefer", "")
         polls = reply.polls if reply.polls is not None else 0 if waits else 2
@@ -189,7 +189,7 @@ class Replicate(Dialect):
         yield _event("done", "{}", number + 1)
 
     def _shown(self, found: Prediction, request: Request) -> dict[str, Any]:
-        here = f"{request.upstream.root}{self.prefix}/v1"
+        here = f"{request.root}{self.prefix}/v1"
         urls = {"get": f"{here}/predictions/{found.id}", "cancel": f"{here}/predictions/{found.id}/cancel"}
         if "nostream" not in found.model and not makes_pictures(found.model):
             urls["stream"] = f"{here}/stream/{found.id}"

@@ -97,7 +97,7 @@ class Together(OpenAiLike):
         body = request.body
         data: list[dict[str, Any]] = []
         for index in range(body.get("n") or 1):
-            url = f"{request.upstream.root}{self.prefix}/files/image-{request.number}{index}.png"
+            url = f"{request.root}{self.prefix}/files/image-{request.number}{index}.png"
             picture = {"b64_json": PNG_BASE64} if body.get("response_format") == "base64" else {"url": url}
             data.append({"index": index, "type": "b64_json" if "b64_json" in picture else "url", **picture})
         return json_response({"id": "mock", "model": body["model"], "object": "list", "created": CREATED, "data": data})
