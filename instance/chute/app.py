@@ -93,6 +93,7 @@ class Chute:
             providers=self.providers,
             prices=self.prices,
             catalogue=self.catalogue,
+            upstream=self.upstream,
             billing=self.billing,
             price=self.price,
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from instance.chute.targets import Target
 
 KNOWN_MAX = 4096
+FREE_PROVIDERS = frozenset(("mock", "localsync"))
+"""What costs nothing unless the instance sets a price."""
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 
 
@@ -52,10 +54,12 @@ class PriceTable:
         for name in (model, _SNAPSHOT.sub("", model)):
             if (provider, name) in self._own:
                 return self._own[provider, name]
+        if provider in FREE_PROVIDERS:
+            return FREE
         found = self.catalogue.find(provider, model, dialect)
         if found is not None:
             return found.price
-        return FREE if provider == "mock" else None
+        return None
 
     def own(self, provider: str) -> list[str]:
         """The models of a provider that have a price in the settings."""

@@ -168,6 +168,8 @@ class Retry(Module):
         return wait_s if self._budget.take() else None
 
     def _may_pass(self, x: Exchange, failure: CallFailed) -> bool:
+        if x.state.get("no_retry"):
+            return False
         if x.kind in SIDE_EFFECTS and not self.settings.retry_side_effects:
             turned_away = failure.kind == "http" and failure.status in TURNED_AWAY
             if not turned_away and failure.kind not in NOT_ACCEPTED:
