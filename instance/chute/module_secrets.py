@@ -64,6 +64,18 @@ def kept(asked: Any, before: Any, fields: frozenset[str]) -> Any:
     return asked
 
 
+def hidden(config: Any, fields: frozenset[str]) -> Any:
+    """The settings with every secret as it is shown."""
+    return _mapped(config, fields, lambda secret: masked(secret) if isinstance(secret, str) else MASK)
+
+
+def holds_secret(config: Any, fields: frozenset[str]) -> bool:
+    """Whether a secret stands in the settings."""
+    if isinstance(config, dict):
+        return any((name in fields and bool(value)) or holds_secret(value, fields) for name, value in config.items())
+    return isinstance(config, list) and any(holds_secret(row, fields) for row in config)
+
+
 def _identity(row: Any) -> tuple[Any, Any] | None:
     return (str(row.get("name")), str(row.get("provider"))) if isinstance(row, dict) else None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header
 
+from instance.chute.module_secrets import holds_secret
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.core.settings import Settings
@@ -31,7 +32,11 @@ def router(instance: Instance) -> APIRouter:
     core = instance.core
 
     def current() -> dict[str, Any]:
-        return shown(core.settings, core.sources)
+        return shown(core.settings, core.sources, module_secrets())
+
+    def module_secrets() -> dict[str, frozenset[str]]:
+        slots = core.services["registry"].slots
+        return {name: slot.cls.secret_settings for name, slot in slots.items() if slot.cls.secret_settings}
 
     @routes.get("", summary="The effective settings, each with where it comes from")
     async def get_config(principal: ConfigRead) -> Json:
@@ -58,6 +63,11 @@ def router(instance: Instance) -> APIRouter:
         if masked is not None:
             message = "This is the mask that is shown for a secret; give the secret, or leave the field out."
             raise StockyardError("invalid_value", f"{masked}: {message}", param=masked)
+        for name, fields in module_secrets().items():
+            for path, value in changes.items():
+                if path.startswith(f"modules.{name}.") and holds_secret({path.rpartition(".")[2]: value}, fields):
+                    message = f"secrets of modules are stored, sealed, with PUT /api/proxy/modules/{name}."
+                    raise StockyardError("invalid_value", f"{path}: {message}", param=path)
         event = changed(principal, "config", "update", changes, event_type="config_change")
         await core.change_settings(changes, [event])
         paths = sorted(changes)

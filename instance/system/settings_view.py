@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, SecretStr
 
+from instance.chute.module_secrets import hidden
 from instance.core.settings import Settings
 
 LIVE = frozenset(("public_docs", "publish_head", "metrics_public", "max_database_bytes"))
@@ -17,9 +18,17 @@ LIVE = frozenset(("public_docs", "publish_head", "metrics_public", "max_database
 MASKED = "********"
 
 
-def shown(settings: Settings, sources: Mapping[str, str]) -> dict[str, Any]:
-    """By section, each value as `{value, source, restart_needed}`; secrets are masked."""
-    return _section(settings, "", sources)
+def shown(
+    settings: Settings, sources: Mapping[str, str], module_secrets: Mapping[str, frozenset[str]] | None = None
+) -> dict[str, Any]:
+    """By section, each value as `{value, source, restart_needed}`; secrets are masked, those of modules by the names of
+    their settings (`module_secrets`, by module)."""
+    section = _section(settings, "", sources)
+    modules = section["modules"]
+    modules["value"] = {
+        name: hidden(config, (module_secrets or {}).get(name, frozenset())) for name, config in modules["value"].items()
+    }
+    return section
 
 
 def etag(document: Mapping[str, Any]) -> str:

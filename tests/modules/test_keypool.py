@@ -290,3 +290,22 @@ async def test_what_a_provider_says_of_a_pooled_key_is_taken_out() -> None:
         answer = await s.chat()
         assert answer.status_code == 400
         assert FIRST not in answer.text
+
+
+async def test_keys_of_the_configuration_file_are_masked_too_and_the_settings_take_none() -> None:
+    config = f'[[modules.keypool.keys]]\nname = "k1"\nprovider = "up"\nkey = "{FIRST}"\n'
+    async with running(config=config) as s:
+        await s.chat()
+        assert s.mock.calls[0].key == FIRST
+        admin = s.http(s.admin_key)
+        shown = (await admin.get("/api/config")).text
+        assert FIRST not in shown
+        assert "…0001" in shown
+        given = {"modules": {"keypool": {"keys": [{"name": "k2", "provider": "up", "key": SECOND}]}}}
+        refused = await admin.post("/api/config", json=given)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "modules.keypool.keys")
+        assert "/api/proxy/modules/keypool" in refused.json()["error"]["message"]
+        kept = {"keys": [{"name": "k1", "provider": "up", "key": "…0001", "rpm": 5}]}
+        assert (await admin.put("/api/proxy/modules/keypool", json={"config": kept})).status_code == 200
+        await s.chat()
+        assert s.mock.calls[1].key == FIRST
