@@ -421,7 +421,7 @@ class Endpoint:
                 error = self._shape(x, failure)
             elif isinstance(failure, MALFORMED):
                 error = StockyardError(
-                    "bad_upstream_response", "The provider's stream holds something that is no chat chunk."
+                    "bad_upstream_response", "The provider's stream holds something that is no part of an answer."
                 )
                 x.note("malformed_event", {"error": type(failure).__name__}, module="core", hook="on_delta")
             else:

@@ -32,7 +32,7 @@ KIND_MESSAGES = {
     "tls": "could not be trusted: the TLS handshake failed",
     "reset": "closed the connection before it answered",
     "truncated": "broke its answer off",
-    "bad_response": "sent something that is not a chat answer",
+    "bad_response": "sent something that is no answer to the call",
     "too_large": "sent more than the limit allows",
     "timeout_connect": "did not accept a connection in time",
     "timeout_first_token": "did not begin to answer in time",

@@ -1,8 +1,8 @@
 """The texts of a request and of an answer: reading them, and rewriting them where they stand.
 
 Texts are message contents (a string, or the text parts of a list), refusals, reasoning, tool call arguments and tool
-results, the `prompt` of completions and images and the `input` of embeddings and moderations. Images, audio, files,
-tool schemas and ids are never read or touched. Shapes that no dialect knows are passed over, never an error.
+results, the `prompt` of completions and images, the `input` of embeddings, moderations and speech, the query and documents of
+a rerank, and what a transcription says. Images, audio, files, tool schemas and ids are never read or touched. Shapes that no dialect knows are passed over, never an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from instance.chute.answer import JSON
 Rewrite = Callable[[str, str], str]
 """`(text, place) -> text`, with the place as a path: `messages[2].content`."""
 
-_INPUTS = ("prompt", "input", "suffix", "instructions")
+_INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
 _MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -62,6 +62,9 @@ def answer_texts(obj: JSON) -> list[str]:
             text = choice.get("text")
             if type(text) is str and text:
                 texts.append(text)
+    elif "text" in obj:
+        _collect_parts([obj], texts)
+        _collect_parts(obj.get("segments"), texts)
     return texts
 
 
@@ -123,9 +126,21 @@ def rewrite_answer(obj: JSON, fn: Rewrite) -> JSON:
     """The whole answer with each text passed through `fn`; the same object when nothing changed, else a copy."""
     choices = obj.get("choices")
     if type(choices) is not list:
-        return obj
+        return _rewrite_transcript(obj, fn)
     changed = _rewrite_list(choices, "choices", fn, _rewrite_choice)
     return obj if changed is choices else {**obj, "choices": changed}
+
+
+def _rewrite_transcript(obj: JSON, fn: Rewrite) -> JSON:
+    new = _rewrite_field(obj, "text", "transcript", fn)
+    segments = obj.get("segments")
+    if type(segments) is list:
+        changed = _rewrite_list(
+            segments, "segments", fn, lambda part, place, fn: _rewrite_field(part, "text", place, fn)
+        )
+        if changed is not segments:
+            new = {**new, "segments": changed}
+    return new
 
 
 def rewrite_message(message: JSON, place: str, fn: Rewrite) -> JSON:

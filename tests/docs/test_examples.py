@@ -1,5 +1,6 @@
 """The examples of the pages, run as they are printed."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,3 +107,16 @@ def test_figures_are_told_with_their_machine() -> None:
     assert "| added to a call, one connection, 6 modules on | 0.21 ms |" in text
     assert "| Another | 0.21 ms | 0.30 ms | 1.9 ms | 10,234 | 94 MB |" in text
     assert "A CPU, 2 cores, Python 3.11.7, 2026-02-28, commit `0123456789ab`." in text
+
+
+async def test_the_endpoints_of_the_page_answer_as_it_says() -> None:
+    code = example("endpoints.md", "endpoints.py")
+    async with running() as s:
+        code = code.replace("http://localhost:4200/v1", s.url).replace("sk-sy-…", s.key)
+        found: dict[str, Any] = {}
+        await asyncio.to_thread(exec, code, found)
+        assert [row.index for row in found["vectors"].data] == [0, 1]
+        assert found["picture"].data[0].b64_json
+        assert found["spoken"].content[:4] == b"RIFF"
+        assert found["written"].text.startswith("transcript of apple.wav")
+        assert found["judged"].results[0].flagged is False

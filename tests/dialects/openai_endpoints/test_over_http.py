@@ -223,7 +223,7 @@ async def test_a_cost_that_nobody_can_know_is_null() -> None:
 
 
 async def test_a_refusal_of_the_provider_keeps_its_status() -> None:
-    async with running() as s:
+    async with running({"retry": False}) as s:
         s.mock.script(status(400, "too long"))
         with pytest.raises(openai.BadRequestError):
             await s.sdk().embeddings.create(model="up/small", input="x")
@@ -295,3 +295,58 @@ async def test_a_header_names_the_model_of_a_form() -> None:
         )
         assert answer.status_code == 200, answer.text
         assert b'name="model"\r\n\r\nlarge\r\n' in s.mock.calls[-1].body
+
+
+async def test_a_form_is_sent_to_the_next_target_when_the_first_fails() -> None:
+    second = '[providers.second]\nbase_url = "{url}"\napi_key = "k"\nmodels = ["other"]\n'
+    async with running(
+        {"retry": False, "fallbackrouter": True}, providers=lambda mock: second.replace("{url}", mock.url)
+    ) as s:
+        s.mock.script(status(503))
+        name, data, kind = wav(1)
+        answer = await s.http().post(
+            "/v1/audio/transcriptions",
+            headers={"x-stockyard-fallback": "second/other"},
+            data={"model": "up/small"},
+            files={"file": (name, data, kind)},
+        )
+        assert (answer.status_code, answer.headers["x-stockyard-model"]) == (200, "other"), answer.text
+        first, again = s.mock.calls[-2], s.mock.calls[-1]
+        assert b'name="model"\r\n\r\nsmall\r\n' in first.body
+        assert b'name="model"\r\n\r\nother\r\n' in again.body
+        assert data in again.body
+        trace = await trace_of(s, answer)
+        assert [attempt["status"] for attempt in trace["attempts"]] == [503, 200]
+
+
+async def test_a_provider_whose_shim_is_for_chat_is_asked_at_its_openai_compatible_part() -> None:
+    groq = '[providers.groq]\ntype = "groq"\nbase_url = "{url}"\napi_key = "k"\n'
+    async with running(providers=lambda mock: groq.replace("{url}", mock.at("groq"))) as s:
+        heard = await s.http().post(
+            "/v1/audio/transcriptions", data={"model": "groq/whisper-large-v3"}, files={"file": wav(60)}
+        )
+        assert heard.status_code == 200, heard.text
+        trace = await trace_of(s, heard)
+        assert (trace["provider"], trace["dialect_out"]) == ("groq", "openai.audio")
+        refused = await s.http().post("/v1/moderations", json={"model": "groq/x", "input": "x"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (501, "not_supported")
+
+
+async def test_what_is_ranked_and_what_was_said_is_read_by_modules() -> None:
+    secret = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0" * 3
+    async with running({"secretscan": {"action": "redact"}}) as s:
+        ranked = await s.http().post(
+            "/v1/rerank", json={"model": "up/small", "query": "x", "documents": [f"key {secret}", {"text": secret}]}
+        )
+        assert ranked.status_code == 200, ranked.text
+        assert secret.encode() not in s.mock.calls[-1].body
+        for response_format in ("json", "text", "verbose_json"):
+            s.mock.script(Reply(text=f"the key is {secret}"))
+            heard = await s.http().post(
+                "/v1/audio/transcriptions",
+                data={"model": "up/small", "response_format": response_format},
+                files={"file": wav(1)},
+            )
+            assert heard.status_code == 200
+            assert secret not in heard.text
+            assert "the key is" in heard.text
