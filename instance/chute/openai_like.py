@@ -75,14 +75,22 @@ class OpenAILikeShim(Shim):
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
         attempt.base_url = self.base_url
         target = attempt.target
-        operation = x.operation
-        if x.kind not in TALKS or (
-            operation.path and operation.dialect != self.wire_dialect and operation.dialect in target.provider.speaks
-        ):
+        if x.kind not in TALKS or self.goes_as_it_came(x, target):
             return await self.other(x, attempt)
         draft = self.drafted(x, target)
         self.dropped(x, draft.dropped)
         return await self.exchanged(x, attempt, draft)
+
+    def goes_as_it_came(self, x: Exchange, target: Target) -> bool:
+        """Whether a call that is no plain chat goes out in the caller's dialect: the provider speaks it, and no module changed
+        what only the canonical form says."""
+        operation = x.operation
+        return (
+            bool(operation.path)
+            and operation.dialect != self.wire_dialect
+            and operation.dialect in target.provider.speaks
+            and not (x.changed and operation.translated)
+        )
 
     def takes_as_it_is(self, x: Exchange, target: Target) -> bool:
         return super().takes_as_it_is(x, target) or x.operation.dialect in target.provider.speaks

@@ -29,17 +29,17 @@ class ThinkSplitter:
                 return "", self._taken()
             self._held = seen[len(OPEN) :]
             self._state = "thinking"
+        if self._state == "after":
+            content = self._taken().lstrip("\n")
+            if content:
+                self._state = "content"
+            return "", content
         end = self._held.find(CLOSE)
         if end >= 0:
             thinking, content = self._held[:end], self._held[end + len(CLOSE) :].lstrip("\n")
             self._held = ""
             self._state = "content" if content else "after"
             return thinking, content
-        if self._state == "after":
-            content = self._taken().lstrip("\n")
-            if content:
-                self._state = "content"
-            return "", content
         keep = _tail_of(self._held, CLOSE)
         thinking = self._held[: len(self._held) - keep]
         self._held = self._held[len(self._held) - keep :]

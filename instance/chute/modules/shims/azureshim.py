@@ -164,14 +164,18 @@ class AzureShim(OpenAILikeShim):
         finally:
             x.provider_key = own
 
+    def goes_as_it_came(self, x: Exchange, target: Target) -> bool:
+        """The classic style has no path for Responses."""
+        classic = x.operation.dialect == "openai.responses" and self.settings.style == "classic"
+        return not classic and super().goes_as_it_came(x, target)
+
+    def takes_as_it_is(self, x: Exchange, target: Target) -> bool:
+        return x.operation.dialect == self.wire_dialect or self.goes_as_it_came(x, target)
+
     async def _called(self, x: Exchange, attempt: Attempt, headers: tuple[tuple[bytes, bytes], ...]) -> Answer:
         attempt.base_url = self.base_url
         target = attempt.target
-        operation = x.operation
-        native = (
-            operation.path and operation.dialect != self.wire_dialect and operation.dialect in target.provider.speaks
-        )
-        if x.kind not in TALKS or (native and (operation.dialect != "openai.responses" or self.settings.style == "v1")):
+        if x.kind not in TALKS or self.goes_as_it_came(x, target):
             try:
                 return await openai_compatible(
                     x,

@@ -44,7 +44,7 @@ class DeepSeekShim(OpenAILikeShim):
             description="Globs of models that need their thinking back while a round of tools runs.",
         )
         off_peak_prices: bool = Field(
-            default=True, description="Price by the hour (UTC) where the price table has off-peak prices."
+            default=True, description="Price by the hour (UTC) where the price table has off-peak prices; the bundled one has none."
         )
 
     settings: Settings
