@@ -189,3 +189,20 @@ async def test_the_webhook_is_told() -> None:
         told = hook.calls[0].json()
         assert (told["event"], told["reason"], told["target"]) == ("call.killed", "loop", "up/small")
         assert told["trace_id"].startswith("tr_")
+
+
+@pytest.mark.parametrize("soft", [False, True])
+async def test_a_stream_of_the_messages_api_ends_in_its_own_way(soft: bool) -> None:
+    async with running({"idlekill": {**LOOPS["idlekill"], "soft_end": soft}}) as s:
+        s.mock.script(chunks([SENTENCE] * 300, piece_delay_s=0.001))
+        asked = {**s.body(stream=True), "max_tokens": 5000}
+        answer = await s.http().post("/v1/messages", json=asked)
+        assert SENTENCE.split()[1] in answer.text
+        events = [line.removeprefix("event: ") for line in answer.text.splitlines() if line.startswith("event: ")]
+        if soft:
+            assert '"stop_reason":"max_tokens"' in answer.text
+            assert events[-1] == "message_stop"
+        else:
+            assert events[-1] == "error"
+            assert "killed_loop" in answer.text
+        await until(lambda: s.mock.calls[0].hung_up)

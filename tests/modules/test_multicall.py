@@ -312,3 +312,36 @@ async def test_a_key_narrowed_to_some_models_reaches_no_other_through_a_route() 
         answer = await s.http(key).post("/v1/chat/completions", json=s.body())
         assert answer.json()["choices"][0]["message"]["content"] == "4"
         assert len(mocks[1].calls) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "strategy"),
+    [
+        ("/v1/messages", "fastest"),
+        ("/v1/messages", "consensus"),
+        ("/v1/responses", "consensus"),
+        ("/v1/responses", "fastest"),
+        ("/v1/completions", "consensus"),
+    ],
+)
+async def test_callers_of_other_dialects_ask_several_too(path: str, strategy: str, stream: bool) -> None:
+    async with panel(strategy=strategy) as (s, mocks):
+        answers(mocks, text("fortytwo"), text("fortytwo"), text("fortytwo"))
+        asked: dict[str, Any] = {"model": s.model, "stream": stream, "max_tokens": 50}
+        if path == "/v1/messages":
+            asked["messages"] = [{"role": "user", "content": "hi"}]
+        elif path == "/v1/responses":
+            asked = {"model": s.model, "stream": stream, "input": "hi", "store": False}
+        else:
+            asked["prompt"] = "hi"
+        answer = await s.http().post(path, json=asked)
+        assert answer.status_code == 200, answer.text
+        assert "fortytwo" in answer.text
+        assert answer.headers["x-stockyard-winner"].startswith("m")
+        trace = await record(s, answer.headers)
+        assert (trace["status"], trace["http_status"]) == ("ok", 200)
+        if stream:
+            assert "error" not in {
+                line.partition(":")[2].strip() for line in answer.text.splitlines() if line.startswith("event:")
+            }
