@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from docs.schema_table import cell, markdown
 from instance.chute.provider_dialects import PROVIDER_DIALECTS, openai_base_url
 from instance.chute.provider_spec import bundled_providers, env_names
@@ -71,7 +73,7 @@ def _more(row: dict[str, object], kind: str) -> list[str]:
     said = []
     speaks = row.get("speaks", PROVIDER_DIALECTS[kind].speaks)
     if "speaks" in row:
-        said.append(f"Takes as they are: {_codes(speaks)}.")  # type: ignore[arg-type]
+        said.append(f"Takes as they are: {_codes(speaks)}.")
     if "openai_base_url" in row and row["openai_base_url"] != openai_base_url(kind, str(row.get("base_url", ""))):
         said.append(f"OpenAI-compatible at `{row['openai_base_url']}`.")
     if not row.get("stream_usage", True):
@@ -85,5 +87,5 @@ def _more(row: dict[str, object], kind: str) -> list[str]:
     return said
 
 
-def _codes(names: object) -> str:
-    return ", ".join(f"`{name}`" for name in names)  # type: ignore[attr-defined]
+def _codes(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -55,12 +55,12 @@ def environment(name: str) -> dict[str, str]:
     return wanted
 
 
-def test_there_are_more_than_forty():
+def test_there_are_more_than_forty() -> None:
     assert len(NAMES) > 40
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_holds_known_fields_of_known_values(name):
+def test_a_row_holds_known_fields_of_known_values(name: Any) -> None:
     row = bundled_providers()[name]
     assert set(row) <= FIELDS
     assert row["title"] and row["docs"].startswith("https://")
@@ -71,7 +71,7 @@ def test_a_row_holds_known_fields_of_known_values(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_provider_is_used_once_its_variables_are_set_and_not_before(name):
+def test_a_provider_is_used_once_its_variables_are_set_and_not_before(name: Any) -> None:
     assert not made(name, {}).usable
     provider = made(name, environment(name))
     assert provider.usable, provider.problem
@@ -82,7 +82,7 @@ def test_a_provider_is_used_once_its_variables_are_set_and_not_before(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_of_a_key_is_read(name):
+def test_every_name_of_a_key_is_read(name: Any) -> None:
     row = bundled_providers()[name]
     first, *others = env_names(row, "key_env")
     for other in others:
@@ -94,7 +94,7 @@ def repeated(values: Any) -> list[str]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def test_no_two_providers_share_a_name_an_address_or_a_variable():
+def test_no_two_providers_share_a_name_an_address_or_a_variable() -> None:
     rows = bundled_providers().values()
     assert repeated(row["title"] for row in rows) == []
     assert repeated(row["base_url"] for row in rows if row.get("base_url")) == []
@@ -102,13 +102,13 @@ def test_no_two_providers_share_a_name_an_address_or_a_variable():
         assert repeated(name for row in rows for name in env_names(row, field)) == []
 
 
-def test_no_prefix_of_one_provider_begins_a_prefix_of_another():
+def test_no_prefix_of_one_provider_begins_a_prefix_of_another() -> None:
     owners = [(prefix, name) for name, row in bundled_providers().items() for prefix in row.get("prefixes", ())]
     clashes = [(a, b) for a, one in owners for b, other in owners if one != other and b.startswith(a)]
     assert clashes == []
 
 
-def test_the_defaults_of_the_dialects_are_spoken_dialects():
+def test_the_defaults_of_the_dialects_are_spoken_dialects() -> None:
     for dialect in PROVIDER_DIALECTS.values():
         assert set(dialect.speaks) <= SPOKEN
     assert {operation.dialect for operation in all_operations() if operation.path} <= SPOKEN
@@ -129,7 +129,9 @@ def test_the_defaults_of_the_dialects_are_spoken_dialects():
         ("groq", "https://gw.example/v1", "https://gw.example/v1", "https://gw.example/v1"),
     ],
 )
-def test_native_and_openai_compatible_parts_are_found_from_any_usual_base_url(name, base_url, native, openai):
+def test_native_and_openai_compatible_parts_are_found_from_any_usual_base_url(
+    name: Any, base_url: Any, native: Any, openai: Any
+) -> None:
     row = ProviderSettings.model_validate({"base_url": base_url, "api_key": "k"})
     provider = made(name, {}, row)
     assert provider.url == UpstreamUrl.parse(native)
@@ -146,7 +148,7 @@ def test_native_and_openai_compatible_parts_are_found_from_any_usual_base_url(na
         ("bedrock", None, (b"authorization", b"Bearer k")),
     ],
 )
-def test_the_key_is_sent_as_each_part_wants_it(name, own, openai):
+def test_the_key_is_sent_as_each_part_wants_it(name: Any, own: Any, openai: Any) -> None:
     provider = made(name, environment(name) | {env_names(bundled_providers()[name], "key_env")[0]: "k"})
     secret = {b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"}
     assert [h for h in provider.headers(None, b"application/json") if h[0] in secret] == ([own] if own else [])
@@ -154,7 +156,7 @@ def test_the_key_is_sent_as_each_part_wants_it(name, own, openai):
     assert [h for h in found if h[0] in secret] == [openai]
 
 
-def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_openai_part():
+def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_openai_part() -> None:
     environ = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1"}
     assert not made("bedrock", {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE"}).usable
     provider = made("bedrock", environ)
@@ -165,7 +167,7 @@ def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_
     assert "secret" not in repr(provider.spec)
 
 
-def test_what_a_base_url_still_needs_is_said():
+def test_what_a_base_url_still_needs_is_said() -> None:
     environ = {"CLOUDFLARE_API_TOKEN": "token"}
     table = ProviderTable(Upstream(), MockModel(Clock()), {}, environ)
     with pytest.raises(Exception, match="CLOUDFLARE_ACCOUNT_ID"):
@@ -174,7 +176,7 @@ def test_what_a_base_url_still_needs_is_said():
     assert found is not None and found.text == "https://api.cloudflare.com/client/v4/accounts/abc/ai/v1"
 
 
-def test_a_local_server_needs_no_key_and_is_sent_one_that_there_is():
+def test_a_local_server_needs_no_key_and_is_sent_one_that_there_is() -> None:
     local = {"VLLM_BASE_URL": "http://127.0.0.1:8000/v1"}
     assert made("vllm", local).usable
     keyed = made("vllm", {**local, "VLLM_API_KEY": "k"})

@@ -32,12 +32,12 @@ def deepseek(settings: dict[str, Any] | None = None, model: str = "deepseek-chat
     return provider("deepseek", TAIL, model, {**own, **modules})
 
 
-async def test_text_tools_streams_and_errors():
+async def test_text_tools_streams_and_errors() -> None:
     async with deepseek() as s:
         await check_common(s)
 
 
-async def test_thinking_comes_with_the_answer_and_does_not_go_back():
+async def test_thinking_comes_with_the_answer_and_does_not_go_back() -> None:
     async with deepseek(model="deepseek-reasoner") as s:
         s.mock.script(whole(completion("4", message={"reasoning_content": "2 and 2"})))
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
@@ -49,7 +49,7 @@ async def test_thinking_comes_with_the_answer_and_does_not_go_back():
         assert sent(s)["messages"] == [*HI, {"role": "assistant", "content": "4"}, history[2]]
 
 
-async def test_thinking_goes_back_within_a_round_of_tools_of_models_that_need_it():
+async def test_thinking_goes_back_within_a_round_of_tools_of_models_that_need_it() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
     history: list[Any] = [
         *HI,
@@ -66,7 +66,7 @@ async def test_thinking_goes_back_within_a_round_of_tools_of_models_that_need_it
         assert not any("reasoning_content" in message for message in sent(s)["messages"])
 
 
-async def test_blank_lines_before_the_answer_and_comments_in_a_stream_are_passed_over():
+async def test_blank_lines_before_the_answer_and_comments_in_a_stream_are_passed_over() -> None:
     async with deepseek() as s:
         s.mock.script(Reply(body=b"\n" * 20 + orjson.dumps(completion("a"))))
         assert (await s.sdk().chat.completions.create(model=s.model, messages=HI)).choices[0].message.content == "a"
@@ -87,14 +87,15 @@ CACHED = {
 }
 
 
-async def test_what_was_read_from_the_cache_has_the_caches_price():
+async def test_what_was_read_from_the_cache_has_the_caches_price() -> None:
     prices = (
         '[prices."deepseek/deepseek-chat"]\nin_usd_per_mtok = 1\nout_usd_per_mtok = 2\ncached_in_usd_per_mtok = 0.1\n'
     )
     async with provider("deepseek", TAIL, "deepseek-chat", more=prices) as s:
         s.mock.script(whole(completion("a", usage=CACHED)))
         raw = await s.sdk().chat.completions.with_raw_response.create(model=s.model, messages=HI)
-        assert raw.parse().usage.prompt_tokens_details.cached_tokens == 400_000
+        usage: Any = raw.parse().usage
+        assert usage.prompt_tokens_details.cached_tokens == 400_000
         trace = await s.trace(raw.headers["x-stockyard-trace-id"])
         assert trace["cost_usd"] == pytest.approx(0.6 + 0.04)
         s.mock.script(stream(chunk({"role": "assistant", "content": "a"}), chunk({}, "stop", usage=CACHED)))
@@ -102,7 +103,7 @@ async def test_what_was_read_from_the_cache_has_the_caches_price():
         assert parts[-1].usage.prompt_tokens_details.cached_tokens == 400_000 and parts[-1].choices == []
 
 
-async def test_a_schema_is_put_into_words_and_json_is_always_said():
+async def test_a_schema_is_put_into_words_and_json_is_always_said() -> None:
     wanted: Any = {
         "type": "json_schema",
         "json_schema": {"name": "a", "schema": {"type": "object", "title": "Answer1"}},
@@ -118,7 +119,7 @@ async def test_a_schema_is_put_into_words_and_json_is_always_said():
         assert sent(s)["messages"] == asked
 
 
-async def test_reasoning_models_are_not_steered():
+async def test_reasoning_models_are_not_steered() -> None:
     async with deepseek(model="deepseek-reasoner") as s:
         raw = await s.sdk().chat.completions.with_raw_response.create(
             model=s.model, messages=HI, temperature=0.1, top_p=0.9, logprobs=True, seed=3
@@ -131,7 +132,7 @@ async def test_reasoning_models_are_not_steered():
         assert (sent(s)["temperature"], sent(s)["thinking"]) == (0.1, {"type": "enabled"})
 
 
-async def test_a_prefix_is_continued_at_the_beta_address():
+async def test_a_prefix_is_continued_at_the_beta_address() -> None:
     async with deepseek() as s:
         messages: list[Any] = [*HI, {"role": "assistant", "content": "Once", "prefix": True}]
         s.mock.script(whole(completion(" upon a time")))
@@ -141,7 +142,7 @@ async def test_a_prefix_is_continued_at_the_beta_address():
         assert "beta" not in s.mock.calls[-1].path
 
 
-async def test_an_answer_broken_off_for_lack_of_resources_can_be_tried_again():
+async def test_an_answer_broken_off_for_lack_of_resources_can_be_tried_again() -> None:
     async with deepseek() as s:
         s.mock.script(whole(completion("a", choice={"finish_reason": "insufficient_system_resource"})))
         with pytest.raises(openai.InternalServerError) as caught:
@@ -156,7 +157,7 @@ async def test_an_answer_broken_off_for_lack_of_resources_can_be_tried_again():
         assert answer.choices[0].message.content == "echo: hi"
 
 
-async def test_an_account_without_credit_is_a_402_that_is_not_to_be_repeated():
+async def test_an_account_without_credit_is_a_402_that_is_not_to_be_repeated() -> None:
     async with deepseek() as s:
         s.mock.script(
             whole(

@@ -29,12 +29,12 @@ def fireworks(settings: dict[str, Any] | None = None, model: str = SHORT) -> Any
     return provider("fireworks", "/fireworks/inference/v1", model, modules)
 
 
-async def test_text_tools_streams_and_errors():
+async def test_text_tools_streams_and_errors() -> None:
     async with fireworks() as s:
         await check_common(s)
 
 
-async def test_an_image_reaches_the_provider():
+async def test_an_image_reaches_the_provider() -> None:
     async with fireworks() as s:
         await check_image(s)
 
@@ -48,21 +48,21 @@ async def test_an_image_reaches_the_provider():
         ("#me/d1", "#me/d1"),
     ],
 )
-async def test_names_are_written_in_full(short, full):
+async def test_names_are_written_in_full(short: Any, full: Any) -> None:
     async with fireworks(model=short) as s:
         s.mock.script(whole(completion()))
         await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert sent(s)["model"] == full
 
 
-async def test_another_account_can_be_the_usual_one():
+async def test_another_account_can_be_the_usual_one() -> None:
     async with fireworks({"account": "me"}) as s:
         s.mock.script(whole(completion()))
         await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert sent(s)["model"] == f"accounts/me/models/{SHORT}"
 
 
-async def test_an_answer_has_room_and_a_long_prompt_is_refused():
+async def test_an_answer_has_room_and_a_long_prompt_is_refused() -> None:
     async with fireworks() as s:
         await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert (sent(s)["max_tokens"], sent(s)["context_length_exceeded_behavior"]) == (4096, "error")
@@ -84,7 +84,7 @@ async def test_an_answer_has_room_and_a_long_prompt_is_refused():
         assert (sent(s)["max_tokens"], sent(s)["context_length_exceeded_behavior"]) == (100, "truncate")
 
 
-async def test_what_only_fireworks_has_stands_under_its_name():
+async def test_what_only_fireworks_has_stands_under_its_name() -> None:
     metrics = {"server-time-to-first-token": "0.1"}
     async with fireworks() as s:
         s.mock.script(
@@ -103,7 +103,7 @@ async def test_what_only_fireworks_has_stands_under_its_name():
         assert answer.usage.prompt_tokens_details.cached_tokens == 5
 
 
-async def test_usage_of_the_last_chunk_is_a_chunk_of_its_own():
+async def test_usage_of_the_last_chunk_is_a_chunk_of_its_own() -> None:
     usage = {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}
     async with fireworks() as s:
         s.mock.script(stream(chunk({"role": "assistant", "content": "a"}), chunk({}, "stop", usage=usage)))
@@ -112,7 +112,7 @@ async def test_usage_of_the_last_chunk_is_a_chunk_of_its_own():
         assert parts[-1].usage.total_tokens == 5 and parts[1].usage is None
 
 
-async def test_a_suspended_account_and_an_unknown_model_say_what_to_do():
+async def test_a_suspended_account_and_an_unknown_model_say_what_to_do() -> None:
     async with fireworks() as s:
         s.mock.script(whole({"error": {"message": "Account is suspended"}}, 412))
         with pytest.raises(openai.APIStatusError) as caught:

@@ -43,17 +43,17 @@ def tool_use_failed(generation: str) -> Reply:
     return whole({"error": error}, 400)
 
 
-async def test_text_tools_streams_and_errors():
+async def test_text_tools_streams_and_errors() -> None:
     async with groq() as s:
         await check_common(s)
 
 
-async def test_an_image_reaches_the_provider():
+async def test_an_image_reaches_the_provider() -> None:
     async with groq() as s:
         await check_image(s)
 
 
-async def test_what_groq_has_not_is_left_out_and_named():
+async def test_what_groq_has_not_is_left_out_and_named() -> None:
     async with groq() as s:
         raw = await s.sdk().chat.completions.with_raw_response.create(
             model=s.model,
@@ -72,7 +72,7 @@ async def test_what_groq_has_not_is_left_out_and_named():
         assert trail == [("shim", {"dialect": "groq", "dropped": dropped})]
 
 
-async def test_with_every_module_at_its_default_the_trail_names_them_too():
+async def test_with_every_module_at_its_default_the_trail_names_them_too() -> None:
     async with groq(paramnorm=True) as s:
         raw = await s.sdk().chat.completions.with_raw_response.create(
             model=s.model, messages=HI, logprobs=True, logit_bias={"5": 1}
@@ -94,7 +94,7 @@ async def test_with_every_module_at_its_default_the_trail_names_them_too():
         '[weather(city="Rome")]',
     ],
 )
-async def test_a_failed_tool_call_is_read_out_of_its_text(generation):
+async def test_a_failed_tool_call_is_read_out_of_its_text(generation: Any) -> None:
     async with groq() as s:
         s.mock.script(tool_use_failed(generation))
         raw = await s.sdk().chat.completions.with_raw_response.create(model=s.model, messages=HI, tools=[WEATHER])
@@ -107,7 +107,7 @@ async def test_a_failed_tool_call_is_read_out_of_its_text(generation):
         assert ("rescued_tool_call", {"calls": 1}) in trail
 
 
-async def test_a_failed_tool_call_is_rescued_in_a_stream():
+async def test_a_failed_tool_call_is_rescued_in_a_stream() -> None:
     async with groq() as s:
         error = orjson.loads(tool_use_failed(FAILED).body or b"")
         s.mock.script(stream(chunk({"role": "assistant"}), error, done=False), tool_use_failed(FAILED))
@@ -122,7 +122,7 @@ async def test_a_failed_tool_call_is_rescued_in_a_stream():
     "generation",
     ['<function=nobody>{"city": "Rome"}</function>', '<function=weather>{"town": 1}</function>', "just talk"],
 )
-async def test_what_cannot_be_rescued_is_asked_for_once_more_and_colder(generation):
+async def test_what_cannot_be_rescued_is_asked_for_once_more_and_colder(generation: Any) -> None:
     async with groq() as s:
         s.mock.script(tool_use_failed(generation), whole(completion("sunny")))
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI, tools=[WEATHER], temperature=0.8)
@@ -137,7 +137,7 @@ async def test_what_cannot_be_rescued_is_asked_for_once_more_and_colder(generati
             await s.sdk().chat.completions.create(model=s.model, messages=HI, tools=[WEATHER])
 
 
-async def test_several_choices_are_several_calls_joined():
+async def test_several_choices_are_several_calls_joined() -> None:
     async with groq({"emulate_n": True}) as s:
         raw = await s.sdk().chat.completions.with_raw_response.create(model=s.model, messages=HI, n=3)
         answer = raw.parse()
@@ -152,7 +152,7 @@ async def test_several_choices_are_several_calls_joined():
         assert trace["tokens_out"] == answer.usage.completion_tokens
 
 
-async def test_several_choices_are_streamed_together():
+async def test_several_choices_are_streamed_together() -> None:
     async with groq({"emulate_n": True}) as s:
         parts = await streamed(s, n=2, stream_options={"include_usage": True})
         texts = {0: "", 1: ""}
@@ -165,7 +165,7 @@ async def test_several_choices_are_streamed_together():
         assert sorted(c.index for p in parts for c in p.choices if c.finish_reason) == [0, 1]
 
 
-async def test_when_one_of_several_fails_the_call_fails_and_the_others_are_given_up():
+async def test_when_one_of_several_fails_the_call_fails_and_the_others_are_given_up() -> None:
     async with groq({"emulate_n": True}) as s:
         s.mock.script(status(500, "broke"), stall(0, "a b c"))
         with pytest.raises(openai.InternalServerError):
@@ -174,7 +174,7 @@ async def test_when_one_of_several_fails_the_call_fails_and_the_others_are_given
         assert len((await s.sdk().chat.completions.create(model=s.model, messages=HI, n=2)).choices) == 2
 
 
-async def test_usage_and_errors_are_found_where_groq_puts_them():
+async def test_usage_and_errors_are_found_where_groq_puts_them() -> None:
     usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     async with groq() as s:
         last = chunk({}, "stop", x_groq={"id": "req_1", "usage": usage})
@@ -195,7 +195,7 @@ async def test_usage_and_errors_are_found_where_groq_puts_them():
         assert answer.choices[0].message.model_extra["reasoning_content"] == "hm"
 
 
-async def test_flex_capacity_and_too_many_tokens_have_codes_to_act_on():
+async def test_flex_capacity_and_too_many_tokens_have_codes_to_act_on() -> None:
     async with groq({"service_tier": "flex"}) as s:
         s.mock.script(whole({"error": {"message": "capacity exceeded"}}, 498))
         with pytest.raises(openai.InternalServerError) as caught:
@@ -209,7 +209,7 @@ async def test_flex_capacity_and_too_many_tokens_have_codes_to_act_on():
         assert limited.value.code == "tokens_per_minute" and "9000" in limited.value.message
 
 
-async def test_a_schema_is_put_into_words_for_models_without_it():
+async def test_a_schema_is_put_into_words_for_models_without_it() -> None:
     wanted: Any = {
         "type": "json_schema",
         "json_schema": {"name": "a", "schema": {"type": "object", "title": "Answer1"}},

@@ -33,17 +33,17 @@ def mistral(settings: dict[str, Any] | None = None) -> Any:
     return provider("mistral", "/mistral/v1", "mistral-small-latest", modules)
 
 
-async def test_text_tools_streams_and_errors():
+async def test_text_tools_streams_and_errors() -> None:
     async with mistral() as s:
         await check_common(s)
 
 
-async def test_an_image_reaches_the_provider():
+async def test_an_image_reaches_the_provider() -> None:
     async with mistral() as s:
         await check_image(s)
 
 
-async def test_a_call_that_needs_no_change_goes_and_comes_byte_for_byte():
+async def test_a_call_that_needs_no_change_goes_and_comes_byte_for_byte() -> None:
     async with mistral() as s:
         body = orjson.dumps({"messages": HI, "model": "mistral-small-latest", "temperature": 0.5})
         answer = b" " + orjson.dumps(completion("hello"))
@@ -54,7 +54,7 @@ async def test_a_call_that_needs_no_change_goes_and_comes_byte_for_byte():
         assert came.content == answer[1:]
 
 
-async def test_long_ids_of_tool_calls_arrive_short_and_the_same_in_call_and_result():
+async def test_long_ids_of_tool_calls_arrive_short_and_the_same_in_call_and_result() -> None:
     async with mistral() as s:
         history: list[Any] = [
             *HI,
@@ -86,7 +86,7 @@ async def test_long_ids_of_tool_calls_arrive_short_and_the_same_in_call_and_resu
         assert again[3]["tool_calls"][0]["id"] == again[4]["tool_call_id"] == "D681PevKs"
 
 
-async def test_a_422_is_a_400_that_can_be_read():
+async def test_a_422_is_a_400_that_can_be_read() -> None:
     problem = {"detail": [{"type": "extra_forbidden", "loc": ["body", "messages", 0, "foo"], "msg": "Extra inputs"}]}
     async with mistral() as s:
         s.mock.script(whole(problem, 422))
@@ -96,7 +96,7 @@ async def test_a_422_is_a_400_that_can_be_read():
         assert "messages.0.foo: Extra inputs" in caught.value.message
 
 
-async def test_names_are_mistrals_and_what_it_has_not_is_told():
+async def test_names_are_mistrals_and_what_it_has_not_is_told() -> None:
     async with mistral() as s:
         s.mock.script(whole(completion()))
         raw = await s.sdk().chat.completions.with_raw_response.create(
@@ -117,7 +117,7 @@ async def test_names_are_mistrals_and_what_it_has_not_is_told():
         assert trail == [("shim", {"dialect": "mistral", "dropped": ["logit_bias", "user", "messages[].name"]})]
 
 
-async def test_on_reject_the_first_such_field_is_refused():
+async def test_on_reject_the_first_such_field_is_refused() -> None:
     async with mistral({"on_unsupported": "reject"}) as s:
         with pytest.raises(openai.BadRequestError) as caught:
             await s.sdk().chat.completions.create(model=s.model, messages=HI, logit_bias={"1": 5})
@@ -125,7 +125,7 @@ async def test_on_reject_the_first_such_field_is_refused():
         assert list(s.mock.calls) == []
 
 
-async def test_a_final_word_of_the_assistant_is_continued():
+async def test_a_final_word_of_the_assistant_is_continued() -> None:
     messages: list[Any] = [*HI, {"role": "assistant", "content": "Once upon"}]
     async with mistral() as s:
         await s.sdk().chat.completions.create(model=s.model, messages=messages)
@@ -140,7 +140,7 @@ async def test_a_final_word_of_the_assistant_is_continued():
 THOUGHT = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
 
 
-async def test_thinking_is_told_from_the_answer_whole_and_streamed():
+async def test_thinking_is_told_from_the_answer_whole_and_streamed() -> None:
     async with mistral() as s:
         s.mock.script(whole(completion(None, message={"content": THOUGHT})))
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
@@ -160,7 +160,7 @@ async def test_thinking_is_told_from_the_answer_whole_and_streamed():
         assert parts[3].usage.prompt_tokens == 5 and parts[3].choices == []
 
 
-async def test_an_end_by_error_is_an_error():
+async def test_an_end_by_error_is_an_error() -> None:
     async with mistral({"reasoning": "hide"}) as s:
         s.mock.script(stream(chunk({"role": "assistant", "content": "a"}), chunk({}, "error")))
         with pytest.raises(openai.APIError):
@@ -174,7 +174,7 @@ async def test_an_end_by_error_is_an_error():
         assert "reasoning_content" not in answer.choices[0].message.model_extra
 
 
-async def test_without_the_shim_the_provider_is_called_as_openais():
+async def test_without_the_shim_the_provider_is_called_as_openais() -> None:
     async with provider("mistral", "/mistral/v1", "mistral-small-latest", {"mistralshim": False}) as s:
         with pytest.raises(openai.UnprocessableEntityError, match="seed"):
             await s.sdk().chat.completions.create(model=s.model, messages=HI, seed=7)
@@ -183,7 +183,7 @@ async def test_without_the_shim_the_provider_is_called_as_openais():
         assert answer.choices[0].message.content == "echo: hi"
 
 
-async def test_embeddings_have_mistrals_names():
+async def test_embeddings_have_mistrals_names() -> None:
     async with provider("mistral", "/mistral/v1", "mistral-embed") as s:
         await s.sdk().embeddings.create(model=s.model, input=["a"], dimensions=8, encoding_format="float")
         body = sent(s)

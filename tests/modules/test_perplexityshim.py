@@ -33,7 +33,7 @@ def assistant(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text}
 
 
-async def test_text_streams_and_errors():
+async def test_text_streams_and_errors() -> None:
     async with perplexity() as s:
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert answer.choices[0].message.content == "echo: hi"
@@ -49,7 +49,7 @@ async def test_text_streams_and_errors():
                 await s.sdk().chat.completions.create(model=s.model, messages=HI)
 
 
-async def test_turns_arrive_as_the_rule_wants_them():
+async def test_turns_arrive_as_the_rule_wants_them() -> None:
     history: list[Any] = [user("a"), user("b"), assistant("c"), user("d")]
     async with perplexity() as s:
         await s.sdk().chat.completions.create(model=s.model, messages=history)
@@ -61,7 +61,7 @@ async def test_turns_arrive_as_the_rule_wants_them():
         assert "> hello\n> there" in arrived[1]["content"] and arrived[1]["content"].endswith("hi")
 
 
-async def test_sources_are_annotations_and_stay_under_perplexitys_name():
+async def test_sources_are_annotations_and_stay_under_perplexitys_name() -> None:
     text = "Rome is old [1]. So is Oslo[2][1]."
     async with perplexity() as s:
         s.mock.script(whole(completion(text, citations=SOURCES, search_results=RESULTS, usage=USAGE)))
@@ -75,7 +75,7 @@ async def test_sources_are_annotations_and_stay_under_perplexitys_name():
         assert answer.model_extra is not None and answer.model_extra["perplexity"]["search_results"] == RESULTS
 
 
-async def test_marks_can_be_taken_out_whole_and_streamed():
+async def test_marks_can_be_taken_out_whole_and_streamed() -> None:
     async with perplexity({"strip_marks": True}) as s:
         s.mock.script(whole(completion("Rome [1] is.", citations=SOURCES)))
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
@@ -105,7 +105,7 @@ def growing(pieces: list[str], **more: Any) -> list[dict[str, Any]]:
     return [*chunks, {**last, "object": "chat.completion.done"}]
 
 
-async def test_thinking_never_shows_in_the_content_of_a_stream():
+async def test_thinking_never_shows_in_the_content_of_a_stream() -> None:
     async with perplexity() as s:
         s.mock.script(stream(*growing(["<thi", "nk>", "hm", "m</th", "ink>\n\n", "Rome [", "1]."], citations=SOURCES)))
         parts = await streamed(s, stream_options={"include_usage": True})
@@ -124,7 +124,7 @@ async def test_thinking_never_shows_in_the_content_of_a_stream():
         assert message.model_extra["reasoning_content"] == "hm"
 
 
-async def test_the_cost_that_is_reported_is_the_cost():
+async def test_the_cost_that_is_reported_is_the_cost() -> None:
     async with perplexity() as s:
         s.mock.script(whole(completion("a", usage=USAGE)), stream(*growing(["a"])))
         raw = await s.sdk().chat.completions.with_raw_response.create(model=s.model, messages=HI)
@@ -134,7 +134,7 @@ async def test_the_cost_that_is_reported_is_the_cost():
         assert trace["cost_usd"] == pytest.approx(0.00615)
 
 
-async def test_search_options_and_what_perplexity_has_not():
+async def test_search_options_and_what_perplexity_has_not() -> None:
     async with perplexity({"search_context": "high", "default_domains": ["example.org"]}) as s:
         raw = await s.sdk().chat.completions.with_raw_response.create(
             model=s.model,
@@ -162,7 +162,7 @@ async def test_search_options_and_what_perplexity_has_not():
         assert sent(s)["web_search_options"] == {"search_context_size": "low", "user_location": {"country": "IT"}}
 
 
-async def test_tools_are_refused_where_nothing_may_be_dropped():
+async def test_tools_are_refused_where_nothing_may_be_dropped() -> None:
     async with perplexity({"on_unsupported": "reject"}) as s:
         with pytest.raises(openai.BadRequestError) as caught:
             await s.sdk().chat.completions.create(model=s.model, messages=HI, tools=[WEATHER])

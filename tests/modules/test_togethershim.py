@@ -40,23 +40,23 @@ def together(settings: dict[str, Any] | None = None, model: str = MODEL) -> Any:
     return provider("together", "/together/v1", model, {"togethershim": settings} if settings is not None else None)
 
 
-async def test_text_tools_streams_and_errors():
+async def test_text_tools_streams_and_errors() -> None:
     async with together() as s:
         await check_common(s)
 
 
-async def test_an_image_reaches_the_provider():
+async def test_an_image_reaches_the_provider() -> None:
     async with together() as s:
         await check_image(s)
 
 
-async def test_the_size_of_an_image_arrives_as_width_and_height():
+async def test_the_size_of_an_image_arrives_as_width_and_height() -> None:
     async with together() as s:
         s.mock.script(whole({"created": 1, "data": [{"b64_json": "aGk="}]}))
         answer = await s.sdk().images.generate(
             model="together/black-forest-labs/FLUX.1-schnell",
             prompt="a cat",
-            size="1024x768",  # type: ignore[arg-type]
+            size="1024x768",
             response_format="b64_json",
             quality="high",
             extra_body={"steps": 4},
@@ -67,7 +67,7 @@ async def test_the_size_of_an_image_arrives_as_width_and_height():
         assert answer.data is not None and answer.data[0].b64_json == "aGk="
 
 
-async def test_eos_is_stop_whole_and_streamed():
+async def test_eos_is_stop_whole_and_streamed() -> None:
     async with together() as s:
         s.mock.script(whole(completion("a", choice={"finish_reason": "eos", "text": ""})))
         answer = await s.sdk().chat.completions.create(model=s.model, messages=HI)
@@ -85,7 +85,7 @@ async def test_eos_is_stop_whole_and_streamed():
         assert parts[1].usage is None and (parts[2].choices, parts[2].usage.total_tokens) == ([], 5)
 
 
-async def test_a_schema_and_logprobs_arrive_in_their_form():
+async def test_a_schema_and_logprobs_arrive_in_their_form() -> None:
     wanted: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
     async with together({"safety_model": "meta-llama/Llama-Guard-4-12B"}) as s:
         s.mock.script(whole(completion('{"a": 1}')))
@@ -115,7 +115,7 @@ async def listed(s: Any) -> None:
         ("nobody-knows-it", "nobody-knows-it"),
     ],
 )
-async def test_a_short_name_is_completed_from_the_list(short, full):
+async def test_a_short_name_is_completed_from_the_list(short: Any, full: Any) -> None:
     async with together(model=short) as s:
         await listed(s)
         s.mock.script(whole(completion()))
@@ -124,7 +124,7 @@ async def test_a_short_name_is_completed_from_the_list(short, full):
 
 
 @pytest.mark.parametrize("short", ["llama-3.3-70b", "mixtral"])
-async def test_a_name_that_fits_several_or_only_a_variant_is_refused_with_the_candidates(short):
+async def test_a_name_that_fits_several_or_only_a_variant_is_refused_with_the_candidates(short: Any) -> None:
     async with together(model=short) as s:
         await listed(s)
         with pytest.raises(openai.BadRequestError) as caught:
@@ -139,7 +139,7 @@ async def test_a_name_that_fits_several_or_only_a_variant_is_refused_with_the_ca
         assert sent(s)["model"] == short
 
 
-async def test_the_list_is_asked_for_when_a_short_name_comes():
+async def test_the_list_is_asked_for_when_a_short_name_comes() -> None:
     async with together(model="mock-sm") as s:
         s.mock.script(whole([{"id": "vendor/mock-sm-1"}]), whole(completion("a")))
         await s.sdk().chat.completions.create(model=s.model, messages=HI)
@@ -147,7 +147,7 @@ async def test_the_list_is_asked_for_when_a_short_name_comes():
         assert sent(s)["model"] == "vendor/mock-sm-1"
 
 
-async def test_overload_can_be_tried_again_and_422_is_a_400():
+async def test_overload_can_be_tried_again_and_422_is_a_400() -> None:
     async with together() as s:
         for code in (503, 529):
             s.mock.script(whole({"error": {"message": "overloaded"}}, code))
