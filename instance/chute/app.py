@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.meter import Histogram
 from instance.chute.mock_model import MockModel
 from instance.chute.models_endpoint import Asked, Sources, model_one, models_list
+from instance.chute.modules.core.modelalias import ModelAlias
 from instance.chute.prices import PriceTable
 from instance.chute.providers import ProviderTable
 from instance.chute.registry import Registry
@@ -128,9 +130,10 @@ class Chute:
     ) -> dict[str, Any]:
         """The body of `GET /v1/models`, or of `GET /v1/models/{model}`; in Anthropic's shape where its header is there."""
         asked = Asked.read(query, headers or {})
-        modelalias = self.registry.slots.get("modelalias")
-        names = self.aliases.all() if modelalias is not None and modelalias.running is not None else ()
-        sources = Sources(self.providers, self.prices, names, self.routes.routes)
+        aliases = self.registry.slots["modelalias"].running
+        sources = Sources(self.providers, self.prices, routes=self.routes.routes)
+        if isinstance(aliases, ModelAlias):
+            sources = replace(sources, aliases=aliases.listed(principal), only_aliases=aliases.settings.hide_others)
         return model_one(principal, sources, model, asked) if model else models_list(principal, sources, asked)
 
     def price(self, x: Exchange) -> None:

@@ -12,11 +12,11 @@ from instance.chute.catalogue import CAPABILITIES
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
-    from instance.chute.aliases import Alias
     from instance.chute.prices import PriceTable
     from instance.chute.provider import Provider
     from instance.chute.providers import ProviderTable
     from instance.chute.routes import Route
+    from instance.chute.targets import Target
     from instance.core.principals import Principal
 
 CREATED_UNKNOWN = 0
@@ -38,12 +38,14 @@ _NAMED_AFTER = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the models come from. `aliases` is empty while modelalias is off."""
+    """Where the models come from. `aliases` are the key's own names with what they stand for; none while modelalias is off."""
 
     providers: ProviderTable
     prices: PriceTable
-    aliases: Sequence[Alias] = ()
+    aliases: Sequence[tuple[str, str]] = ()
     routes: Sequence[Route] = ()
+    only_aliases: bool = False
+    """Nothing else may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +138,31 @@ def _page(rows: list[dict[str, Any]], asked: Asked) -> dict[str, Any]:
 
 def _entries(principal: Principal, sources: Sources) -> Iterator[_Entry]:
     """Everything that the key may name."""
-    named = _names(principal, sources)
-    for provider, model in _offered(sources):
-        label = f"{provider.name}/{model}"
-        if _allowed(principal, label, model):
-            yield _Entry(label, provider, model, [name for name, target in named.items() if target[2] == label])
-    for name, (provider, model, _) in named.items():
+    named = _names(sources)
+    if not sources.only_aliases:
+        for provider, model in _offered(sources):
+            label = f"{provider.name}/{model}"
+            if _allowed(principal, label, model):
+                yield _Entry(label, provider, model, [name for name, target in named.items() if target.label == label])
+    for name, target in named.items():
         if _allowed(principal, name, name):
-            yield _Entry(name, provider, model)
+            yield _Entry(name, target.provider, target.model)
 
 
-def _names(principal: Principal, sources: Sources) -> dict[str, tuple[Provider, str, str]]:
-    """Routes and aliases without wild cards: name -> (provider, model, label) of what they stand for first."""
-    wanted = {route.pattern: route.targets[0].target for route in sources.routes if route.enabled and route.targets}
-    for alias in sources.aliases:
-        if alias.fits(alias.name, principal.team, principal):
-            wanted[alias.name] = alias.entry.target
-    found: dict[str, tuple[Provider, str, str]] = {}
-    for name, label in wanted.items():
-        if _WILD & set(name):
-            continue
+def _names(sources: Sources) -> dict[str, Target]:
+    """Routes and aliases without wild cards, with the first target that they stand for."""
+    routed = {
+        route.pattern: route.targets[0].target.replace("/*", f"/{route.pattern}")
+        for route in reversed(sources.routes)
+        if route.enabled and not _WILD & set(route.pattern)
+    }
+    aliased = {name: routed.get(label, label) for name, label in sources.aliases}
+    found: dict[str, Target] = {}
+    for name, label in (aliased if sources.only_aliases else {**routed, **aliased}).items():
         try:
-            target = sources.providers.resolve(wanted.get(label, label).replace("/*", f"/{name}"))[0]
+            found[name] = sources.providers.resolve(label)[0]
         except StockyardError:
             continue
-        found[name] = (target.provider, target.model, target.label)
     return found
 
 
