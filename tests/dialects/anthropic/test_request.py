@@ -93,6 +93,22 @@ def test_adjacent_messages_of_one_role_are_merged_and_empty_texts_left_out() -> 
     assert len(sent["messages"]) == 2
 
 
+def test_white_space_alone_and_images_in_the_system_are_not_sent() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
+    made = written(system([{"type": "text", "text": "s"}, image]), user([text("a"), text(" \n")]))
+    assert made.body["system"] == [text("s")]
+    assert made.body["messages"] == [{"role": "user", "content": [text("a")]}]
+    assert made.dropped == ["messages[0].content"]
+
+
+def test_a_talk_that_does_not_begin_with_the_user() -> None:
+    alone = body(system("s"))
+    assert alone["messages"] == [{"role": "user", "content": [text("s")]}]
+    assert "system" not in alone
+    first = body({"role": "assistant", "content": "hello"}, user("hi"))
+    assert [message["role"] for message in first["messages"]] == ["user", "assistant", "user"]
+
+
 def test_a_late_system_message_goes_where_the_setting_says() -> None:
     talk = (system("top"), user("a"), system("late"))
     assert body(*talk)["system"] == [text("top"), text("late")]

@@ -39,10 +39,10 @@ def text_block(text: str, cache_control: Any = None) -> JSON:
 
 
 def blocks_of(content: Any, param: str, dropped: Dropped) -> list[JSON]:
-    """The blocks of a message's content; empty texts are left out, since they are refused there. What has no counterpart is
+    """The blocks of a message's content; texts without anything to read are left out, since they are refused there. What has no counterpart is
     named in `dropped`. Raises 400 for what is no part at all."""
     if isinstance(content, str):
-        return [text_block(content)] if content else []
+        return [text_block(content)] if content.strip() else []
     blocks: list[JSON] = []
     for index, part in enumerate(content or ()):
         block = block_of(part, f"{param}[{index}]", dropped)
@@ -54,15 +54,15 @@ def blocks_of(content: Any, param: str, dropped: Dropped) -> list[JSON]:
 def block_of(part: Any, param: str, dropped: Dropped) -> JSON | None:
     """One part as a block; `None` when nothing of it can be sent."""
     if isinstance(part, str):
-        return text_block(part) if part else None
+        return text_block(part) if part.strip() else None
     kind = part.get("type")
     block: JSON | None
     if kind in ("text", "input_text", "output_text"):
         text = part.get("text")
-        block = text_block(text) if isinstance(text, str) and text else None
+        block = text_block(text) if isinstance(text, str) and text.strip() else None
     elif kind == "refusal":
         text = part.get("refusal")
-        block = text_block(text) if isinstance(text, str) and text else None
+        block = text_block(text) if isinstance(text, str) and text.strip() else None
     elif kind == "image_url":
         block = _image(part.get("image_url"), f"{param}.image_url", dropped)
     elif kind == "file":

@@ -33,7 +33,8 @@ def conversation(messages: list[JSON], late_system: LateSystem, dropped: Dropped
         role = message.get("role")
         param = f"messages[{index}]"
         if role in ("system", "developer"):
-            blocks = _marked(blocks_of(message.get("content"), f"{param}.content", dropped), message)
+            blocks = _texts(blocks_of(message.get("content"), f"{param}.content", dropped), f"{param}.content", dropped)
+            blocks = _marked(blocks, message)
             if turns and late_system == "user":
                 _add(turns, "user", blocks)
             else:
@@ -55,6 +56,13 @@ def conversation(messages: list[JSON], late_system: LateSystem, dropped: Dropped
     elif turns and turns[0]["role"] == "assistant":
         turns.insert(0, {"role": "user", "content": [text_block(BEFORE_THE_FIRST)]})
     return Conversation(system, turns, thinks)
+
+
+def _texts(blocks: list[JSON], param: str, dropped: Dropped) -> list[JSON]:
+    """A system prompt is text alone."""
+    if any(block["type"] != "text" for block in blocks):
+        dropped.append(param)
+    return [block for block in blocks if block["type"] == "text"]
 
 
 def _add(turns: list[JSON], role: str, blocks: list[JSON]) -> None:

@@ -39,7 +39,12 @@ def conversation(messages: list[JSON], writer: BlockWriter, thinkers: frozenset[
         role = message.get("role")
         param = f"messages[{index}]"
         if role in ("system", "developer"):
-            system += _marked(writer.blocks(message.get("content"), f"{param}.content"), message)
+            blocks = writer.blocks(message.get("content"), f"{param}.content")
+            kept = [block for block in blocks if "text" in block or "cachePoint" in block or "guardContent" in block]
+            if len(kept) < len(blocks):
+                # A system prompt is text alone.
+                writer.dropped.append(f"{param}.content")
+            system += _marked(kept, message)
         elif role == "assistant":
             blocks = thinking_blocks(message.get("reasoning_details"), thinkers)
             blocks += writer.blocks(message.get("content"), f"{param}.content")
