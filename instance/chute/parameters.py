@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
@@ -96,7 +96,11 @@ class Fit:
     keeps_neutral: bool = False
     defaults: JSON = field(default_factory=dict)
     locks: JSON = field(default_factory=dict)
+    scale: bool = False
+    """A temperature is mapped from 0-2 to the model's own scale."""
     watched: frozenset[str] = frozenset()
+    _suits: dict[str, tuple[float, float] | Callable[[Any], bool]] = field(default_factory=dict)
+    """For each parameter to watch, the range in which it stays as it is, or a question that says so."""
 
     def add(self, rule: ModelParameters) -> None:
         """Let a rule add to what the ones before it say."""
@@ -140,23 +144,56 @@ class Fit:
         if not self.tool_choice_required:
             watched.add("tool_choice")
         self.watched = frozenset(watched)
+        self._suits = {name: self._suiting(name) for name in watched}
+
+    def _suiting(self, name: str) -> tuple[float, float] | Callable[[Any], bool]:
+        """When the parameter stays as it is: the same as `_one` and `_limit_tokens` decide, asked without a copy."""
+        if (
+            name in MAX_TOKENS
+            and self.max_tokens_name in ("", name)
+            and name not in self.unsupported | self.names.keys()
+        ):
+            return (float("-inf"), float(self.max_output_tokens or "inf"))
+        plain = name in self.ranges and not (self.unsupported | self.names.keys() | self.values.keys()) & {name}
+        if plain and not (name == "temperature" and self.scale and self.ranges[name][1] < 2):
+            return self.ranges[name]
+        return lambda value: not self.fitted({name: value}, own_only=False)[1]
+
+    def suits(self, req: JSON) -> bool:
+        """Whether the model takes the request as it is; quick for the calls that most are."""
+        if self.defaults or self.locks:
+            return False
+        known = self._suits
+        for name, value in req.items():
+            rule = known.get(name)
+            if rule is None or value is None:
+                continue
+            if type(rule) is tuple:
+                if type(value) in _NUMBERS and not rule[0] <= value <= rule[1]:
+                    return False
+            elif not rule(value):  # type: ignore[operator]
+                return False
+        if self.system_role:
+            wrong = "developer" if self.system_role == "system" else "system"
+            return not any(message.get("role") == wrong for message in req.get("messages") or ())
+        return True
 
     @property
     def idle(self) -> bool:
         """Whether nothing can ever have to change."""
         return not (self.watched or self.defaults or self.locks or self.system_role)
 
-    def fitted(self, req: JSON, *, scale: bool = False, own_only: bool = False) -> tuple[JSON, list[Change]]:
+    def fitted(self, req: JSON, *, own_only: bool = False) -> tuple[JSON, list[Change]]:
         """The request as the model takes it, and what was changed; the same object when nothing was.
 
-        `own_only`: nothing but defaults and locks. `scale`: a temperature is mapped from 0-2 to the model's own scale.
+        `own_only`: nothing but defaults and locks.
         """
         changes: list[Change] = []
         sent = dict(req)
         if not own_only:
             self._limit_tokens(sent, changes)
             for name in self.watched.intersection(sent):
-                self._one(name, sent, changes, scale)
+                self._one(name, sent, changes)
             if self.system_role:
                 self._roles(sent, changes)
         self._own(sent, changes)
@@ -177,7 +214,7 @@ class Fit:
             sent.setdefault(wanted, value)
             changes.append(Change(other, value, {wanted: sent[wanted]}, "the model calls it so"))
 
-    def _one(self, name: str, sent: JSON, changes: list[Change], scale: bool) -> None:
+    def _one(self, name: str, sent: JSON, changes: list[Change]) -> None:
         value = sent[name]
         if value is None:
             return
@@ -188,7 +225,7 @@ class Fit:
                     Change(name, value, None, "the model does not take it", value != NEUTRAL.get(name, _NONE))
                 )
             return
-        fitted, why = self._value(name, value, scale)
+        fitted, why = self._value(name, value)
         if fitted != value:
             sent[name] = fitted
             changes.append(Change(name, value, fitted, why))
@@ -196,12 +233,12 @@ class Fit:
             sent[self.names[name]] = sent.pop(name)
             changes.append(Change(name, fitted, {self.names[name]: fitted}, "the model calls it so"))
 
-    def _value(self, name: str, value: Any, scale: bool) -> tuple[Any, str]:
+    def _value(self, name: str, value: Any) -> tuple[Any, str]:
         """The nearest value that the model takes, and why it is another."""
         limits = self.ranges.get(name)
         if limits is not None and type(value) in (int, float):
             low, high = limits
-            if name == "temperature" and scale and high < 2:
+            if name == "temperature" and self.scale and high < 2:
                 return round(min(max(value, 0), 2) * high / 2, 4), f"scaled from 0-2 to 0-{high:g}"
             if not low <= value <= high:
                 nearest = min(max(value, low), high)
@@ -247,6 +284,7 @@ class Fit:
 
 
 _NONE: Any = object()
+_NUMBERS = frozenset((int, float))
 
 
 def nearest_value(name: str, value: str, allowed: list[str]) -> str:

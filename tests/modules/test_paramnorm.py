@@ -4,6 +4,8 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.parameters import Fit, ModelParameters, bundled_rules, nearest_value
 from tests.mock_replies import status
@@ -160,12 +162,58 @@ def test_what_a_rule_makes_of_a_request(rule, asked, expected):
     assert found == expected
     assert asked == before
     assert bool(changes) == (asked != expected)
+    assert fit(**rule).suits(asked) == (asked == expected)
 
 
 def test_a_temperature_may_be_scaled():
-    made = fit(ranges={"temperature": (0, 1)})
-    assert made.fitted({"temperature": 1.0}, scale=True)[0] == {"temperature": 0.5}
-    assert made.fitted({"temperature": 2}, scale=True)[0] == {"temperature": 1.0}
+    made = Fit(scale=True)
+    made.add(ModelParameters(ranges={"temperature": (0, 1)}))
+    made.seal()
+    assert made.fitted({"temperature": 1.0})[0] == {"temperature": 0.5}
+    assert made.fitted({"temperature": 2})[0] == {"temperature": 1.0}
+    assert not made.suits({"temperature": 1.0})
+
+
+NAMES = [
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "seed",
+    "reasoning_effort",
+    "tool_choice",
+]
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-3, 300),
+    st.floats(-3, 3),
+    st.sampled_from(["low", "required", "auto"]),
+    st.lists(st.text(max_size=1), max_size=6),
+)
+
+
+@given(
+    asked=st.dictionaries(st.sampled_from(NAMES), VALUES),
+    rule=st.sampled_from([rule for _, rule in bundled_rules()]),
+    more=st.fixed_dictionaries(
+        {},
+        optional={
+            "reasoning": st.booleans(),
+            "max_output_tokens": st.integers(1, 200),
+            "names": st.just({"seed": "random_seed", "temperature": "heat"}),
+            "values": st.just({"reasoning_effort": ["high"]}),
+        },
+    ),
+    scale=st.booleans(),
+)
+def test_the_quick_question_and_the_full_answer_never_differ(asked, rule, more, scale):
+    made = Fit(scale=scale)
+    made.add(rule)
+    made.add(ModelParameters(**more))
+    made.seal()
+    assert made.suits(asked) == (made.fitted(asked)[1] == [])
 
 
 @pytest.mark.parametrize(

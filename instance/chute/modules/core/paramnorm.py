@@ -75,7 +75,6 @@ class ParamNorm(Module):
         self._rules = [*bundled_rules(), *((Matched(glob), rule) for glob, rule in own.table.items())]
         self._defaults = [(Matched(glob), values) for glob, values in own.defaults.items()]
         self._locks = [(Matched(glob), values) for glob, values in own.locks.items()]
-        self._scale = own.temperature == "scale"
         self._fits: dict[tuple[str, str], Fit | None] = {}
         self._catalogue: Catalogue | None = None
 
@@ -93,9 +92,7 @@ class ParamNorm(Module):
         except KeyError:
             fit = self._fit(target)
         quiet = x.stream and not x.usage_asked and not self.settings.add_stream_usage
-        if not quiet and (
-            fit is None or (fit.watched.isdisjoint(x.req) and not (fit.defaults or fit.locks or fit.system_role))
-        ):
+        if not quiet and (fit is None or fit.suits(x.req)):
             return await call(x)
         return await self._fitted(x, call, target, fit, quiet)
 
@@ -103,7 +100,7 @@ class ParamNorm(Module):
         asked, changed, usage_asked = x.req, x.changed, x.usage_asked
         changes: list[Change] = []
         if fit is not None and not x.operation.multipart:
-            x.req, changes = fit.fitted(asked, scale=self._scale, own_only=_goes_as_it_came(x, target))
+            x.req, changes = fit.fitted(asked, own_only=_goes_as_it_came(x, target))
         if changes:
             try:
                 self._tell(x, target, changes)
@@ -156,7 +153,7 @@ class ParamNorm(Module):
         """What is known of the target; `None` when nothing ever has to change for it."""
         provider = target.provider
         names = (provider.name, provider.dialect, target.model)
-        fit = Fit(keeps_neutral=provider.dialect in OPENAI_DIALECTS)
+        fit = Fit(keeps_neutral=provider.dialect in OPENAI_DIALECTS, scale=self.settings.temperature == "scale")
         if self._catalogue is not None:
             known = self._catalogue.of(target)
             if known is not None:
