@@ -101,13 +101,15 @@ class CompletionEncoder:
         if not delta.raw:
             return self.event(delta)
         event = orjson.loads(delta.raw[6:])
-        texts = {choice.get("index", 0): choice for choice in obj.get("choices") or ()}
+        changed = {choice.get("index", 0): choice for choice in obj.get("choices") or ()}
         for choice in event["choices"]:
-            changed = texts.get(choice.get("index", 0)) or {}
-            text = (changed.get("delta") or {}).get("content") or ""
+            left = changed.pop(choice.get("index", 0), {})
+            text = (left.get("delta") or {}).get("content") or ""
             if text != choice.get("text"):
                 choice["text"] = text
                 choice["logprobs"] = None
+        # Text that was held of a choice that this event says nothing of.
+        event["choices"] += [made for choice in changed.values() if (made := self._choice(choice)) is not None]
         return encode_event(event)
 
     def end(self) -> bytes:

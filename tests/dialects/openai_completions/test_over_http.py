@@ -211,5 +211,6 @@ async def test_of_several_prompts_each_stream_is_looked_at_to_its_own_end() -> N
         assert texts[0] == "fine"
         assert texts[1].startswith("the key [SECRET:")
         assert texts[1].endswith(" it is")
+        assert SECRET[:9] not in answer.text
         assert SECRET[9:] not in answer.text
         assert answer.text.endswith("data: [DONE]\n\n")
