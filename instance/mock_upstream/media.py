@@ -27,13 +27,15 @@ AUDIO_TYPES = {
     "flac": "audio/flac",
     "wav": "audio/wav",
     "pcm": "audio/pcm",
+    "raw": "audio/pcm",
+    "mulaw": "audio/basic",
 }
 
 
 def audio(form: str, text: str) -> bytes:
     """Silence whose length goes with the text; a WAV is a real one, of the others only the beginning is."""
     samples = bytes(2 * 8 * max(1, len(text)))
-    if form == "pcm":
+    if form in ("pcm", "raw", "mulaw"):
         return samples
     if form == "wav":
         head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000,

@@ -11,6 +11,8 @@ from instance.mock_upstream.dialect import bearer
 from instance.mock_upstream.dialects.like_schemas import DEEPSEEK
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm, text_of
+from instance.mock_upstream.dialects.openai_completions import complete
+from instance.mock_upstream.dialects.openai_schemas import COMPLETIONS
 from instance.mock_upstream.exchange import Call, Event, Request, Response, json_response
 from instance.mock_upstream.replies import Failure
 
@@ -50,6 +52,7 @@ class DeepSeek(OpenAiLike):
 
     def __init__(self) -> None:
         super().__init__()
+        self.serve("POST", "/beta/completions", complete, COMPLETIONS)
         self.serve("GET", "/user/balance", self.balance)
 
     def authorize(self, call: Call, request: Request) -> None:

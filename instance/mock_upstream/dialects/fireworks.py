@@ -9,10 +9,12 @@ from typing import Any
 from instance.mock_upstream.checking import refused
 from instance.mock_upstream.conversation import Said
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import EMBEDDINGS, FIREWORKS
+from instance.mock_upstream.dialects.like_schemas import COMPLETIONS_MORE, EMBEDDINGS, FIREWORKS
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm, read_chat
-from instance.mock_upstream.dialects.openai_vectors import embed
+from instance.mock_upstream.dialects.openai_completions import complete
+from instance.mock_upstream.dialects.openai_schemas import RERANK
+from instance.mock_upstream.dialects.openai_vectors import embed, rerank
 from instance.mock_upstream.exchange import Call, Request, Response
 from instance.mock_upstream.replies import Failure
 
@@ -42,6 +44,8 @@ class Fireworks(OpenAiLike):
     def __init__(self) -> None:
         super().__init__()
         self.serve("POST", "/embeddings", embed, EMBEDDINGS)
+        self.serve("POST", "/completions", complete, COMPLETIONS_MORE)
+        self.serve("POST", "/rerank", rerank, RERANK)
 
     def authorize(self, call: Call, request: Request) -> None:
         bearer(call, "The API key you provided is invalid.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from instance.mock_upstream.dialects.openai_schemas import (
     CHAT_OPTIONAL,
+    COMPLETIONS,
     FUNCTION_CALL,
     MESSAGES,
     TEXT_PART,
@@ -225,10 +226,45 @@ EMBEDDINGS = record(
     {"model": STRING, "input": {"type": ["string", "array"], "minItems": 1}},
     {"dimensions": COUNT, "encoding_format": enum("float", "base64"), "user": STRING},
 )
+_SAMPLING: dict[str, Schema] = {"top_k": INTEGER, "min_p": NUMBER, "repetition_penalty": NUMBER, "echo": BOOLEAN}
+COMPLETIONS_MORE: Schema = {
+    **COMPLETIONS,
+    "properties": {**COMPLETIONS["properties"], **_SAMPLING, "safety_model": STRING, "raw_output": BOOLEAN},
+}
+TOGETHER_SPEECH = record(
+    {"model": STRING, "input": STRING, "voice": STRING},
+    {
+        "language": STRING,
+        "response_encoding": STRING,
+        "response_format": enum("mp3", "wav", "raw", "mulaw"),
+        "sample_rate": INTEGER,
+        "speed": NUMBER,
+        "stream": BOOLEAN,
+    },
+)
+MISTRAL_MODERATIONS = record(
+    {"model": STRING, "input": text_or_list(STRING)}, {"metadata": nullable(OBJECT), "guardrails": OBJECT}
+)
+MISTRAL_TRANSCRIPTIONS = record(
+    {"model": STRING},
+    {
+        "file": STRING,
+        "file_url": STRING,
+        "file_id": STRING,
+        "language": STRING,
+        "prompt": STRING,
+        "response_format": STRING,
+        "temperature": STRING,
+        "stream": enum("true", "false"),
+        "timestamp_granularities": {"type": ["string", "array"]},
+    },
+)
 
 # DeepSeek
+_ONLY_TEXT = text_or_list(tagged("type", {"text": record({"text": STRING})}))
 _DEEPSEEK_TEXTS = {
-    role: {**message, "properties": {**message["properties"], "content": STRING}} for role, message in MESSAGES.items()
+    role: {**message, "properties": {**message["properties"], "content": _ONLY_TEXT}}
+    for role, message in MESSAGES.items()
 }
 DEEPSEEK = chat_of(
     "frequency_penalty max_tokens presence_penalty stop stream stream_options temperature top_p tools tool_choice "
@@ -244,7 +280,7 @@ DEEPSEEK = chat_of(
         "assistant": record(
             {},
             {
-                "content": nullable(STRING),
+                "content": nullable(_ONLY_TEXT),
                 "name": STRING,
                 "prefix": BOOLEAN,
                 "tool_calls": listed(_TOOL_CALL, 1),

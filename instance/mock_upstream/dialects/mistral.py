@@ -9,10 +9,16 @@ from typing import Any
 from instance.mock_upstream.checking import Problem, refused
 from instance.mock_upstream.conversation import Said, ToolCall, Usage
 from instance.mock_upstream.dialect import bearer, value_at
-from instance.mock_upstream.dialects.like_schemas import MISTRAL, MISTRAL_EMBEDDINGS
+from instance.mock_upstream.dialects.like_schemas import (
+    MISTRAL,
+    MISTRAL_EMBEDDINGS,
+    MISTRAL_MODERATIONS,
+    MISTRAL_TRANSCRIPTIONS,
+)
 from instance.mock_upstream.dialects.openai import OpenAiLike
+from instance.mock_upstream.dialects.openai_audio import transcribe
 from instance.mock_upstream.dialects.openai_chat import ChatForm
-from instance.mock_upstream.dialects.openai_vectors import embed
+from instance.mock_upstream.dialects.openai_vectors import embed, moderate
 from instance.mock_upstream.exchange import Call, Request, Response, json_response
 from instance.mock_upstream.replies import Failure
 
@@ -72,6 +78,8 @@ class Mistral(OpenAiLike):
     def __init__(self) -> None:
         super().__init__()
         self.serve("POST", "/embeddings", self.embed, MISTRAL_EMBEDDINGS)
+        self.serve("POST", "/moderations", moderate, MISTRAL_MODERATIONS)
+        self.serve("POST", "/audio/transcriptions", transcribe, MISTRAL_TRANSCRIPTIONS, form=True)
 
     def authorize(self, call: Call, request: Request) -> None:
         bearer(call, "Unauthorized")

@@ -17,12 +17,12 @@ SPEECH_PIECE_BYTES = 256
 
 
 def serve(dialect: Dialect) -> None:
-    dialect.serve("POST", "/audio/speech", _speak, schemas.SPEECH)
-    dialect.serve("POST", "/audio/transcriptions", _transcribe, schemas.TRANSCRIPTIONS, form=True)
-    dialect.serve("POST", "/audio/translations", _transcribe, schemas.TRANSLATIONS, form=True)
+    dialect.serve("POST", "/audio/speech", speak, schemas.SPEECH)
+    dialect.serve("POST", "/audio/transcriptions", transcribe, schemas.TRANSCRIPTIONS, form=True)
+    dialect.serve("POST", "/audio/translations", transcribe, schemas.TRANSLATIONS, form=True)
 
 
-def _speak(request: Request) -> Response:
+def speak(request: Request) -> Response:
     body = request.body
     form = body.get("response_format") or "mp3"
     sound = audio(form, body["input"])
@@ -43,7 +43,7 @@ def _spoken_events(request: Request, pieces: list[bytes]) -> Iterator[Event]:
     yield sse({"type": "speech.audio.done", "usage": usage})
 
 
-def _transcribe(request: Request) -> Response:
+def transcribe(request: Request) -> Response:
     files = request.files.get("file", [])
     if not files:
         raise refused(400, "Missing required parameter: 'file'.", param="file", code="missing_required_parameter")

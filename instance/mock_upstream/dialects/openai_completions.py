@@ -13,7 +13,7 @@ from instance.mock_upstream.exchange import SSE, Event, Request, Response, json_
 
 
 def serve(dialect: Dialect) -> None:
-    dialect.serve("POST", "/completions", _complete, schemas.COMPLETIONS)
+    dialect.serve("POST", "/completions", complete, schemas.COMPLETIONS)
 
 
 def prompts(given: Any) -> list[str]:
@@ -25,7 +25,7 @@ def prompts(given: Any) -> list[str]:
     return [one if isinstance(one, str) else " ".join(map(str, one)) for one in given]
 
 
-def _complete(request: Request) -> Response:
+def complete(request: Request) -> Response:
     body = request.body
     told: list[Said] = []
     for prompt in prompts(body.get("prompt")):

@@ -20,7 +20,7 @@ CATEGORIES = (
 
 def serve(dialect: Dialect) -> None:
     dialect.serve("POST", "/embeddings", embed, schemas.EMBEDDINGS)
-    dialect.serve("POST", "/moderations", _moderate, schemas.MODERATIONS)
+    dialect.serve("POST", "/moderations", moderate, schemas.MODERATIONS)
     dialect.serve("POST", "/rerank", rerank, schemas.RERANK)
 
 
@@ -39,7 +39,7 @@ def embed(request: Request) -> Response:
     return json_response(made | request.reply.more, headers={"x-request-id": f"req_mock_{request.number}"})
 
 
-def _moderate(request: Request) -> Response:
+def moderate(request: Request) -> Response:
     given = request.body["input"]
     parts = given if isinstance(given, list) else [given]
     if parts and isinstance(parts[0], dict):

@@ -8,10 +8,19 @@ from typing import Any
 from instance.mock_upstream.checking import Problem, dotted, refused
 from instance.mock_upstream.conversation import CREATED, Said
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import EMBEDDINGS, TOGETHER, TOGETHER_IMAGES
+from instance.mock_upstream.dialects.like_schemas import (
+    COMPLETIONS_MORE,
+    EMBEDDINGS,
+    TOGETHER,
+    TOGETHER_IMAGES,
+    TOGETHER_SPEECH,
+)
 from instance.mock_upstream.dialects.openai import OpenAiLike
+from instance.mock_upstream.dialects.openai_audio import speak, transcribe
 from instance.mock_upstream.dialects.openai_chat import ChatForm
-from instance.mock_upstream.dialects.openai_vectors import embed
+from instance.mock_upstream.dialects.openai_completions import complete
+from instance.mock_upstream.dialects.openai_schemas import RERANK, TRANSCRIPTIONS, TRANSLATIONS
+from instance.mock_upstream.dialects.openai_vectors import embed, rerank
 from instance.mock_upstream.exchange import Call, Event, Request, Response, json_response, sse
 from instance.mock_upstream.media import PNG, PNG_BASE64
 from instance.mock_upstream.replies import Failure
@@ -59,6 +68,11 @@ class Together(OpenAiLike):
     def __init__(self) -> None:
         super().__init__()
         self.serve("POST", "/embeddings", embed, EMBEDDINGS)
+        self.serve("POST", "/completions", complete, COMPLETIONS_MORE)
+        self.serve("POST", "/rerank", rerank, RERANK)
+        self.serve("POST", "/audio/speech", speak, TOGETHER_SPEECH)
+        self.serve("POST", "/audio/transcriptions", transcribe, TRANSCRIPTIONS, form=True)
+        self.serve("POST", "/audio/translations", transcribe, TRANSLATIONS, form=True)
         self.serve("POST", "/images/generations", self.images, TOGETHER_IMAGES)
         self.serve("GET", r"/files/image-[0-9]+\.png", lambda request: Response(PNG, content_type="image/png"))
 
