@@ -398,3 +398,13 @@ async def test_an_image_is_an_input_of_a_model_that_sees() -> None:
         said = await spoken(s, False, model=model, messages=pictured(url))
         assert "see" in said["content"]
         assert s.mock.calls[-1].json()["input"]["image"] == url
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_that_is_no_prediction(streamed: bool) -> None:
+    async with replicate() as s:
+        described(s)
+        s.mock.script(reply({"hello": 1}, 201), path=PLACE)
+        with pytest.raises(openai.InternalServerError) as caught:
+            await spoken(s, streamed, model=MODEL, messages=HI)
+        assert caught.value.code == "bad_upstream_response"

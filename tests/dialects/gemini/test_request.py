@@ -49,10 +49,17 @@ def test_images_sound_and_files_are_inlined() -> None:
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
         {"type": "image_url", "image_url": {"url": "gs://bucket/a.png"}},
+        {"type": "file", "file": {"file_url": "https://example.com/b.pdf"}},
     ]
     messages = [{"role": "user", "content": content}]
-    assert remote_urls(messages) == [("https://example.com/a.jpg", "messages[0].content[1]")]
-    fetched = {"https://example.com/a.jpg": Media("image/jpeg", "/9j/")}
+    assert remote_urls(messages) == [
+        ("https://example.com/a.jpg", "messages[0].content[1]"),
+        ("https://example.com/b.pdf", "messages[0].content[5]"),
+    ]
+    fetched = {
+        "https://example.com/a.jpg": Media("image/jpeg", "/9j/"),
+        "https://example.com/b.pdf": Media("application/pdf", "BBBB"),
+    }
     body = write_chat({"messages": messages}, "gemini-2.5-flash", fetched=fetched).body
     assert body["contents"][0]["parts"] == [
         {"inlineData": {"mimeType": "image/png", "data": PNG}},
@@ -60,7 +67,13 @@ def test_images_sound_and_files_are_inlined() -> None:
         {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}},
         {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}},
         {"fileData": {"fileUri": "gs://bucket/a.png"}},
+        {"inlineData": {"mimeType": "application/pdf", "data": "BBBB"}},
     ]
+
+
+def test_a_chat_of_instructions_only_is_asked_by_the_user() -> None:
+    body = write(messages=[{"role": "system", "content": "say hi"}]).body
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "say hi"}]}]}
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,7 @@ def remote_urls(messages: list[JSON]) -> list[tuple[str, str]]:
     for place, message in enumerate(messages):
         parts = message.get("content")
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
-            image = part.get("image_url")
-            url = image.get("url") if isinstance(image, dict) else image
-            if part.get("type") != "image_url" or not isinstance(url, str):
-                continue
+            url = _address(part)
             if url.startswith(("http://", "https://")) and not url.startswith(OWN_FILES):
                 found.setdefault(url, f"messages[{place}].content[{number}]")
     return list(found.items())
@@ -86,17 +83,16 @@ class Contents:
             text = part.get("text") if kind == "text" else part.get("refusal")
             return {"text": text} if text else None
         if kind == "image_url":
-            image = part.get("image_url")
-            return self._media(image["url"] if isinstance(image, dict) else str(image), param)
+            return self._media(_address(part), param)
         if kind == "input_audio":
             audio = part.get("input_audio")
             if audio is not None and isinstance(audio.get("data"), str):
                 form = str(audio.get("format") or "wav")
                 return self._inline(Media(AUDIO_TYPES.get(form, f"audio/{form}"), checked_base64(audio["data"], param)))
         if kind == "file":
-            data = part["file"].get("file_data") or part["file"].get("file_id")
-            if isinstance(data, str) and (is_data_url(data) or data.startswith(OWN_FILES)):
-                return self._media(data, param)
+            address = _address(part)
+            if address:
+                return self._media(address, param)
         raise StockyardError(
             "unsupported_parameter",
             f"Gemini has nothing like this part ({kind!r}).",
@@ -165,6 +161,23 @@ class Contents:
         if own:
             made["id"] = own
         return [{"functionResponse": made}, *media]
+
+
+def _address(part: JSON) -> str:
+    """Where an image or a file is: a data URL or an address; empty for other parts and for files that are named by an id."""
+    kind = part.get("type")
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        return url if isinstance(url, str) else ""
+    file = part.get("file") if kind == "file" else None
+    if not isinstance(file, dict):
+        return ""
+    for name in ("file_data", "file_url", "url"):
+        if isinstance(file.get(name), str):
+            return str(file[name])
+    named = file.get("file_id")
+    return named if isinstance(named, str) and named.startswith(OWN_FILES) else ""
 
 
 def _text_signature(message: JSON) -> str:

@@ -56,7 +56,9 @@ def write_chat(
     levels = takes_level(model)
     contents = Contents(req["messages"], fetched or {}, signed=levels)
     body: JSON = {"contents": contents.contents}
-    if contents.system:
+    if contents.system and not contents.contents:  # a chat of instructions only: somebody has to ask
+        body["contents"] = [{"role": "user", "parts": contents.system}]
+    elif contents.system:
         body["systemInstruction"] = {"parts": contents.system}
     _tools(fields, body)
     config = _sampling(fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +171,7 @@ class OllamaShim(Shim):
             raise attempt.broken(error, response.headers, raw) from error
         return attempt.whole(obj, None, response.headers, native="")
 
-    async def _pull(self, attempt: Attempt) -> AsyncIterator[str]:
+    async def _pull(self, attempt: Attempt) -> AsyncGenerator[str, None]:
         """Fetches the model to the server; yields each step in words. Raises `CallFailed`, `UpstreamError`."""
         target = attempt.target
         body = {"model": target.model, "stream": True}
@@ -201,8 +202,9 @@ class OllamaShim(Shim):
     async def _pulled_stream(self, x: Exchange, attempt: Attempt) -> AsyncIterator[list[Delta]]:
         """The model's way to the server as comments, then the answer."""
         try:
-            async for words in self._pull(attempt):
-                yield [Delta(f": {words}\n\n".encode(), None)]
+            async with aclosing(self._pull(attempt)) as steps:
+                async for words in steps:
+                    yield [Delta(f": {words}\n\n".encode(), None)]
             answer = await self._called(x, attempt)
         except UpstreamError as error:
             raise CallFailed(error.kind, attempt.target, reason=str(error)) from error

@@ -157,13 +157,16 @@ class Predictions:
             response.close()
             info.by_version = True
             return await self._create(name, info, given, wait_s, stream)
-        return await self.read(response)
+        prediction = await self.read(response)
+        if not isinstance(prediction.get("id"), str) or not isinstance(prediction.get("status"), str):
+            raise self._attempt.broken(ValueError("the answer is no prediction"), response.headers)
+        return prediction
 
     async def _cancel_created(self, created: asyncio.Task[JSON]) -> None:
         try:
             prediction = await created
-        except (CallFailed, UpstreamError):
-            return
+        except (CallFailed, StockyardError, UpstreamError):
+            return  # there is no prediction to be canceled
         await self._cancel(prediction)
 
     async def finished(self, prediction: JSON) -> JSON:
