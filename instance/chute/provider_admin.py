@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,19 @@ class ProviderAdmin:
             "openai_base_url": provider.openai_url.text if provider.openai_url is not None else None,
             "speaks": sorted(provider.speaks),
             "routes": self._routes_naming(name),
+            "health": self._health_of(name),
         }
+
+    def _health_of(self, name: str) -> dict[str, Any]:
+        """What is known against the provider and its targets, and what changed last; empty while healthcheck is off."""
+        health = self._core.services.get("health")
+        if health is None:
+            return {"not_healthy": [], "changes": []}
+
+        def own(rows: Iterable[dict[str, Any]]) -> builtins.list[dict[str, Any]]:
+            return [row for row in rows if row["target"] == name or row["target"].startswith(f"{name}/")]
+
+        return {"not_healthy": own(health.rows()), "changes": own(health.changes)}
 
     def _routes_naming(self, name: str) -> tuple[int, ...]:
         routes = self._core.services.get("routes")

@@ -120,6 +120,8 @@ async def test_a_stopped_upstream_is_found_down_and_a_started_one_found_again() 
         health = (await s.http(s.admin_key).get("/api/status")).json()["health"]
         assert [row["target"] for row in health["not_healthy"]] == ["up"]
         assert [row["state"] for row in health["changes"]] == ["suspect", "down"]
+        one = (await s.http(s.admin_key).get("/api/proxy/providers/up")).json()
+        assert [row["state"] for row in one["health"]["changes"]] == ["suspect", "down"]
         before = len(second.calls)
         answer = await s.chat()
         assert answer.headers["x-stockyard-provider"] == "second"

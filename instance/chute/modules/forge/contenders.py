@@ -56,6 +56,12 @@ class Contender:
         """The answer's text; a call of tools counts as text too."""
         return text_of(self.answer) if self.answer is not None else ""
 
+    @property
+    def served(self) -> str:
+        """Who answered: another than was asked where fallbackrouter went on."""
+        target = self.answer.target if self.answer is not None else None
+        return target.label if target is not None else self.label
+
     def reason(self) -> str:
         """Why it is not acceptable, in words."""
         if self.error is not None:

@@ -13,7 +13,6 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from instance.chute.answer import Answer, Delta
-from instance.chute.caller import model_allowed
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import TEXT_KINDS, Call, Module, ModuleSettings
@@ -27,6 +26,7 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from instance.chute.router import Router
     from instance.chute.targets import Target
     from instance.core.core import Core
 
@@ -131,6 +131,7 @@ class MultiCall(Module):
                 )
         self._core = core
         self._clock = core.clock
+        self._router: Router = core.services["router"]
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         route = self._route(x)
@@ -165,13 +166,11 @@ class MultiCall(Module):
         error = StockyardError("no_provider", f"No target of the route {route.name!r} is permitted.", module=self.name)
         for label in route.targets[: self.settings.max_targets]:
             try:
-                if x.principal is not None:
-                    model_allowed(x.principal, label)
                 target = self.resolve(label)
             except StockyardError as refused:
                 error = refused
                 continue
-            if all(allows(target) for allows in x.allow):
+            if self._router.may_choose(x, target):
                 found.append(target)
         if not found:
             raise error
@@ -252,14 +251,14 @@ class _Round:
                 module=module.name,
                 details={"agreement": detail["agreement"]},
             )
-        if self._live and winner is not None:
+        if self._live:
             return self._streaming(answer, winner)
         if x.stream and answer.obj is not None:
             return Answer(headers=answer.headers, events=replay(answer.obj, module.clock, 0), target=answer.target)
         return answer
 
-    async def _decided(self, good: list[Contender]) -> tuple[Answer, Contender | None, dict[str, Any]]:
-        """The answer to deliver, whose it is (`None`: everybody's), and what the trail says of it."""
+    async def _decided(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
+        """The answer to deliver, whose usage is the call's, and what the trail says of it."""
         strategy = self._route.strategy
         if strategy == "judge" and len(good) > 1:
             return await self._judged(good)
@@ -291,10 +290,14 @@ class _Round:
         """What a judge picks, who sees the answers shuffled and unnamed; without its word the first acceptable."""
         order = good[:]
         self._module.random.shuffle(order)
-        branch = judge_request(self._x, [self._judge()], [contender.text for contender in order])
-        detail: dict[str, Any] = {"judge": branch.targets[0].label}
-        said = await self._sub_request(branch, "judge")
-        index = picked(text_of(said), len(order)) if said is not None else None
+        detail: dict[str, Any] = {}
+        index = None
+        judge = self._judge()
+        if judge is not None:
+            detail["judge"] = judge.label
+            branch = judge_request(self._x, [judge], [contender.text for contender in order])
+            said = await self._sub_request(branch, "judge")
+            index = picked(text_of(said), len(order)) if said is not None else None
         if index is None:
             detail["no_judgement"] = True
         winner = good[0] if index is None else order[index]
@@ -303,18 +306,27 @@ class _Round:
 
     async def _merged(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
         """One answer written from all; without it the longest."""
-        branch = merge_request(self._x, [self._judge()], [contender.text for contender in good])
-        said = await self._sub_request(branch, "merge")
+        judge = self._judge()
+        said = None
+        if judge is not None:
+            branch = merge_request(self._x, [judge], [contender.text for contender in good])
+            said = await self._sub_request(branch, "merge")
         longest = max(good, key=lambda one: len(one.text))
         assert longest.answer is not None
-        if said is None or not text_of(said).strip():
+        if judge is None or said is None or not text_of(said).strip():
             return longest.answer, longest, {"not_merged": True}
         said.native = "openai.chat"
         said.body = orjson.dumps(said.obj)
-        return said, longest, {"merged_by": branch.targets[0].label}
+        return said, longest, {"merged_by": judge.label}
 
-    def _judge(self) -> Target:
-        return self._module.resolve(self._route.judge_model or self._route.targets[0])
+    def _judge(self) -> Target | None:
+        """Who judges or merges: the route's own choice, which policies on targets may forbid."""
+        try:
+            target = self._module.resolve(self._route.judge_model or self._route.targets[0])
+        except StockyardError as error:
+            self._x.note("sub_request_failed", {"error": error.message[:300]}, module=self._module.name)
+            return None
+        return target if all(allows(target) for allows in self._x.allow) else None
 
     async def _sub_request(self, branch: Exchange, what: str) -> Answer | None:
         """A priced call of our own; `None` when it failed, which the trail says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from math import ceil
 from random import random as uniform
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 KEYS_MAX = 500
+
+log = logging.getLogger("stockyard.modules")
+
 Strategy = Literal["round_robin", "least_used", "most_quota", "random", "priority", "session"]
 
 
@@ -240,7 +244,10 @@ class KeyPool(Module):
             rest_s = key.cool(asked_s, self.settings.cooldown_s, self._clock.mono_ns())
             return f"429, rests {rest_s:g} s"
         if code == "provider_auth_failed":
-            return f"{failure.status}, set aside" if key.refused() else str(failure.status)
+            if not key.refused():
+                return str(failure.status)
+            log.warning("the key %r of %r was refused twice in a row and is set aside", key.name, key.provider)
+            return f"{failure.status}, set aside"
         return None
 
     async def _waited(self, x: Exchange, keys: list[PooledKey]) -> bool:
