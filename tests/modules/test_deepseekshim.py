@@ -10,6 +10,7 @@ from tests.mock_replies import Reply
 from tests.modules.conftest import pytest_asyncio_loop_factories
 from tests.modules.openai_like import (
     HI,
+    PNG,
     WEATHER,
     check_common,
     chunk,
@@ -179,3 +180,15 @@ async def test_an_account_without_credit_is_a_402_that_is_not_to_be_repeated() -
         s.mock.script(whole({"error": {"message": "bad field"}}, 422))
         with pytest.raises(openai.BadRequestError, match="bad field"):
             await s.sdk().chat.completions.create(model=s.model, messages=HI)
+
+
+async def test_an_image_is_refused_before_it_is_sent() -> None:
+    content = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PNG}}]
+    async with deepseek() as s:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": content}])  # type: ignore[list-item,misc]
+        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "messages[0].content[1]")
+        assert list(s.mock.calls) == []
+        texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+        await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": texts}])  # type: ignore[list-item,misc]
+        assert sent(s)["messages"] == [{"role": "user", "content": "a\nb"}]

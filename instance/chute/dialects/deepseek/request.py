@@ -7,6 +7,7 @@ from instance.chute.answer import JSON
 from instance.chute.dialects.openai_like.draft import Draft
 from instance.chute.dialects.openai_like.openai_fields import OPENAI_ONLY
 from instance.chute.dialects.openai_like.schema_instruction import ensure_json_word, instruct
+from instance.core.errors import StockyardError
 
 ABSENT = (*OPENAI_ONLY, "n", "seed", "logit_bias", "user", "parallel_tool_calls")
 NOT_WHILE_THINKING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
@@ -27,6 +28,7 @@ def fit(draft: Draft, *, thinks: bool) -> None:
     if isinstance(wanted, dict) and wanted.get("type") == "json_object":
         ensure_json_word(draft)
     draft.each_message(_message)
+    _text_only(draft.req["messages"])
 
 
 def needs_beta(req: JSON) -> bool:
@@ -47,6 +49,20 @@ def in_tool_round(messages: list[JSON], message: JSON) -> bool:
         if one.get("role") == "user":
             return False
     return False
+
+
+def _text_only(messages: list[JSON]) -> None:
+    """Refuse what DeepSeek cannot read: an answer to a question without its image would be about nothing."""
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for place, part in enumerate(content if isinstance(content, list) else ()):
+            if part.get("type") != "text":
+                raise StockyardError(
+                    "unsupported_parameter",
+                    f"DeepSeek reads text only, and a message holds a part of type {part.get('type')!r}.",
+                    param=f"messages[{index}].content[{place}]",
+                    retryable=False,
+                )
 
 
 def _message(message: JSON) -> JSON:
