@@ -151,7 +151,10 @@ class Chute:
             return
         price = self.prices.of(target)
         if price is None:
-            x.cost_unknown = answer is not None or bool(usage.input or usage.output)
+            if usage.apart is not None and usage.apart.reported_nano is not None:
+                x.cost_lines.append(("reported", usage.apart.reported_nano))
+            else:
+                x.cost_unknown = answer is not None or bool(usage.input or usage.output)
         else:
             if usage.source:
                 x.cost_lines += cost_lines(price, usage)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from instance.core.money import usd_to_nano
+
 TOKENS_MAX = 1_000_000_000
 """A provider that reports more for one call is not believed."""
+COST_MAX_USD = 100_000
 USUAL_INPUT_DETAILS = 2
 """Cached and audio tokens; others are looked at more closely."""
 USUAL_FIELDS = 5
@@ -28,6 +31,7 @@ class Apart:
         "image_in",
         "image_out",
         "images",
+        "reported_nano",
         "requests",
         "searches",
     )
@@ -48,6 +52,8 @@ class Apart:
         """Units that the provider charges by request: searches of a rerank; `None` counts as one."""
         self.searches = 0
         """Searches of the web that the provider made for the answer."""
+        self.reported_nano: int | None = None
+        """What the provider itself says that the call cost, in nano-dollars."""
 
 
 class Usage:
@@ -88,16 +94,21 @@ class Usage:
             if len(details) != USUAL_INPUT_DETAILS or details.get("audio_tokens", 1):
                 self._take_input_details(details)
         else:
-            self.cached = 0
+            # Moonshot and DeepSeek say it beside the other counts.
+            self.cached = min(
+                self.input, _count(usage.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0)
+            )
         details = usage.get("completion_tokens_details")
         if type(details) is dict:
             self.reasoning = _count(details.get("reasoning_tokens"))
+            if self.reasoning and usage.get("total_tokens") == self.input + self.output + self.reasoning:
+                self.output += self.reasoning  # xAI counts them beside the answer's tokens, not among them
             if details.get("audio_tokens") or details.get("image_tokens"):
                 self._take_output_details(details)
         else:
             self.reasoning = 0
         if len(usage) > USUAL_FIELDS:
-            self._take_searches(usage)
+            self._take_more(usage)
         self.source = "reported"
 
     def _take_input_details(self, details: dict[str, Any]) -> None:
@@ -119,7 +130,12 @@ class Usage:
             apart.audio_out = _count(audio)
             apart.image_out = _count(image)
 
-    def _take_searches(self, usage: dict[str, Any]) -> None:
+    def _take_more(self, usage: dict[str, Any]) -> None:
+        cost = usage.get("cost")
+        if isinstance(cost, dict):
+            cost = cost.get("total_cost")
+        if isinstance(cost, (int, float)) and type(cost) is not bool and 0 <= cost <= COST_MAX_USD:
+            self.counted().reported_nano = usd_to_nano(cost)
         tools = usage.get("server_tool_use")
         searches = tools.get("web_search_requests") if type(tools) is dict else usage.get("num_search_queries")
         if searches:

@@ -284,3 +284,28 @@ def test_usage_that_cannot_be_is_not_believed(wrong):
     usage = Usage()
     usage.take(wrong)
     assert (usage.input, usage.output) == (0, 0)
+
+
+def test_reasoning_that_is_counted_beside_the_answer_is_part_of_the_output():
+    usage = Usage()
+    details = {"completion_tokens_details": {"reasoning_tokens": 300}}
+    usage.take({"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 330, **details})
+    assert (usage.output, usage.reasoning) == (320, 300)
+    usage.take({"prompt_tokens": 10, "completion_tokens": 320, "total_tokens": 330, **details})
+    assert (usage.output, usage.reasoning) == (320, 300)
+
+
+@pytest.mark.parametrize("name", ["cached_tokens", "prompt_cache_hit_tokens"])
+def test_cached_tokens_may_be_told_beside_the_other_counts(name):
+    usage = Usage()
+    usage.take({"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11, name: 8})
+    assert usage.cached == 8
+
+
+@pytest.mark.parametrize(
+    ("cost", "nano"), [(0.0012, 1_200_000), ({"total_cost": 0.006}, 6_000_000), ("x", None), (-1, None)]
+)
+def test_what_the_provider_says_that_it_cost_is_kept(cost, nano):
+    usage = Usage()
+    usage.take({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "a": 1, "b": 2, "cost": cost})
+    assert (usage.apart.reported_nano if usage.apart is not None else None) == nano

@@ -350,3 +350,13 @@ async def test_what_is_ranked_and_what_was_said_is_read_by_modules() -> None:
             assert heard.status_code == 200
             assert secret not in heard.text
             assert "the key is" in heard.text
+
+
+async def test_a_model_without_a_price_costs_what_its_provider_says() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": 0.00125, "is_byok": False, "x": 1}
+    async with running() as s:
+        for stream in (False, True):
+            s.mock.script(Reply(text="hi", usage=usage))
+            answer = await s.chat("hi", stream=stream)
+            trace = await trace_of(s, answer)
+            assert (trace["cost_usd"], trace["costs"]) == (0.00125, [{"what": "reported", "usd": 0.00125}])
