@@ -55,6 +55,8 @@ async def explain(
         chute.targets.resolve(x)
         if operation.prepares:
             await operation.prepare(x, chute.core.services, chute.endpoint.limits)
+        if operation.prepares:
+            await operation.prepare(x, chute.core.services, chute.endpoint.limits)
         answered_by = await _decide(plan, x)
         if not answered_by and not x.targets:
             waiting = x.state.get("no_target")

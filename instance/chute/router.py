@@ -198,6 +198,9 @@ class Router:
                 raise StockyardError("forbidden", f"This key may not use {label!r}.", param="X-Stockyard-Fallback")
             found.append(target)
         x.state["fallback"] = found
+        plan = x.plan
+        if plan is not None and all(link.name != "fallbackrouter" for link in plan.links):
+            x.warnings.append("X-Stockyard-Fallback is not used while the module fallbackrouter is off")
 
 
 def pinned_provider(x: Exchange) -> str:

@@ -120,6 +120,12 @@ async def test_the_header_gives_a_chain_for_one_call():
         assert (await s.chat(headers={"X-Stockyard-Fallback": "b/large"})).status_code == 502
 
 
+async def test_the_header_is_said_to_be_unused_while_the_module_is_off():
+    async with two({}) as (s, _):
+        answer = await s.chat(headers={"X-Stockyard-Fallback": "b/large"})
+        assert "fallbackrouter" in answer.headers["x-stockyard-warnings"]
+
+
 async def test_max_hops_bounds_the_walk():
     chain = {"chains": [{"match": "*", "targets": ["up/large", "b/large"]}], "max_hops": 1}
     async with two({"fallbackrouter": chain}) as (s, other):
