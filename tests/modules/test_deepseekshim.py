@@ -186,9 +186,9 @@ async def test_an_image_is_refused_before_it_is_sent() -> None:
     content = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PNG}}]
     async with deepseek() as s:
         with pytest.raises(openai.BadRequestError) as caught:
-            await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": content}])  # type: ignore[list-item,misc]
+            await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": content}])
         assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "messages[0].content[1]")
         assert list(s.mock.calls) == []
         texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-        await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": texts}])  # type: ignore[list-item,misc]
+        await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": texts}])
         assert sent(s)["messages"] == [{"role": "user", "content": "a\nb"}]
