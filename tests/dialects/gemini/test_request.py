@@ -208,6 +208,8 @@ def test_what_has_no_counterpart_is_named() -> None:
         ("gemini-2.5-pro", "high", {"includeThoughts": True, "thinkingBudget": 24576}),
         ("gemini-2.5-pro", "none", {"includeThoughts": False, "thinkingBudget": 128}),
         ("gemini-3-pro-preview", "minimal", {"includeThoughts": True, "thinkingLevel": "low"}),
+        ("gemini-3-pro-preview", "medium", {"includeThoughts": True, "thinkingLevel": "high"}),
+        ("gemini-3.1-pro-preview", "medium", {"includeThoughts": True, "thinkingLevel": "medium"}),
         ("models/gemini-3.5-flash", "minimal", {"includeThoughts": True, "thinkingLevel": "minimal"}),
     ],
 )

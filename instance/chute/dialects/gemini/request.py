@@ -19,6 +19,8 @@ LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medi
 """Thinking levels, with the models that take a level (3 and later)."""
 PRO_LEVELS = {**LEVELS, "none": "low", "minimal": "low"}
 """The same for Pro models, which always think."""
+FIRST_PRO = "gemini-3-pro"
+"""It knows only the levels low and high."""
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "safetySettings": ("safetySettings", "safety_settings"),
     "cachedContent": ("cachedContent", "cached_content"),
@@ -63,7 +65,7 @@ def write_chat(
     _tools(fields, body)
     config = _sampling(fields)
     _output_form(fields, config)
-    _thinking(fields, config, levels, "pro" in model, thoughts)
+    _thinking(fields, config, model, thoughts)
     for name, names in OWN_CONFIG.items():
         value = fields.take(*names)
         if value is not None:
@@ -129,7 +131,7 @@ def _output_form(fields: RequestFields, config: JSON) -> None:
         config["speechConfig"] = {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": audio["voice"]}}}
 
 
-def _thinking(fields: RequestFields, config: JSON, levels: bool, pro: bool, thoughts: bool) -> None:
+def _thinking(fields: RequestFields, config: JSON, model: str, thoughts: bool) -> None:
     effort = fields.take("reasoning_effort")
     if effort is None:
         return
@@ -138,8 +140,10 @@ def _thinking(fields: RequestFields, config: JSON, levels: bool, pro: bool, thou
             "bad_request", f"`reasoning_effort` is one of {', '.join(BUDGETS)}.", param="reasoning_effort"
         )
     thinking: JSON = {"includeThoughts": thoughts and effort != "none"}
-    if levels:
-        thinking["thinkingLevel"] = (PRO_LEVELS if pro else LEVELS)[effort]
+    pro = "pro" in model
+    if takes_level(model):
+        level = (PRO_LEVELS if pro else LEVELS)[effort]
+        thinking["thinkingLevel"] = "high" if level == "medium" and FIRST_PRO in model else level
     else:
         # A 2.5 Pro cannot be told not to think; its smallest budget is 128.
         thinking["thinkingBudget"] = 128 if pro and effort == "none" else BUDGETS[effort]

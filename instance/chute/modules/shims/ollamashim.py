@@ -207,7 +207,11 @@ class OllamaShim(Shim):
                     yield [Delta(f": {words}\n\n".encode(), None)]
             answer = await self._called(x, attempt)
         except UpstreamError as error:
+            attempt.row["error"] = error.kind
             raise CallFailed(error.kind, attempt.target, reason=str(error)) from error
+        except CallFailed as failure:
+            attempt.row["error"] = failure.kind
+            raise
         assert answer.events is not None
         self._say_loaded(attempt.target)
         try:
