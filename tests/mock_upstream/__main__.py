@@ -1,17 +1,11 @@
-"""The mock upstream, as tests and benchmarks name it.
-
-As a benchmark's upstream, with one fixed answer and no records: `python -m tests.mock_upstream --port 9000`.
-"""
+"""A benchmark's upstream, with one fixed answer and no records: `python -m tests.mock_upstream --port 9000`."""
 
 import argparse
 import asyncio
 
 import uvloop
 
-from instance.mock_upstream import Call, MockUpstream, until
-from instance.mock_upstream.plain import PLAIN_TEXT
-
-__all__ = ["PLAIN_TEXT", "Call", "MockUpstream", "until"]
+from instance.mock_upstream import MockUpstream
 
 
 async def _serve(port: int, echo: bool) -> None:
@@ -22,7 +16,7 @@ async def _serve(port: int, echo: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--echo", action="store_true", help="answer `echo: <last user text>` instead of one fixed text")
     options = parser.parse_args()

@@ -1,0 +1,20 @@
+"""A mock that listens, and a client for it."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.mock_upstream import MockUpstream
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[MockUpstream]:
+    async with MockUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def http(upstream: MockUpstream) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=upstream.root, timeout=20.0) as client:
+        yield client
