@@ -265,3 +265,29 @@ async def test_a_provider_with_an_address_of_its_own_needs_no_resources() -> Non
         await s.sdk().embeddings.create(model="azure/my-embed", input="a", encoding_format="float")
         assert s.mock.calls[-1].path == f"{TAIL}/openai/deployments/my-embed/embeddings?api-version={VERSION}"
         assert s.mock.calls[-1].headers["api-key"] == "key-of-the-provider"
+
+
+async def test_a_route_to_azure_reaches_the_resource_in_its_region() -> None:
+    async with azure() as s:
+        url = s.mock.root + TAIL
+        resources = [
+            {
+                "name": name,
+                "endpoint": url,
+                "api_key": f"key-of-{name}",
+                "deployments": {"gpt-4o": f"{name}-4o"},
+                "region": name,
+            }
+            for name in ("east", "west")
+        ]
+        await s.configure({"azureshim": {"resources": resources}})
+        route = {"pattern": "fast", "targets": [{"target": "azure/gpt-4o", "region": "west"}]}
+        made = await s.http(s.admin_key).post("/api/proxy/routes", json=route)
+        assert made.status_code == 201, made.text
+        await s.sdk().chat.completions.create(model="fast", messages=HI)
+        assert s.mock.calls[-1].path.startswith(f"{TAIL}/openai/deployments/west-4o/")
+        assert s.mock.calls[-1].headers["api-key"] == "key-of-west"
+        checked = {"chat": True, "model": "gpt-4o"}
+        answer = (await s.http(s.admin_key).post("/api/proxy/providers/azure/check", json=checked)).json()
+        assert answer["ok"], answer
+        assert s.mock.calls[-1].path.startswith(f"{TAIL}/openai/deployments/east-4o/")

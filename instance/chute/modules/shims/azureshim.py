@@ -137,11 +137,13 @@ class AzureShim(OpenAILikeShim):
         return found
 
     def _resource(self, target: Target) -> Resource | None:
-        if target.url is None:
-            return None
-        return next(
-            (one for one in self._resources.values() if one.url == target.url and one.serves(target.model)), None
-        )
+        """The resource that a target stands for; for one without an address (of a route, a check) the first that has its model,
+        one in its region before others."""
+        fitting = [one for one in self._resources.values() if one.serves(target.model)]
+        if target.url is not None:
+            return next((one for one in fitting if one.url == target.url), None)
+        near = [one for one in fitting if target.region and one.region == target.region]
+        return next(iter(near or fitting), None)
 
     def _deployment(self, target: Target) -> str:
         resource = self._resource(target)
@@ -180,7 +182,7 @@ class AzureShim(OpenAILikeShim):
                 return await openai_compatible(
                     x,
                     attempt,
-                    url=target.url or self.base_url or target.provider.url,
+                    url=self.url(x, target),
                     path=lambda path: self._path(path, target),
                     headers=headers,
                     obj=self._renamed(x, target),
@@ -222,7 +224,8 @@ class AzureShim(OpenAILikeShim):
         return call_path(path, self._deployment(target), self.settings.api_version, self.settings.style)
 
     def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
-        return target.url or self.base_url or target.provider.url
+        resource = self._resource(target)
+        return target.url or (resource.url if resource is not None else None) or self.base_url or target.provider.url
 
     def fit(self, x: Exchange, target: Target, draft: Draft) -> None:
         draft.model = self._deployment(target)
