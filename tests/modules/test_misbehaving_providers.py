@@ -327,3 +327,72 @@ def test_the_page_names_every_kind_of_failure_with_its_code() -> None:
             assert f"`{code}`" in rows[f"`{kind}`"]
             assert ("yes" in rows[f"`{kind}`"].split("|")[5]) == is_fault(kind, 0)
             assert rows[f"`{kind}`"].split("|")[4].strip().startswith("no") == (kind not in KINDS)
+
+
+DIALECTS = ("anthropic", "gemini", "cohere", "ollama")
+
+
+def provider_of(dialect: str, mock: MockUpstream) -> str:
+    """Rows of a configuration for a provider that speaks a dialect of its own."""
+    return f'[providers.own]\ntype = "{dialect}"\nbase_url = "{mock.at(dialect)}"\napi_key = "a-key-of-the-tests"\n'
+
+
+@PLAIN_AND_STREAMED
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_providers_of_other_dialects_fail_alike(dialect: str, stream: bool) -> None:
+    cases: list[tuple[Reply, int, str, list[str]]] = [
+        (hang_up(), 502, "provider_error", ["reset"] * 3),
+        (html(502), 502, "provider_error", ["http"] * 3),
+        (html(200), 502, "bad_upstream_response", ["bad_response"]),
+        (status(500), 502, "provider_error", ["http"] * 3),
+        (status(429), 429, "rate_limited", ["http"] * 3),
+        (status(400), 400, "bad_request", ["http"]),
+        (status(401), 502, "provider_auth_failed", ["http"]),
+        (wrong_length(1000), 502, "bad_upstream_response", ["truncated"] * 3),
+        (truncated_chunked(), 502, "bad_upstream_response", ["truncated"] * 3),
+        (garbage(), 502, "bad_upstream_response", ["bad_response"]),
+        (delay(30), 504, "timeout_first_token", ["timeout_first_token"] * 3),
+    ]
+    if dialect == "ollama":
+        cases.pop()  # it may load a model for minutes before it answers
+    plenty = {"base_delay_s": 0.001, "budget_ratio": 10}
+    settings = {"retry": plenty, "timeout": {"first_token_s": 0.3}, "circuitbreaker": False, "healthcheck": False}
+    async with MockUpstream() as mock, running(settings, config=provider_of(dialect, mock)) as s:
+        s.model = "own/small"
+        for reply, code, error, attempts in cases:
+            mock.script(*[reply] * len(attempts))
+            answer = await s.chat(stream=stream, max_tokens=100)
+            await expect(s, answer, code, error, attempts)
+        assert (await s.chat("well", stream=stream, max_tokens=100)).status_code == 200
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_their_streams_break_off_alike(dialect: str) -> None:
+    async with MockUpstream() as mock, running(FAST, config=provider_of(dialect, mock)) as s:
+        s.model = "own/small"
+        for reply, code, kind in (
+            (drop(2, "one two three four"), "bad_upstream_response", "truncated"),
+            (stall(2, "one two three four"), "timeout_stream", "timeout_stream"),
+        ):
+            mock.script(reply)
+            answer = await s.chat(stream=True, max_tokens=100)
+            said, error = streamed_error(answer)
+            assert (said.strip(), error["code"]) == ("one two", code)
+            trace = await trace_of(s, answer)
+            assert [row["error"] for row in trace["attempts"]] == [kind]
+        await until(lambda: mock.calls[-1].hung_up)
+
+
+@PLAIN_AND_STREAMED
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_caller_who_hangs_up_ends_their_calls_too(dialect: str, stream: bool) -> None:
+    async with MockUpstream() as mock, running(FAST, config=provider_of(dialect, mock)) as s:
+        s.model = "own/small"
+        mock.script(delay(30))
+        with pytest.raises(httpx2.TimeoutException):
+            await s.http().post("/v1/chat/completions", json=s.body(stream=stream, max_tokens=100), timeout=0.2)
+        await until(lambda: mock.calls[0].hung_up, 1.0)
+        await until(lambda: s.instance.chute.in_flight == 0)
+        assert s.instance.core.services["breakers"].of_provider("own") == "closed"
+        (trace,) = (await _traces(s))[:1]
+        assert (trace["status"], [row["error"] for row in trace["attempts"]]) == ("cancelled", ["cancelled"])
