@@ -131,7 +131,7 @@ async def openai_compatible(
         raise attempt.broken(error, response.headers, raw) from error
     answer = attempt.whole(read, raw, response.headers, native=native)
     if x.kind not in TALKS:
-        answer.content_type = operation.answer_type(x, response.headers.get(b"content-type", b""))
+        operation.arrived(x, answer, response.headers.get(b"content-type", b""))
     return answer
 
 

@@ -117,9 +117,9 @@ class Operation:
             raise ValueError("the answer is no JSON object")
         return obj
 
-    def answer_type(self, x: Exchange, content_type: bytes) -> bytes:
-        """Content type of an answer that is no JSON (subtitles), of which the provider said `content_type`; else empty."""
-        return b""
+    def arrived(self, x: Exchange, answer: Answer, content_type: bytes) -> None:
+        """A whole answer of a provider that has this endpoint, before any module sees it: the place to say that it is no JSON
+        (`answer.content_type`; the provider's is `content_type`) or has to be written anew (`answer.changed`)."""
 
     def reader(self, x: Exchange) -> StreamReader:
         """For a stream that comes in this dialect."""

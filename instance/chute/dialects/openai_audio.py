@@ -71,10 +71,9 @@ class Transcription(FormOperation):
     dialect: ClassVar[str] = "openai.audio"
     path: ClassVar[bytes] = b"/audio/transcriptions"
 
-    def answer_type(self, x: Exchange, content_type: bytes) -> bytes:
-        if not self._plain(x):
-            return b""
-        return content_type or b"text/plain; charset=utf-8"
+    def arrived(self, x: Exchange, answer: Answer, content_type: bytes) -> None:
+        if self._plain(x):
+            answer.content_type = content_type or b"text/plain; charset=utf-8"
 
     def read(self, x: Exchange, raw: bytes) -> JSON:
         if self._plain(x):

@@ -1,10 +1,16 @@
-"""Rerank, in the shape that Cohere, Jina and Voyage share: `POST /v1/rerank`."""
+"""Rerank in the shape that Cohere and Jina share: `POST /v1/rerank`.
+
+Voyage's differs a little: `top_k` for `top_n`, documents are texts only, and the answer's rows lie under `data`, as they do at
+Fireworks. A provider that speaks `voyage.rerank` too is sent that form; either answer is understood.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from instance.chute.answer import JSON
+import orjson
+
+from instance.chute.answer import JSON, Answer
 from instance.chute.dialects.openai_chat import check_depth, decode, take_model
 from instance.chute.operation import Operation
 from instance.core.errors import StockyardError
@@ -17,6 +23,7 @@ DOCUMENTS_MAX = 1000
 DOCUMENTS_PER_UNIT = 100
 """Providers that charge by the search count one for each so many documents."""
 LOCAL_MODEL = "stockyard-local"
+VOYAGE = "voyage.rerank"
 
 
 class Rerank(Operation):
@@ -50,12 +57,29 @@ class Rerank(Operation):
         if top is not None and (type(top) is not int or top < 1):
             raise StockyardError("bad_request", "`top_n` is a whole number from 1.", param="top_n")
 
+    def native_body(self, x: Exchange, model: str) -> tuple[bytes, JSON] | None:
+        if VOYAGE not in x.targets[0].provider.speaks:
+            return super().native_body(x, model)
+        sent = {**x.req, "model": model, "documents": [_text(document) for document in x.req["documents"]]}
+        if "top_n" in sent:
+            sent["top_k"] = sent.pop("top_n")
+        return orjson.dumps(sent), sent
+
     def read(self, x: Exchange, raw: bytes) -> JSON:
         answer = super().read(x, raw)
+        rows = answer.get("data")
+        if "results" not in answer and isinstance(rows, list):
+            answer["results"] = [_row(row) for row in rows]
+            del answer["data"]
+            answer.pop("object", None)
         if not isinstance(answer.get("results"), list):
             raise ValueError("the answer has no results")
         units = _search_units(answer)
         return answer if units is None else {**answer, "usage": {"search_units": units, **(answer.get("usage") or {})}}
+
+    def arrived(self, x: Exchange, answer: Answer, content_type: bytes) -> None:
+        # An answer in another form than the caller's is written anew.
+        answer.changed = answer.body is not None and b'"results"' not in answer.body
 
     def no_target(self, x: Exchange, error: StockyardError) -> StockyardError:
         if x.model_requested != LOCAL_MODEL:
@@ -74,6 +98,16 @@ class Rerank(Operation):
             apart.requests = -(-len(x.req["documents"]) // DOCUMENTS_PER_UNIT)
             if not usage.source:
                 usage.source = "estimated"
+
+
+def _text(document: Any) -> str:
+    text = document if isinstance(document, str) else document.get("text")
+    return text if isinstance(text, str) else orjson.dumps(document).decode()
+
+
+def _row(row: JSON) -> JSON:
+    document = row.get("document")
+    return {**row, "document": {"text": document}} if isinstance(document, str) else row
 
 
 def _search_units(answer: JSON) -> Any:

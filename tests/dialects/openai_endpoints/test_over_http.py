@@ -360,3 +360,26 @@ async def test_a_model_without_a_price_costs_what_its_provider_says() -> None:
             answer = await s.chat("hi", stream=stream)
             trace = await trace_of(s, answer)
             assert (trace["cost_usd"], trace["costs"]) == (0.00125, [{"what": "reported", "usd": 0.00125}])
+
+
+async def test_voyages_form_of_rerank_is_written_and_read() -> None:
+    voyage = '[providers.voyage]\nbase_url = "{url}"\napi_key = "k"\n'
+    rows = [
+        {"index": 1, "relevance_score": 0.9, "document": "b"},
+        {"index": 0, "relevance_score": 0.1, "document": "a"},
+    ]
+    said = {"object": "list", "data": rows, "model": "rerank-2.5", "usage": {"total_tokens": 12}}
+    async with running({"retry": False}, providers=lambda mock: voyage.replace("{url}", mock.url)) as s:
+        s.mock.script(Reply(body=orjson.dumps(said)))
+        body = {"model": "voyage/rerank-2.5", "query": "x", "documents": ["a", {"text": "b"}], "top_n": 2}
+        answer = await s.http().post("/v1/rerank", json={**body, "return_documents": True})
+        sent = s.mock.calls[-1].json()
+        assert (sent["documents"], sent["top_k"], "top_n" in sent) == (["a", "b"], 2, False)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["results"] == [
+            {"index": 1, "relevance_score": 0.9, "document": {"text": "b"}},
+            {"index": 0, "relevance_score": 0.1, "document": {"text": "a"}},
+        ]
+        assert "data" not in answer.json()
+        trace = await trace_of(s, answer)
+        assert (trace["tokens_in"], trace["costs"]) == (12, [{"what": "input", "usd": 0.0000006}])
