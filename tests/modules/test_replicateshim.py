@@ -408,3 +408,20 @@ async def test_an_answer_that_is_no_prediction(streamed: bool) -> None:
         with pytest.raises(openai.InternalServerError) as caught:
             await spoken(s, streamed, model=MODEL, messages=HI)
         assert caught.value.code == "bad_upstream_response"
+
+
+async def test_a_deployment_runs_with_the_inputs_of_its_release() -> None:
+    config = '[providers.dep]\ntype = "replicate"\nbase_url = "{root}/played/v1"\napi_key = "r8-1"\nmodels = ["deployments/me/own"]\n'
+    async with running({"retry": False}, providers=lambda mock: config.replace("{root}", mock.root)) as s:
+        openapi: Any = {"components": {"schemas": {"Input": {"properties": {"prompt": {}, "max_tokens": {}}}}}}
+        s.mock.script(reply({"current_release": {"model": "a/b", "version": "v9"}}), path=f"{PLACE}/deployments/me/own")
+        s.mock.script(reply({"id": "v9", "openapi_schema": openapi}), path=f"{PLACE}/models/a/b")
+        s.mock.script(reply(prediction(s, "succeeded", "hello"), 201), path=f"{PLACE}/deployments/me/own/predictions")
+        said = await spoken(s, False, model="dep/deployments/me/own", messages=HI, max_tokens=5, temperature=1)
+        assert said["content"] == "hello"
+        assert paths(s) == [
+            ("GET", "/deployments/me/own"),
+            ("GET", "/models/a/b/versions/v9"),
+            ("POST", "/deployments/me/own/predictions"),
+        ]
+        assert s.mock.calls[-1].json() == {"input": {"prompt": "hi", "max_tokens": 5}}

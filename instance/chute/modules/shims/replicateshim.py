@@ -19,7 +19,8 @@ from instance.chute.dialects.replicate.templates import Template
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.modules.shims.replicate_predictions import ModelInfo, PredictionBody, Predictions
+from instance.chute.modules.shims.replicate_body import PredictionBody
+from instance.chute.modules.shims.replicate_predictions import ModelInfo, Predictions
 from instance.chute.remote_media import RemoteMedia
 from instance.chute.shim import Shim, ShimSettings, answer_head
 from instance.core.clock import Clock
