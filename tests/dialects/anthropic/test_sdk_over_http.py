@@ -9,7 +9,7 @@ import anthropic
 import orjson
 import pytest
 
-from tests.mock_replies import failing, status, text, thinking, tool, tools
+from tests.mock_replies import delay, failing, status, text, thinking, tool, tools
 from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
 
@@ -286,3 +286,97 @@ async def test_tokens_are_counted_by_anthropic_and_estimated_for_others() -> Non
         with pytest.raises(anthropic.BadRequestError) as caught:
             await client.messages.count_tokens(model=OPENAI, messages=[])
         assert caught.value.body["type"] == "error"  # type: ignore[index]
+
+
+@BOTH
+async def test_a_providers_own_error_body_is_still_one_for_the_sdk(model: str) -> None:
+    async with opened(retry=False, errornorm={"style": "raw"}) as (s, client):
+        s.mock.script(status(400, "as the provider says it"))
+        with pytest.raises(anthropic.BadRequestError) as caught:
+            await client.messages.create(**ask(model, "x"))
+        body = caught.value.body
+        assert isinstance(body, dict)
+        assert body["type"] == "error"
+        assert body["error"]["message"] == "as the provider says it"
+
+
+@BOTH
+async def test_a_cached_answer_serves_callers_of_both_dialects(model: str) -> None:
+    async with opened(cachelayer=True) as (s, client):
+        async with client.messages.stream(**ask(model, "hi there")) as stream:
+            first = await stream.get_final_message()
+        again = await client.messages.create(**ask(model, "hi there"))
+        assert said(again) == said(first) == "echo: hi there"
+        assert again.usage.output_tokens == first.usage.output_tokens
+        body = {"model": model, "max_tokens": 4000, "messages": [{"role": "user", "content": "hi there"}]}
+        other = await s.http().post("/v1/chat/completions", json=body)
+        assert other.json()["choices"][0]["message"]["content"] == "echo: hi there"
+        assert other.headers["x-stockyard-cache"] == "hit"
+        assert len(s.mock.calls) == 1
+
+
+@pytest.mark.parametrize(("first", "second"), [(OPENAI, ANTHROPIC), (ANTHROPIC, OPENAI)])
+async def test_a_hedged_stream_is_whole_in_either_dialect(first: str, second: str) -> None:
+    config = (
+        '[[routes]]\npattern = "both"\nhedge_after_ms = 20\n'
+        f'targets = [{{target = "{first}"}}]\nfallback = ["{second}"]\n'
+    )
+    async with running({"fallbackrouter": True}, providers=claude, config=config) as s:
+        client = anthropic.AsyncAnthropic(base_url=s.root, api_key=s.key, max_retries=0, timeout=30.0)
+        s.mock.script(delay(30), path="/messages" if first == ANTHROPIC else "/chat/completions")
+        async with client.messages.stream(**ask("both", "one two three")) as stream:
+            message = await stream.get_final_message()
+        assert said(message) == "echo: one two three"
+        assert message.stop_reason == "end_turn"
+        [trace] = await s.recent_traces(1)
+        assert trace["provider"] == second.partition("/")[0]
+        await client.close()
+
+
+async def test_an_agents_request_with_marks_for_the_cache_reaches_every_dialect() -> None:
+    dialects = {
+        "openai": "gpt",
+        "gemini": "gemini",
+        "mistral": "m",
+        "cohere": "c",
+        "ollama": "o",
+        "bedrock": "amazon.nova",
+    }
+
+    def all_of_them(mock: MockUpstream) -> str:
+        rows = (
+            f'[providers.x{name}]\ntype = "{name}"\nbase_url = "{mock.at(name)}"\napi_key = "key-123456"\nmodels = ["{model}"]\n'
+            for name, model in dialects.items()
+        )
+        return "".join(rows)
+
+    mark = {"type": "ephemeral"}
+    call = {"type": "tool_use", "id": "toolu_01", "name": "get_weather", "input": {"city": "Oslo"}}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "toolu_01",
+        "content": [{"type": "text", "text": "22"}],
+        "is_error": False,
+        "cache_control": mark,
+    }
+    messages: Any = [
+        {"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": mark}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": ""}, call]},
+        {"role": "user", "content": [result, {"type": "text", "text": "and then?"}]},
+    ]
+    fields: Any = {
+        "system": [{"type": "text", "text": "You help.", "cache_control": mark}],
+        "tools": [{**TOOL, "cache_control": mark}],
+        "metadata": {"user_id": "u1"},
+        "stop_sequences": ["STOP"],
+        "messages": messages,
+        "max_tokens": 5000,
+    }
+    async with running(modules={"retry": False}, providers=all_of_them) as s:
+        client = anthropic.AsyncAnthropic(base_url=s.root, api_key=s.key, max_retries=0, timeout=30.0)
+        for name, model in dialects.items():
+            message = await client.messages.create(model=f"x{name}/{model}", **fields)
+            assert "and then?" in said(message), name
+            async with client.messages.stream(model=f"x{name}/{model}", **fields) as stream:
+                assert said(await stream.get_final_message()) == said(message), name
+        await client.close()

@@ -70,6 +70,8 @@ class Messages(Operation):
         return AnthropicReader(x.model_requested, x.started_wall_ns // 10**9, self._id(x), native=True)
 
     def whole(self, x: Exchange, answer: Answer) -> bytes:
+        if answer.obj is None and answer.body is not None:
+            return _as_error(answer.body)
         return orjson.dumps(write_answer(answer.obj or {}, self._id(x)))
 
     def rewritten(self, x: Exchange, answer: Answer) -> bytes:
@@ -82,12 +84,23 @@ class Messages(Operation):
 
     def encoder(self, x: Exchange) -> StreamEncoder:
         answer = x.answer
-        if answer is not None and answer.native == self.dialect and isinstance(answer.reader, AnthropicReader):
-            return NativeRewriter(answer.reader)
-        return EventWriter(self._id(x))
+        if answer is None or answer.native != self.dialect:
+            return EventWriter(self._id(x))
+        return NativeRewriter(answer.reader if isinstance(answer.reader, AnthropicReader) else self.reader(x))
 
     def error(self, error: StockyardError, request_id: str, trace_id: str) -> dict[str, Any]:
         return {"type": "error", **error_body(error, request_id, trace_id)}
 
     def _id(self, x: Exchange) -> str:
         return f"msg_{x.id[3:]}"
+
+
+def _as_error(body: bytes) -> bytes:
+    """A provider's own error body, shown as it is, with the mark by which callers of this dialect know one."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(found, dict) or found.get("type") == "error":
+        return body
+    return orjson.dumps({"type": "error", **found} if "error" in found else {"type": "error", "error": found})

@@ -150,7 +150,7 @@ class BedrockShim(Shim):
             obj = self.read(x, target, response.headers, raw)
         except MALFORMED as error:
             raise attempt.broken(error, response.headers, raw) from error
-        return attempt.whole(obj, None, response.headers)
+        return attempt.whole(obj, None, response.headers, native="")
 
     def _url(self, target: Target) -> UpstreamUrl | None:
         """Where the call goes: Amazon's own address in the target's region, any other as it is."""
