@@ -194,6 +194,7 @@ def module_router(chute: Chute) -> APIRouter:
             "groups": len(GROUPS),
             "enabled_modules": sum(slot.enabled for slot in slots),
             "live_chain": [slot.name for slot in registry.ordered() if slot.in_chain],
+            "routes": len(chute.routes.routes),
             "in_flight": chute.in_flight,
             "requests": chute.requests,
             "errors": chute.errors,

@@ -209,9 +209,10 @@ class Fit:
         if not wanted:
             return
         other = MAX_TOKENS[0] if wanted == MAX_TOKENS[1] else MAX_TOKENS[1]
-        if other in sent:
+        if sent.get(other) is not None:
             value = sent.pop(other)
-            sent.setdefault(wanted, value)
+            if sent.get(wanted) is None:
+                sent[wanted] = value
             changes.append(Change(other, value, {wanted: sent[wanted]}, "the model calls it so"))
 
     def _one(self, name: str, sent: JSON, changes: list[Change]) -> None:

@@ -94,7 +94,6 @@ class RouteAdmin:
 
     async def _reload(self) -> None:
         self._table.replace_stored(await route_store.stored_routes(self._core))
-        self._core.services["registry"].recompile()
 
 
 def check_target(providers: ProviderTable, label: str, param: str) -> None:

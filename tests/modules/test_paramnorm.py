@@ -4,7 +4,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instance.chute.parameters import Fit, ModelParameters, bundled_rules, nearest_value
@@ -136,6 +136,7 @@ def fit(**fields: Any) -> Fit:
         ({"max_output_tokens": 100}, {"max_tokens": 500}, {"max_tokens": 100}),
         ({"max_tokens_name": "max_tokens"}, {"max_completion_tokens": 5}, {"max_tokens": 5}),
         ({"max_tokens_name": "max_tokens"}, {"max_completion_tokens": 5, "max_tokens": 6}, {"max_tokens": 6}),
+        ({"max_tokens_name": "max_tokens"}, {"max_completion_tokens": 5, "max_tokens": None}, {"max_tokens": 5}),
         ({"tool_choice_required": False}, {"tool_choice": "required"}, {"tool_choice": "auto"}),
         ({"names": {"seed": "random_seed"}}, {"seed": 1}, {"random_seed": 1}),
         ({"unsupported": ["seed"], "supported": ["seed"]}, {"seed": 1}, {"seed": 1}),
@@ -194,6 +195,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(max_examples=400, deadline=None)
 @given(
     asked=st.dictionaries(st.sampled_from(NAMES), VALUES),
     rule=st.sampled_from([rule for _, rule in bundled_rules()]),

@@ -181,5 +181,5 @@ def _goes_as_it_came(x: Exchange, target: Target) -> bool:
     provider = target.provider
     shim = x.plan.shims.get(provider.dialect) if x.plan is not None and provider.dialect != "openai" else None
     if shim is not None:
-        return bool(shim[0].module.wire_dialect == x.operation.dialect)  # type: ignore[attr-defined]
+        return bool(shim[0].module.takes_as_it_is(x, target))  # type: ignore[attr-defined]
     return x.operation.dialect in provider.speaks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Pins:
             return connection.execute(query, (since, self._max)).fetchall()
 
         for session, target, key_name, used_ns in reversed(await self._core.database.read(read)):
-            self._pins[session] = Pin(target, key_name, used_ns, used_ns)
+            self._pins[session] = Pin(intern(target), intern(key_name), used_ns, used_ns)
 
     def find(self, session: bytes, now_ns: int) -> Pin | None:
         """The session's pin, unless its time is over."""
@@ -74,7 +75,7 @@ class Pins:
         before = self._pins.get(session)
         written = before.written_ns if before is not None else 0
         same = before is not None and (before.target, before.key_name) == (target, key_name)
-        self._pins[session] = Pin(target, key_name, now_ns, written)
+        self._pins[session] = Pin(intern(target), intern(key_name), now_ns, written)
         self._pins.move_to_end(session)
         if self._persist and not (same and now_ns - written < self._ttl_ns // REFRESHED_SHARE):
             self._changed.add(session)
