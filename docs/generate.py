@@ -17,6 +17,7 @@ from control_plane.routing import answers
 from docs.models_page import models_page
 from docs.providers_page import providers_page
 from docs.schema_table import cell, kind, markdown, objects, table
+from docs.sdk_page import sdk_page
 from instance.chute.discovery import builtin_modules
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
 from instance.chute.order import GROUPS, PLACE
@@ -37,6 +38,7 @@ def pages() -> dict[Path, str]:
         "modules.md": modules_page(),
         "errors.md": errors_page(),
         "providers.md": providers_page(),
+        "sdks.md": sdk_page(),
         "models.md": models_page(),
         "cloud-settings.md": cloud_settings_page(),
     }

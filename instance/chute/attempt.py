@@ -162,8 +162,8 @@ class Attempt:
             response.close()
 
     def _answered(self) -> None:
-        now = perf_counter_ns()
         x = self.x
+        now = x.mark_ns = perf_counter_ns()
         x.upstream_ns += now - self.started_ns
         x.first_token_ns = now
         self.provider.health.observe(True, (now - self.started_ns) // 1000)
@@ -186,7 +186,8 @@ class Attempt:
     def _ended(self, error: str, status: int = 0) -> None:
         if self._open is not None:
             self._open.close()
-        took = perf_counter_ns() - self.started_ns
+        self.x.mark_ns = perf_counter_ns()
+        took = self.x.mark_ns - self.started_ns
         self.x.upstream_ns += took
         self.row["duration_ms"] = took / 1e6
         self.row["error"] = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Mapping, MutableMapping
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +82,19 @@ class Endpoint:
         self.watches = Watches()
         self.draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: str = scope["path"]
         if path.startswith("/v1/v1/"):
             path = path[3:]
         operation = self.operations.get(path) or operation_of(path)
+        if operation is not None and scope["method"] == "POST":
+            return self.call(scope, receive, send, path, operation)
+        return self._beside_calls(scope, receive, send, path, operation)
+
+    async def _beside_calls(
+        self, scope: Scope, receive: Receive, send: Send, path: str, operation: Operation | None
+    ) -> None:
         if operation is not None:
-            if scope["method"] == "POST":
-                await self.call(scope, receive, send, path, operation)
-                return
             error = StockyardError("method_not_allowed", "Use POST.", headers={"Allow": "POST"})
         elif side_route(path) is not None:
             await self.side(scope, receive, send, path)

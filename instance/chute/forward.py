@@ -91,7 +91,7 @@ async def forward(x: Exchange) -> Answer:
         attempt["error"] = "cancelled"
         _ended(x, response, attempt, started)
         raise
-    now = perf_counter_ns()
+    now = x.mark_ns = perf_counter_ns()
     x.upstream_ns += now - started
     x.first_token_ns = now
     attempt["duration_ms"] = (now - started) / 1e6
@@ -118,7 +118,8 @@ async def forward(x: Exchange) -> Answer:
 def _ended(x: Exchange, response: Any, attempt: dict[str, Any], started: int) -> None:
     if response is not None:
         response.close()
-    took = perf_counter_ns() - started
+    x.mark_ns = perf_counter_ns()
+    took = x.mark_ns - started
     x.upstream_ns += took
     attempt["duration_ms"] = took / 1e6
     error = attempt["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from instance.chute.mock_model import MockModel
@@ -124,7 +125,7 @@ class Provider:
             return "down"
         return self.health.status if self.usable else "no_key"
 
-    async def send(
+    def send(
         self,
         path: bytes,
         body: bytes,
@@ -137,13 +138,13 @@ class Provider:
         url: UpstreamUrl | None = None,
         method: bytes = b"POST",
         content_type: bytes = JSON_TYPE,
-    ) -> UpstreamResponse | MockResponse:
+    ) -> Awaitable[UpstreamResponse | MockResponse]:
         """Sends a body; `obj` is the same decoded. `key` and `url` are used in place of its own; with its `openai_url` the key
         is sent as it is wanted there.
 
-        Returns with the answer's head; raises UpstreamError."""
+        Awaited, it gives the answer's head; raises UpstreamError."""
         if self._mock is not None:
-            return await self._mock.answer(obj, stream, path)
+            return self._mock.answer(obj, stream, path)
         if url is None:
             url = self.url
             if url is None:
@@ -153,7 +154,7 @@ class Provider:
             own = self._openai_headers if openai else self._headers
         else:
             own = self.headers(key, content_type, openai=openai)
-        return await self._upstream.send(
+        return self._upstream.send(
             url, method, path, own + headers if headers else own, body, connect_timeout_s=connect_timeout_s
         )
 

@@ -54,7 +54,7 @@ async def streamed(
                     )
     except (StreamBroken, AttributeError, TypeError) as error:
         raise CallFailed("bad_response", target, status=200, reason=str(error), headers=response.headers) from error
-    now = perf_counter_ns()
+    now = x.mark_ns = perf_counter_ns()
     x.first_token_ns = now
     x.upstream_ns += now - started
     target.provider.health.observe(True, (now - started) // 1000)

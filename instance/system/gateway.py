@@ -46,7 +46,7 @@ class Gateway:
         self.api_in_flight = 0
         self.last_api_ns = perf_counter_ns()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
         if self._origins or self._instance.draining:
@@ -58,11 +58,10 @@ class Gateway:
         if self._instance.open_principal is not None:
             scope = with_some_key(scope)
         if scope["method"] == "OPTIONS":
-            await self._options(scope, send)
-        elif scope["path"].startswith("/v1/"):
-            await self._endpoint(scope, receive, send)
-        else:
-            await self._beside_calls(scope, receive, send)
+            return self._options(scope, send)
+        if scope["path"].startswith("/v1/"):
+            return self._endpoint(scope, receive, send)
+        return self._beside_calls(scope, receive, send)
 
     async def _beside_calls(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

@@ -33,9 +33,15 @@ KINDS = {
 }
 """Examples that need a model of a kind; a provider that names none has nothing of it."""
 
-TOOLS = ("openai: tools, round trip", "openai: tools, streamed", "openai: responses, tools", "anthropic: tools, round trip")
+TOOLS = (
+    "openai: tools, round trip",
+    "openai: tools, streamed",
+    "openai: responses, tools",
+    "anthropic: tools, round trip",
+)
 
 OTHERS: dict[str, dict[str, Lack]] = {
+    "deepseek": dict.fromkeys(("openai: vision", "anthropic: vision"), Refused("unsupported_parameter")),
     "replicate": dict.fromkeys(TOOLS, Refused("unsupported_parameter")),
     "perplexity": dict.fromkeys(TOOLS, Dropped("tools")),
 }

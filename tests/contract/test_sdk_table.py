@@ -21,7 +21,10 @@ __all__ = ["pytest_asyncio_loop_factories"]
 
 @asynccontextmanager
 async def lab_of(provider: PlayedProvider) -> AsyncIterator[Lab]:
-    modules: dict[str, Any] = {"retry": {"base_delay_s": 0.001}, "circuitbreaker": {"consecutive": 1000, "min_calls": 1000}}
+    modules: dict[str, Any] = {
+        "retry": {"base_delay_s": 0.001},
+        "circuitbreaker": {"consecutive": 1000, "min_calls": 1000},
+    }
     if provider.name == "bedrock":
         modules["bedrockshim"] = BEDROCK_CREDENTIALS
     async with running(modules, providers=provider.config) as s:

@@ -152,7 +152,15 @@ class UpstreamResponse:
         while self.status == 0:
             if self._error is not None:
                 raise self._error
-            await self.changed()
+            # As `changed()`, without a frame of its own: every call waits here.
+            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.close()
+                raise
+            finally:
+                self._waiter = None
 
 
 def _beyond(limit: int) -> UpstreamError:
