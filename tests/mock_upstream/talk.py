@@ -89,7 +89,8 @@ def chat_body(model: str) -> Callable[[str, bool], dict[str, Any]]:
 
 
 def _content(heard: Heard, content: Any) -> None:
-    for part in content if isinstance(content, list) else [{"type": "text", "text": content or ""}]:
+    parts: list[Any] = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    for part in parts:
         if part["type"] == "thinking":
             heard.reasoning += "".join(one["text"] for one in part["thinking"])
         else:
@@ -115,7 +116,8 @@ def read_chat(answer: Any) -> Heard:
 
 
 def read_chat_stream(raw: bytes) -> Heard:
-    heard, calls = Heard(), {}
+    heard = Heard()
+    calls: dict[int, tuple[str, str]] = {}
     for chunk in sse_data(raw):
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
         if usage:
