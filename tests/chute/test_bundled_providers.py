@@ -33,6 +33,7 @@ FIELDS = {
 }
 SPOKEN = {
     "anthropic.messages",
+    "voyage.rerank",
     *("openai.chat", "openai.completions", "openai.responses", "openai.embeddings", "openai.images", "openai.audio"),
     *("openai.moderations", "cohere.rerank"),
 }
