@@ -11,7 +11,7 @@ from instance.billing.budget import Budget, Subject
 from instance.billing.key_budgets import KeyBudgets
 from instance.billing.plan_quota import PlanQuota, calls_of_month
 from instance.billing.spend import keys_since, spent_since
-from instance.chute.worst_case import worst_case_nano
+from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
@@ -101,7 +101,7 @@ class Billing:
         self.key_budgets.check(principal, x.started_wall_ns)
         account = self.key_budgets.account(principal, x.started_wall_ns)
         if account is not None:
-            nano, _ = worst_case_nano(x, self._core.services["prices"])
+            nano, _ = worst_case_of_all_nano(x, self._core.services)
             account.reserved_nano += nano
             x.state["key_reserved"] = (account, nano)
 

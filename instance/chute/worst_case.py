@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from instance.chute.module import TEXT_KINDS
 from instance.chute.tokens import count_prompt_tokens, max_output_tokens
@@ -55,6 +56,27 @@ def worst_case_nano(
             nano = line_cost_nano(tokens_in, price.input) + _units_nano(x.req, x.kind, price)
         worst = max(worst, nano)
     return worst, unpriced
+
+
+def worst_case_of_all_nano(
+    x: Exchange, services: Mapping[str, Any], output_tokens: int = ASSUMED_OUTPUT_TOKENS, assumed: Price | None = None
+) -> tuple[int, Target | None]:
+    """`worst_case_nano` for a call of which the module multicall asks several targets: the sum of theirs, as all are paid."""
+    prices = services["prices"]
+    multicall = services.get("multicall")
+    several = multicall.asked(x) if multicall is not None else ()
+    if not several:
+        return worst_case_nano(x, prices, output_tokens, assumed)
+    own, total, unpriced = x.targets, 0, None
+    try:
+        for target in several:
+            x.targets = [target]
+            nano, without = worst_case_nano(x, prices, output_tokens, assumed)
+            total += nano
+            unpriced = unpriced or without
+    finally:
+        x.targets = own
+    return total, unpriced
 
 
 def _units_nano(req: JSON, kind: str, price: Price) -> int:

@@ -345,3 +345,14 @@ async def test_callers_of_other_dialects_ask_several_too(path: str, strategy: st
             assert "error" not in {
                 line.partition(":")[2].strip() for line in answer.text.splitlines() if line.startswith("event:")
             }
+
+
+async def test_a_budget_reserves_for_all_that_are_asked() -> None:
+    async with panel(3, strategy="consensus") as (s, mocks):
+        # 100 tokens cost 1,000 to 3,000 millionths of a dollar: the three together more than one alone may come to.
+        await s.configure({"costcap": {"daily_limit_usd": 0.004}})
+        refused = await s.chat(max_tokens=100)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_exceeded")
+        assert all(len(mock.calls) == 0 for mock in mocks)
+        s.model = "m0/m"
+        assert (await s.chat(max_tokens=100)).status_code == 200

@@ -21,7 +21,7 @@ from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.price import Price
 from instance.chute.stream import has_content
 from instance.chute.tokens import count_prompt_tokens
-from instance.chute.worst_case import worst_case_nano
+from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.money import line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
 
@@ -140,7 +140,9 @@ class CostCap(Module):
 
     def _estimate_nano(self, x: Exchange) -> int:
         """What the call can cost at most. Raises `price_unknown`."""
-        nano, unpriced = worst_case_nano(x, self._prices, self.settings.assume_output_tokens, self._assumed)
+        nano, unpriced = worst_case_of_all_nano(
+            x, self._core.services, self.settings.assume_output_tokens, self._assumed
+        )
         if unpriced is not None and self._rejects_unknown:
             raise StockyardError(
                 "price_unknown",

@@ -132,6 +132,28 @@ class MultiCall(Module):
         self._core = core
         self._clock = core.clock
         self._router: Router = core.services["router"]
+        if self.settings.routes:
+            core.services["multicall"] = self
+        elif isinstance(core.services.get("multicall"), MultiCall):
+            del core.services["multicall"]
+
+    async def stop(self) -> None:
+        if self._core is not None and self._core.services.get("multicall") is self:
+            del self._core.services["multicall"]
+
+    def asked(self, x: Exchange) -> list[Target]:
+        """The targets that the call would be sent to, the judge's among them; none when it takes no route. Never raises:
+        budgets ask it what they have to reserve for."""
+        try:
+            route = self._route(x)
+            if route is None:
+                return []
+            targets = self._targets(x, route)
+            if route.strategy in ("judge", "merge"):
+                targets.append(self.resolve(route.judge_model or route.targets[0]))
+        except StockyardError:
+            return []
+        return targets
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         route = self._route(x)
