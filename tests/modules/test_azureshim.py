@@ -291,3 +291,14 @@ async def test_a_route_to_azure_reaches_the_resource_in_its_region() -> None:
         answer = (await s.http(s.admin_key).post("/api/proxy/providers/azure/check", json=checked)).json()
         assert answer["ok"], answer
         assert s.mock.calls[-1].path.startswith(f"{TAIL}/openai/deployments/east-4o/")
+
+
+async def test_responses_go_as_they_came_in_the_v1_style_and_as_chat_in_the_classic() -> None:
+    async with azure({"style": "v1"}) as s:
+        answer = await s.sdk().responses.create(model=s.model, input="hi")
+        assert answer.output_text == "echo: hi"
+        assert s.mock.calls[-1].path == f"{TAIL}/openai/v1/responses" and sent(s)["model"] == "my-4o"
+    async with azure() as s:
+        answer = await s.sdk().responses.create(model=s.model, input="hi")
+        assert answer.output_text == "echo: hi"
+        assert "/deployments/my-4o/chat/completions" in s.mock.calls[-1].path
