@@ -74,6 +74,16 @@ def test_text_thinking_and_usage() -> None:
     assert usage["completion_tokens_details"] == {"reasoning_tokens": 7, "audio_tokens": 0}
 
 
+@pytest.mark.parametrize(("model", "searches"), [("gemini-2.5-flash", 1), ("gemini-3-flash", 2)])
+def test_searches_of_the_web_and_pictures_are_counted_apart(model: str, searches: int) -> None:
+    obj = answer(candidate({"text": "a"}, groundingMetadata={"webSearchQueries": ["b", "c"]}))
+    obj["usageMetadata"] = {**COUNTS, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 9}]}
+    usage = read_chat(obj, model, 1, "i")["usage"]
+    assert usage["server_tool_use"] == {"web_search_requests": searches}
+    assert usage["completion_tokens_details"]["image_tokens"] == 9
+    assert assembled(read(GeminiReader(model, 1, "i"), sse(obj)))["usage"] == usage
+
+
 def test_thinking_can_be_hidden() -> None:
     obj = answer(candidate({"text": "hm", "thought": True}, {"text": "Hello"}))
     assert "reasoning_content" not in plain(obj, reasoning=False)["choices"][0]["message"]

@@ -13,6 +13,7 @@ from instance.chute.dialects.gemini.parts import (
     provider_fields,
     url_citations,
     usage,
+    web_searches,
 )
 from instance.chute.dialects.gemini.tool_ids import new_call_id
 from instance.core.errors import StockyardError
@@ -57,7 +58,7 @@ def read_chat(
         "model": obj.get("modelVersion") or model,
         "choices": [_choice(candidate, place, reasoning, made) for place, candidate in enumerate(candidates)],
     }
-    counts = usage(obj.get("usageMetadata"))
+    counts = usage(obj.get("usageMetadata"), sum(web_searches(candidate, model) for candidate in candidates))
     if counts is not None:
         answer["usage"] = counts
     return answer

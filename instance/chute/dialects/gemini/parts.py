@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from instance.chute.answer import JSON
+from instance.chute.dialects.gemini.generation import takes_level
 from instance.chute.dialects.gemini.tool_ids import carry, new_call_id
 
 FILTERED = frozenset(
@@ -77,8 +78,9 @@ def finish_reason(reason: str, *, has_calls: bool) -> str:
     return "tool_calls" if has_calls else "stop"
 
 
-def usage(counts: Any) -> JSON | None:
-    """`usageMetadata` in canonical form: thoughts are part of the completion, tools' results of the prompt."""
+def usage(counts: Any, searches: int = 0) -> JSON | None:
+    """`usageMetadata` in canonical form: thoughts are part of the completion, tools' results of the prompt; `searches` of the
+    web are charged apart."""
     if not isinstance(counts, dict):
         return None
 
@@ -89,27 +91,41 @@ def usage(counts: Any) -> JSON | None:
     prompt = count("promptTokenCount") + count("toolUsePromptTokenCount")
     thoughts = count("thoughtsTokenCount")
     completion = count("candidatesTokenCount") + thoughts
-    return {
+    made: JSON = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {
             "cached_tokens": count("cachedContentTokenCount"),
-            "audio_tokens": _audio(counts.get("promptTokensDetails")),
+            **_by_modality(counts.get("promptTokensDetails")),
         },
         "completion_tokens_details": {
             "reasoning_tokens": thoughts,
-            "audio_tokens": _audio(counts.get("candidatesTokensDetails")),
+            **_by_modality(counts.get("candidatesTokensDetails")),
         },
     }
+    if searches:
+        made["server_tool_use"] = {"web_search_requests": searches}
+    return made
 
 
-def _audio(details: Any) -> int:
-    return sum(
-        entry.get("tokenCount") or 0
-        for entry in (details if isinstance(details, list) else ())
-        if entry.get("modality") == "AUDIO"
-    )
+def _by_modality(details: Any) -> JSON:
+    """Tokens of sound, and of pictures where there are any."""
+    found = {"audio_tokens": 0}
+    for entry in details if isinstance(details, list) else ():
+        name = {"AUDIO": "audio_tokens", "IMAGE": "image_tokens"}.get(entry.get("modality"))
+        if name:
+            found[name] = found.get(name, 0) + (entry.get("tokenCount") or 0)
+    return found
+
+
+def web_searches(candidate: JSON, model: str) -> int:
+    """Searches that are charged for a candidate: each query from the third generation on, before that the grounded answer."""
+    grounding = candidate.get("groundingMetadata")
+    queries = grounding.get("webSearchQueries") if isinstance(grounding, dict) else None
+    if not queries:
+        return 0
+    return len(queries) if takes_level(model) else 1
 
 
 def logprobs(result: Any) -> JSON | None:

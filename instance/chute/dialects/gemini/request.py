@@ -9,6 +9,7 @@ from instance.chute.answer import JSON
 from instance.chute.dialects.chat_form import check_form, tool_choice
 from instance.chute.dialects.data_url import Media
 from instance.chute.dialects.gemini.contents import Contents
+from instance.chute.dialects.gemini.generation import takes_level
 from instance.chute.dialects.gemini.schema import SchemaTooLarge, gemini_schema
 from instance.chute.dialects.request_fields import RequestFields, provider_object
 from instance.core.errors import StockyardError
@@ -80,13 +81,6 @@ def write_chat(
         body["generationConfig"] = config
     _merge(body, provider_object(fields, "google", "gemini"))
     return Written(body, fields.dropped, contents.inline_bytes)
-
-
-def takes_level(model: str) -> bool:
-    """Whether the model is of the third generation or a later one: those take a thinking level and insist on signatures."""
-    name = model.rpartition("/")[2]
-    version = name.removeprefix("gemini-").partition("-")[0].partition(".")[0]
-    return name.startswith("gemini-") and version.isdigit() and int(version) >= 3
 
 
 def _sampling(fields: RequestFields) -> JSON:

@@ -15,6 +15,7 @@ from instance.chute.dialects.gemini.parts import (
     provider_fields,
     url_citations,
     usage,
+    web_searches,
 )
 from instance.chute.dialects.gemini.tool_ids import new_call_id
 from instance.chute.dialects.translating_reader import TranslatingReader
@@ -44,6 +45,8 @@ class GeminiReader(TranslatingReader):
         self._stop_at_filter = stop_at_filter
         self._made = made
         self._first_id = first_id
+        self._asked = model
+        self._searches: dict[int, int] = {}
         self._usage: JSON | None = None
         self._texts: dict[int, str] = {}
         self._spoke = False
@@ -63,10 +66,13 @@ class GeminiReader(TranslatingReader):
         if self._first_id is not None and obj.get("responseId"):
             self._first_id(obj["responseId"])
             self._first_id = None
-        counts = usage(obj.get("usageMetadata"))
+        candidates = obj.get("candidates") or []
+        for place, candidate in enumerate(candidates):  # what was searched may be told again with each piece
+            index = candidate.get("index", place)
+            self._searches[index] = max(self._searches.get(index, 0), web_searches(candidate, self._asked))
+        counts = usage(obj.get("usageMetadata"), sum(self._searches.values()))
         if counts is not None:
             self._usage = counts
-        candidates = obj.get("candidates") or []
         if not candidates and not self._spoke:
             reason = blocked_prompt(obj)
             if reason:
