@@ -193,6 +193,24 @@ async def test_explain_says_who_would_refuse_and_counts_nothing():
         assert nowhere["error"]["code"] == "invalid_value"
 
 
+async def test_explaining_leaves_nothing_behind_in_modules_that_count():
+    modules = {
+        "idlekill": {"same_request_max": 1},
+        "loadbalancer": {"strategy": "round_robin"},
+        "weightedrouter": True,
+        "stickysession": True,
+    }
+    async with running(modules) as s:
+        await route(s, pattern="any", targets=[{"target": "up/small"}, {"target": "mock/small"}])
+        asked = {"body": s.body(model="any", stream=True)}
+        found = [(await s.http(s.admin_key).post("/api/proxy/explain", json=asked)).json() for _ in range(4)]
+        assert [row["rejected"] for row in found] == [None] * 4
+        assert len({row["targets"][0]["target"] for row in found}) == 1
+        assert s.module("stickysession").report() == {"sessions": 0}
+        assert not s.module("idlekill")._stalls.watched
+        assert (await s.chat(model="any")).status_code == 200
+
+
 async def test_without_routes_a_call_matches_none():
     table = RouteTable()
     assert not table.active

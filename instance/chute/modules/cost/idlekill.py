@@ -146,7 +146,7 @@ class IdleKill(Module):
         return bool(running.settings.between_tokens_s <= self.settings.stall_s)
 
     def on_request(self, x: Exchange) -> None:
-        if x.stream and self.settings.stall_s:
+        if x.stream and self.settings.stall_s and not x.dry:
             self._stalls.add(x)
         if self.settings.same_request_max:
             self._count_request(x)
@@ -164,7 +164,8 @@ class IdleKill(Module):
                 f"The same request came more than {self.settings.same_request_max} times within {window_s:g} s.",
                 headers={"Retry-After": str(ceil(window_s))},
             )
-        self._repeats.add(request, now)
+        if not x.dry:
+            self._repeats.add(request, now)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         watched = self._stalls.watched.get(x.id) or self._stalls.add(x)

@@ -126,7 +126,7 @@ class HealthCheck(Module):
         kept: list[Target] = []
         dropped: list[str] = []
         for target in x.targets:
-            if self.table.is_down(target) and not self._let_one_through(target):
+            if self.table.is_down(target) and (x.dry or not self._let_one_through(target)):
                 dropped.append(target.label)
             else:
                 kept.append(target)

@@ -91,7 +91,7 @@ class LoadBalancer(Module):
         equal = [target for target in permitted if target.model == model]
         if len(equal) > 1 and not x.state.get("weighted"):
             loads = [self.loads.of(key_of(target)) for target in equal]
-            picked, scores = self._pick(model, loads)
+            picked, scores = self._pick(model, loads, takes_turn=not x.dry)
             first = equal[picked]
             x.targets = [first] + [target for target in x.targets if target is not first]
             considered = {
@@ -139,13 +139,13 @@ class LoadBalancer(Module):
             elif is_fault(error, row["status"], count_429=True):
                 self.loads.of(key).failed(self.settings.error_penalty_ms / 1e3, now, half_life_s)
 
-    def _pick(self, model: str, loads: list[TargetLoad]) -> tuple[int, list[float]]:
+    def _pick(self, model: str, loads: list[TargetLoad], *, takes_turn: bool = True) -> tuple[int, list[float]]:
         """The index of the target to use, and each one's score: the smaller the better."""
         strategy = self.settings.strategy
         count = len(loads)
         if strategy == "round_robin":
             turn = self._turns.pop(model, 0)
-            self._turns[model] = turn + 1
+            self._turns[model] = turn + takes_turn
             if len(self._turns) > GROUPS_MAX:
                 self._turns.popitem(last=False)
             return turn % count, [float((index - turn) % count) for index in range(count)]
