@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -15,6 +16,8 @@ from instance.mock_upstream.replies import Reply
 if TYPE_CHECKING:
     from instance.mock_upstream.server import MockUpstream
 
+_END = Event(b"")
+"""Stands for the end of a stream, which can be withheld like its events."""
 BODY_MAX_BYTES = 256 << 20
 """A larger body's connection is cut."""
 
@@ -132,7 +135,7 @@ class Connection(asyncio.Protocol):
         self, call: Call, reply: Reply, response: Response, events: Iterator[Event], transport: asyncio.Transport
     ) -> None:
         pieces = 0
-        for number, event in enumerate(events):
+        for number, event in enumerate(chain(events, (_END,))):
             # N pieces are what leads in, and the first N; what follows the last piece needs that one sent
             if event.piece or pieces:
                 if reply.stall_after is not None and pieces >= reply.stall_after:
@@ -144,12 +147,17 @@ class Connection(asyncio.Protocol):
                 if reply.fail_after is not None and pieces >= reply.fail_after:
                     self._write(transport, response.failing, reply)
                     break
-            self._write(transport, event.data if reply.mangle is None else reply.mangle(number, event.data), reply)
+            self._write(transport, self._data(number, event, reply), reply)
             pieces += event.piece
-            if reply.piece_delay_s:
+            if reply.piece_delay_s and event is not _END:
                 await self._upstream.clock.sleep(reply.piece_delay_s)
         call.answered = True
         transport.write(b"0\r\n\r\n")
+
+    def _data(self, number: int, event: Event, reply: Reply) -> bytes:
+        if reply.mangle is None or event is _END:
+            return event.data
+        return reply.mangle(number, event.data)
 
     def _write(self, transport: asyncio.Transport, data: bytes, reply: Reply) -> None:
         if not data:
