@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from tests.mock_replies import Reply, chunks, drop, garbage, hang_up, html, status, text, truncated_json
+from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, running
 
 ONE_ATTEMPT = {"retry": False}
@@ -140,3 +141,35 @@ async def test_a_good_stream_passes_whole() -> None:
             model=s.model, messages=[{"role": "user", "content": "hi"}], stream=True
         )
         assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "one two"
+
+
+DIALECTS = ("anthropic", "gemini", "cohere", "ollama", "azure", "mistral", "groq", "deepseek")
+SAY_HOW_LONG = ("anthropic", "gemini", "azure", "mistral", "groq")
+"""Those of them that say with a 429 how long to wait: in a header, or as Google's `retryDelay`."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_providers_say_it_in_their_own_words_and_callers_read_it_in_one_shape(dialect: str, stream: bool) -> None:
+    waits = "7" if dialect in SAY_HOW_LONG else None
+    cases: list[tuple[Reply, type[openai.APIStatusError], str, str | None]] = [
+        (status(429, "slow down", retry_after_s=7), openai.RateLimitError, "rate_limited", waits),
+        (status(401, "bad key"), openai.InternalServerError, "provider_auth_failed", None),
+        (status(400, "temperature is too high"), openai.BadRequestError, "bad_request", None),
+        (status(503, "overloaded"), openai.InternalServerError, "provider_error", None),
+    ]
+    async with MockUpstream() as mock:
+        row = f'[providers.own]\ntype = "{dialect}"\nbase_url = "{mock.at(dialect)}"\napi_key = "a-key-of-the-tests"\n'
+        async with running({**ONE_ATTEMPT, "circuitbreaker": False}, config=row) as s:
+            s.model = "own/small"
+            for reply, kind, code, retry_after in cases:
+                mock.script(reply)
+                with pytest.raises(kind) as caught:
+                    await s.sdk().chat.completions.create(
+                        model=s.model, messages=[{"role": "user", "content": "hi"}], stream=stream, max_tokens=50
+                    )
+                error = caught.value
+                assert error.code == code
+                assert error.response.headers.get("retry-after") == retry_after
+                assert error.request_id is not None and error.request_id.startswith("req_")
+                assert error.response.json()["error"]["details"]["provider"] == "own"

@@ -3,8 +3,8 @@
 import openai
 import pytest
 
-from tests.mock_replies import delay, stall
-from tests.mock_upstream import until
+from tests.mock_replies import delay, stall, text
+from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import running
 
 
@@ -57,3 +57,19 @@ async def test_the_built_in_mock_is_limited_too() -> None:
             json={"model": "mock/gpt", "messages": [{"role": "user", "content": "hi"}], "mock": {"delay_ms": 3000}},
         )
         assert answer.json()["error"]["code"] == "timeout_first_token"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_providers_own_limit_closes_its_connection_and_leaves_the_call_time_for_another(stream: bool) -> None:
+    limit = "timeout_s = 0.15\n"
+    async with MockUpstream() as slow:
+        row = f'[providers.slow]\nbase_url = "{slow.url}"\napi_key = "a-key-of-the-tests"\n{limit}'
+        async with running({"retry": {"max_retries": 1, "base_delay_s": 0.001}}, config=row) as s:
+            s.model = "slow/m"
+            slow.script(delay(5), text("in time"))
+            answer = await s.chat(stream=stream)
+            assert answer.status_code == 200
+            assert "in time" in answer.text or "in " in answer.text
+            await until(lambda: slow.calls[0].hung_up)
+            trace = await s.trace(answer.headers["x-stockyard-trace-id"])
+            assert [row["error"] for row in trace["attempts"]] == ["timeout_first_token", None]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HINTS = {
     "provider_auth_failed": "The key stored here for this provider is wrong, revoked or lacks a right; the key you called with is fine.",
     "provider_quota": "This instance's account at the provider is out of credit: top it up or use another provider.",
-    "rate_limited": "Wait as Retry-After says, send less at once, or spread the calls over more keys or providers.",
+    "rate_limited": "Wait, as long as Retry-After says where it is there, send less at once, or spread the calls over more keys or providers.",
     "context_length_exceeded": "Shorten the prompt or use a model with a larger window.",
     "content_filter": "The provider's own filter refused this text; change the text or use another provider.",
     "model_not_found": "Check the model's name with GET /v1/models and at the provider.",
