@@ -146,15 +146,12 @@ class Chute:
             if not x.targets or not x.attempts:
                 return
             target = x.targets[0]
-        if "reported_cost_nano" in x.state:
-            x.cost_lines.append(("reported", x.state["reported_cost_nano"]))
-            return
         price = self.prices.of(target)
-        if price is None:
-            if usage.apart is not None and usage.apart.reported_nano is not None:
-                x.cost_lines.append(("reported", usage.apart.reported_nano))
-            else:
-                x.cost_unknown = answer is not None or bool(usage.input or usage.output)
+        reported = usage.apart.reported_nano if usage.apart is not None else None
+        if reported is not None and (price is None or price.is_approximate):
+            x.cost_lines.append(("reported", reported))
+        elif price is None:
+            x.cost_unknown = answer is not None or bool(usage.input or usage.output)
         else:
             if usage.source:
                 x.cost_lines += cost_lines(price, usage)

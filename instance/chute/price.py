@@ -60,6 +60,11 @@ class Price:
         return not any(getattr(self, name) for name in (*PER_TOKEN, *PER_UNIT))
 
     @property
+    def is_approximate(self) -> bool:
+        """Whether what the provider reports is nearer to the truth: bundled fees of a request depend on what it did."""
+        return self.request is not None and self.source == "bundled"
+
+    @property
     def audio_minute_usd(self) -> float | None:
         """Dollars a minute of audio."""
         return None if self.audio_hour is None else self.audio_hour / MINUTES_PER_HOUR / 1e9

@@ -107,7 +107,7 @@ class Usage:
                 self._take_output_details(details)
         else:
             self.reasoning = 0
-        if len(usage) > USUAL_FIELDS:
+        if len(usage) > USUAL_FIELDS or "cost" in usage:
             self._take_more(usage)
         self.source = "reported"
 

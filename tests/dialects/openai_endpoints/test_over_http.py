@@ -383,3 +383,19 @@ async def test_voyages_form_of_rerank_is_written_and_read() -> None:
         assert "data" not in answer.json()
         trace = await trace_of(s, answer)
         assert (trace["tokens_in"], trace["costs"]) == (12, [{"what": "input", "usd": 0.0000006}])
+
+
+async def test_a_fee_that_only_the_provider_knows_is_taken_as_it_says() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": {"total_cost": 0.0123}}
+    own = '[providers.perplexity]\ntype = "openai"\nbase_url = "{url}"\napi_key = "k"\nmodels = ["sonar"]\n'
+    async with running(providers=lambda mock: own.replace("{url}", mock.url)) as s:
+        s.mock.script(Reply(text="hi", usage=usage))
+        answer = await s.http().post("/v1/chat/completions", json={**s.body(), "model": "perplexity/sonar"})
+        assert (await trace_of(s, answer))["costs"] == [{"what": "reported", "usd": 0.0123}]
+        s.mock.script(Reply(text="hi", usage={"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001}))
+        answer = await s.http().post("/v1/chat/completions", json={**s.body(), "model": "perplexity/sonar"})
+        assert (await trace_of(s, answer))["costs"] == [
+            {"what": "input", "usd": 0.001},
+            {"what": "output", "usd": 0.000001},
+            {"what": "request", "usd": 0.005},
+        ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from instance.chute.answer import JSON
 from instance.chute.dialects.openai_like.chunks import ChunkEdit
 from instance.chute.dialects.openai_like.think import ThinkSplitter
@@ -54,26 +52,14 @@ def edit_usage(usage: JSON) -> bool:
     return True
 
 
-def reported_cost_nano(usage: JSON) -> int | None:
-    """What the provider says that the call cost, in nano-dollars."""
-    cost = usage.get("cost")
-    total = cost.get("total_cost") if isinstance(cost, dict) else None
-    return (
-        round(total * 1e9) if isinstance(total, (int, float)) and not isinstance(total, bool) and total >= 0 else None
-    )
-
-
 class PerplexityEdit(ChunkEdit):
-    """The chunks of one stream. `counted` is given the usage as it stood last."""
+    """The chunks of one stream."""
 
-    def __init__(
-        self, *, strip_marks: bool = False, hide_reasoning: bool = False, counted: Callable[[JSON], None] | None = None
-    ) -> None:
+    def __init__(self, *, strip_marks: bool = False, hide_reasoning: bool = False) -> None:
         super().__init__(1, hide_reasoning=hide_reasoning)
         self._think = ThinkSplitter()
         self._marks = Marks(strip=strip_marks)
         self._own: JSON = {}
-        self._counted = counted
 
     def edit(self, chunk: JSON) -> list[JSON] | bool:
         self._own.update({name: chunk.pop(name) for name in OWN_FIELDS if name in chunk})
@@ -109,6 +95,4 @@ class PerplexityEdit(ChunkEdit):
             delta["content"] = content
 
     def usage(self, usage: JSON) -> bool:
-        if self._counted is not None:
-            self._counted(usage)
         return edit_usage(usage)

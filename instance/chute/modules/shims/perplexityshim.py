@@ -10,7 +10,7 @@ from instance.chute.answer import JSON
 from instance.chute.dialects.openai_like.chunks import ChunkEdit
 from instance.chute.dialects.openai_like.draft import Draft
 from instance.chute.dialects.openai_like.errors import bad_request
-from instance.chute.dialects.perplexity.answer import PerplexityEdit, edit_whole, reported_cost_nano
+from instance.chute.dialects.perplexity.answer import PerplexityEdit, edit_whole
 from instance.chute.dialects.perplexity.request import fit
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
@@ -19,8 +19,6 @@ from instance.chute.shim import ShimSettings
 
 if TYPE_CHECKING:
     from instance.chute.targets import Target
-
-REPORTED_COST = "reported_cost_nano"
 
 
 class PerplexityShim(OpenAILikeShim):
@@ -48,26 +46,11 @@ class PerplexityShim(OpenAILikeShim):
         fit(draft, search_context=own.search_context, default_domains=own.default_domains)
 
     def edit_whole(self, x: Exchange, answer: JSON, headers: dict[bytes, bytes]) -> bool:
-        changed = edit_whole(answer, strip_marks=self.settings.strip_marks)
-        usage = answer.get("usage")
-        if isinstance(usage, dict):
-            _take_cost(x, usage)
-        return changed
+        return edit_whole(answer, strip_marks=self.settings.strip_marks)
 
     def edit(self, x: Exchange, headers: dict[bytes, bytes]) -> ChunkEdit:
         own = self.settings
-        return PerplexityEdit(
-            strip_marks=own.strip_marks,
-            hide_reasoning=own.reasoning == "hide",
-            counted=lambda usage: _take_cost(x, usage),
-        )
+        return PerplexityEdit(strip_marks=own.strip_marks, hide_reasoning=own.reasoning == "hide")
 
     def failed(self, x: Exchange, failure: CallFailed) -> CallFailed:
         return bad_request(failure)
-
-
-def _take_cost(x: Exchange, usage: JSON) -> None:
-    """What Perplexity says that the call cost, its fee for the request included, goes before the price table."""
-    cost = reported_cost_nano(usage)
-    if cost is not None:
-        x.state[REPORTED_COST] = cost
