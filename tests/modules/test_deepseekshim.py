@@ -192,3 +192,12 @@ async def test_an_image_is_refused_before_it_is_sent() -> None:
         texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
         await s.sdk().chat.completions.create(model=s.model, messages=[{"role": "user", "content": texts}])
         assert sent(s)["messages"] == [{"role": "user", "content": "a\nb"}]
+
+
+async def test_a_key_whose_account_is_empty_is_set_aside() -> None:
+    keys = [{"name": name, "provider": "deepseek", "key": f"pooled-key-{name}-1"} for name in ("one", "two")]
+    async with deepseek(keypool={"keys": keys, "strategy": "priority"}) as s:
+        s.mock.script(whole({"error": {"message": "Insufficient Balance"}}, 402))
+        for _ in range(2):
+            await s.sdk().chat.completions.create(model=s.model, messages=HI)
+        assert [call.key for call in s.mock.calls] == ["pooled-key-one-1", *["pooled-key-two-1"] * 2]
