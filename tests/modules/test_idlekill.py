@@ -206,3 +206,19 @@ async def test_a_stream_of_the_messages_api_ends_in_its_own_way(soft: bool) -> N
             assert events[-1] == "error"
             assert "killed_loop" in answer.text
         await until(lambda: s.mock.calls[0].hung_up)
+
+
+async def test_a_stream_of_which_the_caller_gets_nothing_for_long_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    from instance.chute.chain import Plan
+
+    def dropping(self: Any, x: Any, delta: Any) -> None:
+        delta.dropped = "hidden" in str(delta.obj)
+
+    monkeypatch.setattr(Plan, "delta", dropping)
+    async with running({"idlekill": {"stall_s": 0.2}, "timeout": {"between_tokens_s": 0.2}, "llmtap": True}) as s:
+        s.mock.script(chunks(["seen ", *["hidden "] * 40, "end"], piece_delay_s=0.02))
+        said, end = await stream(s)
+        assert end == "stop"
+        assert said.startswith("seen ")
+        assert said.endswith("end")
+        assert "hidden" not in said

@@ -19,7 +19,7 @@ NS = 1_000_000_000
 class Watched:
     """One call. `awaits_provider` is kept up to date by who can end it with an error; `struck` says why it was cancelled."""
 
-    __slots__ = ("awaits_provider", "may_stall", "moved_ns", "seen_bytes", "started_ns", "struck", "task", "x")
+    __slots__ = ("awaits_provider", "may_stall", "moved_ns", "seen", "started_ns", "struck", "task", "x")
 
     def __init__(self, x: Exchange, now_ns: int) -> None:
         self.x = x
@@ -29,7 +29,7 @@ class Watched:
         """Whether silence of the provider ends the call."""
         self.struck: Strike = ""
         self.started_ns = self.moved_ns = now_ns
-        self.seen_bytes = 0
+        self.seen = (0, 0)
 
     def moved(self, now_ns: int) -> None:
         """Something came from the provider."""
@@ -75,9 +75,11 @@ class StallWatch:
         for watched in self.watched.values():
             if watched.struck or watched.task is None:
                 continue
-            sent = watched.x.bytes_out
-            if sent != watched.seen_bytes:
-                watched.seen_bytes = sent
+            # Bytes to the caller, or time in which the provider was waited for since: either says that something moved,
+            # also where what comes is kept from the caller.
+            moved = watched.x.bytes_out, watched.x.upstream_ns
+            if moved != watched.seen:
+                watched.seen = moved
                 watched.moved_ns = now
             reason = self._reason(watched, now)
             if reason:
@@ -96,5 +98,5 @@ class StallWatch:
                 "stalled" if self._stall_ns and watched.may_stall and now - watched.moved_ns >= self._stall_ns else ""
             )
         # Nobody waits for the provider: bytes were given to the caller, and he takes none.
-        idle = self._stall_ns and watched.seen_bytes and now - watched.moved_ns >= self._stall_ns
+        idle = self._stall_ns and watched.seen[0] and now - watched.moved_ns >= self._stall_ns
         return "caller_stalled" if idle else ""

@@ -409,11 +409,10 @@ class _Round:
         """The winner's events; the time that they are waited for is the provider's."""
         known = branch.upstream_ns
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
-            try:
-                async for batch in events:
-                    yield batch
-            finally:
+            async for batch in events:
                 self._x.upstream_ns += branch.upstream_ns - known
+                known = branch.upstream_ns
+                yield batch
 
     def _all_failed(self) -> StockyardError:
         reasons = {contender.label: contender.reason() for contender in self._contenders}

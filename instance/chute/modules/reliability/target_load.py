@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from math import exp, log
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.remaining_quota import remaining_share
@@ -97,7 +96,8 @@ class Loads:
         """Seconds of each; one that is new stands at the median of the others."""
         now = self._clock.mono_ns()
         known = [load.latency_s(now, self.half_life_s) for load in loads]
-        middle = median([seconds for seconds in known if seconds is not None] or [0.0])
+        measured = sorted(seconds for seconds in known if seconds is not None)
+        middle = measured[len(measured) // 2] if measured else 0.0
         return [middle if seconds is None else seconds for seconds in known]
 
     def take_headers(self, key: str, headers: Mapping[bytes, bytes]) -> None:
