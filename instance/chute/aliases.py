@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import re2
+
 from instance.core.errors import StockyardError
 from instance.core.settings import AliasSettings
 
@@ -27,7 +29,7 @@ class Alias:
         self.name = name
         self.entry = entry
         self.origin = origin
-        self.pattern = None if not _WILD & set(name) else re.compile(_captures(name), re.DOTALL)
+        self.pattern = re2.compile(_captures(name)) if _WILD & set(name) else None
 
     def is_named(self, model: str) -> bool:
         """Whether the name is this alias's, whoever asks."""
@@ -58,7 +60,7 @@ def _captures(glob: str) -> str:
     """A wild card stands for no slash unless the alias has one itself: `*` is for bare names, not for provider/model."""
     one = "." if "/" in glob else "[^/]"
     wild = {"*": f"({one}*)", "?": f"({one})"}
-    return "".join(wild.get(part) or re.escape(part) for part in glob)
+    return "".join(wild.get(part) or re2.escape(part) for part in glob)
 
 
 class AliasTable:

@@ -172,3 +172,10 @@ async def test_without_aliases_the_module_is_not_on_the_way_of_a_call():
         assert s.module("modelalias").hooks() == ("on_request",)
         await s.chat(model="quick")
         assert asked(s) == "small"
+
+
+async def test_a_name_with_many_stars_is_matched_in_no_time_and_each_is_captured(s):
+    await put(s, "a*b*c*d*e*f*g*h*", target="up/$1-$8")
+    assert (await s.chat(model="a1b2c3d4e5f6g7h8")).status_code == 200
+    assert asked(s) == "1-8"
+    assert (await s.chat(model="up/" + "ab" * 120)).status_code == 200

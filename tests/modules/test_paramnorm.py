@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instance.chute.parameters import Fit, ModelParameters, bundled_rules, nearest_value
+from instance.chute.model_parameters import ModelParameters, bundled_rules
+from instance.chute.parameter_fit import Fit, nearest_value
 from tests.mock_replies import status
 from tests.modules.conftest import Running, running
 

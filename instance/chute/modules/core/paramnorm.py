@@ -8,8 +8,9 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
+from instance.chute.model_parameters import Matched, ModelParameters, bundled_rules
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.parameters import NEVER_SET, Change, Fit, Matched, ModelParameters, bundled_rules
+from instance.chute.parameter_fit import NEVER_SET, Change, Fit
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from instance.chute.call_identity import BUCKETS, bucket, key_id, model_names, s
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.experiment_figures import VariantFigures, differences
-from instance.chute.parameters import NEVER_SET
+from instance.chute.parameter_fit import NEVER_SET
 from instance.chute.system_message import with_system_text
 
 if TYPE_CHECKING:

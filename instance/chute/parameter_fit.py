@@ -1,21 +1,15 @@
-"""What a model does with request parameters: which it takes, their ranges and names; and a request made to fit."""
+"""A request's parameters made to fit a model, by what is known of it."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from instance.chute.answer import JSON
     from instance.chute.catalogue import Model
+    from instance.chute.model_parameters import ModelParameters
 
 REASONING_UNSUPPORTED = (
     "temperature",
@@ -31,41 +25,6 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 NEUTRAL: Mapping[str, Any] = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": 1}
 """Values that say nothing: a model that refuses the parameter takes them (OpenAI's do), or loses nothing without them."""
 NEVER_SET = frozenset(("model", "messages", "stream"))
-
-
-class ModelParameters(BaseModel):
-    """What is known of one model's parameters; what is absent is taken as usual."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    reasoning: bool = Field(
-        default=False, description="As OpenAI's reasoning models: no sampling, max_completion_tokens."
-    )
-    unsupported: list[str] = Field(default=[], max_length=100, description="Parameters that it refuses.")
-    supported: list[str] = Field(
-        default=[], max_length=100, description="Parameters that it takes although others say no."
-    )
-    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = Field(
-        default=None, description="The name of the output limit that it takes; unset: either."
-    )
-    max_output_tokens: int | None = Field(default=None, ge=1, description="The longest answer that may be asked for.")
-    ranges: dict[str, tuple[float, float]] = Field(default={}, max_length=50, description="Lowest and highest values.")
-    names: dict[str, str] = Field(default={}, max_length=50, description="Its own names of parameters.")
-    values: dict[str, list[str]] = Field(default={}, max_length=50, description="The values that a parameter may have.")
-    system_role: Literal["system", "developer"] | None = Field(
-        default=None, description="The role that it knows for instructions; unset: either."
-    )
-    stop_max: int | None = Field(default=None, ge=0, description="How many stop sequences it takes.")
-    n_max: int | None = Field(default=None, ge=1, description="How many answers one call may ask for.")
-    tool_choice_required: bool | None = Field(default=None, description="False: it cannot be made to call a tool.")
-
-    @field_validator("ranges")
-    @classmethod
-    def _ordered(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for name, (low, high) in ranges.items():
-            if low > high:
-                raise ValueError(f"the range of {name} begins above its end")
-        return ranges
 
 
 class Change(NamedTuple):
@@ -296,35 +255,3 @@ def nearest_value(name: str, value: str, allowed: list[str]) -> str:
     levels = [level for level in allowed if level in EFFORTS and (level != "none" or value == "none")] or allowed
     place = EFFORTS.index(value)
     return min(levels, key=lambda level: (abs(EFFORTS.index(level) - place), EFFORTS.index(level)))
-
-
-class Matched:
-    """A glob of `provider/model`, or of a bare model when it has no slash."""
-
-    __slots__ = ("_bare", "_pattern")
-
-    def __init__(self, glob: str) -> None:
-        self._bare = "/" not in glob
-        self._pattern = re.compile(translate(glob))
-
-    def fits(self, provider: str, dialect: str, model: str) -> bool:
-        """Whether it fits a target, by its provider's name or dialect."""
-        if self._bare:
-            return self._pattern.match(model) is not None
-        return any(self._pattern.match(f"{head}/{model}") for head in (provider, dialect))
-
-
-Rules = Iterable[tuple[Matched, ModelParameters]]
-
-
-@cache
-def bundled_rules() -> tuple[tuple[Matched, ModelParameters], ...]:
-    """The rules of `data/parameters.toml`, in order."""
-    text = (resources.files("instance.chute") / "data" / "parameters.toml").read_text("utf-8")
-    rules: list[tuple[Matched, ModelParameters]] = []
-    for row in tomllib.loads(text)["rules"]:
-        values = dict(row)
-        globs = values.pop("match")
-        rule = ModelParameters.model_validate(values)
-        rules += [(Matched(glob), rule) for glob in globs]
-    return tuple(rules)
