@@ -5,6 +5,7 @@ from typing import Any
 
 from instance.chute.mock_model import MockModel
 from instance.chute.modules.shims.azureshim import AzureShim
+from instance.chute.modules.shims.bedrockshim import BedrockShim
 from instance.chute.providers import ProviderTable
 from instance.chute.slot import validated
 from instance.chute.upstream import Upstream
@@ -27,3 +28,13 @@ def test_the_provider_is_usable() -> None:
 def test_azures_resources_are_settings_of_its_module() -> None:
     settings = validated(AzureShim, example("azure.toml")["modules"]["azureshim"])
     assert [resource.name for resource in AzureShim(settings).settings.resources] == ["east", "sweden"]
+
+
+def test_bedrocks_credentials_are_settings_of_its_module() -> None:
+    settings = validated(BedrockShim, example("bedrock.toml")["modules"]["bedrockshim"])
+    own = BedrockShim(settings).settings
+    assert (own.region, own.profile_prefix, own.access_key.get_secret_value()) == (
+        "eu-central-1",
+        "eu",
+        "AKIAsecret-1234",
+    )

@@ -3,13 +3,21 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import anthropic
 import openai
 import orjson
 import pytest
 
+from instance.chute.aws_credentials import RoleCredentials
+from instance.chute.modules.shims.bedrockshim import BedrockShim
+from instance.chute.targets import Target
+from instance.chute.upstream import UpstreamUrl
+from instance.core.errors import StockyardError
 from instance.mock_upstream.event_stream import corrupted
+from tests.chute.loopback import Asked, answering
 from tests.mock_replies import Reply, failing, status, text, thinking, tools
 from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, running
@@ -236,3 +244,69 @@ async def test_secrets_of_the_settings_are_shown_masked() -> None:
         shown = await http.get("/api/proxy/modules/bedrockshim")
         assert SECRET not in shown.text
         assert shown.status_code == 200
+
+
+async def test_the_machines_role_signs_calls_with_its_sessions_token() -> None:
+    def answer(asked: Asked) -> tuple[int, bytes]:
+        if asked.method == "PUT":
+            return 200, b"token"
+        if asked.path.endswith("/security-credentials/"):
+            return 200, b"role"
+        return 200, b'{"AccessKeyId": "ASIAROLE", "SecretAccessKey": "of-role", "Token": "session-1"}'
+
+    async with opened({"use_instance_role": True}) as s, answering(answer) as (url, metadata):
+        s.mock.aws_keys["ASIAROLE"] = "of-role"
+        module = s.module("bedrockshim")
+        module._role = RoleCredentials({}, module._clock, instance_url=url)
+        for _ in range(2):
+            assert (await s.sdk().chat.completions.create(**asked("hi"))).choices[0].message.content == "echo: hi"
+        assert s.mock.calls[-1].headers["x-amz-security-token"] == "session-1"
+        assert len(metadata) == 3, "asked once for both calls"
+
+
+async def test_a_hosted_instance_has_no_role() -> None:
+    module = BedrockShim(BedrockShim.Settings(use_instance_role=True))
+    hosted: Any = SimpleNamespace(hosted=object())
+    with pytest.raises(StockyardError) as caught:
+        await module.start(hosted, None)
+    assert caught.value.param == "config.use_instance_role"
+
+
+async def test_the_region_of_the_target_and_of_the_settings_are_called_and_signed_for() -> None:
+    def url_for(of_target: str, base_url: str, **settings: Any) -> str:
+        module = BedrockShim(BedrockShim.Settings(**settings))
+        provider: Any = SimpleNamespace(url=UpstreamUrl.parse(base_url), region=of_target, name="aws")
+        found = module._url(Target(provider, MODEL))
+        assert found is not None
+        return found.text
+
+    amazon = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    assert url_for("", amazon) == amazon
+    assert url_for("eu-central-1", amazon) == "https://bedrock-runtime.eu-central-1.amazonaws.com"
+    assert url_for("", amazon, region="us-west-2") == "https://bedrock-runtime.us-west-2.amazonaws.com"
+    assert url_for("eu", amazon) == amazon, "a label of one's own is no region of Amazon's"
+    assert url_for("eu-central-1", "https://vpce.example/x") == "https://vpce.example/x"
+
+
+async def test_a_call_of_the_anthropic_sdk_thinks_and_goes_on_at_bedrock() -> None:
+    async with opened() as s:
+        client = anthropic.AsyncAnthropic(base_url=s.root, api_key=s.key, max_retries=0, timeout=30.0)
+        s.mock.script(thinking("let me see", "done"), text("again"))
+        fields: Any = {
+            "model": NAMED,
+            "max_tokens": 5000,
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "messages": [{"role": "user", "content": "why?"}],
+        }
+        async with client.messages.stream(**fields) as stream:
+            message = await stream.get_final_message()
+        blocks = [block.model_dump(exclude_none=True) for block in message.content]
+        assert blocks[0]["type"] == "thinking"
+        assert not blocks[0]["signature"].startswith("stockyard."), "Claude's own signature holds at both"
+        fields["messages"] += [{"role": "assistant", "content": blocks}, {"role": "user", "content": "and?"}]
+        again = await client.messages.create(**fields)
+        assert [block.text for block in again.content if block.type == "text"] == ["again"]
+        thought = sent(s)["messages"][1]["content"][0]["reasoningContent"]["reasoningText"]
+        assert thought["text"] == "let me see"
+        assert sent(s)["additionalModelRequestFields"]["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+        await client.close()

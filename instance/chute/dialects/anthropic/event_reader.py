@@ -12,6 +12,15 @@ from instance.chute.dialects.chat_chunks import ChunkWriter
 from instance.chute.stream import StreamBroken, encode_event
 
 
+class _SilentWriter(ChunkWriter):
+    """Chunks of a native stream: their bytes are those of the events, so none are made."""
+
+    __slots__ = ()
+
+    def _event(self, choice: JSON) -> Delta:
+        return Delta(b"", {**self._head(), "choices": [choice]})
+
+
 class AnthropicReader:
     """Reads the stream; `done` with `message_stop`.
 
@@ -37,7 +46,7 @@ class AnthropicReader:
         self.writes_text = False
         self.last_event = b""
         self._events = NamedEvents()
-        self._chunks = ChunkWriter(model, created, answer_id)
+        self._chunks = (_SilentWriter if native else ChunkWriter)(model, created, answer_id)
         self._native = native
         self._answer_tool = answer_tool
         self._reasoning = reasoning or native

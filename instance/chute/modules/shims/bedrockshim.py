@@ -93,6 +93,12 @@ class BedrockShim(Shim):
         self._role: RoleCredentials | None = None
 
     async def start(self, core: Core, previous: Module | None) -> None:
+        if self.settings.use_instance_role and core.hosted is not None:
+            raise StockyardError(
+                "invalid_value",
+                "A hosted instance has no role of its own; give bedrockshim an access key or a Bedrock API key.",
+                param="config.use_instance_role",
+            )
         self._core = core
         self._clock = core.clock
         self._environ = core.options.env
