@@ -1,9 +1,12 @@
 """Streams of the nearly-OpenAI providers: read the same wherever they are cut, and canonical whatever came."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.dialects.azure.answer import AzureEdit
 from instance.chute.dialects.deepseek.answer import DeepSeekEdit
@@ -124,6 +127,63 @@ def test_an_error_is_passed_on_and_garbage_is_refused() -> None:
     assert events[0].obj == {"error": {"message": "no"}}
     with pytest.raises(StreamBroken):
         ChunkReader(GroqEdit()).feed(b"data: {nonsense\n\n")
+
+
+ODD: Any = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "choices",
+                    "delta",
+                    "content",
+                    "usage",
+                    "x_groq",
+                    "message",
+                    "finish_reason",
+                    "tool_calls",
+                    "error",
+                    "citations",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["choices", "usage", "x_groq", "id", "citations", "search_results"]), ODD),
+        max_size=4,
+    )
+)
+def test_whatever_json_comes_it_is_read_or_refused(chunks: list[dict[str, Any]]) -> None:
+    for edit in (
+        MistralEdit,
+        GroqEdit,
+        TogetherEdit,
+        DeepSeekEdit,
+        PerplexityEdit,
+        AzureEdit,
+        lambda: FireworksEdit(1, {}, hide_reasoning=True),
+    ):
+        reader = ChunkReader(edit())
+        with suppress(StreamBroken):
+            reader.feed(sse(*chunks))
+            reader.close()
+
+
+def test_good_events_come_before_the_broken_one() -> None:
+    reader = ChunkReader(TogetherEdit())
+    raw = sse(chunk({"role": "assistant", "content": "a"}), {"choices": [1]}, done=False)
+    assert [event.obj for event in reader.feed(raw)] == [chunk({"role": "assistant", "content": "a"})]
+    with pytest.raises(StreamBroken):
+        reader.feed(b"")
 
 
 def test_usage_is_said_once_when_it_comes_twice() -> None:

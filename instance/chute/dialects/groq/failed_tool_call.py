@@ -72,7 +72,9 @@ def _of_value(value: Any) -> list[tuple[str, Any]]:
         return _of_value(value["tool_calls"])
     holder = value["function"] if isinstance(value.get("function"), dict) else value
     name = holder.get("name") or (holder.get("function") if isinstance(holder.get("function"), str) else None)
-    arguments: Any = next((box[key] for box in (holder, value) for key in ("arguments", "parameters") if key in box), {})
+    arguments: Any = next(
+        (box[key] for box in (holder, value) for key in ("arguments", "parameters") if key in box), {}
+    )
     if isinstance(arguments, str):
         arguments = _json(arguments)
     return [(name, arguments)] if isinstance(name, str) else []

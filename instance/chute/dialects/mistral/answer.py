@@ -101,9 +101,13 @@ def envelope_of_422(failure: CallFailed) -> bytes:
     problems = [row for row in detail if isinstance(row, dict)] if isinstance(detail, list) else []
     if not problems:
         return b""
-    places = [".".join(str(part) for part in row.get("loc") or () if part != "body") for row in problems]
+    places = [_place(row.get("loc")) for row in problems]
     said = "; ".join(
         f"{place}: {row.get('msg', '')}" if place else str(row.get("msg", ""))
         for place, row in zip(places, problems, strict=True)
     )
     return enveloped(said, str(problems[0].get("type") or ""), places[0])
+
+
+def _place(loc: Any) -> str:
+    return ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else str(loc or "")

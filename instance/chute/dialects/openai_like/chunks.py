@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from instance.chute.answer import DONE, JSON, Delta
-from instance.chute.stream import EventSplitter, encode_event
+from instance.chute.stream import EventSplitter, StreamBroken, encode_event
+
+NOT_A_CHUNK = (AttributeError, TypeError, KeyError, ValueError, IndexError)
+"""What reading a chunk raises that is none."""
 
 
 class ChunkEdit:
@@ -81,17 +84,22 @@ class ChunkReader:
     A body that ends after every choice's finish but without `[DONE]` counts as complete.
     """
 
-    __slots__ = ("_edit", "_splitter", "done")
+    __slots__ = ("_broken", "_edit", "_splitter", "done")
 
     def __init__(self, edit: ChunkEdit) -> None:
         self._edit = edit
         self._splitter = EventSplitter()
+        self._broken: StreamBroken | None = None
         self.done = False
 
     def feed(self, block: bytes) -> list[Delta]:
+        if self._broken is not None:
+            raise self._broken
         return self._edited(self._splitter.feed(block))
 
     def close(self) -> list[Delta]:
+        if self._broken is not None:
+            raise self._broken
         events = self._edited(self._splitter.close())
         if not self.done and self._edit.finished:
             self.done = True
@@ -110,7 +118,13 @@ class ChunkReader:
             if event.obj.get("error"):
                 out.append(event)
                 continue
-            chunks = self._edit.take(event.obj)
+            try:
+                chunks = self._edit.take(event.obj)
+            except NOT_A_CHUNK as error:
+                self._broken = StreamBroken(f"an event of the stream is no chat chunk: {error}")
+                if out:
+                    return out
+                raise self._broken from error
             if chunks is None:
                 out.append(event)
             else:
