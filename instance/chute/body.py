@@ -11,10 +11,11 @@ from instance.chute.exchange import Exchange
 from instance.chute.targets import Target
 
 
-def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
+def body_for(x: Exchange, target: Target, *, plain: bool = True) -> tuple[bytes, dict[str, Any]]:
     """The request's bytes for the target: those that came in when nothing has to change, else only what must.
 
-    A stream asks for usage even when the caller did not; the chunk that carries it is then stripped on the way out.
+    A stream asks for usage even when the caller did not; the chunk that carries it is then stripped on the way out. A call of
+    another dialect is made plain chat, unless that was done already (`plain`).
     """
     req = x.req
     ask_usage = x.stream and not x.usage_asked and target.provider.stream_usage
@@ -26,7 +27,7 @@ def body_for(x: Exchange, target: Target) -> tuple[bytes, dict[str, Any]]:
         if "stream_options" not in req and raw[:1] == b"{":
             return b'{"stream_options":{"include_usage":true},' + raw[1:], req
     sent = dict(req)
-    if x.native is not None and target.provider.dialect == "openai":
+    if plain and x.native is not None:
         sent = plain_chat(sent)
     if rename:
         sent["model"] = target.model

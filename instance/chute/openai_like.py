@@ -133,7 +133,7 @@ class OpenAILikeShim(Shim):
         if draft.model and draft.model != target.model:
             draft.set("model", draft.model)
         if not draft.changed and draft.asks_usage:
-            body, obj = body_for(x, target)
+            body, obj = body_for(x, target, plain=False)
         else:
             sent = {**draft.req, "model": draft.model or target.model}
             if x.stream and not x.usage_asked and target.provider.stream_usage and draft.asks_usage:

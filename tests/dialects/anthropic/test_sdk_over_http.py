@@ -380,3 +380,15 @@ async def test_an_agents_request_with_marks_for_the_cache_reaches_every_dialect(
             async with client.messages.stream(model=f"x{name}/{model}", **fields) as stream:
                 assert said(await stream.get_final_message()) == said(message), name
         await client.close()
+
+
+async def test_with_the_shim_off_the_openai_compatible_part_gets_plain_chat() -> None:
+    async with opened(anthrofit=False) as (s, client):
+        mark = {"type": "ephemeral"}
+        system: Any = [{"type": "text", "text": "You help.", "cache_control": mark}]
+        message = await client.messages.create(**ask(ANTHROPIC, "x", system=system, thinking={"type": "disabled"}))
+        assert said(message) == "echo: x"
+        call = s.mock.calls[-1]
+        assert call.path == "/anthropic/v1/chat/completions"
+        assert b"cache_control" not in call.body
+        assert "anthropic" not in orjson.loads(call.body)
