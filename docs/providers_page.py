@@ -80,6 +80,10 @@ def _more(row: dict[str, object], kind: str) -> list[str]:
         said.append("Refuses `stream_options`.")
     if not row.get("lists_models", True):
         said.append("Gives no list of its models: name those you use in `models`.")
+    if row.get("shared_key"):
+        said.append(
+            "Called only when named, as its variables are set for other ends too, unless configured or stored here."
+        )
     if "note" in row:
         said.append(str(row["note"]))
     if "unverified" in row:

@@ -58,6 +58,8 @@ class ProviderSpec:
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What else of the environment its shim reads, as far as it is set: AWS's credentials, Entra's client."""
     lists_models: bool = True
+    shared_key: bool = False
+    """Its variables are set for other ends too, so that their being there does not say that its models are wanted."""
     needs_env: tuple[str, ...] = ()
     """Variables that its base URL still needs."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -78,6 +80,11 @@ class ProviderSpec:
     def usable(self) -> bool:
         """Whether a call can be sent to it as it is."""
         return self.enabled and bool(self.base_url) and (self.auth == "none" or self.has_credentials)
+
+    @property
+    def only_by_name(self) -> bool:
+        """Whether it is called only when it or a model of its own is named: nobody but the environment has configured it."""
+        return self.shared_key and self.origin in ("bundled", "env")
 
     @property
     def has_credentials(self) -> bool:
@@ -153,6 +160,7 @@ def _bundled(name: str, environ: Mapping[str, str]) -> ProviderSpec:
         prefixes=tuple(row.get("prefixes", ())),
         headers=tuple(row.get("headers", {}).items()),
         lists_models=row.get("lists_models", True),
+        shared_key=row.get("shared_key", False),
         stream_usage=row.get("stream_usage", spec.stream_usage),
     )
 

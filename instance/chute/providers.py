@@ -187,8 +187,9 @@ class ProviderTable:
         found = found or [one for one in usable if one.spec.prefixes and model.startswith(one.spec.prefixes)]
         if not found and named is not None:
             raise _unusable(named)
-        if not found and len(usable) == 1:
-            found = usable
+        wanted = [one for one in usable if not one.spec.only_by_name]
+        if not found and len(wanted) == 1:
+            found = wanted
         if not found:
             raise self._nothing_serves(model, usable)
         return [target for one in found for target in self._targets(one, model)]

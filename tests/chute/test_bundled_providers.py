@@ -29,7 +29,7 @@ FIELDS = {
         "prefixes",
         "auth",
     ),
-    *("auth_header", "speaks", "headers", "stream_usage", "lists_models", "note", "unverified"),
+    *("auth_header", "speaks", "headers", "stream_usage", "lists_models", "shared_key", "note", "unverified"),
 }
 SPOKEN = {
     "anthropic.messages",
@@ -166,6 +166,15 @@ def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_
     assert provider.spec.environ("AWS_SESSION_TOKEN") == ""
     assert provider.url == UpstreamUrl.parse("https://bedrock-runtime.eu-west-1.amazonaws.com")
     assert "secret" not in repr(provider.spec)
+
+
+def test_a_key_that_is_there_for_other_ends_does_not_make_its_provider_the_one_for_any_name() -> None:
+    table = ProviderTable(Upstream(), MockModel(Clock()), {}, {"OPENAI_API_KEY": "k", "HF_TOKEN": "hf"})
+    assert [target.label for target in table.resolve("my-own-model")] == ["openai/my-own-model"]
+    assert [target.label for target in table.resolve("huggingface/a/b")] == ["huggingface/a/b"]
+    given = ProviderSettings.model_validate({"api_key": "hf-given"})
+    alone = ProviderTable(Upstream(), MockModel(Clock()), {"huggingface": given}, {})
+    assert [target.label for target in alone.resolve("my-own-model")] == ["huggingface/my-own-model"]
 
 
 def test_what_a_base_url_still_needs_is_said() -> None:
