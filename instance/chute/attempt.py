@@ -10,6 +10,7 @@ from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.failures import CallFailed
 from instance.chute.streaming import streamed
 from instance.chute.upstream import UpstreamError
+from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
@@ -179,6 +180,12 @@ class Attempt:
         except UpstreamError as error:
             self._ended(error.kind)
             raise CallFailed(error.kind, self.target, reason=str(error)) from error
+        except StockyardError:
+            if self.row["status"]:
+                self._ended("cancelled")
+            else:
+                self.x.attempts.remove(self.row)  # refused here before anything was sent: nobody was asked
+            raise
         except BaseException:
             self._ended("cancelled")
             raise

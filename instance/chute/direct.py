@@ -51,6 +51,8 @@ async def dispatch(x: Exchange, target: Target) -> Answer:
             f"The provider {provider.name!r} speaks {provider.dialect}, and the module that speaks it is switched off.",
             retryable=False,
         )
+    if x.kind not in TALKS and x.operation.dialect not in provider.speaks:
+        raise _not_supported(x, target)
     x.dialect_out = "openai.chat"
     return await Attempt(x, target).run(lambda attempt: openai_compatible(x, attempt))
 

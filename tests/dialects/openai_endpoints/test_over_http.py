@@ -330,6 +330,7 @@ async def test_a_provider_whose_shim_is_for_chat_is_asked_at_its_openai_compatib
         assert (trace["provider"], trace["dialect_out"]) == ("groq", "openai.audio")
         refused = await s.http().post("/v1/moderations", json={"model": "groq/x", "input": "x"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (501, "not_supported")
+        assert (await trace_of(s, refused))["attempts"] == []  # nobody was asked
 
 
 async def test_what_is_ranked_and_what_was_said_is_read_by_modules() -> None:
