@@ -111,6 +111,8 @@ class Connection(asyncio.Protocol):
             return
         response = self._upstream.respond(call, reply)
         headers = {"content-type": response.content_type, **response.headers, **reply.headers}
+        if response.status == HTTPStatus.OK:
+            response.status = reply.status
         if response.events is not None:
             transport.write(head(response.status, headers, None))
             await self._stream(call, response.paced_by or reply, response, response.events, transport)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import threading
 from collections import deque
@@ -18,7 +19,9 @@ from instance.mock_upstream.bounded import Bounded
 from instance.mock_upstream.connection import Connection
 from instance.mock_upstream.exchange import Call, Request, Response
 from instance.mock_upstream.plain import plain_replies
-from instance.mock_upstream.replies import Reply
+from instance.mock_upstream.replies import Failure, Reply
+
+_log = logging.getLogger(__name__)
 
 CALLS_KEPT = 10_000
 SCRIPT_MAX_REPLIES = 100_000
@@ -106,7 +109,12 @@ class MockUpstream:
         dialect, path = by_path(call.path)
         self._numbers += 1
         request = Request(call, path, {}, reply, self, number=self._numbers)
-        return dialect.respond(request, self.strict)
+        try:
+            return dialect.respond(request, self.strict)
+        except Exception as error:
+            # a caller that waits for an answer must get one; the fault is the mock's, or that of a body it did not check
+            _log.exception("the mock failed at %s %s", call.method, call.path)
+            return dialect.failure(Failure(500, f"the mock itself failed: {error!r}"), request)
 
     async def start(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()

@@ -216,3 +216,54 @@ def test_an_instance_fits_a_recursive_schema() -> None:
 )
 def test_an_instance_fits_its_schema(schema: dict[str, Any], wanted: object) -> None:
     assert instance_of(schema) == wanted
+
+
+TWINS = ("anthropic/v1", "gemini/v1beta/openai", "cohere/compatibility/v1", "ollama/v1", "bedrock/openai/v1")
+
+
+@pytest.mark.parametrize("base", TWINS)
+async def test_the_openai_compatible_part_of_a_provider_is_there(base: str, http: httpx2.AsyncClient) -> None:
+    dialect = DIALECTS["compatible"]
+    answer = await http.post(
+        f"/{base}/chat/completions", json=dialect.body("hi", False), headers={"authorization": "Bearer key-1"}
+    )
+    assert dialect.read(answer.json()).text == "echo: hi"
+
+
+SOURCE = {"url": "https://example.net/cow", "title": "Cows", "text": "moo", "start": 0, "end": 3}
+
+
+@pytest.mark.parametrize("name", ["compatible", "anthropic", "gemini", "cohere", "perplexity"])
+async def test_sources_are_cited_whole_and_streamed(
+    name: str, http: httpx2.AsyncClient, upstream: MockUpstream
+) -> None:
+    upstream.script(*[text("moo they say", citations=[SOURCE])] * 2)
+    dialect = DIALECTS[name]
+    path, body = dialect.streamed("hi")
+    whole = await http.post(dialect.path, json=dialect.body("hi", False), headers=dialect.headers)
+    streamed = await http.post(path, json=body, headers=dialect.headers)
+    assert "https://example.net/cow" in whole.text
+    assert "https://example.net/cow" in streamed.text
+
+
+async def test_a_scripted_status_may_have_a_good_body(http: httpx2.AsyncClient, upstream: MockUpstream) -> None:
+    upstream.script(Reply(text="odd", status=203))
+    dialect = DIALECTS["compatible"]
+    answer = await http.post(dialect.path, json=dialect.body("hi", False))
+    assert (answer.status_code, dialect.read(answer.json()).text) == (203, "odd")
+
+
+async def test_one_reply_can_be_scripted_twice(http: httpx2.AsyncClient, upstream: MockUpstream) -> None:
+    reply = Reply()
+    upstream.script(reply, reply)
+    dialect = DIALECTS["deepseek"]
+    thinking = {**dialect.body("hi", False), "model": "deepseek-reasoner"}
+    first = await http.post(dialect.path, json=thinking, headers=dialect.headers)
+    second = await http.post(dialect.path, json=dialect.body("hi", False), headers=dialect.headers)
+    assert (dialect.read(first.json()).reasoning, dialect.read(second.json()).reasoning) == ("mock thinking", "")
+
+
+async def test_what_a_mock_that_does_not_check_cannot_read_is_a_500() -> None:
+    async with MockUpstream(strict=False) as upstream, httpx2.AsyncClient(base_url=upstream.root) as http:
+        answer = await http.post("/anthropic/v1/messages", json={"messages": "no list"})
+        assert answer.status_code == 500 and "the mock itself failed" in answer.text

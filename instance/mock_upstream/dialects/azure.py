@@ -68,6 +68,9 @@ class AsyncFilterForm(AzureForm):
             yield event
 
 
+LATE_FILTER = AsyncFilterForm()
+
+
 class Azure(OpenAiLike):
     name = "azure"
     prefix = base_url_tail = "/azure"
@@ -146,13 +149,10 @@ class Azure(OpenAiLike):
             )
         if deployment:
             body.setdefault("model", deployment)
-        if "async" in deployment and body.get("stream"):
-            plain, self.form = self.form, AsyncFilterForm()
-            try:
-                return super().chat(request)
-            finally:
-                self.form = plain
         return super().chat(request)
+
+    def form_of(self, request: Request) -> ChatForm:
+        return LATE_FILTER if "async" in request.parts.get("deployment", "") else self.form
 
     def token(self, request: Request) -> Response:
         """Microsoft Entra's client credentials flow, as if its login host were here as well."""

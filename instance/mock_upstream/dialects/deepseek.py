@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from instance.mock_upstream.checking import Problem, dotted, refused
 from instance.mock_upstream.conversation import THOUGHT, Said, Usage
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import DEEPSEEK
+from instance.mock_upstream.dialects.deepseek_schema import DEEPSEEK
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm, text_of
 from instance.mock_upstream.dialects.openai_completions import complete
@@ -103,7 +104,7 @@ class DeepSeek(OpenAiLike):
 
     def chat(self, request: Request) -> Response:
         if request.reply.reasoning is None and self._thinks(request.body):
-            request.reply.reasoning = THOUGHT
+            request.reply = replace(request.reply, reasoning=THOUGHT)
         response = super().chat(request)
         if not response.body:
             return response

@@ -9,7 +9,8 @@ from typing import Any
 from instance.mock_upstream.checking import refused
 from instance.mock_upstream.conversation import Said
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import COMPLETIONS_MORE, EMBEDDINGS, FIREWORKS
+from instance.mock_upstream.dialects.fireworks_schema import FIREWORKS
+from instance.mock_upstream.dialects.like_schemas import COMPLETIONS_MORE, EMBEDDINGS
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm, read_chat
 from instance.mock_upstream.dialects.openai_completions import complete
@@ -74,7 +75,7 @@ class Fireworks(OpenAiLike):
         words = read_chat(body).words
         if words > CONTEXT_TOKENS and reply.text is None and reply.pieces is None:
             # what is left of the window is nothing: the answer is cut without a word about it
-            reply.text, reply.finish = "", reply.finish or "length"
+            request.reply = replace(reply, text="", finish=reply.finish or "length")
         response = super().chat(request)
         usage = reply.usage or {}
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)

@@ -11,7 +11,7 @@ from instance.mock_upstream.checking import Problem, bracketed, refused
 from instance.mock_upstream.conversation import Said, Usage
 from instance.mock_upstream.dialect import bearer
 from instance.mock_upstream.dialects import openai_audio
-from instance.mock_upstream.dialects.like_schemas import GROQ
+from instance.mock_upstream.dialects.groq_schema import GROQ
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm
 from instance.mock_upstream.exchange import Call, Event, Request, sse

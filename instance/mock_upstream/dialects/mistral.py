@@ -9,7 +9,7 @@ from typing import Any
 from instance.mock_upstream.checking import Problem, refused
 from instance.mock_upstream.conversation import Said, ToolCall, Usage
 from instance.mock_upstream.dialect import bearer, value_at
-from instance.mock_upstream.dialects.like_schemas import (
+from instance.mock_upstream.dialects.mistral_schema import (
     MISTRAL,
     MISTRAL_EMBEDDINGS,
     MISTRAL_MODERATIONS,

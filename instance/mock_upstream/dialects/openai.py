@@ -148,8 +148,12 @@ class OpenAiLike(OpenAiErrors):
         said = answer(asked, request.reply)
         headers = self.headers(request)
         if asked.stream:
-            return Response(headers=headers, content_type=SSE, events=self.form.events(body, said))
-        return json_response(self.form.whole(body, said), headers=headers)
+            return Response(headers=headers, content_type=SSE, events=self.form_of(request).events(body, said))
+        return json_response(self.form_of(request).whole(body, said), headers=headers)
+
+    def form_of(self, request: Request) -> ChatForm:
+        """The form of this call's answer."""
+        return self.form
 
     def list_models(self, request: Request) -> Response:
         return json_response({"object": "list", "data": [self.model(name) for name in self.models]})

@@ -119,10 +119,11 @@ class ChatForm:
                 for call in said.tool_calls
             ]
         if said.reply.citations:
-            made["annotations"] = [
-                {"type": "url_citation", "url_citation": _citation(source)} for source in said.reply.citations
-            ]
+            made["annotations"] = self.annotations(said)
         return made
+
+    def annotations(self, said: Said) -> list[dict[str, Any]]:
+        return [{"type": "url_citation", "url_citation": _citation(source)} for source in said.reply.citations]
 
     def whole(self, body: dict[str, Any], said: Said) -> dict[str, Any]:
         """A `chat.completion`."""
@@ -153,6 +154,8 @@ class ChatForm:
             yield {self.reasoning_field: piece}
         for piece in said.pieces:
             yield {"content": piece}
+        if said.reply.citations:
+            yield {"annotations": self.annotations(said)}
         for index, call in enumerate(said.tool_calls):
             first, second = call.halves
             head = {"id": self.tool_id(call), "type": "function"}

@@ -8,9 +8,9 @@ from typing import Any
 from instance.mock_upstream.checking import Problem, dotted, refused
 from instance.mock_upstream.conversation import Said, Usage
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import PERPLEXITY
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_chat import ChatForm
+from instance.mock_upstream.dialects.perplexity_schema import PERPLEXITY
 from instance.mock_upstream.exchange import Call, Event, Request, sse
 from instance.mock_upstream.replies import Failure
 

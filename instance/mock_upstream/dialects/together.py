@@ -8,19 +8,14 @@ from typing import Any
 from instance.mock_upstream.checking import Problem, dotted, refused
 from instance.mock_upstream.conversation import CREATED, Said
 from instance.mock_upstream.dialect import bearer
-from instance.mock_upstream.dialects.like_schemas import (
-    COMPLETIONS_MORE,
-    EMBEDDINGS,
-    TOGETHER,
-    TOGETHER_IMAGES,
-    TOGETHER_SPEECH,
-)
+from instance.mock_upstream.dialects.like_schemas import COMPLETIONS_MORE, EMBEDDINGS
 from instance.mock_upstream.dialects.openai import OpenAiLike
 from instance.mock_upstream.dialects.openai_audio import speak, transcribe
 from instance.mock_upstream.dialects.openai_chat import ChatForm
 from instance.mock_upstream.dialects.openai_completions import complete
 from instance.mock_upstream.dialects.openai_schemas import RERANK, TRANSCRIPTIONS, TRANSLATIONS
 from instance.mock_upstream.dialects.openai_vectors import embed, rerank
+from instance.mock_upstream.dialects.together_schema import TOGETHER, TOGETHER_IMAGES, TOGETHER_SPEECH
 from instance.mock_upstream.exchange import Call, Event, Request, Response, json_response, sse
 from instance.mock_upstream.media import PNG, PNG_BASE64
 from instance.mock_upstream.replies import Failure
