@@ -71,7 +71,7 @@ async def explain(
         "targets": [_shown(target) for target in chute.targets.permitted(x, x.targets)],
         "route": x.route.id if x.route is not None else None,
         "decisions": x.decisions,
-        "request_after": x.req or None,
+        "request_after": {**x.req, "model": x.targets[0].model} if x.targets else x.req or None,
         "estimate": _estimate(chute, x) if x.req else None,
         "answered_by": answered_by or None,
         "rejected": None if rejected is None else _refusal(rejected),

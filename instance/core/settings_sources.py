@@ -170,14 +170,14 @@ def _problem(error: Any, sources: Mapping[str, str]) -> dict[str, str]:
 
 
 def names_at(path: list[str]) -> list[str]:
-    """The names that a table of the settings knows; none where any name is allowed."""
+    """The names that a table of the settings knows; none where any name is allowed. A list's places are parts of the path."""
     model: Any = Settings
     for part in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(part)
             model = field.annotation if field else None
-        elif get_origin(model) is dict:
-            model = get_args(model)[1]
+        elif get_origin(model) in (dict, list):
+            model = get_args(model)[-1]
         else:
             return []
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -9,6 +9,7 @@ import pytest
 from instance.chute.route_table import MATCHED_MAX, RouteTable
 from instance.chute.routes import Route, RouteTarget
 from instance.core.keys import hash_key
+from instance.core.settings_sources import SettingsError
 from tests.modules.conftest import Running, running
 
 
@@ -157,6 +158,13 @@ async def test_routes_of_the_configuration_are_shown_with_their_source_and_only_
         assert (await http.delete("/api/proxy/routes/-1")).status_code == 409
         await route(s, pattern="fast", targets=[{"target": "up/small"}])
         assert (await s.chat(model="fast")).headers["x-stockyard-model"] == "small"
+
+
+async def test_a_misspelt_field_of_the_configuration_is_refused_with_the_nearest_name():
+    with pytest.raises(SettingsError) as caught:
+        async with running(config='[[routes]]\npattern = "a"\nstikcy = true\ntargets = [{ target = "up/large" }]\n'):
+            pass
+    assert "did you mean routes.0.sticky?" in str(caught.value)
 
 
 async def test_a_route_whose_provider_cannot_be_used_is_a_503_that_says_so(s):

@@ -121,3 +121,17 @@ async def test_a_pin_survives_a_restart():
             before = {session: await served_in(http, session) for session in ("a", "b", "c")}
         async with starts.started() as http:
             assert {session: await served_in(http, session) for session in ("c", "a", "b")} == before
+
+
+async def test_a_session_may_stay_with_the_providers_key_too():
+    keys = [{"name": name, "provider": "up", "key": f"key-of-{name}-1234"} for name in ("first", "second", "third")]
+    modules = {"keypool": {"keys": keys, "strategy": "round_robin"}, "stickysession": {"pin_key": True}}
+    async with running(modules) as s:
+        for _ in range(5):
+            await s.chat(headers={"X-Stockyard-Session": "one"})
+        assert len({call.key for call in s.mock.calls}) == 1
+        await s.configure({"stickysession": {"pin_key": False}})
+        s.mock.calls.clear()
+        for _ in range(6):
+            await s.chat(headers={"X-Stockyard-Session": "one"})
+        assert len({call.key for call in s.mock.calls}) > 1
