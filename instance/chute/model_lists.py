@@ -31,7 +31,8 @@ class ModelLists:
         """Begins to ask the usable providers whose list is old and that have no configured one; returns at once."""
         now = self._clock.mono_ns()
         for provider in self._table.usable():
-            if provider.is_mock or provider.spec.models or not provider.spec.lists_models:
+            spec = provider.spec
+            if provider.is_mock or spec.models or not spec.lists_models or spec.only_by_name:
                 continue
             asked = self._asked_ns.get(provider.name)
             if asked is not None and now - asked < REFRESH_NS:
