@@ -12,7 +12,7 @@ KINDS = {"chat", "embeddings", "image", "audio", "moderation", "rerank"}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_every_model_says_what_it_can_and_where_and_when_that_was_published(provider):
+def test_every_model_says_what_it_can_and_where_and_when_that_was_published(provider: str) -> None:
     models = bundled_models(provider)
     assert models
     for model in models.values():
@@ -25,7 +25,7 @@ def test_every_model_says_what_it_can_and_where_and_when_that_was_published(prov
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_price_is_something_unless_the_model_is_a_free_moderation(provider):
+def test_a_price_is_something_unless_the_model_is_a_free_moderation(provider: str) -> None:
     for model in bundled_models(provider).values():
         price = model.price
         if price is None:
@@ -39,7 +39,7 @@ def test_a_price_is_something_unless_the_model_is_a_free_moderation(provider):
             assert price.above.input >= price.input
 
 
-def test_the_main_providers_are_there():
+def test_the_main_providers_are_there() -> None:
     for provider in [
         "openai",
         "anthropic",
@@ -59,7 +59,7 @@ def test_the_main_providers_are_there():
         assert len(priced) >= 5, provider
 
 
-def test_limits_abilities_and_parameters_of_a_model_are_found():
+def test_limits_abilities_and_parameters_of_a_model_are_found() -> None:
     model = Catalogue().find("anthropic", "claude-haiku-4-5-20251001")
     assert model is not None
     assert (model.name, model.context_tokens, model.output_tokens) == ("claude-haiku-4-5", 200_000, 64_000)
@@ -71,14 +71,14 @@ def test_limits_abilities_and_parameters_of_a_model_are_found():
     assert "low" in reasoning.parameters["reasoning_effort"]
 
 
-def test_what_is_not_known_is_none():
+def test_what_is_not_known_is_none() -> None:
     catalogue = Catalogue()
     assert catalogue.find("openai", "gpt-99") is None
     assert catalogue.find("nobody", "gpt-4o") is None
     assert catalogue.find("nobody", "gpt-4o", "openai") is None
 
 
-def test_a_model_is_found_under_each_of_its_names():
+def test_a_model_is_found_under_each_of_its_names() -> None:
     model = Catalogue().find("fireworks", "kimi-k3")
     assert model is not None
     assert model.name == "accounts/fireworks/models/kimi-k3"
@@ -86,12 +86,12 @@ def test_a_model_is_found_under_each_of_its_names():
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_no_image_is_charged_both_by_tokens_and_by_the_piece(provider):
+def test_no_image_is_charged_both_by_tokens_and_by_the_piece(provider: str) -> None:
     for model in bundled_models(provider).values():
         if model.price is not None:
             assert model.price.image is None or model.price.image_output is None
 
 
-def test_a_gemini_model_is_found_under_the_name_that_its_list_gives_it():
+def test_a_gemini_model_is_found_under_the_name_that_its_list_gives_it() -> None:
     catalogue = Catalogue()
     assert catalogue.find("gemini", "models/gemini-2.5-pro") is catalogue.find("gemini", "gemini-2.5-pro")

@@ -1,6 +1,7 @@
 """What models cost."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,35 +22,35 @@ def tokens(given_input: int = 0, output: int = 0, *, cached: int = 0, reasoning:
     return usage
 
 
-def test_a_bundled_price_is_in_micro_dollars_for_a_million_tokens():
+def test_a_bundled_price_is_in_micro_dollars_for_a_million_tokens() -> None:
     price = PriceTable().lookup("openai", "gpt-4o-mini")
     assert price is not None
     assert (price.input, price.cached_input, price.output) == (150_000, 75_000, 600_000)
 
 
-def test_an_unknown_model_has_no_price():
+def test_an_unknown_model_has_no_price() -> None:
     assert PriceTable().lookup("openai", "gpt-99") is None
     assert PriceTable().lookup("nobody", "gpt-4o") is None
 
 
-def test_a_dated_snapshot_costs_what_its_undated_name_costs():
+def test_a_dated_snapshot_costs_what_its_undated_name_costs() -> None:
     table = PriceTable()
     assert table.lookup("openai", "gpt-4o-2024-08-06") == table.lookup("openai", "gpt-4o")
     assert table.lookup("anthropic", "claude-haiku-4-5-20251001") == table.lookup("anthropic", "claude-haiku-4-5")
 
 
-def test_a_snapshot_with_a_price_of_its_own_keeps_it():
+def test_a_snapshot_with_a_price_of_its_own_keeps_it() -> None:
     table = PriceTable()
     assert table.lookup("openai", "gpt-4o-2024-05-13") != table.lookup("openai", "gpt-4o")
 
 
-def test_a_provider_with_a_name_of_its_own_has_the_prices_of_its_dialect_but_not_of_openais():
+def test_a_provider_with_a_name_of_its_own_has_the_prices_of_its_dialect_but_not_of_openais() -> None:
     table = PriceTable()
     assert table.lookup("claude-eu", "claude-haiku-4-5", "anthropic") == table.lookup("anthropic", "claude-haiku-4-5")
     assert table.lookup("local", "gpt-4o", "openai") is None
 
 
-def test_the_mock_model_is_free_unless_a_price_is_set():
+def test_the_mock_model_is_free_unless_a_price_is_set() -> None:
     assert PriceTable().lookup("mock", "gpt") == FREE
     assert FREE.free
     own = PriceTable({"mock/gpt": PriceSettings(in_usd_per_mtok=Decimal("0.1"), out_usd_per_mtok=Decimal("0.2"))})
@@ -59,7 +60,7 @@ def test_the_mock_model_is_free_unless_a_price_is_set():
     assert own.lookup("mock", "large") == FREE
 
 
-def test_the_instances_own_price_wins_over_the_bundled_one():
+def test_the_instances_own_price_wins_over_the_bundled_one() -> None:
     table = PriceTable({"openai/gpt-4o": PriceSettings(in_usd_per_mtok=Decimal(7))})
     price = table.lookup("openai", "gpt-4o")
     assert price is not None
@@ -67,7 +68,7 @@ def test_the_instances_own_price_wins_over_the_bundled_one():
     assert ("openai", "gpt-4o", price) in list(table.rows())
 
 
-def test_every_unit_can_be_set():
+def test_every_unit_can_be_set() -> None:
     row = PriceSettings(
         in_usd_per_mtok=Decimal(1),
         cache_write_usd_per_mtok=Decimal("1.25"),
@@ -85,17 +86,17 @@ def test_every_unit_can_be_set():
     assert price.audio_minute_usd == 0.006
 
 
-def test_a_label_without_a_provider_is_refused():
+def test_a_label_without_a_provider_is_refused() -> None:
     with pytest.raises(ValueError, match="provider/model"):
         PriceTable({"gpt-4o": PriceSettings()})
 
 
-def test_a_price_in_an_unknown_unit_is_refused():
+def test_a_price_in_an_unknown_unit_is_refused() -> None:
     with pytest.raises(ValueError, match="per_mile"):
         price_in_usd({"per_mile": 1}, "custom")
 
 
-def test_cost_lines_name_what_was_paid_for():
+def test_cost_lines_name_what_was_paid_for() -> None:
     price = Price(2_500_000, 10_000_000, 1_250_000)
     assert cost_lines(price, tokens(1000, 100, cached=400)) == [
         ("input", 1_500_000),
@@ -104,11 +105,11 @@ def test_cost_lines_name_what_was_paid_for():
     ]
 
 
-def test_cached_tokens_without_a_price_of_their_own_cost_what_others_do():
+def test_cached_tokens_without_a_price_of_their_own_cost_what_others_do() -> None:
     assert cost_lines(Price(1_000_000, 0), tokens(1000, cached=400)) == [("input", 1_000_000)]
 
 
-def test_what_is_written_into_a_cache_read_from_it_reasoned_heard_and_shown_is_priced_apart():
+def test_what_is_written_into_a_cache_read_from_it_reasoned_heard_and_shown_is_priced_apart() -> None:
     price = Price(
         1_000_000,
         2_000_000,
@@ -136,7 +137,7 @@ def test_what_is_written_into_a_cache_read_from_it_reasoned_heard_and_shown_is_p
     }
 
 
-def test_images_minutes_characters_requests_and_searches_are_charged_by_the_piece():
+def test_images_minutes_characters_requests_and_searches_are_charged_by_the_piece() -> None:
     assert cost_lines(Price(image=40_000_000), tokens(images=3)) == [("image", 120_000_000)]
     assert cost_lines(Price(audio_hour=360_000_000), tokens(audio_ms=30_000)) == [("audio", 3_000_000)]
     assert cost_lines(Price(characters=15_000_000), tokens(characters=100)) == [("characters", 1_500_000)]
@@ -145,13 +146,13 @@ def test_images_minutes_characters_requests_and_searches_are_charged_by_the_piec
     assert cost_lines(Price(search=10_000_000), tokens(searches=2)) == [("search", 20_000_000)]
 
 
-def test_a_long_prompt_is_charged_at_the_price_of_long_prompts_altogether():
+def test_a_long_prompt_is_charged_at_the_price_of_long_prompts_altogether() -> None:
     price = price_in_usd({"input": 1, "output": 2, "above": {"tokens": 1000, "input": 2}}, "custom")
     assert dict(cost_lines(price, tokens(1000, 10))) == {"input": 1_000_000, "output": 20_000}
     assert dict(cost_lines(price, tokens(1001, 10))) == {"input": 2_002_000, "output": 20_000}
 
 
-def test_a_cost_is_unknown_when_nobody_counted_what_it_is_charged_by():
+def test_a_cost_is_unknown_when_nobody_counted_what_it_is_charged_by() -> None:
     assert not is_complete(Price(audio_hour=1), tokens(10), "audio")
     assert is_complete(Price(audio_hour=1), tokens(audio_ms=1), "audio")
     assert not is_complete(Price(characters=1), tokens(), "audio")
@@ -205,14 +206,14 @@ PRICES = st.builds(
 
 
 @given(PRICES, usages())
-def test_no_line_is_negative_or_named_twice_and_each_is_an_integer(price: Price, usage: Usage):
+def test_no_line_is_negative_or_named_twice_and_each_is_an_integer(price: Price, usage: Usage) -> None:
     lines = cost_lines(price, usage)
     assert len({what for what, _ in lines}) == len(lines)
     assert all(type(nano) is int and nano >= 0 for _, nano in lines)
 
 
 @given(st.integers(0, 10**9), usages())
-def test_at_one_price_for_every_token_the_parts_cost_what_the_whole_does(rate: int, usage: Usage):
+def test_at_one_price_for_every_token_the_parts_cost_what_the_whole_does(rate: int, usage: Usage) -> None:
     apart = Price(
         rate,
         rate,
@@ -231,14 +232,14 @@ def test_at_one_price_for_every_token_the_parts_cost_what_the_whole_does(rate: i
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_line_is_tokens_times_price_rounded_half_up_once(count: int, rate: int):
+def test_a_line_is_tokens_times_price_rounded_half_up_once(count: int, rate: int) -> None:
     exact = Decimal(count) * Decimal(rate) / 1000
     (nano,) = [nano for _, nano in cost_lines(Price(rate), tokens(count))] or [0]
     assert -Decimal("0.5") <= Decimal(nano) - exact <= Decimal("0.5")
     assert Decimal(nano) - exact != -Decimal("0.5")
 
 
-def test_usage_is_read_from_every_shape_that_answers_have():
+def test_usage_is_read_from_every_shape_that_answers_have() -> None:
     chat = Usage()
     chat.take(
         {
@@ -280,13 +281,13 @@ def test_usage_is_read_from_every_shape_that_answers_have():
 @pytest.mark.parametrize(
     "wrong", [None, [], {}, {"prompt_tokens": "9"}, {"prompt_tokens": -1, "completion_tokens": 2**40}]
 )
-def test_usage_that_cannot_be_is_not_believed(wrong):
+def test_usage_that_cannot_be_is_not_believed(wrong: Any) -> None:
     usage = Usage()
     usage.take(wrong)
     assert (usage.input, usage.output) == (0, 0)
 
 
-def test_reasoning_that_is_counted_beside_the_answer_is_part_of_the_output():
+def test_reasoning_that_is_counted_beside_the_answer_is_part_of_the_output() -> None:
     usage = Usage()
     details = {"completion_tokens_details": {"reasoning_tokens": 300}}
     usage.take({"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 330, **details})
@@ -296,7 +297,7 @@ def test_reasoning_that_is_counted_beside_the_answer_is_part_of_the_output():
 
 
 @pytest.mark.parametrize("name", ["cached_tokens", "prompt_cache_hit_tokens"])
-def test_cached_tokens_may_be_told_beside_the_other_counts(name):
+def test_cached_tokens_may_be_told_beside_the_other_counts(name: str) -> None:
     usage = Usage()
     usage.take({"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11, name: 8})
     assert usage.cached == 8
@@ -305,7 +306,7 @@ def test_cached_tokens_may_be_told_beside_the_other_counts(name):
 @pytest.mark.parametrize(
     ("cost", "nano"), [(0.0012, 1_200_000), ({"total_cost": 0.006}, 6_000_000), ("x", None), (-1, None)]
 )
-def test_what_the_provider_says_that_it_cost_is_kept(cost, nano):
+def test_what_the_provider_says_that_it_cost_is_kept(cost: Any, nano: int | None) -> None:
     usage = Usage()
     usage.take({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "a": 1, "b": 2, "cost": cost})
     assert (usage.apart.reported_nano if usage.apart is not None else None) == nano
