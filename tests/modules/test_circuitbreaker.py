@@ -8,7 +8,8 @@ import pytest
 
 from instance.chute.failures import CallFailed
 from instance.chute.modules.reliability.breaker import NS, Breaker, BreakerLimits
-from instance.chute.modules.reliability.circuitbreaker import BREAKERS_MAX, CircuitBreaker
+from instance.chute.modules.reliability.breakers import BREAKERS_MAX
+from instance.chute.modules.reliability.circuitbreaker import CircuitBreaker
 from instance.core.clock import FakeClock
 from instance.core.errors import StockyardError
 from tests.mock_replies import delay, drop, status, text

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from math import ceil
 from random import random as uniform
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.module_secrets import SecretText, masked
+from instance.chute.module_secrets import masked
+from instance.chute.modules.other.key_choice import at_random, by_turns, of_session
+from instance.chute.modules.other.key_row import KeyRow
 from instance.chute.modules.other.pooled_key import PooledKey
 from instance.chute.provider_errors import classify, read_provider_error
-from instance.chute.provider_spec import BadProvider, check_key
 from instance.chute.remaining_quota import remaining_share
 from instance.chute.retry_after import retry_after_s
 from instance.core.clock import Clock
@@ -32,33 +32,6 @@ KEYS_MAX = 500
 log = logging.getLogger("stockyard.modules")
 
 Strategy = Literal["round_robin", "least_used", "most_quota", "random", "priority", "session"]
-
-
-class KeyRow(BaseModel):
-    """One key of a provider, and what it may be used for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(min_length=1, max_length=100, description="Name that traces show.")
-    provider: str = Field(min_length=1, max_length=63, description="The provider it belongs to.")
-    key: SecretText = Field(default=SecretStr(""), description="The key; sealed at rest, shown by its last four.")
-    weight: int = Field(default=1, ge=1, le=1000, description="Its share of the calls, relative to the others.")
-    models: list[str] = Field(default=["*"], max_length=100, description="Globs of the models it may be used for.")
-    rpm: int = Field(default=0, ge=0, description="Requests a minute; 0: no limit.")
-    tpm: int = Field(default=0, ge=0, description="Tokens a minute; 0: no limit.")
-    usd_day: float = Field(default=0.0, ge=0, description="Dollars a day (UTC); 0: no limit.")
-
-    @field_validator("key")
-    @classmethod
-    def _usable(cls, key: SecretStr) -> SecretStr:
-        text = key.get_secret_value()
-        if not text:
-            raise ValueError("the key is missing: give it, it is not stored here")
-        try:
-            check_key(text)
-        except BadProvider as error:
-            raise ValueError(error.message) from None
-        return key
 
 
 class KeyPool(Module):
@@ -107,18 +80,7 @@ class KeyPool(Module):
         self._core: Core | None = None
         self.pools: dict[str, list[PooledKey]] = {}
         for row in self.settings.keys:
-            self.pools.setdefault(row.provider, []).append(
-                PooledKey(
-                    row.provider,
-                    row.name,
-                    row.key.get_secret_value(),
-                    weight=row.weight,
-                    models=tuple(row.models),
-                    rpm=row.rpm,
-                    tpm=row.tpm,
-                    usd_day=row.usd_day,
-                )
-            )
+            self.pools.setdefault(row.provider, []).append(row.made())
 
     def hooks(self) -> tuple[str, ...]:
         return super().hooks() if self.pools else ()
@@ -309,9 +271,9 @@ class KeyPool(Module):
         if strategy == "priority":
             return ready[0]
         if strategy == "random":
-            return _weighted(ready, self._random())
+            return at_random(ready, self._random())
         if strategy == "session":
-            return _of_session(ready, x)
+            return of_session(ready, x)
         if strategy == "least_used":
             for key in ready:
                 key.tokens.pass_to(now)
@@ -320,29 +282,4 @@ class KeyPool(Module):
         elif strategy == "most_quota":
             most = max(key.share for key in ready)
             ready = [key for key in ready if key.share == most]
-        return _smooth(ready)
-
-
-def _smooth(keys: list[PooledKey]) -> PooledKey:
-    """Smooth weighted round-robin: the exact ratio of the weights, without bursts."""
-    for key in keys:
-        key.current += key.weight
-    picked = max(keys, key=lambda key: key.current)
-    picked.current -= sum(key.weight for key in keys)
-    return picked
-
-
-def _weighted(keys: list[PooledKey], share: float) -> PooledKey:
-    place = share * sum(key.weight for key in keys)
-    for key in keys:
-        place -= key.weight
-        if place < 0:
-            return key
-    return keys[-1]
-
-
-def _of_session(keys: list[PooledKey], x: Exchange) -> PooledKey:
-    """Rendezvous hashing: a session keeps its key while that is there, and only its own sessions move when one goes."""
-    principal = x.principal
-    session = x.session or x.user or (str(principal.key_id) if principal is not None else "")
-    return max(keys, key=lambda key: hashlib.blake2b(f"{session}\0{key.name}".encode(), digest_size=8).digest())
+        return by_turns(ready)

@@ -1,0 +1,272 @@
+"""One call that several targets are asked for, from the questions to the answer that is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from random import Random
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+import orjson
+
+from instance.chute.answer import Answer, Delta
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.modules.caching.stream_replay import replay
+from instance.chute.modules.forge.agreement import verdict
+from instance.chute.modules.forge.contenders import Contender, ask_all, settle, text_of
+from instance.chute.modules.forge.second_opinion import judge_request, merge_request, picked
+from instance.core.clock import Clock
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from instance.chute.module import Call
+    from instance.chute.modules.forge.multi_route import MultiRoute
+    from instance.chute.targets import Target
+
+
+class Caller(Protocol):
+    """What a round needs of the module."""
+
+    name: ClassVar[str]
+    timeout_s: float
+    random: Random
+    clock: Clock
+
+    def resolve(self, label: str) -> Target:
+        """The target of a model's name. Raises `StockyardError`."""
+
+    @property
+    def price(self) -> Callable[[Any], None] | None:
+        """What adds the cost lines of a branch."""
+
+
+class Round:
+    """One call that several targets are asked for."""
+
+    def __init__(self, caller: Caller, x: Exchange, call: Call, route: MultiRoute, targets: list[Target]) -> None:
+        self._module = caller
+        self._x = x
+        self._call = call
+        self._route = route
+        self._live = x.stream and route.strategy == "fastest"
+        self._contenders = [Contender(target, self._branch(target)) for target in targets]
+
+    def _branch(self, target: Target) -> Exchange:
+        """The call to one target; whole where its answer has to be compared."""
+        x = self._x
+        branch = x.branch([target])
+        if x.stream and not self._live:
+            branch.stream = False
+            branch.req = {name: value for name, value in x.req.items() if name not in ("stream", "stream_options")}
+            branch.changed = True
+        return branch
+
+    async def answer(self) -> Answer:
+        x, route, module = self._x, self._route, self._module
+        began = perf_counter_ns()
+        needed = 1 if route.strategy == "fastest" else route.quorum or len(self._contenders)
+        await ask_all(
+            self._contenders,
+            self._call,
+            needed=needed,
+            wait_s=route.wait_s,
+            timeout_s=module.timeout_s,
+        )
+        for contender in self._contenders:
+            settle(contender, module.price)
+        good = [contender for contender in self._contenders if contender.ok]
+        if not good:
+            self._absorb(None)
+            self._waited(began)
+            raise self._all_failed()
+        answer, winner, detail = await self._decided(good)
+        self._absorb(winner)
+        self._waited(began)
+        label = winner.label if winner is not None else "all"
+        x.note(
+            "winner", {"route": route.name, "strategy": route.strategy, "target": label, **detail}, module=module.name
+        )
+        x.response_headers.append((b"x-stockyard-winner", label.encode("latin-1", "replace")))
+        x.answer = answer
+        if detail.get("disagree") and route.on_disagree == "reject":
+            raise StockyardError(
+                "no_consensus",
+                f"The models agree by {detail['agreement']:.2f}, less than {route.min_agreement:g}.",
+                module=module.name,
+                details={"agreement": detail["agreement"]},
+            )
+        if self._live:
+            return self._streaming(answer, winner)
+        if x.stream and answer.obj is not None:
+            return Answer(headers=answer.headers, events=replay(answer.obj, module.clock, 0), target=answer.target)
+        return answer
+
+    async def _decided(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
+        """The answer to deliver, whose usage is the call's, and what the trail says of it."""
+        strategy = self._route.strategy
+        if strategy == "judge" and len(good) > 1:
+            return await self._judged(good)
+        if strategy == "merge" and len(good) > 1:
+            return await self._merged(good)
+        if strategy == "all":
+            return _all_of(good), good[0], {}
+        detail: dict[str, Any] = {}
+        if strategy == "consensus":
+            found = verdict([contender.text for contender in good])
+            winner = good[found.place]
+            detail = {"agreement": round(found.agreement, 2), "by": found.by}
+            if found.by == "similarity":
+                detail["similarity"] = "lexical"
+            if found.agreement < self._route.min_agreement:
+                detail["disagree"] = True
+        elif strategy == "cheapest":
+            winner = min(good, key=lambda one: float("inf") if one.cost_nano is None else one.cost_nano)
+        elif strategy == "longest":
+            winner = max(good, key=lambda one: len(one.text))
+        elif strategy == "shortest":
+            winner = min(good, key=lambda one: len(one.text))
+        else:
+            winner = min(good, key=lambda one: one.took_ns)
+        assert winner.answer is not None
+        return winner.answer, winner, detail
+
+    async def _judged(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
+        """What a judge picks, who sees the answers shuffled and unnamed; without its word the first acceptable."""
+        order = good[:]
+        self._module.random.shuffle(order)
+        detail: dict[str, Any] = {}
+        index = None
+        judge = self._judge()
+        if judge is not None:
+            detail["judge"] = judge.label
+            branch = judge_request(self._x, [judge], [contender.text for contender in order])
+            said = await self._sub_request(branch, "judge")
+            index = picked(text_of(said), len(order)) if said is not None else None
+        if index is None:
+            detail["no_judgement"] = True
+        winner = good[0] if index is None else order[index]
+        assert winner.answer is not None
+        return winner.answer, winner, detail
+
+    async def _merged(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
+        """One answer written from all; without it the longest."""
+        judge = self._judge()
+        said = None
+        if judge is not None:
+            branch = merge_request(self._x, [judge], [contender.text for contender in good])
+            said = await self._sub_request(branch, "merge")
+        longest = max(good, key=lambda one: len(one.text))
+        assert longest.answer is not None
+        if judge is None or said is None or not text_of(said).strip():
+            return longest.answer, longest, {"not_merged": True}
+        said.native = "openai.chat"
+        said.body = orjson.dumps(said.obj)
+        return said, longest, {"merged_by": judge.label}
+
+    def _judge(self) -> Target | None:
+        """Who judges or merges: the route's own choice, which policies on targets may forbid."""
+        try:
+            target = self._module.resolve(self._route.judge_model or self._route.targets[0])
+        except StockyardError as error:
+            self._x.note("sub_request_failed", {"error": error.message[:300]}, module=self._module.name)
+            return None
+        return target if all(allows(target) for allows in self._x.allow) else None
+
+    async def _sub_request(self, branch: Exchange, what: str) -> Answer | None:
+        """A priced call of our own; `None` when it failed, which the trail says."""
+        x = self._x
+        try:
+            answer: Answer | None = await self._call(branch)
+        except (CallFailed, StockyardError) as failure:
+            answer = None
+            x.note("sub_request_failed", {"what": what, "error": str(failure)[:300]}, module=self._module.name)
+        contender = Contender(branch.targets[0], branch)
+        contender.answer = answer
+        settle(contender, self._module.price)
+        branch.cost_lines = [(f"{self._module.name}:{what}:{line}", nano) for line, nano in branch.cost_lines]
+        x.absorb(branch, served=False)
+        return answer
+
+    def _absorb(self, winner: Contender | None) -> None:
+        """Take over what all branches left; the winner's usage becomes the call's, which is priced at its end."""
+        x, module = self._x, self._module
+        for contender in self._contenders:
+            branch = contender.branch
+            lost = contender is not winner
+            if lost:
+                label = contender.label
+                branch.cost_lines = [(f"{module.name}:{label}:{line}", nano) for line, nano in branch.cost_lines]
+                x.cost_unknown = x.cost_unknown or branch.cost_unknown
+            else:
+                branch.cost_lines = []
+                x.state.update(branch.state)
+                branch.state = x.state
+            x.absorb(branch, served=not lost)
+            x.note(
+                "asked",
+                {
+                    "target": contender.label,
+                    "ms": round(contender.took_ns / 1e6, 1) if contender.ended else None,
+                    "cost_usd": None if contender.cost_nano is None else contender.cost_nano / 1e9,
+                    "ok": contender.ok,
+                    **({} if contender.ok else {"why": contender.reason()}),
+                },
+                module=module.name,
+            )
+
+    def _waited(self, began: int) -> None:
+        """Waiting for several at once is nobody's overhead."""
+        x = self._x
+        now = perf_counter_ns()
+        x.waited_ns += max(0, now - began - x.upstream_ns - x.waited_ns)
+        x.mark_ns = now
+
+    def _streaming(self, answer: Answer, winner: Contender) -> Answer:
+        source = answer.events
+        assert source is not None
+        answer.events = self._timed(source, winner.branch)
+        return answer
+
+    async def _timed(self, source: AsyncIterator[list[Delta]], branch: Exchange) -> AsyncIterator[list[Delta]]:
+        """The winner's events; the time that they are waited for is the provider's."""
+        known = branch.upstream_ns
+        async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
+            async for batch in events:
+                self._x.upstream_ns += branch.upstream_ns - known
+                known = branch.upstream_ns
+                yield batch
+
+    def _all_failed(self) -> StockyardError:
+        reasons = {contender.label: contender.reason() for contender in self._contenders}
+        said = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
+        return StockyardError(
+            "all_targets_failed",
+            f"None of the {len(reasons)} targets gave an acceptable answer: {said}",
+            details=reasons,
+            module=self._module.name,
+        )
+
+
+def _all_of(good: list[Contender]) -> Answer:
+    """Every answer as a choice of its own; the usage is the sum of theirs."""
+    first = good[0].answer
+    assert first is not None and first.obj is not None
+    obj = dict(first.obj)
+    choices: list[dict[str, Any]] = []
+    usage: dict[str, int] = {}
+    for contender in good:
+        answer = contender.answer
+        assert answer is not None and answer.obj is not None
+        for choice in answer.obj["choices"]:
+            choices.append({**choice, "index": len(choices)})
+        for name, count in (answer.obj.get("usage") or {}).items():
+            if type(count) is int:
+                usage[name] = usage.get(name, 0) + count
+    obj["choices"] = choices
+    if usage:
+        obj["usage"] = usage
+    return Answer(headers=first.headers, body=orjson.dumps(obj), obj=obj, target=first.target)
