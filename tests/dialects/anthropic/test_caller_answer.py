@@ -8,6 +8,7 @@ from instance.chute.dialects.anthropic.answer import read_answer
 from instance.chute.dialects.anthropic.caller_answer import write_answer
 from instance.chute.dialects.anthropic.event_reader import AnthropicReader
 from instance.chute.dialects.anthropic.event_writer import EventWriter
+from instance.chute.dialects.anthropic.named_events import NamedEvents
 from instance.chute.dialects.anthropic.native_rewriter import NativeRewriter
 from instance.core.errors import StockyardError
 from tests.dialects.anthropic.streams import call, end, start, texts, thought
@@ -165,6 +166,49 @@ def test_text_that_was_held_back_leaves_as_a_block_at_the_end() -> None:
     assert said["choices"][0]["message"]["content"] == "released"
     assert said["choices"][0]["message"]["tool_calls"][0]["id"] == "toolu_1"
     assert b"held" not in rewritten(raw, change)
+
+
+def test_what_was_held_back_of_the_last_block_goes_before_its_end() -> None:
+    raw = start() + texts(0, "one ", "two") + end("end_turn")
+    texts_said = {"one ": "on", "two": ""}
+
+    def change(choice: JSON) -> str | None:
+        return "e two" if choice["finish_reason"] else texts_said.get(choice["delta"].get("content"))
+
+    out = rewritten(raw, change)
+    assert out.count(b"event: content_block_start") == 1
+    assert out.index(b'"text":"e two"') < out.index(b"event: content_block_stop") < out.index(b"event: message_delta")
+    assert assembled(read(AnthropicReader("m", 5, "c"), out))["choices"][0]["message"]["content"] == "one two"
+
+
+def test_arguments_that_were_held_back_go_to_their_own_call() -> None:
+    raw = start() + call(0, "toolu_1", "f", '{"a":', "1}") + call(1, "toolu_2", "g", '{"b":', "2}") + end("tool_use")
+    reader = AnthropicReader("m", 5, "chatcmpl-1", native=True)
+    writer = NativeRewriter(reader)
+    out, held = b"", {0: "", 1: ""}
+    for delta in reader.feed(raw):
+        if delta.obj is None:
+            out += b"" if delta.raw == b"data: [DONE]\n\n" else delta.raw
+            continue
+        [choice] = delta.obj["choices"]
+        calls = choice["delta"].get("tool_calls") or []
+        if choice["finish_reason"]:
+            choice["delta"]["tool_calls"] = [{"index": n, "function": {"arguments": t}} for n, t in held.items()]
+        elif calls and calls[0]["function"]["arguments"]:
+            held[calls[0]["index"]] += calls[0]["function"]["arguments"]
+            calls[0]["function"]["arguments"] = ""
+        else:
+            out += delta.raw
+            continue
+        out += writer.rewritten(delta)
+    out += writer.end()
+    # As the SDK puts them together: pieces by the index of their block, the last one's before its end.
+    pieces = {0: "", 1: ""}
+    for event in NamedEvents().feed(out):
+        if event.obj is not None and event.obj["type"] == "content_block_delta":
+            pieces[event.obj["index"]] += event.obj["delta"]["partial_json"]
+    assert pieces == {0: '{"a":1}', 1: '{"b":2}'}
+    assert out.rindex(b'{\\"b\\":2}') < out.rindex(b"event: content_block_stop")
 
 
 def test_text_goes_on_in_the_open_block_when_the_stream_breaks() -> None:

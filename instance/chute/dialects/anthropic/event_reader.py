@@ -24,10 +24,11 @@ class _SilentWriter(ChunkWriter):
 class AnthropicReader:
     """Reads the stream; `done` with `message_stop`.
 
-    `native`: the events are passed on as they came, so each `Delta.raw` is the event's own bytes and every event gives one;
+    `native`: the events are passed on as they came, so each `Delta.raw` is the event's own bytes and every event gives one,
+    but for the end of a block, whose bytes come before those of the next event, so that what was held back of the block can go before it;
     else `raw` is the chunk, and events that say nothing give none. `message_stop` gives none either: its bytes are `last_event`. The input of `answer_tool` becomes the content; without
     `reasoning` thinking is left out (never when native). `next_block` is the index that one more content block would have,
-    `open_block` that of the block being written (-1: none), `writes_text` whether that is text: for who adds to a native stream.
+    `open_block` that of the block being written (-1: none): both for who adds to a native stream.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class AnthropicReader:
         self.done = False
         self.next_block = 0
         self.open_block = -1
-        self.writes_text = False
         self.last_event = b""
+        self._ending = b""
         self._events = NamedEvents()
         self._chunks = (_SilentWriter if native else ChunkWriter)(model, created, answer_id)
         self._native = native
@@ -61,7 +62,20 @@ class AnthropicReader:
 
     def close(self) -> list[Delta]:
         """What was left when the body ended."""
-        return self._read(self._events.close())
+        deltas = self._read(self._events.close())
+        if self._ending:
+            deltas.append(Delta(self._ending, None))
+            self._ending = b""
+        return deltas
+
+    def kind_of(self, index: int) -> str:
+        """The type of the content block with that index; empty: there is none."""
+        return str((self._blocks.get(index) or {}).get("type", ""))
+
+    def block_of_call(self, number: int) -> int:
+        """The index of the content block that is the stream's n-th tool call; -1: there is none."""
+        calls = [index for index, block in self._blocks.items() if block.get("type") == "tool_use"]
+        return calls[number] if 0 <= number < len(calls) else -1
 
     def _read(self, events: list[NamedEvent]) -> list[Delta]:
         if self._broken is not None:
@@ -79,14 +93,18 @@ class AnthropicReader:
                 if not deltas:
                     raise self._broken from error
                 break
+            raw = self._ending + event.raw
+            self._ending = b""
             if self.done:
-                self.last_event = event.raw
+                self.last_event = raw
                 deltas.append(Delta(DONE, None))
             elif self._native:
-                if len(deltas) == before:
-                    deltas.append(Delta(event.raw, None))
+                if event.obj is not None and event.obj.get("type") == "content_block_stop":
+                    self._ending = raw
+                elif len(deltas) == before:
+                    deltas.append(Delta(raw, None))
                 else:
-                    deltas[before].raw = event.raw
+                    deltas[before].raw = raw
         return deltas
 
     def _take(self, event: JSON, deltas: list[Delta]) -> None:
@@ -115,7 +133,6 @@ class AnthropicReader:
         self.open_block = index
         self.next_block = max(self.next_block, index + 1)
         kind = block["type"]
-        self.writes_text = kind == "text"
         if kind == "text":
             if block.get("text"):
                 deltas.append(self._chunks.text(block["text"]))
