@@ -44,8 +44,8 @@ class OpenAILikeShim(Shim):
         """What is done to a stream's chunks."""
         return ChunkEdit(x.req.get("n") or 1, hide_reasoning=self.settings.reasoning == "hide")
 
-    def keeps_reasoning(self, x: Exchange, target: Target, message: JSON) -> bool:
-        """Whether the provider takes thinking text back in a message of the history."""
+    def keeps_reasoning(self, target: Target, messages: list[JSON], message: JSON) -> bool:
+        """Whether the provider takes thinking text back in a message of the history (`messages`)."""
         return False
 
     def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
@@ -58,13 +58,14 @@ class OpenAILikeShim(Shim):
         draft = Draft(plain)
         draft.changed = plain is not x.req
         draft.own_parameters(self.dialect)
+        messages = plain["messages"]
         lost: set[str] = set()
         draft.each_message(
             lambda message: plain_message(
                 message,
                 lost,
                 allowed=self.message_fields,
-                reasoning="reasoning_content" in message and self.keeps_reasoning(x, target, message),
+                reasoning="reasoning_content" in message and self.keeps_reasoning(target, messages, message),
             )
         )
         draft.dropped += sorted(f"messages[].{name}" for name in lost)

@@ -201,3 +201,30 @@ async def test_a_key_whose_account_is_empty_is_set_aside() -> None:
         for _ in range(2):
             await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert [call.key for call in s.mock.calls] == ["pooled-key-one-1", *["pooled-key-two-1"] * 2]
+
+
+async def test_the_thinking_of_a_callers_other_dialect_goes_back_too() -> None:
+    messages: list[Any] = [
+        {"role": "user", "content": "weather?"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "I need the tool", "signature": "s"},
+                {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]},
+    ]
+    body = {
+        "model": "deepseek/deepseek-v3.2",
+        "max_tokens": 50,
+        "messages": messages,
+        "tools": [{"name": "weather", "input_schema": WEATHER["function"]["parameters"]}],
+    }
+    for keep, expected in ((["deepseek-v3*"], "I need the tool"), ([], None)):
+        async with deepseek({"keep_reasoning_models": keep}) as s:
+            s.mock.script(whole(completion("sunny")))
+            answer = await s.http().post("/v1/messages", json=body)
+            assert answer.status_code == 200, answer.text
+            [assistant] = [one for one in sent(s)["messages"] if one["role"] == "assistant"]
+            assert assistant.get("reasoning_content") == expected and assistant["tool_calls"]

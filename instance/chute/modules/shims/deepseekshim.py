@@ -44,7 +44,8 @@ class DeepSeekShim(OpenAILikeShim):
             description="Globs of models that need their thinking back while a round of tools runs.",
         )
         off_peak_prices: bool = Field(
-            default=True, description="Price by the hour (UTC) where the price table has off-peak prices; the bundled one has none."
+            default=True,
+            description="Price by the hour (UTC) where the price table has off-peak prices; the bundled one has none.",
         )
 
     settings: Settings
@@ -55,10 +56,23 @@ class DeepSeekShim(OpenAILikeShim):
         asked = isinstance(thinking, dict) and thinking.get("type") == "enabled"
         fit(draft, thinks=asked or any(fnmatchcase(model, glob) for glob in THINKING_MODELS))
 
-    def keeps_reasoning(self, x: Exchange, target: Target, message: JSON) -> bool:
-        return any(fnmatchcase(target.model, glob) for glob in self.settings.keep_reasoning_models) and in_tool_round(
-            x.req["messages"], message
-        )
+    def request(self, x: Exchange) -> JSON:
+        """As its base's, with the thinking text of callers of other dialects: which of it goes out is for `keeps_reasoning`."""
+        plain = super().request(x)
+        if plain is x.req or not self.settings.keep_reasoning_models:
+            return plain
+        said = iter([one.get("reasoning_content") for one in x.req["messages"] if one.get("role") == "assistant"])
+        plain["messages"] = [
+            {**one, "reasoning_content": thinking}
+            if one.get("role") == "assistant" and (thinking := next(said, None))
+            else one
+            for one in plain["messages"]
+        ]
+        return plain
+
+    def keeps_reasoning(self, target: Target, messages: list[JSON], message: JSON) -> bool:
+        globs = self.settings.keep_reasoning_models
+        return any(fnmatchcase(target.model, glob) for glob in globs) and in_tool_round(messages, message)
 
     def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
         if x.kind != "chat" or not needs_beta(x.req):
