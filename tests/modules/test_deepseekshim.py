@@ -228,3 +228,19 @@ async def test_the_thinking_of_a_callers_other_dialect_goes_back_too() -> None:
             assert answer.status_code == 200, answer.text
             [assistant] = [one for one in sent(s)["messages"] if one["role"] == "assistant"]
             assert assistant.get("reasoning_content") == expected and assistant["tool_calls"]
+
+
+async def test_thinking_that_led_to_a_tool_call_stays_in_every_later_turn() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+    history: list[Any] = [
+        *HI,
+        {"role": "assistant", "content": "", "reasoning_content": "tool", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "assistant", "content": "It is sunny.", "reasoning_content": "said"},
+        {"role": "user", "content": "thanks"},
+    ]
+    async with deepseek() as s:
+        s.mock.script(whole(completion()))
+        await s.sdk().chat.completions.create(model=s.model, messages=history, tools=[WEATHER])
+        thoughts = [one.get("reasoning_content") for one in sent(s)["messages"]]
+        assert thoughts == [None, "tool", None, None, None]

@@ -29,8 +29,8 @@ OUT_OF_CREDIT = 402
 class DeepSeekShim(OpenAILikeShim):
     """Chat at DeepSeek.
 
-    Thinking text of earlier answers is taken out of the history, which DeepSeek refuses, but for the tool round that is not
-    finished where `keep_reasoning_models` says so.
+    Thinking text of earlier answers is taken out of the history, but for messages with tool calls and the tool round that is not
+    finished: DeepSeek's thinking mode refuses those without it (`keep_reasoning_models`).
     """
 
     name = "deepseekshim"
@@ -39,9 +39,9 @@ class DeepSeekShim(OpenAILikeShim):
 
     class Settings(ShimSettings):
         keep_reasoning_models: list[str] = Field(
-            default=[],
+            default=["deepseek-v*", "deepseek-chat*", "deepseek-reasoner*"],
             max_length=100,
-            description="Globs of models that need their thinking back while a round of tools runs.",
+            description="Globs of models that must get their thinking back with the tool calls it led to.",
         )
         off_peak_prices: bool = Field(
             default=True,
@@ -72,7 +72,9 @@ class DeepSeekShim(OpenAILikeShim):
 
     def keeps_reasoning(self, target: Target, messages: list[JSON], message: JSON) -> bool:
         globs = self.settings.keep_reasoning_models
-        return any(fnmatchcase(target.model, glob) for glob in globs) and in_tool_round(messages, message)
+        if not any(fnmatchcase(target.model, glob) for glob in globs):
+            return False
+        return bool(message.get("tool_calls")) or in_tool_round(messages, message)
 
     def url(self, x: Exchange, target: Target) -> UpstreamUrl | None:
         if x.kind != "chat" or not needs_beta(x.req):
