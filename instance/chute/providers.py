@@ -52,7 +52,7 @@ class ProviderTable:
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
         self._pooled: dict[str, frozenset[str]] = {}
-        self._spread: dict[str, tuple[Spread, frozenset[str]]] = {}
+        self._spread: dict[str, tuple[Spread, frozenset[str], frozenset[str]]] = {}
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
         self.model_lists: ModelLists | None = None
@@ -89,13 +89,20 @@ class ProviderTable:
         self._pooled = {name: frozenset(keys) for name, keys in pooled.items() if keys}
         self._take_keys()
 
-    def spread(self, dialect: str, targets: Spread | None, models: frozenset[str] = frozenset()) -> None:
+    def spread(
+        self,
+        dialect: str,
+        targets: Spread | None,
+        models: frozenset[str] = frozenset(),
+        secrets: frozenset[str] = frozenset(),
+    ) -> None:
         """Let a shim that knows several places of its dialect's providers make the targets (`None`: not any more). `models`
-        are the bare names that belong to it. Its providers can then be called without an address and a key of their own."""
+        are the bare names that belong to it, `secrets` the keys of those places, for redaction. Its providers can then be called
+        without an address and a key of their own."""
         if targets is None:
             self._spread.pop(dialect, None)
         else:
-            self._spread[dialect] = (targets, models)
+            self._spread[dialect] = (targets, models, secrets)
         self._take_keys()
 
     def end_spread(self, dialect: str, targets: Spread) -> None:
@@ -107,6 +114,8 @@ class ProviderTable:
         texts = [provider.spec.api_key for provider in self._by_name.values()]
         for keys in self._pooled.values():
             texts += keys
+        for _, _, secrets in self._spread.values():
+            texts += secrets
         self.key_texts = frozenset(text for text in texts if len(text) >= KEY_TEXT_MIN_CHARACTERS)
         for name, provider in self._by_name.items():
             if not provider.is_mock:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.mock_replies import Reply, status
-from tests.mock_upstream import MockUpstream
+from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
 from tests.modules.openai_like import (
     HI,
@@ -248,6 +248,15 @@ async def test_secrets_of_the_settings_are_never_shown() -> None:
         assert answer.status_code == 200
         await s.sdk().chat.completions.create(model=s.model, messages=HI)
         assert s.mock.calls[-1].headers["api-key"] == RESOURCE_KEY
+
+
+async def test_keys_of_resources_are_known_for_redaction_while_the_shim_has_them() -> None:
+    async with azure() as s:
+        table = s.instance.chute.providers
+        assert RESOURCE_KEY in table.key_texts
+        await s.configure({"azureshim": False})
+        await until(lambda: RESOURCE_KEY not in table.key_texts)
+        assert not table.get("azure").usable
 
 
 async def test_a_provider_with_an_address_of_its_own_needs_no_resources() -> None:

@@ -121,12 +121,18 @@ class AzureShim(OpenAILikeShim):
         table = core.services.get("providers")
         if table is not None:
             named = frozenset(model for resource in self._resources.values() for model in resource.deployments)
-            table.spread("azure", self._targets if self._resources else None, named)
+            table.spread("azure", self._targets if self._resources else None, named, self._secrets())
 
     async def stop(self) -> None:
         table = self._core.services.get("providers") if self._core is not None else None
         if table is not None:
             table.end_spread("azure", self._targets)
+
+    def _secrets(self) -> frozenset[str]:
+        keys = [one.api_key for one in self._resources.values()] + [
+            one.entra.secret if one.entra else None for one in self._resources.values()
+        ]
+        return frozenset(key.get_secret_value() for key in keys if key is not None)
 
     def _targets(self, provider: Provider, model: str) -> list[Target]:
         """One target for each resource that has the model."""
