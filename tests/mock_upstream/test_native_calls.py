@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from instance.mock_upstream.instances import instance_of
-from tests.mock_replies import Reply, blocked, stall, text
+from tests.mock_replies import Reply, blocked, stall, status, text, tool
 from tests.mock_upstream import MockUpstream
 from tests.mock_upstream.talk import DIALECTS, sse_data
 
@@ -96,6 +96,13 @@ async def test_inputs_that_a_model_does_not_publish_are_refused(http: httpx2.Asy
     shown = await http.get("/replicate/v1/models/meta/llama-3", headers=TOKEN)
     schema = shown.json()["latest_version"]["openapi_schema"]["components"]["schemas"]["Input"]
     assert "prompt" in schema["properties"] and "frequency" not in schema["properties"]
+
+
+async def test_replicate_says_how_long_to_wait(http: httpx2.AsyncClient, upstream: MockUpstream) -> None:
+    upstream.script(status(429, "slow down", retry_after_s=9.5))
+    answer = await http.post(LLAMA, json={"input": {"prompt": "hi"}}, headers=TOKEN)
+    told = {"title": "Too many requests", "detail": "slow down", "status": 429, "retry_after": 10}
+    assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (429, "10", told)
 
 
 async def test_pictures_of_a_prediction_can_be_fetched(http: httpx2.AsyncClient) -> None:
@@ -267,3 +274,14 @@ async def test_what_a_mock_that_does_not_check_cannot_read_is_a_500() -> None:
     async with MockUpstream(strict=False) as upstream, httpx2.AsyncClient(base_url=upstream.root) as http:
         answer = await http.post("/anthropic/v1/messages", json={"messages": "no list"})
         assert answer.status_code == 500 and "the mock itself failed" in answer.text
+
+
+async def test_arguments_that_are_no_json_are_streamed_as_they_are(
+    http: httpx2.AsyncClient, upstream: MockUpstream
+) -> None:
+    for name in ("compatible", "anthropic", "bedrock", "cohere"):
+        upstream.script(tool("weather", '{"city": "Os'))
+        dialect = DIALECTS[name]
+        path, body = dialect.streamed("hi", tools=True)
+        raw = (await http.post(path, json=body, headers=dialect.headers)).content
+        assert dialect.read_stream(raw).calls == [("weather", '{"city": "Os')]

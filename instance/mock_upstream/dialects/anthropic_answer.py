@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
-from instance.mock_upstream.conversation import Said, Usage
+from instance.mock_upstream.conversation import Said, ToolCall, Usage
 from instance.mock_upstream.dialects.anthropic_talk import signature_of
 from instance.mock_upstream.exchange import Event, sse
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def tool_id(call: ToolCall) -> str:
+    return f"toolu_mock{call.number}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def message_of(body: dict[str, Any], said: Said, message_id: str) -> dict[str, A
             block["citations"] = [_citation(source) for source in said.reply.citations]
         content.append(block)
     for call in said.tool_calls:
-        content.append({"type": "tool_use", "id": f"toolu_mock{call.number}", "name": call.name, "input": call.object})
+        content.append({"type": "tool_use", "id": tool_id(call), "name": call.name, "input": call.object})
     reason = STOP_REASONS.get(said.finish, said.finish)
     refused_by = said.reply.blocked
     if refused_by is not None:
@@ -83,7 +85,7 @@ def _told(made: dict[str, Any], said: Said) -> Iterator[tuple[dict[str, Any], bo
         if index == 0:
             yield {"type": "ping"}, False
         for delta in _deltas(block, said):
-            piece = delta["type"] in ("text_delta", "thinking_delta", "input_json_delta")
+            piece = bool(delta.get("text") or delta.get("thinking") or delta.get("partial_json"))
             yield {"type": "content_block_delta", **at, "delta": delta}, piece
         yield {"type": "content_block_stop", **at}, False
     delta = {"stop_reason": made["stop_reason"], "stop_sequence": made["stop_sequence"]}
@@ -114,7 +116,7 @@ def _deltas(block: dict[str, Any], said: Said) -> Iterator[dict[str, Any]]:
             yield {"type": "thinking_delta", "thinking": piece}
         yield {"type": "signature_delta", "signature": block["signature"]}
     else:
-        arguments = orjson.dumps(block["input"]).decode() if block["input"] else ""
-        middle = len(arguments) // 2
-        for part in ("", arguments[:middle], arguments[middle:]):
+        call = next(call for call in said.tool_calls if tool_id(call) == block["id"])
+        # no arguments are no JSON at all, as Anthropic streams them
+        for part in ("", *call.halves) if block["input"] else ("",):
             yield {"type": "input_json_delta", "partial_json": part}
