@@ -21,6 +21,8 @@ def delta_texts(delta: Delta) -> Iterator[tuple[str, JSON, str, JSON]]:
                 if name in DELTA_TEXTS:
                     if type(part[name]) is str:
                         yield f"choices[{index}].{name}", part, name, choice
+                elif name == "reasoning_details":
+                    yield from _detail_texts(part[name], index, choice)
                 elif name == "tool_calls":
                     yield from _call_texts(part[name], index, choice)
                 elif name == "function_call" and type(part[name]) is dict and type(part[name].get("arguments")) is str:
@@ -36,9 +38,20 @@ def _call_texts(calls: Any, index: int, choice: JSON) -> Iterator[tuple[str, JSO
             yield f"choices[{index}].tool_calls[{call.get('index', 0)}].arguments", function, "arguments", choice
 
 
+def _detail_texts(details: Any, index: int, choice: JSON) -> Iterator[tuple[str, JSON, str, JSON]]:
+    for detail in details if type(details) is list else ():
+        if type(detail) is dict and type(detail.get("text")) is str:
+            yield f"choices[{index}].reasoning_details[{detail.get('index', 0)}].text", detail, "text", choice
+
+
 def release(choice: JSON, place: str, text: str) -> None:
     """Put the rest of a text into a choice whose event does not carry that text."""
     name = place.rsplit(".", 1)[1]
+    if ".reasoning_details[" in place:
+        thought = place.split(".reasoning_details[", 1)[1].split("]", 1)[0]
+        detail = {"type": "reasoning.text", "text": text, "index": int(thought) if thought.isdigit() else 0}
+        choice.setdefault("delta", {}).setdefault("reasoning_details", []).append(detail)
+        return
     if name == "text":
         choice["text"] = text
         return

@@ -16,7 +16,7 @@ Rewrite = Callable[[str, str], str]
 """`(text, place) -> text`, with the place as a path: `messages[2].content`."""
 
 _INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
-_MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+_MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_details")
 
 
 def request_texts(req: JSON) -> list[str]:
@@ -91,8 +91,11 @@ def _collect_parts(parts: Any, texts: list[str]) -> None:
 def _collect_rest(message: JSON, texts: list[str]) -> None:
     for name in _MESSAGE_TEXTS[1:]:
         text = message.get(name)
-        if type(text) is str and text:
-            texts.append(text)
+        if type(text) is str:
+            if text:
+                texts.append(text)
+        elif text:
+            _collect_parts(text, texts)
     calls = message.get("tool_calls")
     if type(calls) is list:
         for call in calls:

@@ -334,3 +334,16 @@ async def test_with_the_shim_off_the_openai_compatible_endpoint_is_called() -> N
         await s.chat("x")
         assert s.mock.calls[-1].path == "/anthropic/v1/chat/completions"
         assert s.mock.calls[-1].headers["authorization"] == "Bearer sk-ant-test"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_secret_in_the_thinking_is_taken_out_wherever_it_stands(streamed: bool) -> None:
+    key = "sk-ant-api03-aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1eF2hJ4kL6nP8rS0uV2xY4zA6cD8fG0iK2mO4qR6tU8wX0yZ1a"
+    async with opened(secretscan={"action": "redact"}) as s:
+        s.mock.script(thinking(f"the key {key} is theirs", "done"))
+        answer = await s.chat("x", stream=streamed)
+        assert answer.status_code == 200
+        assert "reasoning_details" in answer.text
+        assert "[SECRET:" in answer.text
+        assert key not in answer.text
+        assert key[:40] not in answer.text

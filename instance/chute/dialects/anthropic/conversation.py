@@ -131,21 +131,40 @@ def kept_blocks(message: JSON) -> list[JSON] | None:
 
 
 def thinking_blocks(details: Any) -> list[JSON]:
-    """The thinking blocks that canonical details of reasoning stand for, also when a client sends back the pieces of a stream
-    as they came. Another provider's are left out, and text without its signature: both would be refused."""
+    """The thinking blocks that canonical details of reasoning stand for. Another provider's are left out, and text without its
+    signature: both would be refused."""
     blocks: list[JSON] = []
-    texts: list[str] = []
+    for detail in whole_details(details):
+        if detail.get("provider", DIALECT) != DIALECT:
+            continue
+        if detail["type"] == "reasoning.encrypted":
+            blocks.append({"type": "redacted_thinking", "data": detail["data"]})
+        else:
+            blocks.append({"type": "thinking", "thinking": detail["text"], "signature": detail["signature"]})
+    return blocks
+
+
+def whole_details(details: Any) -> list[JSON]:
+    """Details that can be sent back: encrypted ones, and texts with their signature, put together again when a client gives
+    the pieces of a stream as they came (those of one thought have one `index`, or end with the signature)."""
+    found: list[JSON] = []
+    thoughts: dict[Any, JSON] = {}
     for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict) or detail.get("provider", DIALECT) != DIALECT:
+        if not isinstance(detail, dict):
             continue
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
-            blocks.append({"type": "redacted_thinking", "data": detail["data"]})
+            found.append(detail)
         elif detail.get("type") == "reasoning.text":
-            texts.append(detail.get("text") or "")
-            if detail.get("signature"):
-                blocks.append({"type": "thinking", "thinking": "".join(texts), "signature": detail["signature"]})
-                texts = []
-    return blocks
+            number = detail.get("index")
+            thought = thoughts.get(number)
+            if thought is None or (number is None and thought["signature"]):
+                thought = thoughts[number] = {"type": "reasoning.text", "text": "", "signature": ""}
+                found.append(thought)
+            thought["text"] += detail.get("text") or ""
+            thought["signature"] = detail.get("signature") or thought["signature"]
+            if detail.get("provider"):
+                thought["provider"] = detail["provider"]
+    return [detail for detail in found if detail.get("signature") or detail.get("data")]
 
 
 def call_input(call: JSON) -> Any:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from instance.chute.answer import JSON
-from instance.chute.dialects.anthropic.conversation import BEFORE_THE_FIRST, call_input
+from instance.chute.dialects.anthropic.conversation import BEFORE_THE_FIRST, call_input, whole_details
 from instance.chute.dialects.bedrock.blocks import BlockWriter, cache_point
 
 _TOOL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -107,18 +107,14 @@ def _result(message: JSON, writer: BlockWriter, param: str) -> JSON:
 def thinking_blocks(details: Any, thinkers: frozenset[str]) -> list[JSON]:
     """Signed thinking as blocks, also from the pieces of a stream; what has no signature is left out."""
     blocks: list[JSON] = []
-    texts: list[str] = []
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict) or detail.get("provider") not in thinkers:
+    for detail in whole_details(details):
+        if detail.get("provider") not in thinkers:
             continue
-        if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+        if detail["type"] == "reasoning.encrypted":
             blocks.append({"reasoningContent": {"redactedContent": detail["data"]}})
-        elif detail.get("type") == "reasoning.text":
-            texts.append(detail.get("text") or "")
-            if detail.get("signature"):
-                said = {"text": "".join(texts), "signature": detail["signature"]}
-                blocks.append({"reasoningContent": {"reasoningText": said}})
-                texts = []
+        else:
+            said = {"text": detail["text"], "signature": detail["signature"]}
+            blocks.append({"reasoningContent": {"reasoningText": said}})
     return blocks
 
 
