@@ -112,6 +112,8 @@ class ProviderTable:
 
     def _take_keys(self) -> None:
         texts = [provider.spec.api_key for provider in self._by_name.values()]
+        for provider in self._by_name.values():
+            texts += [value for name, value in provider.spec.environment if "SECRET" in name or "TOKEN" in name]
         for keys in self._pooled.values():
             texts += keys
         for _, _, secrets in self._spread.values():

@@ -168,6 +168,15 @@ def test_credentials_that_only_a_shim_can_use_make_a_provider_usable_without_an_
     assert "secret" not in repr(provider.spec)
 
 
+def test_credentials_of_the_environment_are_redacted() -> None:
+    environ = {
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "aws-secret-1",
+        "AWS_SESSION_TOKEN": "aws-session-1",
+    }
+    assert ProviderTable(Upstream(), MockModel(Clock()), {}, environ).key_texts == {"aws-secret-1", "aws-session-1"}
+
+
 def test_a_key_that_is_there_for_other_ends_does_not_make_its_provider_the_one_for_any_name() -> None:
     table = ProviderTable(Upstream(), MockModel(Clock()), {}, {"OPENAI_API_KEY": "k", "HF_TOKEN": "hf"})
     assert [target.label for target in table.resolve("my-own-model")] == ["openai/my-own-model"]
