@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test slow docker-ready simulate bench bench-peers clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-peers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,9 +36,12 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest -n 2 -m "not slow and not docker"
+	@$(BIN)/pytest -n 2 -m "not slow and not docker and not integration"
 
-test: install docker-ready check slow ## everything; sets up what it needs on a fresh Debian machine
+test: install docker-ready check integration slow ## everything; sets up what it needs on a fresh Debian machine
+
+integration: install
+	@$(BIN)/pytest -n 2 -m "integration and not slow and not docker"
 
 slow:
 	@$(BIN)/pytest -m "slow or docker"

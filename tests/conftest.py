@@ -4,11 +4,43 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
+
+
+INTEGRATION = (
+    "contract/*.py",
+    "mock_upstream/*.py",
+    "dialects/*/test_*over_*.py",
+    "dialects/openai_responses/test_stored.py",
+    "dialects/test_odd_requests.py",
+    "modules/test_*shim.py",
+    "modules/test_*_over_http.py",
+    "modules/test_anthrofit.py",
+    "modules/test_misbehaving_providers.py",
+    "modules/test_native_shims.py",
+    "modules/test_abrouter.py",
+    "modules/test_circuitbreaker.py",
+    "modules/test_keypool.py",
+    "modules/test_loadbalancer.py",
+    "modules/test_modelswitch.py",
+    "modules/test_multicall.py",
+    "modules/test_weightedrouter.py",
+    "chute/test_routing*.py",
+)
+"""Tests that put whole instances in front of the mock upstream, by their files: a second for every few of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
+        if any(path.match(pattern) for pattern in INTEGRATION):
+            item.add_marker(pytest.mark.integration)
 
 
 @cache
