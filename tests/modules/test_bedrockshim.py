@@ -310,3 +310,14 @@ async def test_a_call_of_the_anthropic_sdk_thinks_and_goes_on_at_bedrock() -> No
         assert thought["text"] == "let me see"
         assert sent(s)["additionalModelRequestFields"]["thinking"] == {"type": "enabled", "budget_tokens": 2000}
         await client.close()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_model_that_says_the_secret_is_not_passed_on(streamed: bool) -> None:
+    async with opened() as s:
+        s.mock.script(text(f"the secret is {SECRET} indeed"))
+        answer = await s.chat("x", stream=streamed)
+        assert answer.status_code == 200
+        assert SECRET not in answer.text
+        assert SECRET[:30] not in answer.text
+        assert "indeed" in answer.text

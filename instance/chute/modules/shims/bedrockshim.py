@@ -108,7 +108,8 @@ class BedrockShim(Shim):
             self._role = kept or RoleCredentials(self._environ, core.clock)
         table = core.services.get("providers")
         if table is not None:
-            table.spread("bedrock", self._targets if self._has_own_credentials() else None)
+            own = self._targets if self._has_own_credentials() else None
+            table.spread("bedrock", own, secrets=self._secrets())
 
     async def stop(self) -> None:
         table = self._core.services.get("providers") if self._core is not None else None
@@ -125,6 +126,14 @@ class BedrockShim(Shim):
         own = self.settings
         given = own.api_key.get_secret_value() or own.access_key.get_secret_value()
         return bool(given or own.use_instance_role or self._environ.get("AWS_ACCESS_KEY_ID"))
+
+    def _secrets(self) -> frozenset[str]:
+        """What no answer may show."""
+        own = self.settings
+        given = [own.secret_key, own.session_token, own.api_key]
+        found = {secret.get_secret_value() for secret in given}
+        found |= {self._environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
+        return frozenset(found - {""})
 
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
         target = attempt.target
