@@ -91,7 +91,7 @@ async def forward(x: Exchange) -> Answer:
         attempt["error"] = "cancelled"
         _ended(x, response, attempt, started)
         raise
-    now = x.mark_ns = perf_counter_ns()
+    now = perf_counter_ns()
     x.upstream_ns += now - started
     x.first_token_ns = now
     attempt["duration_ms"] = (now - started) / 1e6
@@ -112,6 +112,7 @@ async def forward(x: Exchange) -> Answer:
     usage = answer.get("usage")
     if usage:
         x.usage.take(usage)
+    x.mark_ns = perf_counter_ns()
     return Answer(headers=response.headers, body=raw, obj=answer, target=target)
 
 
