@@ -93,4 +93,3 @@ def made(route_id: int, fields: Mapping[str, object], *, source: str = "stored")
         source=source,
         **values,  # type: ignore[arg-type]
     )
-

@@ -24,7 +24,42 @@ from tests.modules.conftest import Running, running
 BUILT = {cls.name for cls in builtin_modules()}
 
 ON_BY_DEFAULT = frozenset(
-    ["errornorm", "tracelink", "llmtap", "streamsnap", "compliancelog", "alertpulse", "feedbackloop", "usagepulse", "idlekill", "promptpad", "modelalias", "trustenforce", "secretscan", "healthcheck", "embedcache", "jsonrepair", "retry", "circuitbreaker", "keypool", "timeout", "paramnorm", "anthrofit", "geminishim", "groqshim", "ollamashim", "bedrockshim", "azureshim", "mistralshim", "cohereshim", "togethershim", "deepseekshim", "fireworksshim", "replicateshim", "perplexityshim"]
+    [
+        "errornorm",
+        "tracelink",
+        "llmtap",
+        "streamsnap",
+        "compliancelog",
+        "alertpulse",
+        "feedbackloop",
+        "usagepulse",
+        "idlekill",
+        "promptpad",
+        "modelalias",
+        "trustenforce",
+        "secretscan",
+        "healthcheck",
+        "embedcache",
+        "jsonrepair",
+        "retry",
+        "circuitbreaker",
+        "keypool",
+        "timeout",
+        "paramnorm",
+        "anthrofit",
+        "geminishim",
+        "groqshim",
+        "ollamashim",
+        "bedrockshim",
+        "azureshim",
+        "mistralshim",
+        "cohereshim",
+        "togethershim",
+        "deepseekshim",
+        "fireworksshim",
+        "replicateshim",
+        "perplexityshim",
+    ]
 )
 """Those of the 76 that are on at first: they change no answer, or turn a failure into one."""
 

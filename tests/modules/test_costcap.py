@@ -7,8 +7,8 @@ import pytest
 
 from instance.billing.accounts import Account
 from instance.billing.app import Billing
-from instance.chute.modules.cost.costcap import CostCap
 from instance.chute.catalogue import Catalogue
+from instance.chute.modules.cost.costcap import CostCap
 from instance.chute.price import Price
 from instance.chute.targets import Target
 from instance.core.errors import StockyardError

@@ -44,7 +44,9 @@ async def both(s: Running, **req: Any) -> dict[str, Any]:
 
 def _comparable(said: dict[str, Any]) -> dict[str, Any]:
     calls = [{**call, "id": bool(call["id"])} for call in said["tool_calls"]]
-    kept: dict[str, Any] = {name: said[name] for name in ("content", "reasoning_content", "finish_reason", "usage") if name in said}
+    kept: dict[str, Any] = {
+        name: said[name] for name in ("content", "reasoning_content", "finish_reason", "usage") if name in said
+    }
     return {**kept, "content": kept["content"] or "", "tool_calls": calls}
 
 

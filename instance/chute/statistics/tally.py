@@ -11,8 +11,8 @@ from instance.chute.statistics.series import EVERYTHING_ELSE, SERIES_MAX, Minute
 from instance.chute.statistics.store import MINUTE_S, insert_series, read_series
 
 if TYPE_CHECKING:
-    from instance.chute.exchange import Usage
     from instance.chute.targets import Target
+    from instance.chute.usage import Usage
     from instance.core.core import Core
     from instance.core.principals import Principal
 
