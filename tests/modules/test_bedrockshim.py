@@ -287,6 +287,17 @@ async def test_the_region_of_the_target_and_of_the_settings_are_called_and_signe
     assert url_for("eu", amazon) == amazon, "a label of one's own is no region of Amazon's"
     assert url_for("eu-central-1", "https://vpce.example/x") == "https://vpce.example/x"
 
+    module = BedrockShim(BedrockShim.Settings())
+    provider: Any = SimpleNamespace(url=UpstreamUrl.parse(amazon), region="", name="aws")
+    for address, of_target, signed in (
+        ("https://vpce.example", "eu-central-1", "eu-central-1"),
+        ("https://vpce.example", "", "us-east-1"),
+        ("https://bedrock-runtime.us-west-2.amazonaws.com", "eu-central-1", "us-west-2"),
+    ):
+        target = Target(provider, MODEL, of_target, UpstreamUrl.parse(address))
+        assert module._url(target).text == address
+        assert module._region(target, module._url(target)) == signed
+
 
 async def test_a_call_of_the_anthropic_sdk_thinks_and_goes_on_at_bedrock() -> None:
     async with opened() as s:

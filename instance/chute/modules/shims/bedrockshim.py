@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -13,12 +12,20 @@ from pydantic import Field, SecretStr
 from instance.chute.answer import JSON, Answer
 from instance.chute.attempt import MALFORMED, Attempt, Outbound
 from instance.chute.aws_credentials import RoleCredentials
+from instance.chute.dialects.bedrock.access import (
+    REGION_PATTERN,
+    authorized,
+    credentials_in,
+    in_region,
+    is_region,
+    region_of,
+)
 from instance.chute.dialects.bedrock.answer import read_answer
 from instance.chute.dialects.bedrock.blocks import remote_urls
 from instance.chute.dialects.bedrock.errors import NOT_ENABLED, code_of, exception_name, message_of, status_of
 from instance.chute.dialects.bedrock.model_family import family, with_profile
-from instance.chute.dialects.bedrock.request import Written, write_request
-from instance.chute.dialects.bedrock.sigv4 import Credentials, signed_headers
+from instance.chute.dialects.bedrock.request import write_request
+from instance.chute.dialects.bedrock.sigv4 import Credentials
 from instance.chute.dialects.bedrock.stream_reader import ConverseReader
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
@@ -37,12 +44,9 @@ if TYPE_CHECKING:
     from instance.chute.provider import Provider
     from instance.core.core import Core
 
-SERVICE = "bedrock"
 ANSWER_TOOL = "bedrockshim.answer_tool"
 MEDIA_MAX_BYTES = 20 << 20
 """Images and documents that are fetched for one call, all together."""
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
-_AWS_HOST = re.compile(r"(bedrock-runtime(?:-fips)?)\.([a-z0-9-]+)(\.amazonaws\.com(?:\.cn)?)")
 _NO_SECRET = SecretStr("")
 
 
@@ -64,7 +68,7 @@ class BedrockShim(Shim):
     class Settings(ShimSettings):
         region: str = Field(
             default="us-east-1",
-            pattern=_REGION.pattern,
+            pattern=f"^{REGION_PATTERN}$",
             description="AWS region, where neither the target nor the provider's address names one.",
         )
         access_key: SecretText = Field(default=_NO_SECRET, description="AWS access key id.")
@@ -155,7 +159,10 @@ class BedrockShim(Shim):
         )
         self.dropped(x, written.dropped)
         x.state[ANSWER_TOOL] = written.answer_tool
-        response = await attempt.send(self._outbound(written, url, target, credentials), url=url)
+        body = orjson.dumps(written.body)
+        at = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
+        headers = authorized(credentials, url, written.path, body, self._region(target, url), at)
+        response = await attempt.send(Outbound(written.path.encode(), body, written.body, headers), url=url)
         if response.status != 200:
             raise self.failed(x, await attempt.refused(response))
         if x.stream:
@@ -167,24 +174,22 @@ class BedrockShim(Shim):
             raise attempt.broken(error, response.headers, raw) from error
         return attempt.whole(obj, None, response.headers, native="")
 
-    def _url(self, target: Target) -> UpstreamUrl | None:
+    def _url(self, target: Target) -> UpstreamUrl:
         """Where the call goes: Amazon's own address in the target's region, any other as it is."""
         url = target.url or self.base_url or target.provider.url
-        found = _AWS_HOST.fullmatch(url.host) if url is not None else None
-        if url is None or found is None or target.url is not None:
-            return url
-        region = self._region(target, found[2])
-        if region == found[2]:
-            return url
-        return UpstreamUrl.parse(url.text.replace(url.host, f"{found[1]}.{region}{found[3]}", 1))
+        if url is None:
+            raise StockyardError("no_provider", f"The provider {target.provider.name!r} has no usable base URL.")
+        return url if target.url is not None else in_region(url, self._region(target, url))
 
-    def _region(self, target: Target, of_address: str = "") -> str:
-        """The target's region, or one that the settings name, else the address's."""
-        if _REGION.fullmatch(target.region):
+    def _region(self, target: Target, url: UpstreamUrl) -> str:
+        """The target's region, or one that the settings name, else the address's. A target's own address is never changed, so
+        what that names comes first."""
+        named = region_of(url)
+        if is_region(target.region) and not (target.url is not None and named):
             return target.region
-        if "region" in self.settings.model_fields_set or not of_address:
+        if not named or (target.url is None and "region" in self.settings.model_fields_set):
             return self.settings.region
-        return of_address
+        return named
 
     async def _credentials(self, x: Exchange, target: Target) -> Credentials | str:
         """What the call is signed with, or the API key that it carries. Raises `no_valid_key`."""
@@ -201,10 +206,7 @@ class BedrockShim(Shim):
         spec = target.provider.spec
         key = key or spec.api_key
         if key:
-            parts = key.split(":", 2)
-            if len(parts) > 1 and parts[0].startswith(("AKIA", "ASIA")):
-                return Credentials(parts[0], parts[1], parts[2] if len(parts) == 3 else "")
-            return key
+            return credentials_in(key)
         for read in (spec.environ, lambda name: self._environ.get(name, "")):
             access, secret = read("AWS_ACCESS_KEY_ID"), read("AWS_SECRET_ACCESS_KEY")
             if access and secret:
@@ -217,29 +219,6 @@ class BedrockShim(Shim):
             "key, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or switch use_instance_role on.",
             retryable=False,
         )
-
-    def _outbound(
-        self, written: Written, url: UpstreamUrl | None, target: Target, credentials: Credentials | str
-    ) -> Outbound:
-        body = orjson.dumps(written.body)
-        if isinstance(credentials, str):
-            headers: list[tuple[str, str]] = [("authorization", f"Bearer {credentials}")]
-        else:
-            assert url is not None
-            host = url.fixed_headers.split(b"\r\n", 1)[0].partition(b": ")[2].decode()
-            found = _AWS_HOST.fullmatch(url.host)
-            headers = signed_headers(
-                credentials,
-                method="POST",
-                path=url.base_path.decode() + written.path,
-                headers=[("host", host), ("content-type", "application/json")],
-                body=body,
-                region=found[2] if found is not None else self._region(target),
-                service=SERVICE,
-                at=datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC),
-            )
-        wire = tuple((name.encode(), value.encode("latin-1")) for name, value in headers)
-        return Outbound(written.path.encode(), body, written.body, wire)
 
     def read(self, x: Exchange, target: Target, headers: dict[bytes, bytes], raw: bytes) -> JSON:
         created, answer_id = answer_head(x)
