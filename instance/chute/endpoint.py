@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,17 @@ from instance.chute.answering import (
     send_json,
     warnings_value,
 )
+from instance.chute.beside_calls import BesideCalls
 from instance.chute.call_watch import KeepAlive, Receive, Send, Watch, Watches
 from instance.chute.caller import authenticate, model_allowed, take_labels
 from instance.chute.client_address import client_address
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
-from instance.chute.not_served import not_served
 from instance.chute.operation import Operation
 from instance.chute.operations import CHAT, LOADED, operation_of
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage, streamed_answer, write_record
-from instance.chute.side_routes import SideCall, side_route
+from instance.chute.request_body import BodyTooLarge, read_body
 from instance.chute.stream import StreamBroken
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
@@ -52,18 +52,6 @@ EVENT_STREAM = (
 )
 
 
-def _in_shape_of(path: str, error: StockyardError, request_id: str) -> bytes | None:
-    """An error beside calls as the callers of that path read it; `None`: in the usual shape."""
-    if not path.startswith("/v1/messages"):
-        return None
-    operation = operation_of("/v1/messages")
-    return orjson.dumps(operation.error(error, request_id, "")) if operation is not None else None
-
-
-class BodyTooLarge(Exception):
-    """The request's body is over the limit; what follows of it is discarded."""
-
-
 class Endpoint:
     """The ASGI application for everything under `/v1`."""
 
@@ -81,6 +69,7 @@ class Endpoint:
         self.trusted = chute.trusted_proxies
         self.watches = Watches()
         self.draining = False
+        self.beside_calls = BesideCalls(chute, self.body_max_bytes)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: str = scope["path"]
@@ -89,61 +78,7 @@ class Endpoint:
         operation = self.operations.get(path) or operation_of(path)
         if operation is not None and scope["method"] == "POST":
             return self.call(scope, receive, send, path, operation)
-        return self._beside_calls(scope, receive, send, path, operation)
-
-    async def _beside_calls(
-        self, scope: Scope, receive: Receive, send: Send, path: str, operation: Operation | None
-    ) -> None:
-        if operation is not None:
-            error = StockyardError("method_not_allowed", "Use POST.", headers={"Allow": "POST"})
-        elif side_route(path) is not None:
-            await self.side(scope, receive, send, path)
-            return
-        elif path == "/v1/models" or path.startswith("/v1/models/"):
-            if scope["method"] in ("GET", "HEAD"):
-                await self.models(scope, send, path)
-                return
-            error = StockyardError("method_not_allowed", "Use GET.", headers={"Allow": "GET, HEAD"})
-        else:
-            error = not_served(path) or StockyardError("not_found", f"There is no {path} here.")
-        request_id = new_id("req_")
-        await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
-
-    async def models(self, scope: Scope, send: Send, path: str) -> None:
-        """`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use."""
-        headers = dict(scope["headers"])
-        try:
-            address = client_address(scope.get("client"), headers, self.trusted)
-            principal = authenticate(headers, self.keys, time_ns(), address)
-            body = self.chute.models(principal, path[len("/v1/models/") :], scope.get("query_string", b""), headers)
-        except StockyardError as error:
-            await send_error(send, error, request_id=new_id("req_"))
-            return
-        await send_json(send, 200, [], b"" if scope["method"] == "HEAD" else orjson.dumps(body))
-
-    async def side(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        """What is asked under `/v1` beside calls: stored responses, counts of tokens. Not traced, nothing is paid."""
-        headers = dict(scope["headers"])
-        request_id = new_id("req_")
-        handler = side_route(path)
-        assert handler is not None
-        try:
-            address = client_address(scope.get("client"), headers, self.trusted)
-            principal = authenticate(headers, self.keys, time_ns(), address)
-            body = await self._body(headers, receive, self.body_max_bytes)
-            side = SideCall(
-                self.chute, scope["method"], path, scope.get("query_string", b""), principal, headers, body, request_id
-            )
-            status, obj = await handler(side)
-        except BodyTooLarge:
-            error = StockyardError("body_too_large", f"The body is over {self.body_max_bytes} bytes.")
-            await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
-            return
-        except StockyardError as error:
-            await send_error(send, error, request_id=request_id, body=_in_shape_of(path, error, request_id))
-            return
-        ids = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
-        await send_json(send, status, ids, b"" if scope["method"] == "HEAD" else orjson.dumps(obj))
+        return self.beside_calls(scope, receive, send, path, operation)
 
     async def call(self, scope: Scope, receive: Receive, send: Send, path: str, operation: Operation = CHAT) -> None:
         """One call: admitted, taken through the chain, answered, recorded."""
@@ -245,38 +180,10 @@ class Endpoint:
             x.raw = raw
             return
         try:
-            x.raw = await self._body(x.headers, receive, limit)
+            x.raw = await read_body(x.headers, receive, limit)
         except asyncio.CancelledError:
             x.client_gone = True
             raise
-
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
-        """The request's body; raises `BodyTooLarge`, and `CancelledError` when the caller left."""
-        declared = headers.get(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise BodyTooLarge
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            chunks = [body]
-            size = len(body)
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise asyncio.CancelledError
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    raise BodyTooLarge
-                chunks.append(chunk)
-                if not message.get("more_body"):
-                    break
-            body = b"".join(chunks)
-        elif len(body) > limit:
-            raise BodyTooLarge
-        return body
 
     async def _answer(self, x: Exchange) -> Answer:
         """The call's answer after the chain. Raises `StockyardError`, `CallFailed`."""

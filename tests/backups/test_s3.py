@@ -1,4 +1,4 @@
-"""Backups in an S3-compatible store: moto's server, where it is installed."""
+"""Backups in an S3-compatible store: moto's server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,10 +22,9 @@ from control_plane.reconcile.ports import RestoreOutcome
 from tests.backups.conftest import DEADLINE_S, Litestream
 from tests.backups.tenant_database import TenantDatabase, entries_in
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("moto_server") is None, reason="needs moto_server: pip install 'moto[server,s3]'"),
-]
+pytestmark = pytest.mark.slow
+
+MOTO_SERVER = Path(sys.executable).parent / "moto_server"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def store() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(["moto_server", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([MOTO_SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + DEADLINE_S
     while True:
         try:
