@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from instance.chute.answer_head import head_lines
 from instance.chute.call_watch import Receive, Send
 from instance.chute.exchange import Exchange
 from instance.core.errors import StockyardError, error_body
@@ -27,19 +28,12 @@ WHOLE_ANSWER = "stockyard.whole_answer"
 
 def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes | None:
     """The headers of a whole JSON answer as lines; `None` when one of them holds a line break, which only `send` may judge."""
-    request_id = x.request_id
     overhead = perf_counter_ns() - x.started_ns - x.upstream_ns - x.waited_ns
-    lines = (
-        b"content-type: application/json\r\ncontent-length: %d\r\nx-stockyard-trace-id: %b\r\nx-request-id: %b\r\n"
-        b"request-id: %b\r\nx-stockyard-overhead-us: %d\r\n%b"
-        % (
-            body_bytes,
-            x.id.encode(),
-            (own := request_id.encode()),
-            own,
-            overhead // 1000 if overhead > 0 else 0,
-            b"" if target is None else target.header_lines,
-        )
+    lines = b"%bcontent-length: %d\r\nx-stockyard-overhead-us: %d\r\n%b" % (
+        x.head_lines or head_lines(x),
+        body_bytes,
+        overhead // 1000 if overhead > 0 else 0,
+        b"" if target is None else target.header_lines,
     )
     count = 6 if target is None else 8
     more = x.response_headers

@@ -67,7 +67,7 @@ class Watches:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        watch.task = asyncio.current_task(loop)
+        watch.task = watch.x.task or asyncio.current_task(loop)
         self._waiting.add(watch)
         if not self._armed:
             self._armed = True

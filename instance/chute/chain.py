@@ -96,8 +96,28 @@ class Plan:
         self.deltas = tuple(reversed(deltas))
         self.finishes = tuple(finishes)
         self.last_place = self.links[-1].place if self.links else -1
+        shaper = next((link for link in self.links if link.name == "errornorm"), None)
+        self.shaper = (shaper, scope_of(shaper.module)) if shaper is not None else None
+        """Who makes the caller's error of a failed attempt, and on which calls."""
         self.fills_model = any(link.module.fills_model for link in self.links)
         self.redacts = any(link.name == "secretscan" for link in self.links)
+
+    def shape(self, x: Exchange, failure: CallFailed) -> StockyardError | None:
+        """The caller's error for a failed attempt by errornorm; `None` when it is off, or does not act here, or failed itself."""
+        if self.shaper is None:
+            return None
+        link, fits = self.shaper
+        if fits is not None and not fits(x):
+            return None
+        try:
+            error: StockyardError = link.module.shape(x, failure)  # type: ignore[attr-defined]
+        except (
+            Exception
+        ) as problem:  # the module's own failure: recorded in the trail; the core has an error of its own
+            record_failure(x, link, problem)
+            return None
+        link.meter.changed += 1
+        return error
 
     async def shim(self, dialect: str) -> ShimLink | None:
         """What speaks a provider's dialect; one that no call needed before is loaded now. `None` when it is off."""

@@ -25,13 +25,16 @@ Fits = Callable[[Exchange], bool]
 class Link:
     """One module in a plan: the module, its counters and its place."""
 
-    __slots__ = ("closed", "meter", "module", "name", "place")
+    __slots__ = ("closed", "meter", "module", "name", "passes", "place")
 
     def __init__(self, module: Module, meter: Meter, place: int) -> None:
         self.module = module
         self.name = module.name
         self.meter = meter
         self.place = place
+        from instance.chute.module import Module  # module.py imports the exchange, which names what is here
+
+        self.passes = type(module).passes is not Module.passes
         self.closed = (module.settings.on_error or module.on_error) == "closed"
 
 
@@ -110,7 +113,18 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | N
         x.answer = answer
         return answer
 
-    return contained
+    if not link.passes:
+        return contained
+    passes = link.module.passes
+
+    def passed_or_contained(x: Exchange) -> Awaitable[Answer]:
+        try:
+            passed = passes(x)
+        except Exception:  # what it fails on, `around` fails on too, where it is contained
+            passed = False
+        return inner(x) if passed else contained(x)
+
+    return passed_or_contained
 
 
 def timed(x: Exchange, link: Link, since: int, took_ns: int) -> None:

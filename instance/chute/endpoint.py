@@ -106,7 +106,10 @@ class Endpoint:
         watch = Watch(x, receive)
         try:
             try:
-                raw = direct.take_body() if direct is not None else None
+                raw = None
+                if direct is not None:
+                    x.task = direct.task
+                    raw = direct.take_body()
                 if raw is None or len(raw) > self.body_max_bytes:
                     await self._read(x, receive, raw)
                 else:
@@ -129,6 +132,8 @@ class Endpoint:
                 await self._refuse(x, send, self._shape(x, failure), watch)
                 return
             if answer.events is not None:
+                if direct is not None:
+                    direct.join_head()
                 await self._send_stream(x, answer, send, watch)
             else:
                 await self._send_whole(x, answer, send, watch, direct)
@@ -346,9 +351,8 @@ class Endpoint:
         return held + outgoing.error(error)
 
     def _shape(self, x: Exchange, failure: CallFailed) -> StockyardError:
-        shape = x.state.get("shape_failure")
-        if shape is not None:
-            shaped: StockyardError = shape(x, failure)
+        shaped = x.plan.shape(x, failure) if x.plan is not None else None
+        if shaped is not None:
             return shaped
         x.note("upstream", {"kind": failure.kind, "status": failure.status}, module="core", hook="around")
         return to_error(failure)

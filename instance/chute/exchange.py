@@ -10,9 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
+from instance.chute.answer_head import head_lines
 from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
+    import asyncio
+
     from instance.chute.answer import Answer
     from instance.chute.chain import Plan
     from instance.chute.module import Module
@@ -78,6 +81,8 @@ class Exchange:
     current_module = ""
     current_hook = ""
     request_hits: frozenset[int] | None = None
+    head_lines = b""
+    """The lines of the answer's head that the request decides; empty until there was time for them."""
     request_sha256 = ""
     """Hex digest of `raw`; empty until it was needed or there was time for it."""
 
@@ -99,6 +104,8 @@ class Exchange:
     error_module = ""
     raw_error = b""
     client_gone = False
+    task: asyncio.Task[Any] | None = None
+    """What runs the call, where it is known."""
     recorded = False
 
     timings: list[JSON] | None = None
@@ -164,6 +171,8 @@ class Exchange:
         """Do what the answer and the record will ask of the request, while the provider is waited for."""
         if not self.request_sha256:
             self.request_sha256 = sha256(self.raw).hexdigest()
+        if not self.head_lines:
+            self.head_lines = head_lines(self)
         plan = self.plan
         if self.request_hits is None and plan is not None and plan.matcher is not None:
             self.request_hits = plan.matcher.scan_request(self.req)
@@ -187,6 +196,7 @@ class Exchange:
         """
         other = copy(self)
         other.targets = targets
+        other.task = None
         other.provider_key = None
         other.upstream_headers = self.upstream_headers[:]
         other.state = dict(self.state)

@@ -94,6 +94,11 @@ class Module:
         without a rule, a key or a map leaves out all of them."""
         return hooks_of(type(self))
 
+    def passes(self, x: Exchange) -> bool:
+        """Whether this call goes past the module's `around`; asked before it, so that a call that needs nothing of the module
+        costs no more than the question. It must change nothing."""
+        return False
+
     def patterns(self) -> Sequence[str]:
         """RE2 expressions for the shared matcher; `Exchange.hits(self)` gives the indexes of those that occur."""
         return ()

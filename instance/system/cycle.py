@@ -88,7 +88,7 @@ class Cycle(RequestResponseCycle):
     def __init__(self, connection: Connection, scope: Any, keep_alive: bool) -> None:
         # The parent's constructor sets the same, from thirteen named arguments.
         self.scope = scope
-        self.transport = HeadWithBody(connection.transport, connection.loop)  # type: ignore[assignment]
+        self.transport = connection.transport
         self.flow = connection.flow
         self.logger = connection.logger
         self.access_logger = connection.access_logger
@@ -107,13 +107,15 @@ class Cycle(RequestResponseCycle):
         self.chunked_encoding = None
         self.expected_content_length = 0
         self._direct = connection.transport
+        self._loop = connection.loop
         self._tasks = connection.tasks
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """What runs the application."""
 
     def start(self, loop: asyncio.AbstractEventLoop, app: Any) -> None:
         """Run the application on this request, in a task of its own."""
-        self._task = loop.create_task(self.run_asgi(app))
-        self._tasks.add(self._task)
+        self.task = loop.create_task(self.run_asgi(app))
+        self._tasks.add(self.task)
 
     async def run_asgi(self, app: Any) -> None:
         try:
@@ -135,9 +137,14 @@ class Cycle(RequestResponseCycle):
             # What leads back here is let go, so that no request waits for the garbage collector.
             self.on_response = _nothing
             self.scope.pop("extensions", None)
-            if self._task is not None:
-                self._tasks.discard(self._task)
-                self._task = None
+            if self.task is not None:
+                self._tasks.discard(self.task)
+                self.task = None
+
+    def join_head(self) -> None:
+        """Let the head leave in one write with what follows it."""
+        if not self.response_started:
+            self.transport = HeadWithBody(self._direct, self._loop)  # type: ignore[assignment]
 
     def take_body(self) -> bytes | None:
         """The request's body when all of it is here; `None` when it has to be received."""

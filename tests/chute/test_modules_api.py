@@ -136,7 +136,7 @@ async def test_the_list_shows_every_module_and_one_shows_its_schema() -> None:
         assert listed["count"] == len(BUILT)
         assert [row["name"] for row in listed["modules"]][:3] == ["errornorm", "tracelink", "llmtap"]
         assert listed["enabled_count"] == len(ON_BY_DEFAULT & BUILT)
-        timed = {row["name"]: row for row in listed["modules"]}["errornorm"]
+        timed = {row["name"]: row for row in listed["modules"]}["retry"]
         assert timed["calls"] == 1
         assert timed["p50_us"] > 0
         one = (await http.get("/api/proxy/modules/retry")).json()

@@ -203,6 +203,5 @@ async def test_raw_style_shapes_what_is_no_json() -> None:
 
 async def test_a_failure_in_mid_stream_is_shaped_through_the_exchange() -> None:
     x = exchange(stream=True)
-    await ErrorNorm(ErrorNorm.Settings()).around(x, Script(whole()))
-    error = x.state["shape_failure"](x, CallFailed("truncated", target(), status=200))
+    error = ErrorNorm(ErrorNorm.Settings()).shape(x, CallFailed("truncated", target(), status=200))
     assert error.code == "bad_upstream_response"

@@ -119,9 +119,12 @@ class ErrorNorm(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
 
+    def hooks(self) -> tuple[str, ...]:
+        """`around` only where a provider's own answer may be passed on: else the core asks `shape` itself, as this module is the
+        outermost of all."""
+        return ("around",) if self.settings.style == "raw" else ()
+
     async def around(self, x: Exchange, call: Call) -> Answer:
-        if x.stream:
-            x.state["shape_failure"] = self.shape
         try:
             return await call(x)
         except CallFailed as failure:

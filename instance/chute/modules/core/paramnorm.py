@@ -82,20 +82,27 @@ class ParamNorm(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._catalogue = core.services.get("catalogue")
 
-    async def around(self, x: Exchange, call: Call) -> Answer:
+    def passes(self, x: Exchange) -> bool:
+        """Whether the first target takes the request as it is."""
         if not x.targets:
-            return await call(x)
+            return True
+        if x.stream and self._quiet(x):
+            return False
+        fit = self._fit_of(x.targets[0])
+        return fit is None or fit.suits(x.req)
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
         target = x.targets[0]
-        provider = target.provider
-        key = (target.label, provider.dialect)
+        return await self._fitted(x, call, target, self._fit_of(target), self._quiet(x))
+
+    def _quiet(self, x: Exchange) -> bool:
+        return x.stream and not x.usage_asked and not self.settings.add_stream_usage
+
+    def _fit_of(self, target: Target) -> Fit | None:
         try:
-            fit = self._fits[key]
+            return self._fits[target.label, target.provider.dialect]
         except KeyError:
-            fit = self._fit(target)
-        quiet = x.stream and not x.usage_asked and not self.settings.add_stream_usage
-        if not quiet and (fit is None or fit.suits(x.req)):
-            return await call(x)
-        return await self._fitted(x, call, target, fit, quiet)
+            return self._fit(target)
 
     async def _fitted(self, x: Exchange, call: Call, target: Target, fit: Fit | None, quiet: bool) -> Answer:
         asked, changed, usage_asked = x.req, x.changed, x.usage_asked

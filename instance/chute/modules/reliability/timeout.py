@@ -105,7 +105,7 @@ class Timeout(Module):
             end = min(end, started + own_s)
         if until <= started:
             raise self._failed(x, kind, started)
-        limit = TimeLimit(asyncio.current_task(), until)
+        limit = TimeLimit(x.task or asyncio.current_task(), until)
         if kind == "timeout_first_token":
             # A shim may move it while the provider says that it still loads the model.
             x.state["first_token_limit"] = limit
