@@ -11,6 +11,7 @@ from tests.mock_upstream import MockUpstream
 from tests.mock_upstream.talk import DIALECTS, Dialect, Heard, frames
 
 ALL = pytest.mark.parametrize("name", DIALECTS)
+TAKING_TOOLS = pytest.mark.parametrize("name", [name for name in DIALECTS if name != "perplexity"])
 ASKS_FOR_USAGE = ("compatible", "openai", "azure")
 USAGE = {
     "prompt_tokens": 120,
@@ -48,23 +49,19 @@ async def test_without_a_script_the_last_user_text_comes_back_and_a_stream_says_
     assert plain == flowed
 
 
-@ALL
+@TAKING_TOOLS
 async def test_parallel_tool_calls_come_whole_and_in_pieces(
     name: str, http: httpx2.AsyncClient, upstream: MockUpstream
 ) -> None:
-    if name == "perplexity":
-        pytest.skip("takes no tools")
     upstream.script(tools(*CALLS), tools(*CALLS))
     for heard in (await whole(http, DIALECTS[name], tools=True), await streamed(http, name, tools=True)):
         assert [(called, orjson.loads(arguments)) for called, arguments in heard.calls] == CALLS
 
 
-@ALL
+@TAKING_TOOLS
 async def test_a_tool_that_the_user_names_is_called_with_arguments_of_its_schema(
     name: str, http: httpx2.AsyncClient
 ) -> None:
-    if name == "perplexity":
-        pytest.skip("takes no tools")
     heard = await whole(http, DIALECTS[name], "please call time", tools=True)
     assert [(called, orjson.loads(arguments)) for called, arguments in heard.calls] == [("time", {"city": "mock"})]
 
