@@ -92,9 +92,11 @@ class Plan:
             call = contain(link, fits, outer, call)
         self.call: Call = call
         self.steps = tuple(steps)
+        self.whole_steps = tuple(step for step in steps if "on_request" not in step[1].module.streams_only or step[2])
         self.responses = tuple(reversed(responses))
         self.deltas = tuple(reversed(deltas))
         self.finishes = tuple(finishes)
+        self.whole_finishes = tuple(step for step in finishes if "on_finish" not in step[1].module.streams_only)
         self.last_place = self.links[-1].place if self.links else -1
         shaper = next((link for link in self.links if link.name == "errornorm"), None)
         self.shaper = (shaper, scope_of(shaper.module)) if shaper is not None else None
@@ -141,7 +143,7 @@ class Plan:
         decisions = x.decisions
         count = len(decisions)
         before = perf_counter_ns()
-        for hook, link, awaits in self.steps:
+        for hook, link, awaits in self.steps if x.stream else self.whole_steps:
             x.reached = link.place
             x.current_module = link.name
             try:
@@ -235,7 +237,7 @@ class Plan:
             if link.place > reached:
                 break
             link.meter.calls += 1
-        for hook, link in self.finishes:
+        for hook, link in self.finishes if x.stream else self.whole_finishes:
             if link.place > reached:
                 break
             x.current_module = link.name

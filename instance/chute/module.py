@@ -58,6 +58,8 @@ class Module:
     """Seconds between two calls of `tick()`; 0: never."""
     migrations: ClassVar[Path | None] = None
     """Folder of numbered SQL migrations for the module's own tables."""
+    streams_only: ClassVar[frozenset[str]] = frozenset()
+    """Of `on_request` and `on_finish`, what has nothing to do on a call that is answered whole."""
     safety: ClassVar[bool] = False
     """Its decisions count as safety events in Lookout."""
     fills_model: bool = False

@@ -12,6 +12,7 @@ from instance.chute.provider_health import ProviderHealth
 from instance.chute.provider_key import ProviderKey
 from instance.chute.provider_spec import DIALECTS, BadProvider, ProviderSpec, check_headers, check_key
 from instance.chute.upstream import Upstream, UpstreamResponse, UpstreamUrl
+from instance.chute.upstream.client import header_lines
 from instance.core.errors import StockyardError
 from instance.version import VERSION
 
@@ -24,8 +25,10 @@ class Provider:
 
     __slots__ = (
         "_headers",
+        "_lines",
         "_mock",
         "_openai_headers",
+        "_openai_lines",
         "_upstream",
         "dialect",
         "health",
@@ -79,6 +82,8 @@ class Provider:
         self._openai_headers = self._headers
         if mock is None:
             self._prepare()
+        self._lines = header_lines(self._headers)
+        self._openai_lines = header_lines(self._openai_headers)
         self.usable = self.is_mock or (spec.usable and not self.problem)
 
     def _prepare(self) -> None:
@@ -150,12 +155,13 @@ class Provider:
             if url is None:
                 raise StockyardError("no_provider", f"The provider {self.name!r} has no usable base URL.")
         openai = url is self.openai_url
+        lines = b""
         if key is None and content_type is JSON_TYPE:
-            own = self._openai_headers if openai else self._headers
+            lines = self._openai_lines if openai else self._lines
         else:
-            own = self.headers(key, content_type, openai=openai)
+            headers = self.headers(key, content_type, openai=openai) + headers
         return self._upstream.send(
-            url, method, path, own + headers if headers else own, body, connect_timeout_s=connect_timeout_s
+            url, method, path, headers, body, connect_timeout_s=connect_timeout_s, ready_lines=lines
         )
 
     def headers(

@@ -37,6 +37,9 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.idle_since = 0.0
+        self._url = b""
+        """Of the request before, which most callers repeat; `_parts` is what it was taken apart into."""
+        self._parts: tuple[bytes, str, bytes] = (b"", "", b"")
         self._in_head = True
         self._head_bytes = 0
         self._received = 0
@@ -94,16 +97,21 @@ class Connection(HttpToolsProtocol):
             return
         parser, scope, url = self.parser, self.scope, self.url
         version = parser.get_http_version()
-        scope["method"] = parser.get_method().decode("ascii")
+        method = parser.get_method()
+        scope["method"] = "POST" if method == b"POST" else method.decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        path, query = url, b""
-        if not PLAIN_URL(url):
-            parsed = httptools.parse_url(url)
-            path, query = parsed.path, parsed.query or b""
-        scope["raw_path"] = path
-        scope["path"] = unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii")
-        scope["query_string"] = query
+        if url == self._url:
+            scope["raw_path"], scope["path"], scope["query_string"] = self._parts
+        else:
+            path, query = url, b""
+            if not PLAIN_URL(url):
+                parsed = httptools.parse_url(url)
+                path, query = parsed.path, parsed.query or b""
+            text = path.decode("ascii")
+            self._parts = path, unquote(text) if "%" in text else text, query
+            self._url = url
+            scope["raw_path"], scope["path"], scope["query_string"] = self._parts
         before = self.cycle
         cycle = self.cycle = Cycle(self, scope, version != "1.0" and parser.should_keep_alive())
         scope["extensions"] = {WHOLE_ANSWER: cycle}  # type: ignore[dict-item]

@@ -1,6 +1,7 @@
 """The client that calls providers."""
 
 import asyncio
+import re
 import ssl
 
 from instance.chute.address_policy import AddressPolicy
@@ -11,6 +12,9 @@ from instance.chute.upstream.limits import Limits
 from instance.chute.upstream.pool import Pool
 from instance.chute.upstream.response import UpstreamResponse
 from instance.chute.upstream.url import UpstreamUrl
+
+PLAIN_PATH = re.compile(rb"[^\x00-\x20\x7f]*").fullmatch
+"""What a request's path may hold: no space, no control character."""
 
 
 class Upstream:
@@ -44,8 +48,11 @@ class Upstream:
         body: bytes,
         *,
         connect_timeout_s: float,
+        ready_lines: bytes = b"",
     ) -> UpstreamResponse:
         """The answer to a request, returned when its head is in.
+
+        `ready_lines` are further headers as `header_lines` made them, once for many requests.
 
         `path` is appended to the URL's own path. `host`, `accept-encoding` and `content-length` are set here and are
         not to be in `headers`. Raises UpstreamError; ValueError for a header or path that would break the framing.
@@ -53,7 +60,7 @@ class Upstream:
         A kept-alive connection that the server had already given up is replaced by a fresh one, once, and only while
         nothing of an answer was received.
         """
-        head = _head(url, method, path, headers, len(body))
+        head = _head(url, method, path, headers, ready_lines, len(body))
         connection = self._pool.take_idle(url.origin)
         if connection is not None:
             response = connection.request(head, body)
@@ -127,18 +134,30 @@ class Upstream:
             await self._all_lost.wait()
 
 
-def _head(url: UpstreamUrl, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body_bytes: int) -> bytes:
-    lines = b"\r\n".join([b": ".join(pair) for pair in headers])
-    head = b"%b %b%b HTTP/1.1\r\n%bcontent-length: %d\r\n%b%b" % (
+def header_lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Headers as the lines of a request. Raises ValueError for one that would break the framing."""
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
+        raise ValueError("a request's path or header holds a line break, a space or a NUL")
+    return lines
+
+
+def _head(
+    url: UpstreamUrl,
+    method: bytes,
+    path: bytes,
+    headers: list[tuple[bytes, bytes]],
+    ready_lines: bytes,
+    body_bytes: int,
+) -> bytes:
+    if not PLAIN_PATH(path):
+        raise ValueError("a request's path or header holds a line break, a space or a NUL")
+    return b"%b %b%b HTTP/1.1\r\n%bcontent-length: %d\r\n%b%b\r\n" % (
         method,
         url.base_path,
         path,
         url.fixed_headers,
         body_bytes,
-        lines,
-        b"\r\n\r\n" if lines else b"\r\n",
+        ready_lines,
+        header_lines(headers) if headers else b"",
     )
-    expected = len(headers) + 5
-    if head.count(b"\n") != expected or head.count(b"\r") != expected or b" " in path or b"\0" in head:
-        raise ValueError("a request's path or header holds a line break, a space or a NUL")
-    return head

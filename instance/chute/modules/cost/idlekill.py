@@ -129,6 +129,11 @@ class IdleKill(Module):
         if self._notices is not None:
             await self._notices.close()
 
+    @property
+    def streams_only(self) -> frozenset[str]:  # type: ignore[override]
+        """Whole calls are counted only where the same request may come too often."""
+        return frozenset() if self.settings.same_request_max else frozenset(("on_request",))
+
     def hooks(self) -> tuple[str, ...]:
         """`around` only where something needs it: a stall of the provider is noticed earlier by the module timeout."""
         own = self.settings

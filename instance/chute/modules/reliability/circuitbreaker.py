@@ -108,6 +108,8 @@ class CircuitBreaker(Module):
         """What is not closed, and the last changes of state."""
         return {"circuits": self.breakers.rows(), "changes": list(self.breakers.changes)}
 
+    streams_only = frozenset(("on_finish",))
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         if not x.targets:
             return await call(x)
