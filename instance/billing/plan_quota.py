@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from instance.billing.periods import MINUTE_NS, SECOND_NS, calendar_window
+from instance.billing.periods import MINUTE_NS, calendar_window
 from instance.core.errors import StockyardError
+from instance.core.request_rate import next_arrival_ns
 from instance.core.timestamps import rfc3339
 from instance.lookout.call_rows import call_sums
 
@@ -80,18 +81,13 @@ class PlanQuota:
         x.state["quota"] = self
 
     def _pace(self, mono_ns: int) -> None:
-        """The generic cell rate algorithm (ITU-T I.371): `rpm` requests may come at once, then one each 60/rpm seconds."""
-        interval = MINUTE_NS // self.rpm
-        arrival = max(self._arrival_ns, mono_ns)
-        early = arrival + interval - mono_ns - MINUTE_NS
-        if early > 0:
-            wait_s = -(-early // SECOND_NS)
+        self._arrival_ns, wait_s = next_arrival_ns(self._arrival_ns, mono_ns, self.rpm)
+        if wait_s:
             raise StockyardError(
                 "rate_limited",
                 f"The plan allows {self.rpm} requests a minute; wait {wait_s} s.",
                 headers={"Retry-After": str(wait_s)},
             )
-        self._arrival_ns = arrival + interval
 
     def settle(self, x: Exchange) -> None:
         """The call is over; to be called once for each that was admitted."""

@@ -63,6 +63,13 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+SHIMS: dict[str, str] = {
+    "anthropic" if name == "anthrofit" else name.removesuffix("shim"): name
+    for name in GROUPS[-1]
+    if name != "paramnorm"
+}
+"""Dialect of a provider -> the module that speaks it."""
+
 ON_BY_DEFAULT = frozenset(
     [
         "errornorm",
@@ -86,47 +93,11 @@ ON_BY_DEFAULT = frozenset(
         "jsonrepair",
         "embedcache",
         "secretscan",
-        "anthrofit",
-        "geminishim",
-        "groqshim",
-        "ollamashim",
-        "bedrockshim",
-        "azureshim",
-        "mistralshim",
-        "cohereshim",
-        "togethershim",
-        "deepseekshim",
-        "fireworksshim",
-        "replicateshim",
-        "perplexityshim",
+        *SHIMS.values(),
     ]
 )
 """What is on unless it is switched off. Said here and not only by the modules, so that a module that is off need not be
 imported for it: a start imports what is on, and the shims not before they are needed."""
-
-SHIMS: dict[str, str] = {
-    "anthropic": "anthrofit",
-    **{
-        dialect: f"{dialect}shim"
-        for dialect in (
-            [
-                "gemini",
-                "groq",
-                "ollama",
-                "bedrock",
-                "azure",
-                "mistral",
-                "cohere",
-                "together",
-                "deepseek",
-                "fireworks",
-                "replicate",
-                "perplexity",
-            ]
-        )
-    },
-}
-"""The module that speaks a provider's dialect."""
 
 PLACE: dict[str, tuple[int, int]] = {
     name: (group, place) for group, names in enumerate(GROUPS, 1) for place, name in enumerate(names)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from instance.core.errors import StockyardError
-
-NS_PER_MINUTE = 60 * 1_000_000_000
-NS_PER_S = 1_000_000_000
+from instance.core.request_rate import next_arrival_ns
 
 
 class Principal:
@@ -134,24 +132,18 @@ class KeyTable:
                 del state[gone]
 
     def check_rate(self, principal: Principal, mono_ns: int) -> None:
-        """Count one request against the key's `rpm`; raises `rate_limited` with Retry-After when it is used up.
-
-        The generic cell rate algorithm (ITU-T I.371): `rpm` requests may come at once, then one each 60/rpm seconds.
-        """
+        """Count one request against the key's `rpm`; raises `rate_limited` with Retry-After when it is used up."""
         rpm = principal.rpm
         if not rpm:
             return
-        interval = NS_PER_MINUTE // rpm
-        arrival = max(self._arrivals.get(principal.key_id, 0), mono_ns)
-        early = arrival + interval - mono_ns - NS_PER_MINUTE
-        if early > 0:
-            wait_s = -(-early // NS_PER_S)
+        arrival, wait_s = next_arrival_ns(self._arrivals.get(principal.key_id, 0), mono_ns, rpm)
+        if wait_s:
             raise StockyardError(
                 "rate_limited",
                 f"This key may make {rpm} requests a minute; wait {wait_s} s.",
                 headers={"Retry-After": str(wait_s)},
             )
-        self._arrivals[principal.key_id] = arrival + interval
+        self._arrivals[principal.key_id] = arrival
 
     def take_last_used(self) -> dict[int | str, int]:
         """What `last_used_ns` gathered, which begins anew."""

@@ -4,7 +4,8 @@ import pytest
 
 from instance.core.errors import StockyardError
 from instance.core.keys import DEFAULT_SCOPES, SCOPES, hash_key
-from instance.core.principals import NS_PER_MINUTE, KeyTable, Principal, has_scope
+from instance.core.principals import KeyTable, Principal, has_scope
+from instance.core.request_rate import NS_PER_MINUTE
 
 DIGEST = hash_key("sk-sy-test")
 

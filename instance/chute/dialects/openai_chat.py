@@ -99,6 +99,16 @@ def take_model(x: Exchange, body: dict[str, Any]) -> str:
     return model
 
 
+def take_native(x: Exchange, limits: LimitSettings) -> JSON:
+    """The body of a dialect that is translated, decoded into `x.native`, its model in `x.model_requested`. Raises 400."""
+    native = x.native = decode(x.raw)
+    check_depth(x.raw, native, limits.depth)
+    changed = x.changed
+    x.model_requested = take_model(x, native)
+    x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
+    return native
+
+
 def check_chat(req: JSON, limits: LimitSettings) -> None:
     """Refuse what no provider of chat could take, with the `param`; the rest is the provider's to judge."""
     messages = req.get("messages")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from instance.chute.answer import JSON, Answer
-from instance.chute.dialects.openai_chat import check_depth, decode, take_model
+from instance.chute.dialects.openai_chat import take_native
 from instance.chute.dialects.openai_completions_stream import CompletionEncoder, CompletionReader
 from instance.chute.dialects.openai_completions_text import (
     completion_choice,
@@ -44,12 +44,7 @@ class Completion(Operation):
     ends_native: ClassVar[bool] = True
 
     def take(self, x: Exchange, limits: LimitSettings) -> None:
-        raw = x.raw
-        native = x.native = decode(raw)
-        check_depth(raw, native, limits.depth)
-        changed = x.changed
-        x.model_requested = take_model(x, native)
-        x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
+        native = take_native(x, limits)
         _check(native, limits)
         x.stream = bool(native.get("stream"))
         options = native.get("stream_options")

@@ -13,7 +13,7 @@ from instance.chute.dialects.anthropic.caller_request import check, is_sendable,
 from instance.chute.dialects.anthropic.event_reader import AnthropicReader
 from instance.chute.dialects.anthropic.event_writer import EventWriter
 from instance.chute.dialects.anthropic.native_rewriter import NativeRewriter
-from instance.chute.dialects.openai_chat import check_depth, decode, take_model
+from instance.chute.dialects.openai_chat import take_native
 from instance.chute.operation import Operation, StreamEncoder
 from instance.core.errors import StockyardError, error_body
 
@@ -33,12 +33,7 @@ class Messages(Operation):
     ends_native: ClassVar[bool] = True
 
     def take(self, x: Exchange, limits: LimitSettings) -> None:
-        raw = x.raw
-        native = x.native = decode(raw)
-        check_depth(raw, native, limits.depth)
-        changed = x.changed
-        x.model_requested = take_model(x, native)
-        x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
+        native = take_native(x, limits)
         check(native, limits)
         x.req = read_request(native)
         x.stream = bool(native.get("stream"))

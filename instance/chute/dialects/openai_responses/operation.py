@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.dialects.openai_chat import check_depth, decode, take_model
+from instance.chute.dialects.openai_chat import take_native
 from instance.chute.dialects.openai_responses.call import ResponseCall, call_of
 from instance.chute.dialects.openai_responses.errors import reported
 from instance.chute.dialects.openai_responses.history import refers, resolve, without_ids
@@ -51,12 +51,7 @@ class Responses(Operation):
     ends_native: ClassVar[bool] = True
 
     def take(self, x: Exchange, limits: LimitSettings) -> None:
-        raw = x.raw
-        native = x.native = decode(raw)
-        check_depth(raw, native, limits.depth)
-        changed = x.changed
-        x.model_requested = take_model(x, native)
-        x.changed = changed  # a model named by a header is in `native`, where `native_body` sees it
+        native = take_native(x, limits)
         _check(native, limits)
         x.stream = bool(native.get("stream"))
         items = [] if native.get("input") is None else as_items(native["input"])
