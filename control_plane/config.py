@@ -32,6 +32,9 @@ class PlanSettings(BaseModel):
     rpm: int = Field(ge=0)
     requests_month: int = Field(ge=0)
     backup_days: int = Field(ge=1, le=3_650)
+    key_lease_s: int = Field(ge=0, le=31_536_000)
+    delete_grace_s: int = Field(ge=0, le=31_536_000)
+    quota_grace_percent: int = Field(ge=0, le=1_000)
 
 
 class Config(BaseModel):

@@ -71,6 +71,7 @@ class KeyRecord:
     expires_at: float | None = None
     revoked_at: float | None = None
     generation: int = 0  # number of the tenant's generation that last changed this key
+    last_used_at: float | None = None  # as its instance last said
 
     def valid_at(self, now: float) -> bool:
         """True while the key is neither revoked nor expired."""
@@ -90,6 +91,8 @@ class Epoch:
     confirmed_txid: int | None = None
     confirmed_at: float | None = None
     verified_at: float | None = None
+    broken_at: float | None = None  # when it last did not verify; None once it did
+    expired_at: float | None = None  # when its replica was removed, being older than the plan keeps
     bytes: int = 0
     ledger_seq: int = 0
     ledger_hash: str = ""
@@ -112,6 +115,8 @@ class Tenant:
     wake_requested_at: float | None = None  # a call or the operator asked
     sleep_requested_at: float | None = None
     last_request_at: float | None = None
+    scheduled_next_at: float | None = None  # when its instance has something to do next, as it last said
+    suspend_after: float | None = None  # an announced suspension takes effect then
     nap_after_s: int = 300
     sleep_after_s: int = 3600
     restore: RestoreRequest | None = None

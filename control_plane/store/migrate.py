@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from control_plane.store.schema import metadata
 
 FOLDER = Path(__file__).with_name("migrations")
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 
 
 def upgrade(connection: Connection) -> None:

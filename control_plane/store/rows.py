@@ -25,6 +25,8 @@ def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
         wake_requested_at=row.wake_requested_at,
         sleep_requested_at=row.sleep_requested_at,
         last_request_at=row.last_request_at,
+        scheduled_next_at=row.scheduled_next_at,
+        suspend_after=row.suspend_after,
         nap_after_s=row.nap_after_s,
         sleep_after_s=row.sleep_after_s,
         restore=RestoreRequest(**row.restore) if row.restore else None,
@@ -59,6 +61,7 @@ def key_from(row: Any) -> KeyRecord:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         generation=row.generation,
+        last_used_at=row.last_used_at,
     )
 
 

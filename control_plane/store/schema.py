@@ -98,6 +98,8 @@ tenants = Table(
     Column("applied_incarnation", Integer, nullable=False),
     Column("applied_number", Integer, nullable=False),
     Column("purged_at", Double, index=True),
+    Column("scheduled_next_at", Double),  # when its instance has something to do next, as it last said
+    Column("suspend_after", Double),  # a suspension that was announced; its grace ends then
     Column("sealed_secrets", LargeBinary),  # instance key and secret key, wrapped by the master key; NULL once purged
 )
 
@@ -119,6 +121,7 @@ keys = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Column("generation", Integer, nullable=False),
+    Column("last_used_at", Double),  # as the instance last said; lags by a collection
 )
 
 epochs = Table(
@@ -134,6 +137,8 @@ epochs = Table(
     Column("confirmed_txid", BigInteger),
     Column("confirmed_at", Double),
     Column("verified_at", Double),
+    Column("broken_at", Double),  # when it last did not verify; NULL once it did
+    Column("expired_at", Double),  # when its replica was removed: older than its plan keeps
     Column("bytes", BigInteger, nullable=False),
     Column("ledger_seq", BigInteger, nullable=False),
     Column("ledger_hash", String(64), nullable=False),
@@ -199,6 +204,30 @@ usage_days = Table(
     Column("storage_bytes", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "epoch", "day", "key_id"),
     Index("ix_usage_days_tenant_day", "tenant", "day"),
+)
+
+# The same two by the model that was called; kept apart, as a model's name is the tenant's to choose.
+usage_model_readings = Table(
+    "usage_model_readings",
+    metadata,
+    Column("tenant", String(40), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("at", Double, nullable=False),
+    *_counters(),
+    PrimaryKeyConstraint("tenant", "epoch", "model"),
+)
+
+usage_model_days = Table(
+    "usage_model_days",
+    metadata,
+    Column("tenant", String(40), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("model", String(200), nullable=False),
+    *_counters(),
+    PrimaryKeyConstraint("tenant", "epoch", "day", "model"),
+    Index("ix_usage_model_days_tenant_day", "tenant", "day"),
 )
 
 idempotency_keys = Table(

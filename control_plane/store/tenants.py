@@ -71,6 +71,8 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "restart_requested_at": None,
         "verify_requested_at": None,
         "last_request_at": None,
+        "scheduled_next_at": None,
+        "suspend_after": None,
         "nap_after_s": new.plan.idle_nap_s,
         "sleep_after_s": new.plan.idle_sleep_s,
         "restore": restore_row(new.restore),
