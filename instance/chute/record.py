@@ -146,6 +146,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         detail["cost_unknown"] = True
     if x.tags:
         detail["tags"] = dict(x.tags)
+    if x.measures is not None:
+        detail["measures"] = x.measures
     if x.timings is not None:
         detail["timings"] = x.timings
     if x.raw_error:
