@@ -56,6 +56,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
         ),
+        ErrorCode("prompt_lint", 400, INVALID, "The prompt has a fault that the operator refuses.", False),
         ErrorCode("request_schema", 400, INVALID, "The request does not fit a JSON Schema of the operator's.", False),
         ErrorCode("unauthorized", 401, AUTHENTICATION, "No key, or an unknown one."),
         ErrorCode("key_revoked", 401, AUTHENTICATION, "The key was revoked."),
