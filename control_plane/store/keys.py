@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,12 @@ def create(connection: Connection, slug: str, new: NewKey, *, actor: str, action
     detail = {"key": key_id, "kind": new.kind, "name": new.name}
     _record(connection, slug, actor, action, f"key {key_id} ({new.kind}) made", detail)
     return get(connection, slug, key_id)
+
+
+def taken(connection: Connection, digests: Sequence[str]) -> list[str]:
+    """The display forms of those digests that are kept already, of whichever tenant, revoked ones included."""
+    query = select(keys.c.prefix).where(keys.c.sha256.in_(digests)).order_by(keys.c.id)
+    return list(connection.execute(query).scalars()) if digests else []
 
 
 def get(connection: Connection, slug: str, key_id: int) -> KeyRecord:
