@@ -59,7 +59,7 @@ Time = Annotated[str, Field(max_length=40), AfterValidator(_time)]
 Network = Annotated[str, Field(max_length=64), AfterValidator(_network)]
 Scope = Annotated[str, Field(max_length=40), AfterValidator(_scope)]
 
-Passphrase = Annotated[str, Field(min_length=PASSPHRASE_MIN, max_length=PASSPHRASE_MAX, repr=False)]
+Passphrase = Annotated[str, Field(min_length=PASSPHRASE_MIN, max_length=PASSPHRASE_MAX)]
 
 
 class Body(BaseModel):
@@ -108,7 +108,7 @@ class TenantCreate(Body):
     account: int | None = Field(None, ge=1, description="operator only: the account that shall own it")
     from_backup: FromBackup | None = None
     import_url: str | None = Field(None, min_length=1, max_length=4096, description="https address of an exported file")
-    passphrase: Passphrase | None = Field(None, description="of the file at `import_url`")
+    passphrase: Passphrase | None = Field(None, repr=False, description="of the file at `import_url`")
 
     @model_validator(mode="after")
     def _one_source(self) -> TenantCreate:
@@ -120,7 +120,7 @@ class TenantCreate(Body):
 
 
 class Export(Body):
-    passphrase: Passphrase
+    passphrase: Passphrase = Field(repr=False)
 
 
 class TenantChange(Body):
