@@ -31,7 +31,7 @@ MANIFEST, SECRETS, SETTINGS, KEYS, DATABASE = MEMBERS = (
     "keys.json",
     "stockyard.db",
 )
-SMALL_MAX_BYTES = {MANIFEST: 64 << 10, SECRETS: 64 << 10, SETTINGS: 16 << 20, KEYS: 64 << 20}
+SMALL_MAX_BYTES = {MANIFEST: 64 << 10, SECRETS: 64 << 10, SETTINGS: 1 << 20, KEYS: 32 << 20}
 OVERHEAD_MAX_BYTES = sum(SMALL_MAX_BYTES.values()) + (64 << 10)
 """What a file may be larger than its database."""
 DATABASE_MAX_BYTES = 1 << 40
