@@ -25,7 +25,14 @@ from control_plane.domain.tenants import Epoch, Tenant
 from control_plane.errors import CloudError, nearest
 from control_plane.moving import exports
 from control_plane.moving.form import Upload, too_large
-from control_plane.moving.imports import UPLOADED, Import, bring_in, file_max_bytes, require_good_passphrase
+from control_plane.moving.imports import (
+    UPLOADED,
+    Import,
+    bring_in,
+    file_max_bytes,
+    require_free,
+    require_good_passphrase,
+)
 from control_plane.store import epochs, tenants
 from control_plane.store.record import record
 from instance.core.portable import DATABASE, MEDIA_TYPE, SUFFIX, Packed
@@ -120,6 +127,7 @@ async def import_tenant(request: Request, caller: TenantWriter, plane: CurrentPl
     passphrase = require_good_passphrase(fields.get("passphrase"))
     region = (fields.get("region") or plane.config.region)[:64]
     asked = Import(fields["slug"], plan, region, account.id, caller.actor, passphrase)
+    await require_free(plane, asked)
     most = file_max_bytes(plane, plan)
     if int(request.headers.get("content-length", 0)) > most + FORM_OVERHEAD_BYTES:
         raise too_large(most)

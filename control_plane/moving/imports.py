@@ -59,8 +59,14 @@ def file_max_bytes(plane: Plane, plan: str) -> int:
     return plane.config.plan(plan).max_database_bytes + OVERHEAD_MAX_BYTES
 
 
+async def require_free(plane: Plane, asked: Import) -> None:
+    """Raise `slug_taken` before a file is read; that the tenant is opened asks once more."""
+    await plane.database.read(lambda connection: tenants.require_free(connection, asked.slug, asked.account_id))
+
+
 async def import_from(plane: Plane, asked: Import, url: str) -> dict[str, Any]:
     """`bring_in` with the file at an address."""
+    await require_free(plane, asked)
     async with plane.room.work(asked.slug) as folder:
         file = folder / UPLOADED
         await plane.room.fetcher.fetch(url, file, file_max_bytes(plane, asked.plan))
@@ -73,7 +79,6 @@ async def bring_in(plane: Plane, asked: Import, folder: Path, file: Path) -> dic
     Staged first and opened then, in one transaction: a crash before it leaves no tenant, one after it a tenant that finds
     its database. Raises `invalid_value` for a file that is not whole or sound, `conflict` for keys in use elsewhere.
     """
-    await plane.database.read(lambda connection: tenants.require_free(connection, asked.slug, asked.account_id))
     contents, database = await _unpack(plane, asked, folder, file)
     moved = Moved(contents.secret_key.hex(), read_keys(contents.keys), _settings(contents))
     await plane.database.read(lambda connection: _require_unused(connection, moved))
