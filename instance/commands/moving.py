@@ -128,30 +128,30 @@ def _settings_to_carry(folder: Path, env: Mapping[str, str]) -> tuple[dict[str, 
     written = from_file(Path(given) if given else folder / FILE_NAME, required=False)
     carried: dict[str, Any] = {}
     left = [f"{path} (environment)" for path in leaves(from_env(env))]
-    for path, value in _leaves(written):
-        if path.partition(".")[0] in STAYS:
+    for names, value in _leaves(written):
+        path = ".".join(names)
+        if names[0] in STAYS:
             continue
-        known_by_path = _at(nested({path: value}), path) == value
-        if known_by_path and not _holds_secret(path):
+        if nested({path: value}) == _written_as(names, value) and not _holds_secret(path):
             carried[path] = value
         else:
             left.append(f"{path} ({FILE_NAME})")
     return carried, sorted(left)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, (*before, name))
         else:
-            yield f"{prefix}{name}", value
+            yield (*before, name), value
 
 
-def _at(values: Any, path: str) -> Any:
-    """What a document written by a path has where a name with a dot in it would have it; `None` when the path says another."""
-    for name in path.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
+def _written_as(names: tuple[str, ...], value: Any) -> Any:
+    """The document that the file has; a path says another where a name holds a dot."""
+    for name in reversed(names):
+        value = {name: value}
+    return value
 
 
 def _holds_secret(path: str) -> bool:
