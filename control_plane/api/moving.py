@@ -24,7 +24,7 @@ from control_plane.api.tenants import may_open
 from control_plane.domain.tenants import Epoch, Tenant
 from control_plane.errors import CloudError, nearest
 from control_plane.moving import exports
-from control_plane.moving.form import Upload, too_large
+from control_plane.moving.form import Upload
 from control_plane.moving.imports import (
     UPLOADED,
     Import,
@@ -33,6 +33,7 @@ from control_plane.moving.imports import (
     require_free,
     require_good_passphrase,
 )
+from control_plane.moving.to_disk import too_large
 from control_plane.store import epochs, tenants
 from control_plane.store.record import record
 from instance.core.portable import DATABASE, MEDIA_TYPE, SUFFIX, Packed

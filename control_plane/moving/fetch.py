@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from control_plane.errors import CloudError
-from control_plane.moving.form import too_large
+from control_plane.moving.to_disk import save, too_large
 from instance.core.address_policy import is_public
 
 WHOLE_S = 1800.0
@@ -68,7 +67,10 @@ class Fetcher:
             if answer.status_code != 200:
                 more = "; give the address that it leads to" if answer.is_redirect else ""
                 raise _refusal(f"its host answered {answer.status_code}{more}")
-            await _write(answer, into, most)
+            declared = answer.headers.get("content-length", "")
+            if declared.isdigit() and int(declared) > most:
+                raise too_large(most)
+            await save(answer.aiter_raw(), into, most)
 
     async def _address(self, host: str, port: int) -> str:
         try:
@@ -81,20 +83,6 @@ class Fetcher:
         if not allowed:
             raise _refusal("its host is not on the public internet")
         return allowed[0]
-
-
-async def _write(answer: httpx2.Response, into: Path, most: int) -> None:
-    declared = answer.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise too_large(most)
-    size = 0
-    descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        async for chunk in answer.aiter_raw():
-            size += len(chunk)
-            if size > most:
-                raise too_large(most)
-            file.write(chunk)
 
 
 def _refusal(why: str) -> CloudError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from control_plane.errors import CloudError
+from control_plane.moving import to_disk
 
 FILE = "file"
 FIELDS_MAX = 16
@@ -41,14 +41,7 @@ class Upload:
 
     async def save(self, into: Path, most: int) -> None:
         """Write the file to `into`, a new one (0600). Raises `body_too_large` as soon as it has more than `most` bytes."""
-        size = 0
-        descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            async for chunk in self._parts.content():
-                size += len(chunk)
-                if size > most:
-                    raise too_large(most)
-                file.write(chunk)  # to the page cache: a chunk of a socket's size
+        await to_disk.save(self._parts.content(), into, most)
         if await self._parts.next_name() is not None:
             raise CloudError("bad_request", "the file must be the last part of the form", param=FILE)
 
@@ -63,12 +56,6 @@ async def _text(parts: _Parts, name: str) -> str:
         return value.decode()
     except UnicodeDecodeError:
         raise CloudError("invalid_value", f"`{name}` is not UTF-8", param=name) from None
-
-
-def too_large(most: int) -> CloudError:
-    """The refusal of a file that the plan has no room for."""
-    message = f"the file is larger than the plan has room for ({most} bytes)"
-    return CloudError("body_too_large", message, param="file", headers={"Connection": "close"})
 
 
 class _Parts:

@@ -19,8 +19,8 @@ from control_plane.api.plane import Plane
 from control_plane.domain.tenants import RestoreRequest
 from control_plane.errors import CloudError
 from control_plane.moving.arrival_keys import read_keys
-from control_plane.moving.form import too_large
 from control_plane.moving.program import verdict_of
+from control_plane.moving.to_disk import too_large
 from control_plane.reconcile.ports import Unavailable
 from control_plane.store import keys, tenants
 from instance.core.passphrase import require_passphrase

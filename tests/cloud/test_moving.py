@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,13 +24,16 @@ import openai
 import orjson
 import pytest
 
-from instance.core.portable import SUFFIX
-from tests.cloud.service import INSTANCE_COMMAND, Service, Tenant, free_port, until
+from control_plane.api.frame import Frame
+from control_plane.app import api_app
+from control_plane.config import Config, load_config
+from control_plane.running import running_plane
+from instance.core.portable import SUFFIX, pack, unpack
+from tests.cloud.service import COMMAND, INSTANCE_COMMAND, Service, Tenant, free_port, until
+from tests.moved import PASSPHRASE, Moved, fields, form, moved
 from tests.server.process import Server, environment, serving
 
 pytestmark = pytest.mark.slow
-
-PASSPHRASE = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +187,144 @@ def test_from_home_to_the_cloud_and_home_again(service: Service, tmp_path: Path,
 def _all_of(tenant: Tenant, known: set[str], count: int) -> set[str]:
     found = {trace["id"] for trace in tenant.traces()}
     return found if known <= found and len(found) == count else set()
+
+
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory: pytest.TempPathFactory) -> Moved:
+    return asyncio.run(moved(tmp_path_factory.mktemp("brought")))
+
+
+async def opened_but_not_begun(config: Config, brought: Moved) -> None:
+    """A control plane that took three imports and went away before it did anything about them."""
+    config.prepare()
+    async with running_plane(config, reconcile=False, env={}) as plane:
+        key = config.operator_key_file.read_text().strip()
+        transport = httpx2.ASGITransport(Frame(api_app(plane)))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://plane") as client:
+            for number, slug in enumerate(("healed", "broken", "lost")):
+                content = _with_other_keys(brought, config.data / f"{slug}.tmp", number)
+                body, headers = form(fields(slug), content)
+                headers["Authorization"] = f"Bearer {key}"
+                answer = await client.post("/api/tenants", content=body, headers=headers)
+                assert answer.status_code == 201, answer.text
+
+
+def _with_other_keys(brought: Moved, database: Path, number: int) -> bytes:
+    """The same file with keys of its own: one digest belongs to one tenant."""
+    with brought.file.open("rb") as file:
+        found = unpack(file, PASSPHRASE, database)
+    keys = [key | {"sha256": f"{number:02d}" + key["sha256"][2:]} for key in found.keys] if number else found.keys
+    return b"".join(pack(replace(found, keys=keys), database, PASSPHRASE).chunks())
+
+
+def test_a_plane_that_was_killed_after_an_import_finishes_it_or_says_what_is_wrong(brought: Moved) -> None:
+    service = Service("process")
+    config = load_config({"data": service.data}, {})
+    asyncio.run(opened_but_not_begun(config, brought))
+    with closing(sqlite3.connect(config.tenants_dir / "broken.staged" / "stockyard.db")) as connection, connection:
+        connection.execute("UPDATE ledger SET actor = 'somebody else' WHERE seq = 1")
+    shutil.rmtree(config.tenants_dir / "lost.staged")
+    orphan = config.tenants_dir / "orphan.staged"
+    orphan.mkdir()
+    try:
+        service.start()
+        tenants = {slug: _known(service, slug, brought) for slug in ("healed", "broken", "lost")}
+        tenants["healed"].becomes("running")
+        assert say(tenants["healed"].url, brought.api_key, "here") == "echo: here"
+        assert len(until(lambda: _some(tenants["healed"].traces(), 3), "old and new calls are there")) == 3
+        for slug in ("broken", "lost"):
+            tenants[slug].becomes("failed")
+            shown = tenants[slug].show()
+            assert shown["reason"] == "backup_unreadable"
+            events = service.cli("tenants", "events", slug)["events"]
+            assert any("imported" in row["message"] or "verify" in row["message"] for row in events)
+            service.cli("tenants", "wake", slug, "--no-wait")  # which asks again, and gets no empty one
+            until(partial(_failed_again, service, slug), "it is failed again")
+            assert service.cli("tenants", "delete", slug, "--yes", "--grace-s", "0")["desired"] == "deleted"
+            until(partial(_is_gone, service, slug), "it is gone")
+        assert not orphan.exists()
+    except AssertionError:
+        print(service.logs())
+        raise
+    finally:
+        service.remove()
+
+
+def _known(service: Service, slug: str, brought: Moved) -> Tenant:
+    shown = service.cli("tenants", "show", slug)
+    keys = {"tenant": slug, "api_key": brought.api_key, "admin_key": brought.admin_key}
+    return Tenant(service, shown | keys)
+
+
+def _some(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    return rows if len(rows) == count else []
+
+
+def _is_gone(service: Service, slug: str) -> bool:
+    return service.api("GET", f"/api/tenants/{slug}").status_code == 404
+
+
+def _failed_again(service: Service, slug: str) -> bool:
+    rows = service.cli("tenants", "events", slug)["events"]
+    woken = next(row["id"] for row in rows if row["kind"] == "tenant.wake")
+    return any(row["id"] > woken and row["kind"] == "restore.failed" for row in rows)
+
+
+@pytest.mark.parametrize("moment", ["moving/*", "moving/*/uploaded", "moving/*/stockyard.db", "tenants/*.staged"])
+def test_a_plane_killed_in_the_middle_of_an_import_has_it_whole_or_not_at_all(
+    service: Service, brought: Moved, tmp_path: Path, passphrase_file: Path, moment: str
+) -> None:
+    slug = "middle-" + str(abs(hash(moment)) % 10**6)
+    file = tmp_path / f"large{SUFFIX}"
+    _enlarged(brought, file, tmp_path / "large.db", salt=slug)
+    arguments = ["tenants", "import", slug, str(file), "--passphrase-file", str(passphrase_file), "--no-wait", "--json"]
+    with subprocess.Popen(
+        [COMMAND, *arguments], env=service.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as importing:
+        until(lambda: list(service.data.glob(moment)) or importing.poll() is not None, f"{moment} is there")
+        os.kill(service.pid("serve"), signal.SIGKILL)
+        importing.wait(60)
+    until(lambda: service.plane_answers(), "the control plane is back")
+    assert list((service.data / "moving").glob("*")) == []
+    if service.api("GET", f"/api/tenants/{slug}").status_code == 404:
+        assert not list(service.data.glob(f"tenants/{slug}*"))
+        service.cli(*arguments[:-1])
+    until(lambda: service.cli("tenants", "show", slug)["status"] == "running", f"{slug} runs")
+    kinds = [row["kind"] for row in service.cli("tenants", "events", slug)["events"]]
+    assert kinds.count("tenant.create") == kinds.count("restore.done") == 1
+
+
+def _enlarged(brought: Moved, file: Path, database: Path, salt: str) -> None:
+    """The same instance with 60 MB more in its database, and with keys of its own."""
+    with brought.file.open("rb") as stream:
+        found = unpack(stream, PASSPHRASE, database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE ballast (content BLOB)")
+        connection.executemany("INSERT INTO ballast VALUES (?)", [(os.urandom(1 << 20),) for _ in range(60)])
+    keys = [key | {"sha256": sha256((salt + key["sha256"]).encode()).hexdigest()} for key in found.keys]
+    with file.open("wb") as target:
+        target.writelines(pack(replace(found, keys=keys), database, PASSPHRASE).chunks())
+
+
+def test_a_tenant_leaves_in_whichever_state_it_is(service: Service, tmp_path: Path, passphrase_file: Path) -> None:
+    tenant = service.create("leaver")
+    tenant.say("while awake")
+    for state, ask in (("running", ""), ("asleep", "sleep"), ("suspended", "suspend")):
+        if ask:
+            service.cli("tenants", ask, "leaver")
+        tenant.becomes(state)
+        file = tmp_path / f"{state}{SUFFIX}"
+        service.cli("tenants", "export", "leaver", str(file), "--passphrase-file", str(passphrase_file))
+        assert tenant.show()["status"] == state
+        with file.open("rb") as stream:
+            found = unpack(stream, PASSPHRASE, tmp_path / f"{state}.db")
+        assert (found.source.name, len(found.keys)) == ("leaver", 2)
+        with closing(sqlite3.connect(tmp_path / f"{state}.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM traces").fetchone() == (1,)
+    assert list((service.data / "moving").glob("*")) == []
+    headers = {"Authorization": "Bearer " + (service.data / "operator.key").read_text().strip()}
+    headers["X-Stockyard-Passphrase"] = PASSPHRASE
+    url = f"http://127.0.0.1:{service.port}/api/tenants/leaver/export"
+    answer = httpx2.get(url, headers=headers, trust_env=False, timeout=60)
+    assert answer.headers["content-disposition"] == 'attachment; filename="leaver.stockyard"'
+    assert unpack(io.BytesIO(answer.content), PASSPHRASE, tmp_path / "got.db").source.name == "leaver"

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from control_plane.config import Config
 from control_plane.store import tenants
 from instance.core.keys import hash_key
-from instance.core.portable import Contents, pack, unpack
+from instance.core.portable import pack, unpack
 from tests.control_plane.conftest import OPERATOR_KEY, Api, error_code
 from tests.moved import PASSPHRASE, Moved, fields, form, moved
 
@@ -44,8 +45,7 @@ def changed(home: Moved, folder: Path, *statements: str, **contents: Any) -> byt
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
-    values = {"source": found.source, "settings": found.settings, "keys": found.keys, "secret_key": found.secret_key}
-    return b"".join(pack(Contents(**(values | contents)), database, PASSPHRASE).chunks())
+    return b"".join(pack(replace(found, **contents), database, PASSPHRASE).chunks())
 
 
 async def nothing_is_left(api: Api, slug: str = "movers") -> None:
@@ -164,7 +164,7 @@ async def test_a_slug_that_is_taken_or_bad_is_refused_before_the_file_is_read(ap
     await api("POST", "/api/tenants", {"slug": "taken"})
     for slug, code in (("taken", "slug_taken"), ("www", "bad_slug")):
         body, headers = form(fields(slug), b"")
-        read = []
+        read: list[int] = []
 
         async def chunks(body: bytes = body, read: list[int] = read) -> AsyncIterator[bytes]:
             yield body
