@@ -20,6 +20,8 @@ from instance.core.portable import pack, unpack
 from tests.control_plane.conftest import OPERATOR_KEY, Api, error_code
 from tests.moved import PASSPHRASE, Moved, fields, form, moved
 
+arrives = pytest.mark.slow  # a process of its own checks the database
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Moved:
@@ -55,6 +57,7 @@ async def nothing_is_left(api: Api, slug: str = "movers") -> None:
     assert list((config.data / "moving").glob("*")) == []
 
 
+@arrives
 async def test_a_tenant_is_opened_from_a_file(api: Api, home: Moved) -> None:
     answer = await send(api, home.file.read_bytes())
     assert answer.status_code == 201, answer.text
@@ -73,6 +76,7 @@ async def test_a_tenant_is_opened_from_a_file(api: Api, home: Moved) -> None:
     assert list((api.plane.config.data / "moving").glob("*")) == []
 
 
+@arrives
 async def test_what_numbers_mean_elsewhere_they_do_not_mean_here(api: Api, home: Moved, config: Config) -> None:
     assert (await send(api, home.file.read_bytes())).status_code == 201
     staged = config.tenants_dir / "movers.staged" / "stockyard.db"
@@ -86,6 +90,7 @@ async def test_what_numbers_mean_elsewhere_they_do_not_mean_here(api: Api, home:
     assert not [path for path in settings if path.startswith("server")]
 
 
+@arrives
 async def test_a_file_cannot_loosen_what_the_operator_holds(
     api: Api, home: Moved, config: Config, tmp_path: Path
 ) -> None:
@@ -97,6 +102,7 @@ async def test_a_file_cannot_loosen_what_the_operator_holds(
     assert (await api("GET", "/api/tenants/movers")).json()["settings"] == {}
 
 
+@arrives
 async def test_its_calls_of_before_are_no_usage(api: Api, home: Moved) -> None:
     await send(api, home.file.read_bytes())
     await api.plane.store.new_epoch("movers", None)
@@ -127,6 +133,7 @@ async def test_a_wrong_passphrase_is_refused(api: Api, home: Moved) -> None:
     await nothing_is_left(api)
 
 
+@arrives
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
@@ -144,6 +151,7 @@ async def test_a_database_that_is_not_sound_never_becomes_a_tenants(
     await nothing_is_left(api)
 
 
+@arrives
 async def test_a_key_that_another_tenant_has_is_refused(api: Api, home: Moved) -> None:
     assert (await send(api, home.file.read_bytes(), slug="first")).status_code == 201
     answer = await send(api, home.file.read_bytes(), slug="second")
@@ -221,6 +229,7 @@ async def test_a_form_that_is_none_is_refused(api: Api, home: Moved) -> None:
     await nothing_is_left(api)
 
 
+@arrives
 async def test_a_boundary_that_is_cut_by_the_network_is_found(api: Api, home: Moved) -> None:
     body, headers = form(fields(), home.file.read_bytes())
 
@@ -231,6 +240,7 @@ async def test_a_boundary_that_is_cut_by_the_network_is_found(api: Api, home: Mo
     assert (await post(api, pieces(), headers)).status_code == 201
 
 
+@arrives
 async def test_a_customer_brings_a_file_to_their_own_account_and_plan_only(api: Api, home: Moved) -> None:
     key = (await api.sign_up("acme"))["account_key"]
     assert (await send(api, home.file.read_bytes(), key=key, plan="pro")).status_code == 403
@@ -240,6 +250,7 @@ async def test_a_customer_brings_a_file_to_their_own_account_and_plan_only(api: 
     assert "movers" in [each["slug"] for each in (await api("GET", "/api/tenants", key=key)).json()["tenants"]]
 
 
+@arrives
 async def test_a_staged_database_whose_tenant_was_never_opened_is_swept(config: Config, home: Moved, api: Api) -> None:
     await send(api, home.file.read_bytes())
     orphan = config.tenants_dir / "nobody.staged"
