@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -22,6 +21,8 @@ TIMEOUT_S = 60.0
 FILE_TIMEOUT_S = 1_800.0  # until the first byte: a large database is read twice before
 FILE_CHUNK = 1 << 20
 DEFAULT_LISTEN = "127.0.0.1:4300"
+
+Progress = Callable[[int, int], None]
 
 
 class Refused(Exception):
@@ -54,24 +55,34 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._call("DELETE", path + ("?" + urlencode(given) if given else ""), None)
 
-    def download(self, path: str, body: Mapping[str, Any], into: BinaryIO) -> int:
-        """POST a JSON object and write the answer, which is a file; its bytes."""
+    def download(self, path: str, body: Mapping[str, Any], into: BinaryIO, progress: Progress) -> int:
+        """POST a JSON object and write the answer, which is a file; its bytes. `progress` is told (done, in all)."""
         data = json.dumps(dict(body)).encode()
         with self._open("POST", path, data, "application/json", FILE_TIMEOUT_S) as answer:
-            shutil.copyfileobj(answer, into, FILE_CHUNK)
-            if into.tell() != int(answer.headers["Content-Length"]):
+            size = int(answer.headers["Content-Length"])
+            while chunk := answer.read(FILE_CHUNK):
+                into.write(chunk)
+                progress(into.tell(), size)
+            if into.tell() != size:
                 raise Refused("the answer was cut off; try again", "bad_answer")
         return into.tell()
 
-    def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> Any:
-        """POST a form with a file, which is sent as it is read."""
+    def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO, progress: Progress) -> Any:
+        """POST a form with a file, which is sent as it is read; `progress` is told (done, in all)."""
         boundary = secrets.token_hex(16)
         part = f'--{boundary}\r\nContent-Disposition: form-data; name="{{}}"{{}}\r\n\r\n'
         head = "".join(part.format(name, "") + value + "\r\n" for name, value in fields.items())
         head += part.format("file", '; filename="file.stockyard"\r\nContent-Type: application/octet-stream')
         tail = f"\r\n--{boundary}--\r\n".encode()
-        size = len(head.encode()) + os.fstat(file.fileno()).st_size + len(tail)
-        chunks = chain((head.encode(),), iter(lambda: file.read(FILE_CHUNK), b""), (tail,))
+        file_size = os.fstat(file.fileno()).st_size
+        size = len(head.encode()) + file_size + len(tail)
+
+        def content() -> Iterator[bytes]:
+            while chunk := file.read(FILE_CHUNK):
+                yield chunk
+                progress(file.tell(), file_size)
+
+        chunks = chain((head.encode(),), content(), (tail,))
         kind = f"multipart/form-data; boundary={boundary}"
         with self._open("POST", path, chunks, kind, FILE_TIMEOUT_S, {"Content-Length": str(size)}) as answer:
             return json.loads(answer.read())

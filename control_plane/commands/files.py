@@ -34,6 +34,12 @@ def take_passphrase(file: Path | None, as_json: bool, *, new: bool) -> str:
     return given
 
 
+def show_progress(done: int, size: int) -> None:
+    """Say to a person how much of a file was sent or received."""
+    if sys.stderr.isatty():
+        print(f"\r{done >> 20} of {size >> 20} MiB", end="\n" if done == size else "", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def new_file(path: Path, as_json: bool) -> Iterator[BinaryIO]:
     """A new file (0600) to write to, which is there only when all went well."""

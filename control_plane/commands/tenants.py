@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from control_plane.commands.client import Client, Refused
-from control_plane.commands.files import PassphraseFile, new_file, take_passphrase
+from control_plane.commands.files import PassphraseFile, new_file, show_progress, take_passphrase
 from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, client, show, table, wait_for_status
 
 app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
@@ -169,7 +169,7 @@ def export(
     """Write it to one file that moves it elsewhere; a sleeping tenant is not woken."""
     passphrase = take_passphrase(passphrase_file, as_json, new=True)
     with client(data, as_json) as api, new_file(file, as_json) as target:
-        size = api.download(f"/api/tenants/{slug}/export", {"passphrase": passphrase}, target)
+        size = api.download(f"/api/tenants/{slug}/export", {"passphrase": passphrase}, target, show_progress)
     answer = {"tenant": slug, "file": str(file), "bytes": size}
     show(answer, as_json, lambda: f"{file}: {size} bytes. Without the passphrase its secrets cannot be opened.")
 
@@ -195,7 +195,9 @@ def import_(
         except OSError as problem:
             raise Refused(f"{file} cannot be read: {problem.strerror}", "bad_request") from None
         with source:
-            made = api.upload("/api/tenants", {name: value for name, value in given.items() if value}, source)
+            made = api.upload(
+                "/api/tenants", {name: value for name, value in given.items() if value}, source, show_progress
+            )
         _show_opened(api, made, wait, timeout, as_json)
 
 

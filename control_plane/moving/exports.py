@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.backups.check import Checked
+from control_plane.backups.program import verdict_of
 from control_plane.domain.state import key_state, rfc3339
 from control_plane.domain.tenants import Epoch, Tenant
 from control_plane.errors import CloudError
-from control_plane.moving.program import verdict_of
 from control_plane.reconcile.ports import Backups, RestoreOutcome, Unavailable
 from control_plane.reconcile.restore_plan import candidates
 from control_plane.version import VERSION

@@ -16,10 +16,10 @@ from control_plane.api.bodies import SETTINGS_MAX_BYTES
 from control_plane.api.opening import Moved, Opening
 from control_plane.api.own_tenant import open_and_show
 from control_plane.api.plane import Plane
+from control_plane.backups.program import verdict_of
 from control_plane.domain.tenants import RestoreRequest
 from control_plane.errors import CloudError
 from control_plane.moving.arrival_keys import read_keys
-from control_plane.moving.program import verdict_of
 from control_plane.moving.to_disk import too_large
 from control_plane.reconcile.ports import Unavailable
 from control_plane.store import keys, tenants

@@ -1,4 +1,4 @@
-"""Runs a program of this package on a database that is not the plane's own, and reads its verdict."""
+"""Runs a check of a database as a program of its own, and reads its verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from control_plane.backups.check import Checked
 from control_plane.reconcile.ports import Unavailable
 
-TIMEOUT_S = 1800
+TIMEOUT_S = 3600
 
 
 async def verdict_of(module: str, *arguments: str, given: bytes = b"") -> Checked:
