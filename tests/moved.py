@@ -53,6 +53,12 @@ async def moved(folder: Path) -> Moved:
                 "api_key": "sealed-key-12",
             }
             assert (await client.post("/api/proxy/providers", json=stored)).status_code == 201
+            module = {"enabled": True, "config": {"ttl_s": 77}}
+            assert (await client.put("/api/proxy/modules/cachelayer", json=module)).status_code == 200
+            budget = {"name": "all of it", "limit_usd": 5, "period": "month"}
+            assert (await client.post("/api/billing/budgets", json=budget)).status_code == 201
+            of_a_key = budget | {"name": "of a key", "scope": {"key": "2"}}
+            assert (await client.post("/api/billing/budgets", json=of_a_key)).status_code == 201
             revoked = (await client.post("/api/auth/me/keys", json={"name": "revoked"})).json()
             assert (await client.delete(f"/api/keys/{revoked['id']}")).status_code < 300
         made = moving.export(CoreOptions(data, env={}), file, PASSPHRASE)

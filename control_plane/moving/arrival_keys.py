@@ -31,6 +31,7 @@ class _Limits(BaseModel):
 class _Key(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
+    id: Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=64)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     prefix: Annotated[str, Field(max_length=40)] = ""
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -45,7 +46,7 @@ class _Key(BaseModel):
             raise ValueError("only a key of kind `admin` carries the scope `admin`")
         return self
 
-    def new_key(self) -> NewKey:
+    def new_key(self, key_id: int) -> NewKey:
         scopes = frozenset(self.scopes)
         return NewKey(
             name=self.name,
@@ -58,20 +59,22 @@ class _Key(BaseModel):
             rpm=self.limits.rpm or 0,
             budget_month_nano=round((self.limits.budget_usd_month or 0) * NANO_PER_USD),
             expires_at=epoch_seconds(self.expires_at) if self.expires_at else None,
+            id=key_id,
         )
 
 
 _KEYS = TypeAdapter(list[_Key])
 
 
-def read_keys(rows: list[Any]) -> tuple[NewKey, ...]:
-    """The keys to be made. Raises `invalid_value` naming the first that cannot be."""
+def read_keys(rows: list[Any], first_id: int) -> tuple[tuple[NewKey, ...], dict[str, int]]:
+    """The keys to be made, numbered from `first_id`, and their new numbers by the old ones. Raises `invalid_value` naming the first that cannot be."""
     if len(rows) > MAX_KEYS - 2:
         raise CloudError(
             "invalid_value", f"the file has {len(rows)} keys; a tenant has at most {MAX_KEYS}", param="file"
         )
     try:
-        found = tuple(key.new_key() for key in _KEYS.validate_python(rows))
+        given = _KEYS.validate_python(rows)
+        found = tuple(key.new_key(first_id + place) for place, key in enumerate(given))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -80,4 +83,4 @@ def read_keys(rows: list[Any]) -> tuple[NewKey, ...]:
         raise CloudError("invalid_value", f"keys.json: {problem}", param="file") from None
     if len({key.sha256 for key in found}) != len(found):
         raise CloudError("invalid_value", "keys.json: the same key stands in it twice", param="file")
-    return found
+    return found, {str(key.id): first_id + place for place, key in enumerate(given)}

@@ -1,6 +1,6 @@
 """Checks a database that came from elsewhere and fits it for an epoch here: `python -m control_plane.moving.arrive FILE NAME`.
 
-The secret key is read from standard input, in hex; the answer is JSON. A program of its own: what a customer uploaded is
+The secret key and the new ids of its keys are read from standard input as JSON; so is the answer. A program of its own: what a customer uploaded is
 opened by no process that holds anything of others.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from control_plane.backups.check import Checked, check
@@ -16,7 +17,7 @@ from instance.core import arrival
 from instance.core.arrival import Unfit
 
 
-def arrive(path: Path, name: str, secret_key: bytes) -> Checked:
+def arrive(path: Path, name: str, secret_key: bytes, key_ids: Mapping[str, int]) -> Checked:
     """Walk every page and every ledger entry; what is sound is changed for its new place, and is then on disk."""
     try:
         checked = check(path)
@@ -24,7 +25,7 @@ def arrive(path: Path, name: str, secret_key: bytes) -> Checked:
             with arrival.opened(path) as connection:
                 arrival.require_key(connection, secret_key)
                 connection.execute("BEGIN IMMEDIATE")
-                arrival.become_hosted(connection, name)
+                arrival.become_hosted(connection, name, key_ids)
                 connection.execute("COMMIT")
     except (sqlite3.Error, Unfit) as problem:
         return Checked(False, 0, "", path.stat().st_size, str(problem))
@@ -32,4 +33,6 @@ def arrive(path: Path, name: str, secret_key: bytes) -> Checked:
 
 
 if __name__ == "__main__":
-    print(json.dumps(arrive(Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.stdin.read()))._asdict()))
+    given = json.load(sys.stdin)
+    told = arrive(Path(sys.argv[1]), sys.argv[2], bytes.fromhex(given["secret_key"]), given["key_ids"])
+    print(json.dumps(told._asdict()))

@@ -80,9 +80,10 @@ async def bring_in(plane: Plane, asked: Import, folder: Path, file: Path) -> dic
     its database. Raises `invalid_value` for a file that is not whole or sound, `conflict` for keys in use elsewhere.
     """
     contents, database = await _unpack(plane, asked, folder, file)
-    moved = Moved(contents.secret_key.hex(), read_keys(contents.keys), _settings(contents))
+    new_keys, key_ids = read_keys(contents.keys, await plane.database.write(plane.room.key_ids))
+    moved = Moved(contents.secret_key.hex(), new_keys, _settings(contents))
     await plane.database.read(lambda connection: _require_unused(connection, moved))
-    await _fit(database, contents)
+    await _fit(database, contents, key_ids)
     requested_at = time.time()
     into = await plane.room.volumes.staging_file(asked.slug)
     await asyncio.to_thread(database.replace, into)
@@ -114,10 +115,10 @@ async def _unpack(plane: Plane, asked: Import, folder: Path, file: Path) -> tupl
         file.unlink(missing_ok=True)  # its database is beside it now: a large one lies there once, not twice
 
 
-async def _fit(database: Path, contents: Contents) -> None:
-    name, key = contents.source.name, contents.secret_key.hex().encode()
+async def _fit(database: Path, contents: Contents, key_ids: dict[str, int]) -> None:
+    given = orjson.dumps({"secret_key": contents.secret_key.hex(), "key_ids": key_ids})
     try:
-        verdict = await verdict_of("control_plane.moving.arrive", str(database), name, given=key)
+        verdict = await verdict_of("control_plane.moving.arrive", str(database), contents.source.name, given=given)
     except Unavailable as problem:
         raise CloudError("invalid_value", f"the database in the file cannot be read: {problem}", param="file") from None
     if not verdict.ok:

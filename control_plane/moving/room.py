@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from control_plane.config import Config
 from control_plane.errors import CloudError
 from control_plane.moving.fetch import Fetcher
 from control_plane.reconcile.volumes import FolderVolumes
 from control_plane.runtimes import instance_owner
+from control_plane.store.keys import MAX_KEYS, beyond
 
 AT_ONCE = 4
 RETRY_AFTER_S = 30
@@ -28,6 +31,7 @@ class Room:
         self._busy: set[str] = set()
         self.volumes = FolderVolumes(config, instance_owner(config))
         self.fetcher = Fetcher()
+        self._last_key_id = 0
 
     def sweep(self, known: Iterable[str]) -> None:
         """Remove what a crash left: work in progress, and a staged database whose tenant was never opened."""
@@ -56,6 +60,12 @@ class Room:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
         finally:
             self._busy.discard(slug)
+
+    def key_ids(self, connection: Connection) -> int:
+        """The first of `MAX_KEYS` numbers of keys that are given to nobody else."""
+        first = beyond(connection, self._last_key_id)
+        self._last_key_id = first + MAX_KEYS
+        return first
 
     @property
     def _folder(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -39,11 +40,12 @@ def leave_plane(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM pushed_state")
 
 
-def become_hosted(connection: sqlite3.Connection, name: str) -> None:
+def become_hosted(connection: sqlite3.Connection, name: str, key_ids: Mapping[str, int]) -> None:
     """Make it a database that any control plane may begin an epoch on; `name` is what it was called where it comes from.
 
     Numbers mean something at one place only. An epoch's is written with the name, so that the plane's own first epoch is
-    another one; keys get new ids at the plane, so what the old ids spent is kept under names that no new one has. What
+    another one. Keys get new ids at the plane, `key_ids` by the old ones: what a key spent, and the budgets that name it, go
+    over to its new id, and those of a key that does not come along to a name that no key has. What
     was called elsewhere is kept as one sum, and not as calls of this month's quota. Where it listened, and that it might
     call private networks, was for its owner's machine alone.
     """
@@ -54,7 +56,7 @@ def become_hosted(connection: sqlite3.Connection, name: str) -> None:
     for fact in (meta.PENDING_EPOCH, meta.REPLACED_HEAD):
         meta.put(connection, fact, "")
     connection.execute("DELETE FROM settings WHERE path = 'allow_private_networks' OR path GLOB 'server.*'")
-    connection.execute("UPDATE spend SET key_id = 'moved-' || key_id WHERE key_id GLOB '[0-9]*'")
+    _renumber(connection, key_ids)
     connection.execute("DELETE FROM quota_months")
     columns = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
     sums = ", ".join(f"sum({column})" for column in columns)
@@ -62,3 +64,17 @@ def become_hosted(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("DELETE FROM usage_totals")
     if total:
         connection.execute("INSERT INTO usage_totals VALUES ('0', ?, ?, ?, ?, ?, ?, ?)", total)
+
+
+def _renumber(connection: sqlite3.Connection, key_ids: Mapping[str, int]) -> None:
+    """In two steps, as an old number may be another key's new one."""
+    connection.execute("CREATE TEMP TABLE key_ids (old TEXT PRIMARY KEY, new TEXT NOT NULL) WITHOUT ROWID")
+    rows = [(f"moved-{old}", str(new)) for old, new in key_ids.items()]
+    connection.executemany("INSERT INTO key_ids VALUES (?, ?)", rows)
+    connection.execute("UPDATE spend SET key_id = 'moved-' || key_id WHERE key_id GLOB '[0-9]*'")
+    connection.execute("UPDATE spend SET key_id = key_ids.new FROM key_ids WHERE spend.key_id = key_ids.old")
+    key = "json_extract(budgets.scope, '$.key')"
+    moved = f"json_set(scope, '$.key', 'moved-' || {key})"
+    connection.execute(f"UPDATE budgets SET scope = {moved} WHERE {key} GLOB '[0-9]*'")
+    renamed = "json_set(budgets.scope, '$.key', key_ids.new)"
+    connection.execute(f"UPDATE budgets SET scope = {renamed} FROM key_ids WHERE {key} = key_ids.old")

@@ -78,6 +78,11 @@ def test_an_exported_instance_lives_on_elsewhere(home: Moved, tmp_path: Path, pa
             (restored,) = (await client.get("/api/trust/ledger?event_type=restore")).json()["events"]
             assert restored["detail"]["from"].startswith("r")
             assert (await client.get("/api/trust/ledger/verify")).json()["valid"] is True
+            module = (await client.get("/api/proxy/modules/cachelayer")).json()
+            assert (module["enabled"], module["config"]["ttl_s"]) == (True, 77)
+            budgets = (await client.get("/api/billing/budgets")).json()["budgets"]
+            spent = {budget["name"]: budget["spent_usd"] for budget in budgets}
+            assert spent == {"all of it": 0.001501, "of a key": 0.001501}
             provider = (await client.get("/api/proxy/providers/sealed")).json()
             assert provider["api_key_set"] is True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from control_plane.config import Config
@@ -81,10 +82,15 @@ async def test_what_numbers_mean_elsewhere_they_do_not_mean_here(api: Api, home:
     assert (await send(api, home.file.read_bytes())).status_code == 201
     staged = config.tenants_dir / "movers.staged" / "stockyard.db"
     with closing(sqlite3.connect(staged)) as connection:
-        assert connection.execute("SELECT key_id FROM spend").fetchall() == [("moved-2",)]
+        (spender,) = connection.execute("SELECT key_id FROM spend WHERE model = 'mock/gpt'").fetchone()
+        (scope,) = connection.execute("SELECT scope FROM budgets WHERE name = 'of a key'").fetchone()
         assert connection.execute("SELECT key_id, requests FROM usage_totals").fetchall() == [("0", 2)]
         assert connection.execute("SELECT * FROM quota_months").fetchall() == []
         settings = dict(connection.execute("SELECT path, value FROM settings"))
+    tenant = await api.plane.store.tenant("movers")
+    assert tenant is not None
+    (key,) = [key for key in tenant.keys if key.sha256 == hash_key(home.api_key).hex()]
+    assert (spender, orjson.loads(scope)) == (str(key.id), {"key": str(key.id)})  # its budget goes on
     assert settings["limits.messages"] == "77"
     assert "providers.own.api_key" not in settings
     assert not [path for path in settings if path.startswith("server")]

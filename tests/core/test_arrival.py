@@ -30,7 +30,7 @@ async def test_a_database_from_another_plane_begins_anew_under_the_next(tmp_path
     assert await push(tmp_path, 9) == (200, [])
     with arrival.opened(tmp_path / "stockyard.db") as connection:
         arrival.require_key(connection, bytes.fromhex(SECRET_KEY))
-        arrival.become_hosted(connection, "acme")
+        arrival.become_hosted(connection, "acme", {})
     status, restores = await push(tmp_path, 1)
     assert status == 200
     assert len(restores) == 1
