@@ -92,7 +92,7 @@ async def bring_in(plane: Plane, asked: Import, folder: Path, file: Path) -> dic
     opened = Opening(asked.slug, asked.plan, asked.region, request, moved)
     try:
         return await open_and_show(plane, opened, asked.account_id, asked.actor)
-    except CloudError:
+    except Exception:  # it was not opened; a cancelled one may be, as a write that was begun is finished
         await plane.room.volumes.drop_staged(asked.slug)
         raise
 
@@ -131,7 +131,7 @@ def _settings(contents: Contents) -> dict[str, Any]:
     found = contents.settings.get("settings", {})
     if not isinstance(found, dict) or len(orjson.dumps(found)) > SETTINGS_MAX_BYTES:
         raise CloudError("invalid_value", "settings.json is not what it should be", param="file")
-    return {name: value for name, value in found.items() if name not in opening.OPERATORS_SETTINGS}
+    return {name: value for name, value in found.items() if name.partition(".")[0] not in opening.OPERATORS_SETTINGS}
 
 
 def _require_unused(connection: Connection, moved: Moved) -> None:

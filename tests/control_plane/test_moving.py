@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import orjson
 import pytest
 
 from control_plane.config import Config
+from control_plane.errors import CloudError
+from control_plane.moving.room import AT_ONCE
 from control_plane.store import tenants
 from instance.core.keys import hash_key
 from instance.core.portable import pack, unpack
@@ -266,6 +268,20 @@ async def test_a_staged_database_whose_tenant_was_never_opened_is_swept(config: 
     assert not orphan.exists()
     assert not (config.data / "moving").exists()
     assert (config.tenants_dir / "movers.staged" / "stockyard.db").exists()
+
+
+async def test_one_tenant_is_moved_once_at_a_time_and_few_in_all(api: Api) -> None:
+    room = api.plane.room
+    async with AsyncExitStack() as stack:
+        folders = [await stack.enter_async_context(room.work(f"tenant-{number}")) for number in range(AT_ONCE)]
+        assert len(set(folders)) == AT_ONCE
+        for slug, code in (("tenant-0", "conflict"), ("another", "rate_limited")):
+            with pytest.raises(CloudError) as problem:
+                await stack.enter_async_context(room.work(slug))
+            assert (problem.value.code, "Retry-After" in problem.value.headers) == (code, True)
+    assert not [folder for folder in folders if folder.exists()]
+    async with room.work("tenant-0") as folder:
+        assert list(folder.iterdir()) == []
 
 
 async def test_without_backups_an_export_is_answered_503(api: Api) -> None:
