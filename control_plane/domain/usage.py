@@ -102,7 +102,8 @@ def counted_now(reading: Reading, counted: Mapping[Subject, Counted], today: str
 def _by_day(gain: Counters, reading: Reading, subject: Subject, since: str | None, today: str) -> dict[str, Counters]:
     """The gain of one subject laid on days; the shares add up to it exactly."""
     listed = sorted((day for day in reading.days if day <= today and (since is None or day > since)), reverse=True)
-    left, shares = dict(gain), {}
+    left = dict(gain)
+    shares: dict[str, Counters] = {}
     for day in listed:
         of_day = reading.days[day].get(subject)
         if of_day is not None:

@@ -95,12 +95,17 @@ class ControlApi:
 
     async def _drain(self, document: dict[str, Any]) -> dict[str, Any]:
         deadline_s = document.pop("deadline_s", DRAIN_DEFAULT_S)
+        suspended = document.pop("suspended", False)
         if document:
-            message = f"{min(document)}: there is no such field; did you mean 'deadline_s'?"
+            message = f"{min(document)}: there is no such field; did you mean 'deadline_s' or 'suspended'?"
             raise StockyardError("unknown_field", message, param=min(document))
         if type(deadline_s) not in (int, float) or not 0 <= deadline_s <= DEADLINE_MAX_S:
             message = f"`deadline_s` must be a number of seconds from 0 to {DEADLINE_MAX_S:.0f}."
             raise StockyardError("invalid_value", message, param="deadline_s")
+        if suspended is True:
+            self._instance.chute.endpoint.running.end_all(
+                StockyardError("tenant_suspended", "The tenant was suspended.")
+            )
         return await drain(self._instance, deadline_s)
 
     async def _resume(self, _: dict[str, Any]) -> dict[str, Any]:
