@@ -44,6 +44,7 @@ def desired_state(tenant: Tenant, plan: Plan) -> dict[str, Any]:
     return {
         "generation": {"incarnation": tenant.generation.incarnation, "number": tenant.generation.number},
         "keys": [key_state(key) for key in tenant.keys if key.revoked_at is None],
+        "key_lease_s": plan.key_lease_s,
         "quotas": {
             "rpm": plan.rpm or None,
             "requests_month": plan.requests_month or None,

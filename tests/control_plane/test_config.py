@@ -41,6 +41,7 @@ def test_a_plan_keeps_what_is_not_changed_and_a_new_one_begins_as_free(tmp_path:
         ('listen = "here"', "`listen`: .*HOST:PORT"),
         ("listen = ", "cannot be read"),
         ("[plans.free]\nmemory_mb = -1", "plans.free.memory_mb"),
+        ("[plans.free]\nkey_lease_s = 20", "plans.free.key_lease_s.*at least 60"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_what_would_be_right(tmp_path: Path, text: str, hint: str) -> None:
