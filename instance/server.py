@@ -34,6 +34,7 @@ from instance.system.listener import CannotListen, Listener
 from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
+from instance.system.usage_days import UsageDaysFold
 
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
@@ -76,6 +77,7 @@ def wire_folds(core: Core) -> tuple[Brand, Lookout]:
     brand.start()
     lookout.start()
     core.writer.register(CALL_KIND, fold_usage)
+    core.writer.register(CALL_KIND, UsageDaysFold())
     core.writer.register(CALL_KIND, fold_spend)
     core.writer.register(CALL_KIND, fold_quota)
     return brand, lookout

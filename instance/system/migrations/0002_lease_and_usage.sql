@@ -5,18 +5,8 @@ CREATE TABLE key_lease (
     ends_at_ns    INTEGER NOT NULL
 ) STRICT;
 
--- Counters of each model by the name it was called under, as usage_totals of each key. Names beyond a limit count as "other".
-CREATE TABLE usage_models (
-    model      TEXT PRIMARY KEY,
-    requests   INTEGER NOT NULL,
-    errors     INTEGER NOT NULL,
-    tokens_in  INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL,
-    cost_nano  INTEGER NOT NULL,
-    bytes_out  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- What each key and each model did on each of the last days (UTC, days since 1970). `kind` is key or model.
+-- What each key and each model did, by day (UTC, days since 1970). `kind` is key or model; all days that lie further back than
+-- the last few are summed under day 0, so that a name's days together are all that it ever did.
 CREATE TABLE usage_days (
     day        INTEGER NOT NULL,
     kind       TEXT NOT NULL,
