@@ -48,6 +48,7 @@ def desired_state(tenant: Tenant, plan: Plan) -> dict[str, Any]:
         "quotas": {
             "rpm": plan.rpm or None,
             "requests_month": plan.requests_month or None,
+            "quota_grace_percent": plan.quota_grace_percent,
             "max_database_bytes": plan.max_database_bytes,
         },
         "plan": tenant.plan,

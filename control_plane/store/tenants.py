@@ -82,6 +82,8 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "last_request_at": None,
         "scheduled_next_at": None,
         "suspend_after": None,
+        "suspend_reason": None,
+        "quota": None,
         "nap_after_s": new.plan.idle_nap_s,
         "sleep_after_s": new.plan.idle_sleep_s,
         "restore": restore_row(new.restore),

@@ -73,6 +73,7 @@ async def reading(core: Core) -> dict[str, Any]:
         **shown(_sum(by_key)),
         "storage_bytes": core.database.size_bytes(),
         "ledger_seq": ledger_seq,
+        "quota": core.services["billing"].quota.described(core.clock.wall_ns()),
         "by_key": {
             key: shown(totals) | {"last_request_at": rfc3339_or_none(totals["last_request_at_ns"])}
             for key, totals in by_key.items()

@@ -321,6 +321,18 @@ async def test_a_key_shows_when_it_was_last_used_and_an_older_reading_takes_noth
     assert (await database.read(lambda c: keys.get(c, "acme", key.id))).last_used_at == 1_767_312_000.0
 
 
+async def test_what_is_used_of_the_plans_calls_is_an_event_once_and_shown(database: Database, store: Store) -> None:
+    await _create(database)
+    epoch = await store.new_epoch("acme", None)
+    said = {"month": "2026-01", "calls": 80, "limit": 100, "served_most": 110}
+    for calls in (80, 85):
+        await store.record_usage("acme", epoch.n, _reading(calls, quota=said | {"calls": calls}))
+    found, _ = await database.read(lambda c: events_of(c, "acme", limit=50))
+    assert [event["kind"] for event in found if event["kind"].startswith("quota")] == ["quota.near"]
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.quota is not None and tenant.quota.calls == 85
+
+
 async def test_usage_is_counted_by_model(database: Database, store: Store) -> None:
     await _create(database)
     await store.new_epoch("acme", None)
