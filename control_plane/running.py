@@ -18,6 +18,7 @@ from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.keys import digest, master_box, operator_key
 from control_plane.snapshot import Snapshot
+from control_plane.store import suspensions
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
@@ -88,6 +89,7 @@ async def _opened(
         async with (
             _running(plane.snapshot.run(), "snapshot", on_failure),
             _running(plane.key_ends.keep(database), "key ends", on_failure),
+            _running(suspensions.keep(database), "suspensions", on_failure),
         ):
             if not reconcile:
                 yield plane

@@ -48,6 +48,8 @@ def tenant_shape(tenant: Tenant, config: Config, epochs: Sequence[Epoch] = ()) -
         "idle_sleep_s": tenant.sleep_after_s,
         "settings": tenant.settings,
         "delete_after": rfc3339(tenant.delete_after),
+        "suspend_after": rfc3339(tenant.suspend_after),
+        "suspend_reason": tenant.suspend_reason or None,
         "restore": None,
         "backup": backup_shape(epochs),
     }
