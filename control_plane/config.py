@@ -16,7 +16,7 @@ from control_plane.errors import ConfigError, nearest
 
 ENV_PREFIX = "STOCKYARD_CLOUD_"
 # Read elsewhere by these names; no settings.
-ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "DATA", "CONFIG"}
+ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "MASTER_KEY_OLD", "DATA", "CONFIG"}
 
 LEASE_LEAST_S = 60  # several looks of the reconciler at an instance that is awake
 

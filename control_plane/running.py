@@ -16,7 +16,8 @@ from control_plane.api.plane import Plane
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
 from control_plane.errors import ConfigError
-from control_plane.keys import digest, master_box, operator_key
+from control_plane.keys import digest, operator_key
+from control_plane.master_key import load_master_key
 from control_plane.snapshot import Snapshot
 from control_plane.store import suspensions
 from control_plane.store.database import Database
@@ -63,7 +64,7 @@ async def _opened(
     config: Config, reconcile: bool, env: Mapping[str, str] | None, on_failure: Callable[[], None]
 ) -> AsyncIterator[Plane]:
     key, made = operator_key(config, env)
-    box = master_box(config, env)
+    box = load_master_key(config, env)
     database = Database(config.sqlalchemy_url, replicated=config.replicated)
     await database.open()
     try:
