@@ -19,7 +19,7 @@ from control_plane.errors import ConfigError
 from control_plane.keys import digest, operator_key
 from control_plane.master_key import load_master_key
 from control_plane.snapshot import Snapshot
-from control_plane.store import suspensions
+from control_plane.store import plans, suspensions
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
@@ -82,6 +82,9 @@ async def _opened(
             started_at=time.time(),
             key_ends=KeyEnds(config.replica_url),
         )
+        known = [config.plan(name) for name in config.plans]
+        for name in await database.write(lambda connection: plans.take_up(connection, known)):
+            log.info("plan %s is new or has changed", name)
         if made:
             log.warning("operator key made and kept in %s", config.operator_key_file)
             if sys.stderr.isatty():

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def leased() -> Iterator[Tenant]:
     """A tenant whose plan has the shortest lease."""
     service = Service("process")
-    (service.data / "cloud.toml").write_text(f"[plans.free]\nkey_lease_s = {LEASE_LEAST_S}\n")
+    (service.data / "cloud.toml").write_text(f"[plans.pro]\nkey_lease_s = {LEASE_LEAST_S}\n")
     service.start()
     yield service.create("acme")
     service.remove()
