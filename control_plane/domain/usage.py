@@ -17,7 +17,6 @@ from control_plane.domain.state import NANO_PER_USD
 
 COUNTERS = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
 MODEL_CHARACTERS = 200
-OTHER = "other"  # models beyond those that an instance counts by name
 
 Counters = Mapping[str, int]  # one value for each of COUNTERS
 
