@@ -16,6 +16,7 @@ from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, c
 app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
 Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
 CREATED = ("tenant", "url", "root_url", "host_url", "api_key", "admin_key", "status")
+USAGE_BY = {"key": ("key_id",), "model": ("model",)}
 USAGE = ("requests", "errors", "tokens_in", "tokens_out", "cost_usd")
 
 
@@ -94,14 +95,16 @@ def wake(slug: Slug, wait: Wait = True, timeout: Timeout = 60.0, data: Data = No
 def suspend(
     slug: Slug,
     reason: Annotated[str, typer.Option(help="What its callers are told.")] = "",
+    after_s: Annotated[int, typer.Option(min=0, help="Announce it, and suspend so many seconds later.")] = 0,
     wait: Wait = True,
     timeout: Timeout = 60.0,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop it until it is resumed."""
+    """Stop it until it is resumed; with --after-s it is announced first, and `resume` takes it back."""
+    body = {"reason": reason, "after_s": after_s}
     with client(data, as_json) as api:
-        _print(_ask(api, slug, "suspend", ("suspended",), wait, timeout, {"reason": reason}), as_json)
+        _print(_ask(api, slug, "suspend", ("suspended",), wait and not after_s, timeout, body), as_json)
 
 
 @app.command(epilog="Example: stockyard-cloud tenants resume acme")
@@ -220,14 +223,14 @@ def usage(
     slug: Slug,
     from_: Annotated[str | None, typer.Option("--from", help="First day.")] = None,
     to: Annotated[str | None, typer.Option(help="Last day.")] = None,
-    by: Annotated[str, typer.Option(help="day or key.")] = "day",
+    by: Annotated[str, typer.Option(help="day, key or model.")] = "day",
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """What it used, by day."""
+    """What it used, by day, and of each day by key or by model."""
     with client(data, as_json) as api:
         answer = api.get(f"/api/tenants/{slug}/usage", from_=from_, to=to, by=by)
-        heads = ("day", "epoch", *(("key_id",) if by == "key" else ()), *USAGE)
+        heads = ("day", "epoch", *USAGE_BY.get(by, ()), *USAGE)
         show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["usage"]], heads))
 
 
@@ -268,7 +271,7 @@ def _await_restore(api: Client, slug: str, last_event: int, timeout_s: float) ->
 
 
 def _print(tenant: dict[str, Any], as_json: bool) -> None:
-    heads = ("slug", "status", "reason", "plan", "url", "host_url", "epoch", "since", "next_action")
+    heads = ("slug", "status", "reason", "plan", "url", "host_url", "epoch", "since", "next_action", "suspend_after")
     show(tenant, as_json, lambda: "\n".join(f"{head:12} {tenant[head]}" for head in heads if tenant[head] is not None))
 
 
