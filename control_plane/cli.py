@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from control_plane.commands import backups, keys, tenants
-from control_plane.commands.output import AsJson, Data, client, show, table
+from control_plane.commands.output import AsJson, Data, client, show
 
 if TYPE_CHECKING:
     from control_plane.config import Config
@@ -147,14 +147,14 @@ def restore(
 
 
 @app.command(epilog="Example: stockyard-cloud doctor")
-def doctor(data: Data = None, as_json: AsJson = False) -> None:
-    """Check what could be wrong here; exit code 1 when something is."""
-    with client(data, as_json) as api:
-        answer = api.get("/api/doctor")
-        rows = [("ok" if check["ok"] else "BAD", check["name"], check["message"]) for check in answer["checks"]]
-        show(answer, as_json, lambda: table(rows, ("", "check", "finding")))
-        if not answer["ok"]:
-            raise typer.Exit(1)
+def doctor(data: Data = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check what could be wrong here and say how to mend it; exit code 1 when something is bad.
+
+    While the control plane is down it checks what can be checked without it.
+    """
+    from control_plane.commands.doctor import check_up
+
+    _run(lambda settings: check_up(settings, as_json), {"data": data, "config": config})
 
 
 @ledger.command("verify", epilog="Example: stockyard-cloud ledger verify --json")

@@ -102,6 +102,7 @@ async def _opened(
 async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIterator[None]:
     """The loop with its real parts: runtime, edge, Litestream, instances."""
     from control_plane.backups.litestream import LitestreamBackups
+    from control_plane.checkups import keep_examining
     from control_plane.reconcile.assemble import assemble
 
     backups = LitestreamBackups(plane.config)
@@ -112,7 +113,10 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     try:
         reconciler = assemble(plane.config, plane.store, backups)
         plane.reconciler = reconciler
-        async with _running(reconciler.run(), "reconciler", on_failure):
+        async with (
+            _running(reconciler.run(), "reconciler", on_failure),
+            _running(keep_examining(plane), "check-ups", on_failure),
+        ):
             yield
     finally:
         plane.reconciler = plane.backups = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -45,6 +45,7 @@ class Plane:
     key_ends: KeyEnds
     reconciler: ReconcilerView | None = None
     backups: LitestreamBackups | None = None
+    levels: dict[str, int] = field(default_factory=dict)  # of the last check-up by name: 0 ok, 1 warn, 2 bad
     ending: bool = False  # what waits for changes shall answer now
 
     def end(self) -> None:
