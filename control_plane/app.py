@@ -29,6 +29,7 @@ from control_plane.api import (
 )
 from control_plane.api.frame import Frame
 from control_plane.api.idempotent import Idempotent
+from control_plane.api.measured import Measured
 from control_plane.api.plane import Plane
 from control_plane.config import Config
 from control_plane.errors import ConfigError
@@ -56,6 +57,7 @@ def api_app(plane: Plane) -> FastAPI:
         app.router.routes.extend(part.router.routes)  # include_router builds every route anew: 0.2 s of the start
     answers.install(app)
     app.add_middleware(Idempotent)
+    app.add_middleware(Measured, instruments=plane.instruments)
     return app
 
 

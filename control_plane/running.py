@@ -111,7 +111,7 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     backups.start()
     plane.backups = backups
     try:
-        reconciler = assemble(plane.config, plane.store, backups)
+        reconciler = assemble(plane.config, plane.store, backups, plane.instruments)
         plane.reconciler = reconciler
         async with (
             _running(reconciler.run(), "reconciler", on_failure),

@@ -9,8 +9,6 @@ from sqlalchemy import Connection, case, func, literal, select
 from control_plane.domain.tenants import Status
 from control_plane.store.schema import epochs, events, ledger, tenants, usage_readings
 
-NAMED_MOST = 20
-
 
 class Failed(NamedTuple):
     """A tenant that cannot be served, and the code of why."""
@@ -74,6 +72,17 @@ def backups(connection: Connection, now: float, *, lag_s: float, verify_s: float
         tuple(row.tenant for row in rows if row.verified_s > verify_s),
         tuple(row.tenant for row in rows if row.broken_at is not None),
     )
+
+
+def backup_ages(connection: Connection, now: float) -> dict[str, float]:
+    """Seconds since each tenant's open epoch was confirmed, by slug; those never confirmed are left out."""
+    query = (
+        select(epochs.c.tenant, func.max(epochs.c.confirmed_at))
+        .select_from(epochs.join(tenants, epochs.c.tenant == tenants.c.slug))
+        .where(epochs.c.closed_at.is_(None), tenants.c.purged_at.is_(None), epochs.c.confirmed_at.is_not(None))
+        .group_by(epochs.c.tenant)
+    )
+    return {row[0]: max(0.0, now - row[1]) for row in connection.execute(query)}
 
 
 def last_usage_at(connection: Connection) -> float | None:

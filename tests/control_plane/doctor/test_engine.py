@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 
 import pytest
@@ -56,7 +57,7 @@ async def test_a_rule_that_somebody_removed_from_the_real_firewall_is_found() ->
     assert (found["engine"], found["firewall"], found["image"]) == ("ok", "ok", "bad")
     chain = docker_network.FORWARD_CHAIN
     rule = ["-d", "169.254.0.0/16", "-j", "DROP"]
-    subprocess.run(["iptables", "-w", "-D", chain, *rule], check=True, timeout=20)
+    await asyncio.to_thread(subprocess.run, ["iptables", "-w", "-D", chain, *rule], check=True, timeout=20)
     try:
         finding = next(each for each in await check_engine(config) if each.name == "firewall")
         assert finding.level == "bad" and "169.254.0.0/16" in finding.seen
