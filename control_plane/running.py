@@ -104,6 +104,7 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     from control_plane.backups.litestream import LitestreamBackups
     from control_plane.checkups import keep_examining
     from control_plane.reconcile.assemble import assemble
+    from control_plane.runtimes import open_runtime
 
     backups = LitestreamBackups(plane.config)
     if plane.config.replicated:
@@ -111,7 +112,8 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     backups.start()
     plane.backups = backups
     try:
-        reconciler = assemble(plane.config, plane.store, backups, plane.instruments)
+        plane.runtime = open_runtime(plane.config)
+        reconciler = assemble(plane.config, plane.store, backups, plane.runtime, plane.instruments)
         plane.reconciler = reconciler
         async with (
             _running(reconciler.run(), "reconciler", on_failure),
@@ -119,7 +121,7 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
         ):
             yield
     finally:
-        plane.reconciler = plane.backups = None
+        plane.reconciler = plane.backups = plane.runtime = None
         await backups.close()
 
 

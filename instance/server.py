@@ -20,6 +20,7 @@ from instance.brand.app import MIGRATIONS as BRAND_MIGRATIONS
 from instance.brand.app import Brand
 from instance.brand.ledger import Ledger, head
 from instance.chute.app import Chute, components
+from instance.core import log_lines
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
@@ -205,6 +206,9 @@ async def serve(options: ServeOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     instance = await Instance.open(options)
+    hosted = instance.core.hosted
+    slug = hosted.slug if hosted is not None else ""
+    log_lines.set_up(instance.core.settings.log_format, logging.WARNING, fixed_tenant=slug)
     address_file = instance.core.data_dir / ADDRESS_NAME
     try:
         address = await instance.listen()
@@ -250,7 +254,7 @@ def run(options: ServeOptions) -> int:
     """`stockyard serve`: the exit code: 0 after a signal, 1 when it could not start, 3 when the database is missing."""
     import uvloop
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    log_lines.set_up("auto", logging.WARNING)
     try:
         uvloop.run(serve(options))
     except (StockyardError, DataFolderError, CannotListen) as problem:

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.answers import error_answer
 from control_plane.errors import CloudError
+from instance.core import log_lines
 from instance.core.ids import new_id
 
 BODY_MAX_BYTES = 4 << 20
@@ -25,6 +26,7 @@ class Frame:
             return
         request_id = new_id("req_")
         scope["request_id"] = request_id
+        log_lines.request_id.set(request_id)
         headless = scope["method"] == "HEAD"
         received = 0
         answered = False

@@ -12,6 +12,7 @@ from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
 from control_plane.metrics.instruments import Instruments
+from control_plane.runtimes.protocol import Runtime
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
 from control_plane.store.store import Store
@@ -46,6 +47,7 @@ class Plane:
     key_ends: KeyEnds
     reconciler: ReconcilerView | None = None
     backups: LitestreamBackups | None = None
+    runtime: Runtime | None = None
     instruments: Instruments = field(default_factory=Instruments)
     levels: dict[str, int] = field(default_factory=dict)  # of the last check-up by name: 0 ok, 1 warn, 2 bad
     ending: bool = False  # what waits for changes shall answer now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -47,6 +47,20 @@ class Client:
         """DELETE, with the parameters that are not None."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._call("DELETE", path + ("?" + urlencode(given) if given else ""), None)
+
+    def follow(self, path: str, **query: Any) -> Iterator[Any]:
+        """The data of server-sent events as they come, each a JSON value; ends when the other side ends it."""
+        headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {self.key}"}
+        request = Request(f"{self.url}{path}?{urlencode(query)}", headers=headers)
+        try:
+            with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_S) as answer:
+                for line in answer:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+        except HTTPError as error:
+            raise _refusal(error) from None
+        except (URLError, TimeoutError, HTTPException, OSError, ValueError) as error:
+            raise Refused(f"the control plane stopped answering ({getattr(error, 'reason', error)})") from None
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         headers = {"Accept": "application/json"}

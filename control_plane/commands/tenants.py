@@ -1,9 +1,11 @@
-"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, events, usage."""
+"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, events, logs, usage."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -164,6 +166,25 @@ def events(
         answer = api.get(f"/api/tenants/{slug}/events", limit=limit)
         heads = ("at", "actor", "kind", "message")
         show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["events"]], heads))
+
+
+@app.command(epilog="Example: stockyard-cloud tenants logs acme --follow")
+def logs(
+    slug: Slug,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=5_000, help="Lines from the end.")] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those to come; Ctrl-C ends it.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """What its instance wrote, oldest line first."""
+    with client(data, as_json) as api:
+        if not follow:
+            answer = api.get(f"/api/tenants/{slug}/logs", lines=lines)
+            show(answer, as_json, lambda: "\n".join(answer["lines"]))
+            return
+        with suppress(KeyboardInterrupt):
+            for line in api.follow(f"/api/tenants/{slug}/logs", lines=lines, follow="true"):
+                print(json.dumps({"line": line}) if as_json else line, flush=True)
 
 
 @app.command(epilog="Example: stockyard-cloud tenants usage acme --from 2026-02-01")

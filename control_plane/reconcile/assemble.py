@@ -18,15 +18,16 @@ from control_plane.reconcile.ports import Backups, Store
 from control_plane.reconcile.system_clock import SystemClock
 from control_plane.reconcile.volumes import FolderVolumes
 from control_plane.routing.edge import FolderEdge
-from control_plane.runtimes import instance_owner, open_runtime
+from control_plane.runtimes import instance_owner
+from control_plane.runtimes.protocol import Runtime
 
 
-def assemble(config: Config, store: Store, backups: Backups, instruments: Instruments) -> Reconciler:
-    """Ready to `run`, its effects counted; raises `EngineError` for an engine that there is not."""
+def assemble(config: Config, store: Store, backups: Backups, runtime: Runtime, instruments: Instruments) -> Reconciler:
+    """Ready to `run`, its effects counted."""
     starts = Starts(instruments)
     return Reconciler(
         store=watched_store(store, instruments, starts),
-        runtime=watched_runtime(open_runtime(config), instruments),
+        runtime=watched_runtime(runtime, instruments),
         edge=watched_edge(FolderEdge(config), instruments, starts),
         backups=watched_backups(backups, instruments),
         instances=watched_instances(SocketInstances(config), instruments),
