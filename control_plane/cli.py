@@ -119,6 +119,7 @@ def backup(data: Data = None, as_json: AsJson = False) -> None:
 def restore(
     at: Annotated[str | None, typer.Option(help="A moment (RFC 3339) instead of the newest copy.")] = None,
     incarnation: Annotated[int | None, typer.Option(help="Another incarnation than the newest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it on a copy and say what would be.")] = False,
     data: Data = None,
     config: ConfigFile = None,
     replica_url: ReplicaUrl = None,
@@ -133,6 +134,14 @@ def restore(
         from control_plane.running import only_one
 
         settings.prepare()
+        if dry_run:
+            tried = asyncio.run(restore_plane(settings, at=at, incarnation=incarnation, dry_run=True))
+            told = (
+                f"incarnation {tried.restored_from} would be restored as {tried.incarnation}: {tried.tenants} tenants, "
+                f"{tried.keys_ended} keys ended since\nnothing was changed; what is there would be set aside"
+            )
+            show(tried.shown(), as_json, lambda: told)
+            return 0
         with only_one(settings):
             done = asyncio.run(restore_plane(settings, at=at, incarnation=incarnation))
         text = (

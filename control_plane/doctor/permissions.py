@@ -30,8 +30,10 @@ def secret_rules(config: Config, own: int) -> Iterator[Rule]:
     tenant = own if inside is None else inside
     yield Rule(config.data, 0o700, own)
     yield Rule(config.secrets_dir, 0o700, own)
-    for path in (config.operator_key_file, config.master_key_file, config.snapshot_file, config.database_file):
+    for path in (config.operator_key_file, config.master_key_file, config.database_file):
         yield Rule(path, 0o600, own)
+    for path in sorted(config.run_dir.glob("snapshot*")):  # digests of keys
+        yield Rule(path, 0o700 if path.is_dir() else 0o600, own)
     for folder in _children(config.secrets_dir):
         yield Rule(folder, 0o700, own)
         yield Rule(folder / "instance.json", 0o400, tenant)

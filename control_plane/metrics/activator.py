@@ -11,12 +11,13 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from control_plane.config import ENV_PREFIX, Config
-from control_plane.metrics.family import counter, gauge, histogram
+from control_plane.metrics.family import counter, counters, gauge, histogram
 from control_plane.reconcile.ports import Unavailable
 from control_plane.reconcile.unix_http import request_json
 
 PATH = "/internal/activator/stats"
 ASK_S = 1.0
+OUTCOMES = ("awake", "refused", "given_up")
 
 
 async def activator_stats(config: Config) -> Mapping[str, Any] | None:
@@ -35,23 +36,29 @@ async def activator_stats(config: Config) -> Mapping[str, Any] | None:
 def activator_families(stats: Mapping[str, Any] | None) -> Iterator[Metric]:
     """Always the same names, so that an alert on one of them cannot be silent for want of it."""
     told = stats or {}
-    yield gauge("activator_held", "Calls that wait for their tenant to wake.", _number(told.get("held")))
-    yield counter("activator_shed", "Calls refused because too many waited.", _number(told.get("shed")))
-    yield counter("activator_wakes", "Tenants woken for a call.", _number(told.get("wakes")))
-    buckets, total = _buckets(told.get("wake_seconds"))
+    held, wakes = _table(told, "held"), _table(told, "wakes")
+    ended = {outcome: _number(wakes.get(outcome)) for outcome in OUTCOMES}
+    yield gauge("activator_held", "Calls that wait for their tenant to wake.", _number(held.get("calls")))
+    yield gauge("activator_waking", "Tenants that are being woken.", _number(wakes.get("under_way")))
+    shed = sum(_number(each) for each in _table(told, "shed").values())
+    yield counter("activator_shed", "Calls refused because too many waited.", shed)
+    yield counters("activator_wakes", "Wakes that ended, by how.", "outcome", ended)
+    buckets, total = _buckets(_table(told, "wake_seconds"))
     yield histogram("wake_seconds", "From a call for a sleeping tenant until it was routed to.", buckets, total)
 
 
+def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _number(found: object) -> float:
-    if isinstance(found, Mapping):  # by reason, or by outcome
-        return sum(_number(each) for each in found.values())
     return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else 0.0
 
 
-def _buckets(found: object) -> tuple[Sequence[tuple[str, float]], float]:
-    """From {"buckets": {"0.1": cumulative count, …, "+Inf": count}, "sum": seconds}."""
-    if isinstance(found, Mapping) and isinstance(found.get("buckets"), Mapping):
-        buckets = [(str(bound), _number(count)) for bound, count in found["buckets"].items()]
-        if buckets and buckets[-1][0] == "+Inf":
-            return buckets, _number(found.get("sum"))
-    return [("+Inf", 0.0)], 0.0
+def _buckets(found: Mapping[str, Any]) -> tuple[Sequence[tuple[str, float]], float]:
+    """From `{"buckets": [[upper bound, how many were at most that], …], "count", "sum"}`."""
+    pairs = found.get("buckets")
+    pairs = pairs if isinstance(pairs, list) else []
+    bounds = [(str(float(bound)), _number(count)) for bound, count in pairs]
+    return [*bounds, ("+Inf", _number(found.get("count")))], _number(found.get("sum"))

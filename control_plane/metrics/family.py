@@ -28,6 +28,14 @@ def counter(name: str, meaning: str, value: float) -> Metric:
     return CounterMetricFamily(PREFIX + name, meaning, value=value)
 
 
+def counters(name: str, meaning: str, label: str, values: Values) -> Metric:
+    """A number that only grows for each value of a label."""
+    family = CounterMetricFamily(PREFIX + name, meaning, labels=(label,))
+    for each, value in values.items():
+        family.add_metric((each,), value)
+    return family
+
+
 def gauges(name: str, meaning: str, label: str, values: Values) -> Metric:
     """A number for each value of a label."""
     family = GaugeMetricFamily(PREFIX + name, meaning, labels=(label,))

@@ -67,25 +67,23 @@ async def test_process_facts_are_told(api: Api) -> None:
     assert found[("stockyard_cloud_database_bytes", ())] > 0
 
 
-def test_an_activators_account_becomes_a_histogram() -> None:
+def test_an_activators_account_becomes_metrics() -> None:
     stats = {
-        "held": 3,
+        "held": {"calls": 3, "tenants": 1, "body_bytes": 10_000},
         "shed": {"full": 2, "deadline": 5},
-        "wakes": 4,
-        "wake_seconds": {"buckets": {"0.1": 1, "1": 3, "+Inf": 4}, "sum": 2.5},
+        "wakes": {"under_way": 1, "awake": 4, "refused": 1, "given_up": 0},
+        "wake_seconds": {"buckets": [[0.1, 1], [1.0, 3]], "count": 4, "sum": 2.5},
     }
     found = samples(activator_families(stats))
+    assert found[("stockyard_cloud_activator_held", ())] == 3
     assert found[("stockyard_cloud_activator_shed_total", ())] == 7
-    assert found[("stockyard_cloud_wake_seconds_bucket", (("le", "1"),))] == 3
-    assert (found[("stockyard_cloud_wake_seconds_count", ())], found[("stockyard_cloud_wake_seconds_sum", ())]) == (
-        4,
-        2.5,
-    )
+    assert found[("stockyard_cloud_activator_wakes_total", (("outcome", "awake"),))] == 4
+    assert found[("stockyard_cloud_wake_seconds_bucket", (("le", "1.0"),))] == 3
+    assert found[("stockyard_cloud_wake_seconds_count", ())] == 4
+    assert found[("stockyard_cloud_wake_seconds_sum", ())] == 2.5
 
 
-@pytest.mark.parametrize(
-    "stats", [None, {}, {"held": "x", "wake_seconds": []}, {"wake_seconds": {"buckets": {"1": 1}}}]
-)
+@pytest.mark.parametrize("stats", [None, {}, {"held": "x", "wake_seconds": []}, {"wake_seconds": {"buckets": 1}}])
 def test_an_account_that_is_none_is_taken_for_zeros(stats: dict[str, object] | None) -> None:
     found = samples(activator_families(stats))
     assert found[("stockyard_cloud_wake_seconds_count", ())] == 0
