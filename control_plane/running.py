@@ -21,6 +21,7 @@ from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
+from control_plane.store.upkeep import keep_bounded
 
 log = logging.getLogger(__name__)
 REQUESTS_PER_MINUTE = 600  # of one account key; the operator's has no limit
@@ -88,6 +89,7 @@ async def _opened(
         async with (
             _running(plane.snapshot.run(), "snapshot", on_failure),
             _running(plane.key_ends.keep(database), "key ends", on_failure),
+            _running(keep_bounded(database, config), "upkeep", on_failure),
         ):
             if not reconcile:
                 yield plane

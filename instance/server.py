@@ -29,7 +29,7 @@ from instance.lookout.app import Lookout
 from instance.lookout.call_columns import CALL_KIND
 from instance.system.control import ControlApi
 from instance.system.gateway import Gateway
-from instance.system.listener import CannotListen, Listener
+from instance.system.listener import HOSTED_SOCKET_MODE, SOCKET_MODE, CannotListen, Listener
 from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
@@ -151,7 +151,8 @@ class Instance:
         if self.open_principal is not None and self.core.hosted is not None:
             raise CannotListen("--open turns key checks off, which no hosted instance may do")
         if server.uds:
-            await self.listener.listen_unix(server.uds)
+            mode = SOCKET_MODE if self.core.hosted is None else HOSTED_SOCKET_MODE
+            await self.listener.listen_unix(server.uds, mode)
             return f"unix:{server.uds}"
         if self.open_principal is not None and not is_loopback(server.host):
             raise CannotListen(f"--open turns key checks off, so it listens on loopback only, not on {server.host}")

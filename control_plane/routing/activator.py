@@ -168,7 +168,13 @@ def run_activator(config: Config) -> int:
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket
     socket.unlink(missing_ok=True)
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            socket.chmod(0o600)  # uvicorn opens it to everybody; only the edge and the plane may call
+
+    server = Server(
         uvicorn.Config(
             app,
             uds=str(socket),

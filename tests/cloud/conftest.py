@@ -12,6 +12,8 @@ from tests.cloud.service import Service, Tenant
 
 REPOSITORY = Path(__file__).parents[2]
 
+CANARY = "of-the-operator-and-nobody-else"  # in the environment of `up`
+
 
 @cache
 def build_image() -> None:
@@ -35,7 +37,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def service(runtime: str) -> Iterator[Service]:
-    service = Service(runtime)
+    service = Service(runtime, OPERATORS_CANARY=CANARY)
     service.start()
     yield service
     service.remove()
