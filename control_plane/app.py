@@ -22,6 +22,7 @@ from control_plane.api import (
     health,
     internal,
     logs,
+    moving,
     operator,
     tenant_keys,
     tenant_verbs,
@@ -39,7 +40,20 @@ from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
 from instance.core import log_lines
 
-ROUTERS = (health, accounts, tenants, tenant_verbs, events, logs, tenant_keys, backups, usage, operator, internal)
+ROUTERS = (
+    health,
+    accounts,
+    moving,
+    tenants,
+    tenant_verbs,
+    events,
+    logs,
+    tenant_keys,
+    backups,
+    usage,
+    operator,
+    internal,
+)
 SHUTDOWN_S = 8
 
 

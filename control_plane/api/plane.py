@@ -12,6 +12,7 @@ from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
 from control_plane.metrics.instruments import Instruments
+from control_plane.moving.room import Room
 from control_plane.runtimes.protocol import Runtime
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
@@ -45,6 +46,7 @@ class Plane:
     request_rate: RequestRate
     started_at: float
     key_ends: KeyEnds
+    room: Room
     reconciler: ReconcilerView | None = None
     backups: LitestreamBackups | None = None
     runtime: Runtime | None = None
