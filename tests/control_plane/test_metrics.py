@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from control_plane.checkups import examine_plane
 from control_plane.metrics.activator import activator_families
 from control_plane.metrics.instruments import Instruments
 from control_plane.metrics.watched import Starts, watched_edge, watched_runtime, watched_store
@@ -59,6 +60,14 @@ async def test_the_levels_of_the_last_check_up_are_told(api: Api) -> None:
     found = await scraped(api)
     assert found[("stockyard_cloud_doctor_level", (("check", "ledger"),))] == 0
     assert found[("stockyard_cloud_doctor_level", (("check", "reconciler"),))] == 2
+
+
+async def test_a_check_up_that_leaves_the_ledger_out_keeps_what_was_known_of_it(api: Api) -> None:
+    await examine_plane(api.plane)
+    before = dict(api.plane.levels)
+    found = await examine_plane(api.plane, thorough=False)
+    assert "ledger" not in {each.name for each in found}
+    assert api.plane.levels == before and "ledger" in before
 
 
 async def test_process_facts_are_told(api: Api) -> None:
