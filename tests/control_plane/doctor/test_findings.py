@@ -127,6 +127,7 @@ async def test_a_backup_that_lags_is_found_only_where_something_would_be_lost(pa
     await patient.create("bob")
     await patient.epoch("ann", started_at=NOW - 9000, confirmed_at=NOW - 4000)
     await patient.epoch("bob", started_at=NOW - 9000, confirmed_at=NOW - 4000)
+    await patient.execute(update(table).where(table.c.slug == "ann").values(last_request_at=NOW - 5000))
     assert (await patient.examined())["backup_lag"].level == "ok"
     used = update(table).where(table.c.slug == "bob").values(last_request_at=NOW - 1000)
     await patient.execute(used)
