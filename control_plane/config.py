@@ -68,6 +68,13 @@ class Config(BaseModel):
     tenants_per_account: int = Field(10, ge=1, description="tenants of one account; the operator's has no limit")
     delete_grace_s: int = Field(7 * 86_400, ge=0, le=31_536_000, description="from DELETE until data is removed")
     plans: dict[str, PlanSettings] = Field({}, validate_default=True, description="limits by plan name")
+    metrics_per_tenant: bool = Field(False, description="metrics with a label for each tenant")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON lines")
+    events_days: int = Field(90, ge=1, le=3_650, description="how long a tenant's events are kept")
+    events_per_tenant: int = Field(10_000, ge=100, le=1_000_000, description="events kept of one tenant at most")
+    allow_private_providers: bool = Field(
+        False, description="tenants may name providers at private addresses, such as models on your own network"
+    )
     reserved_slugs: tuple[str, ...] = Field((), description="slugs nobody gets, beside the built-in ones")
     master_key_file: Path = Field(Path(), description="wraps tenants' secrets; empty = DATA/master.key")
 

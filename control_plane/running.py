@@ -24,6 +24,7 @@ from control_plane.store import plans, suspensions, tenants
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
+from control_plane.store.upkeep import keep_bounded
 
 log = logging.getLogger(__name__)
 REQUESTS_PER_MINUTE = 600  # of one account key; the operator's has no limit
@@ -97,6 +98,7 @@ async def _opened(
             _running(plane.snapshot.run(), "snapshot", on_failure),
             _running(plane.key_ends.keep(database), "key ends", on_failure),
             _running(suspensions.keep(database), "suspensions", on_failure),
+            _running(keep_bounded(database, config), "upkeep", on_failure),
         ):
             if not reconcile:
                 yield plane
@@ -111,7 +113,9 @@ async def _opened(
 async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIterator[None]:
     """The loop with its real parts: runtime, edge, Litestream, instances."""
     from control_plane.backups.litestream import LitestreamBackups
+    from control_plane.checkups import keep_examining
     from control_plane.reconcile.assemble import assemble
+    from control_plane.runtimes import open_runtime
 
     backups = LitestreamBackups(plane.config)
     if plane.config.replicated:
@@ -119,12 +123,16 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     backups.start()
     plane.backups = backups
     try:
-        reconciler = assemble(plane.config, plane.store, backups)
+        plane.runtime = open_runtime(plane.config)
+        reconciler = assemble(plane.config, plane.store, backups, plane.runtime, plane.instruments)
         plane.reconciler = reconciler
-        async with _running(reconciler.run(), "reconciler", on_failure):
+        async with (
+            _running(reconciler.run(), "reconciler", on_failure),
+            _running(keep_examining(plane), "check-ups", on_failure),
+        ):
             yield
     finally:
-        plane.reconciler = plane.backups = None
+        plane.reconciler = plane.backups = plane.runtime = None
         await backups.close()
 
 

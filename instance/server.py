@@ -20,6 +20,7 @@ from instance.brand.app import MIGRATIONS as BRAND_MIGRATIONS
 from instance.brand.app import Brand
 from instance.brand.ledger import Ledger, head
 from instance.chute.app import Chute, components
+from instance.core import log_lines
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
@@ -30,7 +31,7 @@ from instance.lookout.call_columns import CALL_KIND
 from instance.system.control import ControlApi
 from instance.system.gateway import Gateway
 from instance.system.key_lease import KeyLease
-from instance.system.listener import CannotListen, Listener
+from instance.system.listener import HOSTED_SOCKET_MODE, SOCKET_MODE, CannotListen, Listener
 from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
@@ -155,7 +156,8 @@ class Instance:
         if self.open_principal is not None and self.core.hosted is not None:
             raise CannotListen("--open turns key checks off, which no hosted instance may do")
         if server.uds:
-            await self.listener.listen_unix(server.uds)
+            mode = SOCKET_MODE if self.core.hosted is None else HOSTED_SOCKET_MODE
+            await self.listener.listen_unix(server.uds, mode)
             return f"unix:{server.uds}"
         if self.open_principal is not None and not is_loopback(server.host):
             raise CannotListen(f"--open turns key checks off, so it listens on loopback only, not on {server.host}")
@@ -216,6 +218,9 @@ async def serve(options: ServeOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     instance = await Instance.open(options)
+    hosted = instance.core.hosted
+    slug = hosted.slug if hosted is not None else ""
+    log_lines.set_up(instance.core.settings.log_format, logging.WARNING, fixed_tenant=slug)
     address_file = instance.core.data_dir / ADDRESS_NAME
     try:
         address = await instance.listen()
@@ -261,7 +266,7 @@ def run(options: ServeOptions) -> int:
     """`stockyard serve`: the exit code: 0 after a signal, 1 when it could not start, 3 when the database is missing."""
     import uvloop
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    log_lines.set_up("auto", logging.WARNING)
     try:
         uvloop.run(serve(options))
     except (StockyardError, DataFolderError, CannotListen) as problem:

@@ -8,16 +8,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from control_plane.api import opening
-from control_plane.api.auth import TenantReader, TenantWriter
+from control_plane.api.auth import Caller, TenantReader, TenantWriter
 from control_plane.api.bodies import Restore, epoch_seconds
 from control_plane.api.opening import Opening
 from control_plane.api.own_tenant import open_and_show, refuse_too_many, whole
-from control_plane.api.plane import CurrentPlane
+from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import make_router
 from control_plane.api.shapes import epoch_shape
 from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Epoch, RestoreRequest, Tenant
 from control_plane.errors import CloudError
+from control_plane.reconcile.restore_plan import candidates
 from control_plane.store import epochs, tenants
 from control_plane.store.rows import restore_row
 
@@ -65,11 +66,16 @@ async def verify_backup(slug: str, caller: TenantWriter, plane: CurrentPlane) ->
 
 
 @router.post("/api/tenants/{slug}/restore", status_code=202)
-async def restore(slug: str, body: Restore, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
+async def restore(
+    slug: str, body: Restore, caller: TenantWriter, plane: CurrentPlane, dry_run: bool = False
+) -> dict[str, Any]:
     """Go back to the newest backup, a time or an epoch; or, with `into`, open a new tenant from it.
 
-    The present database is kept aside until the restored one verifies.
+    The present database is kept aside until the restored one verifies. `dry_run` says what would be read and set
+    aside, and changes nothing.
     """
+    if dry_run:
+        return await plane.database.read(lambda connection: _would_restore(connection, slug, body, caller, plane))
     if body.into is not None:
         return await _clone(slug, body, body.into, caller, plane)
 
@@ -93,6 +99,32 @@ async def restore(slug: str, body: Restore, caller: TenantWriter, plane: Current
         return whole(connection, plane, slug, caller)
 
     return await plane.database.write(work, asks=slug)
+
+
+def _would_restore(connection: Connection, slug: str, body: Restore, caller: Caller, plane: Plane) -> dict[str, Any]:
+    tenant = tenants.get(connection, slug, account=caller.account)
+    _refuse_impossible(connection, slug, body)
+    if body.into is not None:
+        opening.check(plane, body.into, tenant.plan)
+    lives = epochs.of(connection, slug)
+    order = candidates(lives, RestoreRequest(at=body.at, epoch=body.epoch))
+    read = [next(life for life in lives if life.n == each.epoch) for each in order if each.confirmed]
+    return {
+        "dry_run": True,
+        "id": slug,
+        "would_restore": {
+            "at": body.at or rfc3339(read[0].confirmed_at) if read else None,
+            "epochs": [epoch_shape(life) for life in read],
+            "into": body.into or slug,
+        },
+        "would_set_aside": None
+        if body.into
+        else {
+            "epoch": tenant.epoch or None,
+            "last_request_at": rfc3339(tenant.last_request_at),
+            "until": "the restored database verifies",
+        },
+    }
 
 
 async def _clone(slug: str, body: Restore, into: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:

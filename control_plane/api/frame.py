@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.answers import error_answer
 from control_plane.errors import CloudError
+from instance.core import log_lines
 from instance.core.ids import new_id
 
 BODY_MAX_BYTES = 4 << 20
@@ -29,6 +30,7 @@ class Frame:
         limit = sys.maxsize if is_upload(scope) else self._limit  # an upload's handler bounds it, by the caller's plan
         request_id = new_id("req_")
         scope["request_id"] = request_id
+        log_lines.request_id.set(request_id)
         headless = scope["method"] == "HEAD"
         received = 0
         answered = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -12,7 +12,9 @@ from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
 from control_plane.master_key import MasterKey
+from control_plane.metrics.instruments import Instruments
 from control_plane.moving.room import Room
+from control_plane.runtimes.protocol import Runtime
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
 from control_plane.store.store import Store
@@ -47,6 +49,9 @@ class Plane:
     room: Room
     reconciler: ReconcilerView | None = None
     backups: LitestreamBackups | None = None
+    runtime: Runtime | None = None
+    instruments: Instruments = field(default_factory=Instruments)
+    levels: dict[str, int] = field(default_factory=dict)  # of the last check-up by name: 0 ok, 1 warn, 2 bad
     ending: bool = False  # what waits for changes shall answer now
 
     def end(self) -> None:

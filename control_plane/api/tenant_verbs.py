@@ -13,6 +13,7 @@ from control_plane.api.bodies import Suspension
 from control_plane.api.own_tenant import carry_out
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
+from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Tenant
 from control_plane.errors import CloudError
 from control_plane.store import epochs, suspensions, tenants
@@ -38,12 +39,15 @@ async def wake(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str
 
 @router.post("/api/tenants/{slug}/suspend", status_code=202)
 async def suspend(
-    slug: str, caller: TenantWriter, plane: CurrentPlane, body: Suspension | None = None
+    slug: str, caller: TenantWriter, plane: CurrentPlane, body: Suspension | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Stop it until the operator resumes it; its callers get 403 with the reason. With `after_s` it is announced first."""
+    """Stop it until the operator resumes it; its callers get 403 with the reason. With `after_s` it is announced first;
+    `dry_run` says what would stop."""
     if not caller.is_operator:
         raise CloudError("forbidden", "only the operator suspends a tenant; `sleep` stops it until the next call")
     reason, after_s = (body.reason, body.after_s) if body else ("", 0)
+    if dry_run:
+        return await plane.database.read(lambda connection: _would_stop(connection, slug, reason))
 
     def step(connection: Connection, tenant: Tenant) -> None:
         if tenant.desired is Desired.DELETED:
@@ -137,6 +141,22 @@ def _refuse_stopped(tenant: Tenant) -> None:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is suspended{why}; the operator must resume it first")
     if tenant.desired is Desired.DELETED:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
+
+
+def _would_stop(connection: Connection, slug: str, reason: str) -> dict[str, Any]:
+    tenant = tenants.get(connection, slug, account=None)
+    now = time.time()
+    return {
+        "dry_run": True,
+        "id": slug,
+        "would_suspend": {
+            "status": tenant.status,
+            "last_request_at": rfc3339(tenant.last_request_at),
+            "scheduled_next_at": rfc3339(tenant.scheduled_next_at),
+            "keys_refused": sum(key.valid_at(now) for key in tenant.keys),
+            "callers_are_told": f"403 tenant_suspended{': ' + reason if reason else ''}",
+        },
+    }
 
 
 def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:

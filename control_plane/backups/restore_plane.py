@@ -45,23 +45,26 @@ class RestoredPlane:
     tenants: int
     keys_ended: int
     aside: str
+    status: str = "restored"
 
     def shown(self) -> dict[str, Any]:
-        return {"status": "restored", **asdict(self)}
+        return asdict(self)
 
 
-async def restore_plane(config: Config, *, at: str | None = None, incarnation: int | None = None) -> RestoredPlane:
+async def restore_plane(
+    config: Config, *, at: str | None = None, incarnation: int | None = None, dry_run: bool = False
+) -> RestoredPlane:
     """Restore control.db from `incarnation` (the newest with a copy) as of `at` (RFC 3339; the newest).
 
-    The caller holds the data folder (`running.only_one`). Raises ConfigError when it cannot be done, with the reason;
+    With `dry_run` all is done on a copy that is then removed: whether it can be restored, and what would be. Else the caller holds the data folder (`running.only_one`). Raises ConfigError when it cannot be done, with the reason;
     the database that is there is then as it was.
     """
     if config.database_url:
         raise ConfigError("`database_url` names a database of your own: restore it by its own means")
-    if _listens(config.litestream_socket):
+    if not dry_run and _listens(config.litestream_socket):
         raise ConfigError("Litestream runs on this data folder; stop `stockyard-cloud up` first")
     places = Places(config.replica_url)
-    making = config.database_file.with_name("control.db.restored")
+    making = config.database_file.with_name("control.db.tried" if dry_run else "control.db.restored")
     try:
         places.require()
         newest = await _newest(places)
@@ -85,6 +88,9 @@ async def restore_plane(config: Config, *, at: str | None = None, incarnation: i
         ended, count = await database.write(lambda connection: _reborn(connection, reborn, source, ends))
     finally:
         await database.close()
+    if dry_run:
+        _remove(making)
+        return RestoredPlane(source, reborn, result.txid or 0, count, ended, "", status="would_restore")
     _settle(making)
     aside = _set_aside(config)
     making.replace(config.database_file)

@@ -55,6 +55,14 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._call("DELETE", path + ("?" + urlencode(given) if given else ""), None)
 
+    def follow(self, path: str, **query: Any) -> Iterator[Any]:
+        """The data of server-sent events as they come, each a JSON value; ends when the other side ends it."""
+        accept = {"Accept": "text/event-stream"}
+        with self._open("GET", f"{path}?{urlencode(query)}", None, "", TIMEOUT_S, accept) as answer:
+            for line in answer:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
     def download(self, path: str, body: Mapping[str, Any], into: BinaryIO, progress: Progress) -> int:
         """POST a JSON object and write the answer, which is a file; its bytes. `progress` is told (done, in all)."""
         data = json.dumps(dict(body)).encode()

@@ -1,9 +1,11 @@
-"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, export, import, events, usage."""
+"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, export, import, events, logs, usage."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +98,7 @@ def suspend(
     slug: Slug,
     reason: Annotated[str, typer.Option(help="What its callers are told.")] = "",
     after_s: Annotated[int, typer.Option(min=0, help="Announce it, and suspend so many seconds later.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would stop.")] = False,
     wait: Wait = True,
     timeout: Timeout = 60.0,
     data: Data = None,
@@ -104,6 +107,10 @@ def suspend(
     """Stop it until it is resumed; with --after-s it is announced first, and `resume` takes it back."""
     body = {"reason": reason, "after_s": after_s}
     with client(data, as_json) as api:
+        if dry_run:
+            answer = api.post(f"/api/tenants/{slug}/suspend?dry_run=true", body)
+            show(answer, as_json, lambda: _listed(answer["would_suspend"]))
+            return
         _print(_ask(api, slug, "suspend", ("suspended",), wait and not after_s, timeout, body), as_json)
 
 
@@ -129,7 +136,7 @@ def delete(
             typer.confirm(f"Delete {slug}?", abort=True)
         answer = api.delete(f"/api/tenants/{slug}", dry_run="true" if dry_run else None, grace_s=grace_s)
         if dry_run:
-            show(answer, as_json, lambda: "\n".join(f"{k:14} {v}" for k, v in answer["would_delete"].items()))
+            show(answer, as_json, lambda: _listed(answer["would_delete"]))
         else:
             show(answer, as_json, lambda: f"{slug} will be gone after {answer['delete_after']}; `resume` takes it back")
 
@@ -140,6 +147,7 @@ def restore(
     at: Annotated[str | None, typer.Option(help="Time to go back to (RFC 3339); default: the newest backup.")] = None,
     epoch: Annotated[int | None, typer.Option(min=1, help="Life of the database to go back to.")] = None,
     into: Annotated[str | None, typer.Option(help="Open a new tenant of this name from it instead.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be read and set aside.")] = False,
     wait: Wait = True,
     timeout: Timeout = 120.0,
     data: Data = None,
@@ -148,6 +156,10 @@ def restore(
     """Restore from a backup; the present database is kept aside until the restored one verifies."""
     body = {name: value for name, value in {"at": at, "epoch": epoch, "into": into}.items() if value is not None}
     with client(data, as_json) as api:
+        if dry_run:
+            tried = api.post(f"/api/tenants/{slug}/restore?dry_run=true", body)
+            show(tried, as_json, lambda: _would_restore(tried))
+            return
         last = _last_event(api, slug)
         answer = api.post(f"/api/tenants/{slug}/restore", body)
         if into:
@@ -218,6 +230,25 @@ def events(
         show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["events"]], heads))
 
 
+@app.command(epilog="Example: stockyard-cloud tenants logs acme --follow")
+def logs(
+    slug: Slug,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=5_000, help="Lines from the end.")] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those to come; Ctrl-C ends it.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """What its instance wrote, oldest line first."""
+    with client(data, as_json) as api:
+        if not follow:
+            answer = api.get(f"/api/tenants/{slug}/logs", lines=lines)
+            show(answer, as_json, lambda: "\n".join(answer["lines"]))
+            return
+        with suppress(KeyboardInterrupt):
+            for line in api.follow(f"/api/tenants/{slug}/logs", lines=lines, follow="true"):
+                print(json.dumps({"line": line}) if as_json else line, flush=True)
+
+
 @app.command(epilog="Example: stockyard-cloud tenants usage acme --from 2026-02-01")
 def usage(
     slug: Slug,
@@ -245,6 +276,22 @@ def _ask(
 ) -> Any:
     answer = api.post(f"/api/tenants/{slug}/{verb}", body)
     return wait_for_status(api, slug, wanted, timeout_s) if wait else answer
+
+
+def _listed(words: dict[str, Any]) -> str:
+    return "\n".join(f"{name:18} {value}" for name, value in words.items())
+
+
+def _would_restore(answer: dict[str, Any]) -> str:
+    read, aside = answer["would_restore"], answer["would_set_aside"]
+    lines = [f"into {read['into']}, as of {read['at']}, from the first of these that holds it:"]
+    lines += [
+        f"  epoch {each['n']}, confirmed {each['confirmed_at']}, verified {each['verified_at']}"
+        for each in read["epochs"]
+    ]
+    if aside:
+        lines.append(f"set aside until it verifies: epoch {aside['epoch']}, last called {aside['last_request_at']}")
+    return "\n".join([*lines, "nothing was changed"])
 
 
 def _last_event(api: Client, slug: str) -> int:

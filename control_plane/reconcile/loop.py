@@ -21,6 +21,7 @@ from control_plane.reconcile.rounds import EXPECTED, Rounds
 from control_plane.reconcile.seen import Policy
 from control_plane.reconcile.track import Track
 from control_plane.runtimes.protocol import EngineError, Runtime
+from instance.core import log_lines
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ class Reconciler:
             track.task = asyncio.create_task(self._work(slug, track), name=f"reconcile {slug}")
 
     async def _work(self, slug: str, track: Track) -> None:
+        log_lines.tenant.set(slug)  # of this task alone
         try:
             while True:
                 track.asked = False

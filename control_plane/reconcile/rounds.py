@@ -18,6 +18,7 @@ from control_plane.reconcile.seen import Policy, Seen
 from control_plane.reconcile.status import next_action, status_of, words_for
 from control_plane.reconcile.track import Track
 from control_plane.runtimes.protocol import EngineError, RunState
+from instance.core import log_lines
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Rounds:
 
     async def verify(self, slug: str, action: act.Action, track: Track) -> None:
         """A verification in the background, few at a time."""
+        log_lines.tenant.set(slug)
         try:
             async with self._verifying:
                 tenant = await self._parts.store.tenant(slug)

@@ -88,6 +88,7 @@ class FolderVolumes:
             "epoch": epoch,
             "fresh": fresh,
             "previous_head": asdict(previous_head) if previous_head is not None else None,
+            "allow_private_networks": self._config.allow_private_providers,
             "instance_key": secrets.instance_key,
             "secret_key": secrets.secret_key,
         }

@@ -7,6 +7,7 @@ passes it on. What it cannot bring about it answers in the error shape, with Ret
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
@@ -24,6 +25,7 @@ from control_plane.routing.forward import Lost, NotDialled, forward
 from control_plane.routing.presented import presented_keys
 from control_plane.routing.snapshot import Snapshot, TenantView
 from control_plane.routing.wake import Waker
+from instance.core import log_lines
 
 HELD_PER_TENANT = 64
 HELD_IN_ALL = 1024
@@ -49,6 +51,7 @@ class Activator:
             return
         path: str = scope["path"]
         headers = dict(scope["headers"])
+        log_lines.tenant.set(headers.get(b"x-stockyard-tenant", b"").decode("latin-1"))
         tenant = self._snapshot.tenant(headers.get(b"x-stockyard-tenant", b"").decode("latin-1"))
         if tenant is None or tenant.status is Status.DELETED:
             await answers.send_refusal(send, path, answers.no_such_tenant())
@@ -157,16 +160,25 @@ def run_activator(config: Config) -> int:
     from control_plane.routing.nap import NapResumer
     from control_plane.runtimes import open_runtime
 
+    log_lines.set_up(config.log_format, logging.INFO)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every wake says nothing
     config.prepare()
     edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_file)
     waker = Waker(config, edge, NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot))
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket
     socket.unlink(missing_ok=True)
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            socket.chmod(0o600)  # uvicorn opens it to everybody; only the edge and the plane may call
+
+    server = Server(
         uvicorn.Config(
             app,
             uds=str(socket),
+            log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",

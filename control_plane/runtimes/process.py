@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from control_plane.runtimes import proc
+from control_plane.runtimes.log_file import lines_of
 from control_plane.runtimes.process_record import ProcessRecord, Records
 from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
 
@@ -96,6 +98,10 @@ class ProcessRuntime:
         if self._alive(name) is not None:
             raise EngineError(f"{name} runs; stop it first")
         self._records.drop(name)
+
+    def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """From its log file, where all that it writes goes."""
+        return lines_of(self._logs / f"{name}.log", lines=lines, follow=follow)
 
     # --- one process ----------------------------------------------------------------------------------------------------
 

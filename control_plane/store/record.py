@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from control_plane import ledger
 from control_plane.domain.state import rfc3339
@@ -75,6 +75,24 @@ def events_after(connection: Connection, tenant: str, after: int, *, limit: int)
     """Events with an id beyond `after`, oldest first."""
     later = (events.c.tenant == tenant) & (events.c.id > after)
     return [_event(row) for row in connection.execute(select(events).where(later).order_by(events.c.id).limit(limit))]
+
+
+def prune_events(connection: Connection, *, before: float, per_tenant: int, most: int) -> int:
+    """Remove events older than `before`, and of each tenant all but the newest ones; at most about `most` rows a time."""
+    old = select(events.c.id).where(events.c.at < before).order_by(events.c.id).limit(most)
+    removed = connection.execute(delete(events).where(events.c.id.in_(old))).rowcount
+    many = select(events.c.tenant).group_by(events.c.tenant).having(func.count() > per_tenant)
+    for tenant in connection.execute(many).scalars().all():
+        newest = select(events.c.id).where(events.c.tenant == tenant).order_by(events.c.id.desc())
+        first_kept = connection.execute(newest.offset(per_tenant - 1).limit(1)).scalar_one()
+        surplus = (
+            select(events.c.id)
+            .where(events.c.tenant == tenant, events.c.id < first_kept)
+            .order_by(events.c.id)
+            .limit(most)
+        )
+        removed += connection.execute(delete(events).where(events.c.id.in_(surplus))).rowcount
+    return removed
 
 
 def _event(row: Any) -> dict[str, Any]:

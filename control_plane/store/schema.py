@@ -160,6 +160,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("detail", JSON, nullable=False),
     Index("ix_events_tenant_id", "tenant", "id"),
+    Index("ix_events_at", "at"),
 )
 
 # The same hash chain as an instance's ledger: instance/brand/chain.py.

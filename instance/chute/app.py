@@ -37,6 +37,7 @@ from instance.chute.sub_request import SERVICE as SUB_REQUESTS
 from instance.chute.sub_request import SubRequests
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
+from instance.core.instance_file import may_call_private_networks
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Chute:
         """Build what a call needs and compile the first plan."""
         core = self.core
         self.trusted_proxies = TrustedProxies(core.settings.server.trusted_proxies)
-        self.upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        self.upstream = Upstream(allow_private_networks=may_call_private_networks(core.hosted))
         self.catalogue = Catalogue()
         self.prices = PriceTable(core.settings.prices, self.catalogue)
         self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))

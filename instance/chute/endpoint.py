@@ -36,6 +36,7 @@ from instance.chute.stream import StreamBroken
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.core.journal import JournalUnavailable
+from instance.core.log_lines import trace_id
 
 if TYPE_CHECKING:
     from instance.chute.app import Chute
@@ -89,6 +90,7 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         x = Exchange(new_id("tr_"), started, time_ns(), path, headers, operation)
         x.request_id = "req_" + x.id[3:]
+        trace_id.set(x.id)  # for what is logged about this call
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
         try:
             x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)

@@ -140,6 +140,19 @@ async def test_what_is_there_is_set_aside_and_nothing_is_touched_while_litestrea
 
 
 @pytest.mark.slow
+async def test_a_restore_is_tried_while_everything_runs_and_leaves_no_trace(
+    config: Config, plane: Database, backups: LitestreamBackups
+) -> None:
+    await backups._register_control(1)
+    await backups.sync_control()
+    before = sorted(path.name for path in config.data.iterdir())
+    tried = await restore_plane(config, dry_run=True)
+    assert (tried.status, tried.restored_from, tried.incarnation, tried.aside) == ("would_restore", 1, 2, "")
+    assert await plane.read(incarnation) == 1
+    assert sorted(path.name for path in config.data.iterdir()) == before
+
+
+@pytest.mark.slow
 async def test_without_a_copy_nothing_is_restored(config: Config, plane: Database) -> None:
     await plane.close()
     before = config.database_file.read_bytes()

@@ -133,6 +133,8 @@ class Service:
             "STOCKYARD_CLOUD_URL": f"http://127.0.0.1:{self.port}",
             **settings,
         }
+        if image := os.environ.get("STOCKYARD_TEST_IMAGE"):
+            self.environment["STOCKYARD_CLOUD_IMAGE"] = image
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str) -> str:

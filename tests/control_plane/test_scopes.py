@@ -16,6 +16,9 @@ ANY_KEY = [
     ("DELETE", "/api/account/tokens/{token_id}"),
 ]
 CHANGES_ACCOUNT = ("PUT", "/api/account")
+# what reads secrets too: needs both, and a key with one of them is told of the other
+BOTH = ("tenants:read", "keys:read")
+NEEDS_BOTH = [(method, "/api/tenants/{slug}/export") for method in ("GET", "POST")]
 
 
 def _routes() -> list[tuple[str, str]]:
@@ -45,7 +48,7 @@ async def test_every_endpoint_asks_for_its_scope_and_for_no_other(api: Api) -> N
     for scope in SCOPES:
         made = await api("POST", "/api/account/tokens", {"name": scope, "scopes": [scope]}, key=owner)
         tokens[scope] = made.json()["token"]
-    asked = [each for each in _routes() if each not in OPEN and each not in ANY_KEY]
+    asked = [each for each in _routes() if each not in OPEN and each not in ANY_KEY and each not in NEEDS_BOTH]
     assert len(asked) > 25
     for method, path in asked:
         # a tenant that does not exist: what is let through is told so, and nothing is changed
@@ -61,6 +64,22 @@ async def test_every_endpoint_asks_for_its_scope_and_for_no_other(api: Api) -> N
             else:
                 assert (answer.status_code, error_code(answer)) == (403, "scope_missing"), case
                 assert f"`{needed}`" in answer.json()["error"]["message"], case
+
+
+async def test_an_export_needs_the_scopes_of_all_it_hands_out(api: Api) -> None:
+    owner = (await api.sign_up("acme"))["account_key"]
+    made = {"name": "both", "scopes": list(BOTH)}
+    both = (await api("POST", "/api/account/tokens", made, key=owner)).json()["token"]
+    for method, path in NEEDS_BOTH:
+        assert (await api(method, path.format(slug="nobody"), key=both)).status_code in (404, 422)
+        for scope in SCOPES:
+            token = (await api("POST", "/api/account/tokens", {"name": scope, "scopes": [scope]}, key=owner)).json()[
+                "token"
+            ]
+            refused = await api(method, path.format(slug="nobody"), key=token)
+            assert (refused.status_code, error_code(refused)) == (403, "scope_missing"), scope
+            missing = [each for each in BOTH if not _holds(scope, each)]
+            assert any(f"`{each}`" in refused.json()["error"]["message"] for each in missing), scope
 
 
 async def test_every_endpoint_but_the_open_ones_asks_for_a_key(api: Api) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from control_plane.domain.tenants import Generation
@@ -68,6 +68,12 @@ class SimRuntime:
         )
         if chance.random() < self._plane.faults.slow_stop:
             made.slow_to_stop = chance.uniform(0.1, 4.0)
+
+    async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """What the toy of the engines' tests says."""
+        if name in self._world.instances:
+            for line in ("preparing", "listening", "ready")[-lines:]:
+                yield line
 
     async def pause(self, name: str) -> None:
         def freeze() -> None:

@@ -50,3 +50,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "epoch", "day", "model", name=op.f("pk_usage_model_days")),
     )
     op.create_index("ix_usage_model_days_tenant_day", "usage_model_days", ["tenant", "day"], unique=False)
+    op.create_index("ix_events_at", "events", ["at"], unique=False)
