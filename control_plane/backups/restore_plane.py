@@ -70,7 +70,7 @@ async def restore_plane(config: Config, *, at: str | None = None, incarnation: i
             raise ConfigError(f"there is no copy of the control plane's database at {config.replica_url}")
         _remove(making)
         result = await restore(places.control(source), making, at)
-        ends = KeyEnds(config.replica_url).read()
+        ends = await KeyEnds(config.replica_url).read()
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:
