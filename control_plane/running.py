@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from control_plane.api.limits import RequestRate, SignupLimits
@@ -101,6 +101,9 @@ async def _opened(
 @asynccontextmanager
 async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIterator[None]:
     """The loop with its real parts: runtime, edge, Litestream, instances."""
+    from control_plane.backups.control_copy import ControlCopy
+    from control_plane.backups.keeper import RetentionKeeper
+    from control_plane.backups.lag_watch import LagWatch
     from control_plane.backups.litestream import LitestreamBackups
     from control_plane.reconcile.assemble import assemble
 
@@ -112,7 +115,16 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     try:
         reconciler = assemble(plane.config, plane.store, backups)
         plane.reconciler = reconciler
-        async with _running(reconciler.run(), "reconciler", on_failure):
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "retention": RetentionKeeper(plane.database, backups, plane.config.plan).run(),
+            "lag of replicas": LagWatch(plane.database, backups, plane.config.replica_lag_alarm_s).run(),
+            "reconciler": reconciler.run(),
+        }
+        if plane.config.replicated:
+            parts["own copy"] = ControlCopy(plane.database, backups, plane.incarnation).run()
+        async with AsyncExitStack() as running:
+            for name, work in parts.items():
+                await running.enter_async_context(_running(work, name, on_failure))
             yield
     finally:
         plane.reconciler = plane.backups = None

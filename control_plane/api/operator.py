@@ -15,6 +15,7 @@ from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import Cursor, Offset, make_router
 from control_plane.api.shapes import list_shape
+from control_plane.backups.control_copy import Proof, proof
 from control_plane.domain.state import rfc3339
 from control_plane.errors import CloudError
 from control_plane.reconcile.ports import Unavailable
@@ -37,6 +38,8 @@ async def status(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         "tenants": counts,
         "reconciler": _reconciler(plane),
         "oldest_unverified_backup": rfc3339(await plane.database.read(epochs.oldest_unverified)),
+        "replicas_behind": _behind(plane),
+        "control_backup": await _control_backup(plane),
         "nodes": 1,
     }
 
@@ -127,6 +130,7 @@ async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
     ]
     counts = await plane.database.read(tenants.count_by_status)
     loop = _reconciler(plane)
+    behind, own = _behind(plane), await plane.database.read(proof)
     checks = [
         _check("ledger", verdict["valid"], f"{verdict['events_checked']} entries hold", "the chain is broken: restore"),
         _check("disk", free >= DISK_FREE_MIN_BYTES, f"{free} bytes free", f"only {free} bytes free: make room"),
@@ -135,9 +139,36 @@ async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         _check("reconciler", bool(loop["running"]), "running", "not running: restart `stockyard-cloud serve`"),
         _check("litestream", plane.config.litestream_socket.exists(), "up", "no control socket: run under `up`"),
         _check("activator", plane.config.activator_socket.exists(), "up", "no socket: run `stockyard-cloud activator`"),
+        _check(
+            "replicas", not behind, "none lags", f"behind: {', '.join(behind)}: see logs/litestream.log and the store"
+        ),
+        _check(
+            "control_backup", own.broken_at is None, _when(own), "its copy did not verify: see the runbook of backups"
+        ),
         _check("tenants", not counts.get("failed"), "none failed", f"{counts.get('failed')} failed: `tenants list`"),
     ]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _behind(plane: Plane) -> list[str]:
+    """Tenants whose replica is further behind than the operator allows."""
+    lag = plane.backups.lag() if plane.backups is not None else {}
+    return sorted(slug for slug, seconds in lag.items() if seconds >= plane.config.replica_lag_alarm_s)
+
+
+async def _control_backup(plane: Plane) -> dict[str, Any]:
+    """How safe the plane's own database is; `lag_s` null when this process does not have it copied."""
+    own = await plane.database.read(proof)
+    lag = plane.backups.control_lag() if plane.backups is not None else None
+    return {
+        "lag_s": round(lag, 3) if lag is not None else None,
+        "verified_at": rfc3339(own.verified_at),
+        "broken_at": rfc3339(own.broken_at),
+    }
+
+
+def _when(own: Proof) -> str:
+    return f"verified at {rfc3339(own.verified_at)}" if own.verified_at is not None else "not verified yet"
 
 
 def _check(name: str, ok: bool, good: str, bad: str) -> dict[str, Any]:

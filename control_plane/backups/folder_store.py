@@ -33,8 +33,8 @@ class FolderStore:
 
         return await _off_loop(read)
 
-    async def list(self, folder: str) -> list[Stored]:
-        return await _off_loop(lambda: self._list(folder))
+    async def entries(self, folder: str) -> list[Stored]:
+        return await _off_loop(lambda: self._entries(folder))
 
     async def remove(self, names: Iterable[str]) -> None:
         def unlink() -> None:
@@ -61,7 +61,7 @@ class FolderStore:
             os.fsync(file.fileno())
         making.replace(path)
 
-    def _list(self, folder: str) -> list[Stored]:
+    def _entries(self, folder: str) -> list[Stored]:
         found = []
         for path in sorted((self._folder / folder).rglob("*")):
             with suppress(FileNotFoundError):  # removed by Litestream meanwhile

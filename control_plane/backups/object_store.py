@@ -28,7 +28,7 @@ class ObjectStore(Protocol):
     async def get(self, name: str) -> bytes | None:
         """A small object; None if there is none."""
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         """Every object below the folder, at any depth, in order of name; none if there is no such folder."""
 
     async def remove(self, names: Iterable[str]) -> None:

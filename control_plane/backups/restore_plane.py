@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from control_plane import ledger
+from control_plane.backups import control_copy
 from control_plane.backups.check import check
 from control_plane.backups.key_ends import KeyEnds, apply_ends
 from control_plane.backups.places import Places
@@ -96,6 +97,7 @@ def _reborn(connection: Connection, incarnation: int, source: int, ends: dict[st
     """Make it the new incarnation and let keys end that ended; how many did, and how many tenants there are."""
     tenants.incarnation(connection)
     connection.execute(update(meta).where(meta.c.name == "incarnation").values(value=str(incarnation)))
+    control_copy.forget(connection)
     raised = connection.execute(update(tenants_table).values(incarnation=incarnation))
     ended = apply_ends(connection, ends, time.time())
     ledger.append(

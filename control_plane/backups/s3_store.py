@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ class S3Store:
     def __init__(self, address: SplitResult, environ: Mapping[str, str] = os.environ) -> None:
         options = dict(parse_qsl(address.query))
         self._environ = environ
+        self._tls: ssl.SSLContext | None = None
         self._prefix = f"{address.path.strip('/')}/".lstrip("/")
         self._region = options.get("region") or environ.get("AWS_REGION") or "us-east-1"
         endpoint = options.get("endpoint")
@@ -45,7 +47,7 @@ class S3Store:
             answer = await self._send(client, "GET", self._prefix + name, missing_ok=True)
             return answer.content if answer.is_success else None
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         async with self._client() as client:
             return [each async for each in self._list(client, folder)]
 
@@ -81,7 +83,9 @@ class S3Store:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()  # made once: reading the certificates takes longer than a request
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=self._tls) as client:
             yield client
 
     async def _send(

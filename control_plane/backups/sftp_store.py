@@ -44,10 +44,11 @@ class SftpStore:
         async with self._connected() as sftp:
             with suppress(asyncssh.SFTPNoSuchFile):
                 async with sftp.open(self._path(name), "rb") as file:
-                    return bytes(await file.read())
+                    content = await file.read()
+                    return content if isinstance(content, bytes) else content.encode()
             return None
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         async with self._connected() as sftp:
             return sorted([each async for each in self._walk(sftp, folder)])
 

@@ -12,7 +12,17 @@ from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, c
 
 app = typer.Typer(no_args_is_help=True, help="Backups of a tenant.")
 Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
-HEADS = ("n", "parent", "started_at", "closed_at", "confirmed_txid", "confirmed_at", "verified_at", "bytes")
+HEADS = (
+    "n",
+    "parent",
+    "started_at",
+    "closed_at",
+    "confirmed_txid",
+    "confirmed_at",
+    "verified_at",
+    "expired_at",
+    "bytes",
+)
 OUTCOMES = ("backup.verified", "backup.broken", "backup.unverified")
 
 

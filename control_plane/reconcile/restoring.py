@@ -67,7 +67,8 @@ class Restoring:
                 return await self._refuse(tenant, action, f"epoch {candidate.epoch}: {result.detail or result.outcome}")
         if action.request:
             return await self._refuse(tenant, action, "there is no backup to restore")
-        lost = [each.n for each in await self._store.epochs(slug) if each.confirmed_txid is not None]
+        lives = await self._store.epochs(slug)
+        lost = [each.n for each in lives if each.confirmed_txid is not None and each.expired_at is None]
         if lost:
             return await self._refuse(tenant, action, f"the backups of epochs {lost} are no longer the tenant's")
         await self._begin(slug, tenant.epoch or None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -75,6 +75,13 @@ def events_after(connection: Connection, tenant: str, after: int, *, limit: int)
     """Events with an id beyond `after`, oldest first."""
     later = (events.c.tenant == tenant) & (events.c.id > after)
     return [_event(row) for row in connection.execute(select(events).where(later).order_by(events.c.id).limit(limit))]
+
+
+def last_of_kinds(connection: Connection, kinds: Sequence[str]) -> dict[str, str]:
+    """Of each tenant with such events, the kind of the newest."""
+    newest = select(func.max(events.c.id)).where(events.c.kind.in_(kinds)).group_by(events.c.tenant)
+    rows = connection.execute(select(events.c.tenant, events.c.kind).where(events.c.id.in_(newest)))
+    return {row.tenant: row.kind for row in rows}
 
 
 def _event(row: Any) -> dict[str, Any]:

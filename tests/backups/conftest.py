@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -23,11 +24,14 @@ class Litestream:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.settings: dict[str, object] = {}  # laid over those that the service starts it with
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._config.litestream_socket.unlink(missing_ok=True)
         command = litestream_command(self._config)
+        path = Path(command[-1])
+        path.write_text(json.dumps(json.loads(path.read_text()) | self.settings))
         self._process = subprocess.Popen(command, env=litestream_environment(), stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + DEADLINE_S
         while not _answers(self._config.litestream_socket):

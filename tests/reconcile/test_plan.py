@@ -271,6 +271,25 @@ def test_a_backup_that_was_never_verified_is_verified_in_the_background() -> Non
     assert found.actions == ()
 
 
+def test_a_backup_that_did_not_change_is_verified_again_only_now_and_then() -> None:
+    days = 86_400.0
+    kept = epoch(2, verified_at=NOW - 5 * days, confirmed_at=NOW - 6 * days)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == ()
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW + 3 * days, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_did_not_verify_is_tried_as_often_as_one_that_changed() -> None:
+    kept = epoch(2, verified_at=NOW - 2 * 86_400, confirmed_at=NOW - 6 * 86_400, broken_at=NOW - 86_400)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_is_not_kept_any_more_is_no_candidate() -> None:
+    lost = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW - 1), epoch(2)))
+    assert decide(tenant(), lost, NOW, POLICY).actions[-1] == StageRestore(0.0, (Candidate(2, confirmed=True),))
+    gone_too = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW), epoch(2, expired_at=NOW)))
+    assert decide(tenant(), gone_too, NOW, POLICY).actions[-1] == StageRestore(0.0, ())
+
+
 # --- whatever is seen ---------------------------------------------------------------------------------------------------
 
 VOLUMES = st.builds(
