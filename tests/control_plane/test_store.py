@@ -228,7 +228,6 @@ async def test_a_slug_that_comes_back_looks_for_no_backup_of_its_purged_life(dat
     await _create(database)
     await store.new_epoch("acme", None)
     await store.confirm("acme", 1, 7)
-    await _delete(database)
     await store.purge("acme")
     await _create(database)
     assert [each.expired_at is not None for each in await store.epochs("acme")] == [True]

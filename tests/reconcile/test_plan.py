@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status, Tenant
-from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop
+from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop, VerifyBackup
 from control_plane.reconcile.plan import decide, plan
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
 from control_plane.reconcile.restore_plan import candidates
