@@ -38,6 +38,13 @@ class Places:
             raise Unavailable("what Litestream has no command for must be done by this store's own means")
         return self._store
 
+    @property
+    def shown(self) -> str:
+        """The store's address for people: without a password."""
+        if self._url is None:
+            return str(self.folder)
+        return urlunsplit(self._url._replace(netloc=self._url.netloc.rpartition("@")[2]))
+
     def require(self) -> None:
         """Raise `Unavailable` if the store is a directory that is not there, such as a disk that was not mounted."""
         if self.folder is not None and not self.folder.is_dir():

@@ -68,7 +68,7 @@ async def restore_plane(config: Config, *, at: str | None = None, incarnation: i
         newest = await _newest(places)
         source = incarnation or newest
         if not source:
-            raise ConfigError(f"there is no copy of the control plane's database at {config.replica_url}")
+            raise ConfigError(f"there is no copy of the control plane's database at {places.shown}")
         _remove(making)
         result = await restore(places.control(source), making, at)
         ends = await KeyEnds(config.replica_url).read()

@@ -160,7 +160,7 @@ async def test_it_stays_while_it_is_young_or_the_newer_one_is_unverified_or_a_re
     await age(plane, 2, days=days, verified=verified)
     if asked:
         request = {"at": None, "epoch": 1, "source": "", "requested_at": time.time()}
-        await plane.write(lambda connection: connection.execute(update(tenants_table).values(restore=request)) and None)
+        await plane.write(lambda connection: connection.execute(update(tenants_table).values(restore=request)))
 
     await RetentionKeeper(plane, backups, lambda name: FREE).one_pass()
 
