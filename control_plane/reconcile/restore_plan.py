@@ -47,7 +47,7 @@ def candidates(epochs: Sequence[Epoch], request: RestoreRequest | None) -> tuple
     else:
         ordered = present_line(epochs)
     ordered = [each for each in ordered if each.expired_at is None]
-    return tuple(Candidate(each.n, each.confirmed_txid is not None) for each in ordered)
+    return tuple(Candidate(each.n, each.confirmed_txid is not None, each.confirmed_txid or 0) for each in ordered)
 
 
 def restore_request(tenant: Tenant, seen: Seen, depth: Depth) -> list[Action] | None:

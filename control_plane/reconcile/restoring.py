@@ -56,6 +56,9 @@ class Restoring:
         into = await self._volumes.staging_file(slug)
         for candidate in read:
             result = await self._backups.restore(source, candidate.epoch, into, at=action.at)
+            if result.outcome is RestoreOutcome.RESTORED and action.at is None and result.txid < candidate.txid:
+                lacks = f"epoch {candidate.epoch}: its backup ends at {result.txid}, {candidate.txid} was confirmed"
+                return await self._refuse(tenant, action, lacks)
             if result.outcome is RestoreOutcome.RESTORED:
                 await self._volumes.staged(slug, action.request, None if action.source else candidate.epoch)
                 await self._store.event(

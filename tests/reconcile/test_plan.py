@@ -171,7 +171,7 @@ def test_an_instance_that_must_not_write_is_unrouted_and_ended(changes: dict[str
 
 def test_an_empty_volume_is_restored_from_the_newest_epoch_of_its_line() -> None:
     found = actions(tenant(), gone(volume=EMPTY, epochs=(epoch(1), epoch(2, None))))
-    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True)))]
+    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True, 7)))]
 
 
 def test_a_restored_database_begins_a_new_epoch() -> None:
@@ -285,7 +285,7 @@ def test_a_backup_that_did_not_verify_is_tried_as_often_as_one_that_changed() ->
 
 def test_a_backup_that_is_not_kept_any_more_is_no_candidate() -> None:
     lost = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW - 1), epoch(2)))
-    assert decide(tenant(), lost, NOW, POLICY).actions[-1] == StageRestore(0.0, (Candidate(2, confirmed=True),))
+    assert decide(tenant(), lost, NOW, POLICY).actions[-1] == StageRestore(0.0, (Candidate(2, confirmed=True, txid=7),))
     gone_too = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW), epoch(2, expired_at=NOW)))
     assert decide(tenant(), gone_too, NOW, POLICY).actions[-1] == StageRestore(0.0, ())
 
