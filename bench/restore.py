@@ -260,8 +260,9 @@ def main() -> int:
     else:
         levels = Levels(asked.l0_retention, asked.level)
         found = asyncio.run(points(asked.size_mb, asked.points, asked.seconds, asked.rate, levels, asked.seed))
-        known["points"] = entry | {"size_mb": asked.size_mb} | _show_points(found, levels)
-        known["points"]["each"] = [asdict(each) for each in found]
+        run = entry | {"size_mb": asked.size_mb} | _show_points(found, levels)
+        kept = f"l0_retention_{asked.l0_retention:g}_s"
+        known.setdefault("points", {})[kept] = run | {"each": [asdict(each) for each in found]}
         faults = [each.fault for each in found if each.fault]
     RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     print("every promise was kept" if not faults else f"{len(faults)} faults: {faults[:3]}")

@@ -46,6 +46,12 @@ def test_a_life_that_was_given_up_is_no_part_of_the_present_line_and_goes_with_i
     assert expired(lives, NOW, 1) == [1, 2]
 
 
+def test_what_the_present_life_goes_back_to_is_kept_though_a_life_that_was_given_up_is_newer() -> None:
+    unconfirmed = {"confirmed_txid": None, "confirmed_at": None, "verified_at": None}
+    lives = [life(1, 90, 50), life(2, 50, 40), life(3, 40, parent=1, **unconfirmed)]
+    assert expired(lives, NOW, 1) == []
+
+
 @pytest.mark.parametrize("doubt", [{"verified_at": None}, {"broken_at": NOW - 5}])
 def test_nothing_goes_while_the_newest_backup_is_not_known_to_be_sound(doubt: dict[str, Any]) -> None:
     assert expired([life(1, 90, 50), life(2, 50, **doubt)], NOW, 1) == []
