@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.backups.process import litestream_command, litestream_environment
 from control_plane.config import Config, load_config
+from control_plane.domain.plans import FREE
+from control_plane.store import accounts, tenants
 
 DEADLINE_S = 20
 
@@ -43,6 +46,13 @@ class Litestream:
             self._process.send_signal(how)
             self._process.wait(DEADLINE_S)
             self._process = None
+
+
+def add_acme(connection: Connection) -> None:
+    """A tenant `acme` of the plan that keeps one day."""
+    owner = accounts.operator_account(connection)
+    new = tenants.NewTenant("acme", owner.id, FREE, "local", "image", b"", None)
+    tenants.create(connection, new, actor="operator")
 
 
 def _answers(path: Path) -> bool:

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import update
 
 from control_plane.backups.control_socket import ControlSocket
 from control_plane.backups.lag_watch import LagWatch
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.backups.pace import Pacer
 from control_plane.config import Config
-from control_plane.domain.plans import FREE
-from control_plane.store import accounts, tenants
 from control_plane.store.database import Database
 from control_plane.store.record import events_of
 from control_plane.store.schema import tenants as tenants_table
-from tests.backups.conftest import Litestream
+from tests.backups.conftest import Litestream, add_acme
 from tests.backups.tenant_database import TenantDatabase
 
 ALARM_S = 0.4
@@ -32,13 +30,8 @@ async def plane(config: Config) -> AsyncIterator[Database]:
     database = Database(config.sqlalchemy_url)
     await database.open()
 
-    def work(connection: Connection) -> None:
-        owner = accounts.operator_account(connection)
-        new = tenants.NewTenant("acme", owner.id, FREE, "local", "image", b"", None)
-        tenants.create(connection, new, actor="operator")
-        connection.execute(update(tenants_table).values(status="running"))
-
-    await database.write(work)
+    await database.write(add_acme)
+    await database.write(lambda connection: connection.execute(update(tenants_table).values(status="running")))
     yield database
     await database.close()
 

@@ -18,12 +18,12 @@ from control_plane.config import Config
 from control_plane.domain.plans import FREE
 from control_plane.domain.retention import DAY_S
 from control_plane.reconcile.ports import RestoreOutcome, Unavailable
-from control_plane.store import accounts, epochs, tenants
+from control_plane.store import epochs
 from control_plane.store.database import Database
 from control_plane.store.record import events_of
 from control_plane.store.schema import epochs as table
 from control_plane.store.schema import tenants as tenants_table
-from tests.backups.conftest import Litestream
+from tests.backups.conftest import Litestream, add_acme
 from tests.backups.tenant_database import TenantDatabase, entries_in
 
 pytestmark = pytest.mark.slow
@@ -53,12 +53,7 @@ async def plane(config: Config) -> AsyncIterator[Database]:
     database = Database(config.sqlalchemy_url)
     await database.open()
 
-    def work(connection: Connection) -> None:
-        owner = accounts.operator_account(connection)
-        new = tenants.NewTenant("acme", owner.id, FREE, "local", "image", b"", None)
-        tenants.create(connection, new, actor="operator")
-
-    await database.write(work)
+    await database.write(add_acme)
     yield database
     await database.close()
 
