@@ -31,7 +31,13 @@ def list_(slug: Slug, data: Data = None, as_json: AsJson = False) -> None:
     """List the lives of its database and how safe each is, newest first."""
     with client(data, as_json) as api:
         answer = api.get(f"/api/tenants/{slug}/backups")
-        show(answer, as_json, lambda: table([[row[head] for head in HEADS] for row in answer["epochs"]], HEADS))
+        show(answer, as_json, lambda: _listed(answer))
+
+
+def _listed(answer: dict[str, Any]) -> str:
+    window = answer["window"]
+    lives = table([[row[head] for head in HEADS] for row in answer["epochs"]], HEADS)
+    return f"{lives}\nrestores reach from {window['from']} to {window['to']}; the plan keeps {window['days']} days"
 
 
 @app.command(epilog="Example: stockyard-cloud backups verify acme")
