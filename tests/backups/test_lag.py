@@ -119,7 +119,7 @@ async def test_litestream_that_is_gone_is_told_also_by_a_plane_that_never_saw_it
     await watch_until(successor, plane, ["backup.lagging"])
     litestream.start()
     await backups.register("acme", 1)
-    await backups.sync_wait("acme")
+    backups.start()
     await watch_until(successor, plane, ["backup.lagging", "backup.caught_up"])
 
 
