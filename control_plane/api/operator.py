@@ -137,14 +137,12 @@ async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         _check("data", os.access(plane.config.data, os.W_OK), "writable", "the data folder is not writable"),
         _check("secrets", not loose, "0600", f"readable by others: {', '.join(loose)}: chmod 600"),
         _check("reconciler", bool(loop["running"]), "running", "not running: restart `stockyard-cloud serve`"),
-        _check("litestream", plane.config.litestream_socket.exists(), "up", "no control socket: run under `up`"),
-        _check("activator", plane.config.activator_socket.exists(), "up", "no socket: run `stockyard-cloud activator`"),
         _check(
             "replicas", not behind, "none lags", f"behind: {', '.join(behind)}: see logs/litestream.log and the store"
         ),
-        _check(
-            "control_backup", own.broken_at is None, _when(own), "its copy did not verify: see the runbook of backups"
-        ),
+        _check("own copy", own.broken_at is None, _when(own), "its copy did not verify: see the runbook of backups"),
+        _check("litestream", plane.config.litestream_socket.exists(), "up", "no control socket: run under `up`"),
+        _check("activator", plane.config.activator_socket.exists(), "up", "no socket: run `stockyard-cloud activator`"),
         _check("tenants", not counts.get("failed"), "none failed", f"{counts.get('failed')} failed: `tenants list`"),
     ]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}

@@ -108,4 +108,4 @@ async def test_the_status_shows_when_the_planes_own_copy_was_proven(api: Api) ->
     shown = (await api("GET", "/api/status")).json()["control_backup"]
     assert (shown["verified_at"][:10], shown["broken_at"][:10]) == ("2025-10-09", "2025-10-09")
     checks = {each["name"]: each["ok"] for each in (await api("GET", "/api/doctor")).json()["checks"]}
-    assert checks["control_backup"] is False and checks["replicas"] is True
+    assert checks["own copy"] is False and checks["replicas"] is True
