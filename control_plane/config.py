@@ -61,6 +61,7 @@ class Config(BaseModel):
     region: str = Field("local", description="region of new tenants")
     replica_url: str = Field("", description="where backups go: directory, s3://…, sftp://…; empty = DATA/replicas")
     replica_sync_ms: int = Field(250, ge=50, le=60_000, description="how often replicas are synced")
+    replica_lag_alarm_s: int = Field(30, ge=1, le=86_400, description="a replica so far behind is told of")
     replicated: bool = Field(False, description="Litestream is attached to control.db and owns its checkpoints")
     signup: Literal["open", "closed", "invite"] = Field("open", description="who may sign up")
     signup_per_address_hour: int = Field(20, ge=1, le=100_000, description="sign-ups from one address in an hour")

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from control_plane.api.limits import RequestRate, SignupLimits
@@ -112,6 +112,9 @@ async def _opened(
 @asynccontextmanager
 async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIterator[None]:
     """The loop with its real parts: runtime, edge, Litestream, instances."""
+    from control_plane.backups.control_copy import ControlCopy
+    from control_plane.backups.keeper import RetentionKeeper
+    from control_plane.backups.lag_watch import LagWatch
     from control_plane.backups.litestream import LitestreamBackups
     from control_plane.checkups import keep_examining
     from control_plane.reconcile.assemble import assemble
@@ -126,10 +129,17 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
         plane.runtime = open_runtime(plane.config)
         reconciler = assemble(plane.config, plane.store, backups, plane.runtime, plane.instruments)
         plane.reconciler = reconciler
-        async with (
-            _running(reconciler.run(), "reconciler", on_failure),
-            _running(keep_examining(plane), "check-ups", on_failure),
-        ):
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "retention": RetentionKeeper(plane.database, backups, plane.config.plan).run(),
+            "lag of replicas": LagWatch(plane.database, backups, plane.config.replica_lag_alarm_s).run(),
+            "reconciler": reconciler.run(),
+            "check-ups": keep_examining(plane),
+        }
+        if plane.config.replicated:
+            parts["own copy"] = ControlCopy(plane.database, backups, plane.incarnation).run()
+        async with AsyncExitStack() as running:
+            for name, work in parts.items():
+                await running.enter_async_context(_running(work, name, on_failure))
             yield
     finally:
         plane.reconciler = plane.backups = plane.runtime = None

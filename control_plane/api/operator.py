@@ -13,6 +13,7 @@ from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import Cursor, Offset, make_router
 from control_plane.api.shapes import list_shape
+from control_plane.backups.control_copy import proof
 from control_plane.checkups import examine_plane
 from control_plane.doctor.examine import report
 from control_plane.domain.state import rfc3339
@@ -36,6 +37,8 @@ async def status(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         "tenants": counts,
         "reconciler": _reconciler(plane),
         "oldest_unverified_backup": rfc3339(await plane.database.read(epochs.oldest_unverified)),
+        "replicas_behind": _behind(plane),
+        "control_backup": await _control_backup(plane),
         "nodes": 1,
     }
 
@@ -118,6 +121,23 @@ async def verify_ledger(caller: Operator, plane: CurrentPlane) -> dict[str, Any]
 async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
     """What could be wrong here, checked now; each finding says why it matters and how to mend it."""
     return report(await examine_plane(plane), plane_runs=True)
+
+
+def _behind(plane: Plane) -> list[str]:
+    """Tenants whose replica is further behind than the operator allows."""
+    lag = plane.backups.lag() if plane.backups is not None else {}
+    return sorted(slug for slug, seconds in lag.items() if seconds >= plane.config.replica_lag_alarm_s)
+
+
+async def _control_backup(plane: Plane) -> dict[str, Any]:
+    """How safe the plane's own database is; `lag_s` null when this process does not have it copied."""
+    own = await plane.database.read(proof)
+    lag = plane.backups.control_lag() if plane.backups is not None else None
+    return {
+        "lag_s": round(lag, 3) if lag is not None else None,
+        "verified_at": rfc3339(own.verified_at),
+        "broken_at": rfc3339(own.broken_at),
+    }
 
 
 def _reconciler(plane: Plane) -> dict[str, Any]:

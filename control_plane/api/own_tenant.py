@@ -23,7 +23,7 @@ Step = Callable[[Connection, Tenant], None]
 def whole(connection: Connection, plane: Plane, slug: str, caller: Caller) -> dict[str, Any]:
     """A tenant with its backups' age and this month's usage. Raises `not_found`."""
     tenant = tenants.get(connection, slug, account=caller.account)
-    shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug))
+    shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug), plane.lag_of(slug))
     used = usage.month(connection, slug, time.time())
     return shape | {"usage": used | {"quota": quota_shape(tenant, plane.config.plan(tenant.plan), used["since"][:7])}}
 

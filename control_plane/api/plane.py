@@ -54,6 +54,10 @@ class Plane:
     levels: dict[str, int] = field(default_factory=dict)  # of the last check-up by name: 0 ok, 1 warn, 2 bad
     ending: bool = False  # what waits for changes shall answer now
 
+    def lag_of(self, slug: str) -> float | None:
+        """How far the tenant's replica is behind, in seconds; None when that is not known here."""
+        return self.backups.lag_of(slug) if self.backups is not None else None
+
     def end(self) -> None:
         """Let everything that waits for changes answer at once: the process is about to end."""
         self.ending = True

@@ -44,7 +44,7 @@ async def list_tenants(
     def read(connection: Connection) -> dict[str, Any]:
         rows, total = tenants.page(connection, account=caller.account, status=status, q=q, limit=limit, offset=begin)
         lives = epochs.of_each(connection, [row.slug for row in rows])
-        shapes = [tenant_shape(row, plane.config, lives[row.slug]) for row in rows]
+        shapes = [tenant_shape(row, plane.config, lives[row.slug], plane.lag_of(row.slug)) for row in rows]
         return list_shape("tenants", shapes, total, begin)
 
     return await plane.database.read(read)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +16,7 @@ from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Unavail
 
 RESTORE_TIMEOUT_S = 3600
 LIST_TIMEOUT_S = 60  # a store that is away is asked again and again before Litestream gives up
+_NAME = "/replica"  # stands for the database in the configuration; nothing is there
 _MISSING = ("no matching backup", "timestamp does not exist", "cannot calc restore plan: no matching")
 
 
@@ -26,7 +30,7 @@ class History(NamedTuple):
 
 async def history(replica_url: str) -> History | None:
     """First and last change in a replica; None if there is none. Raises `Unavailable` if it cannot be listed."""
-    code, out, err = await _litestream(LIST_TIMEOUT_S, "ltx", "-json", "-level", "all", replica_url)
+    code, out, err = await _litestream(LIST_TIMEOUT_S, replica_url, "ltx", "-json", "-level", "all")
     if code != 0:
         raise Unavailable(f"the backup cannot be listed: {_last_line(err)}")
     files: list[dict[str, Any]] = json.loads(out or "[]") or []
@@ -72,18 +76,27 @@ async def restore(replica_url: str, into: Path, at: str | None = None) -> Restor
 
 async def _run(into: Path, arguments: list[str], replica_url: str) -> tuple[int, str, str]:
     checked = ("-json", "-integrity-check", "full")
-    return await _litestream(RESTORE_TIMEOUT_S, "restore", *checked, *arguments, "-o", str(into), replica_url)
+    return await _litestream(RESTORE_TIMEOUT_S, replica_url, "restore", *checked, *arguments, "-o", str(into))
 
 
-async def _litestream(timeout_s: int, *arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        litestream_binary(),
-        *arguments,
-        env=litestream_environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def _litestream(timeout_s: int, replica_url: str, *arguments: str) -> tuple[int, str, str]:
+    """Run a command on one replica. Its address, which may hold a password, goes by standard input: others see arguments."""
+    settings = {
+        "dbs": [{"path": _NAME, "replica": {"url": replica_url}}],
+        "logging": {"level": "error", "stderr": True},
+    }
+    with _readable(json.dumps(settings).encode()) as settings_pipe:
+        process = await asyncio.create_subprocess_exec(
+            litestream_binary(),
+            arguments[0],
+            *("-config", "/dev/stdin", "-no-expand-env"),
+            *arguments[1:],
+            _NAME,
+            env=litestream_environment(),
+            stdin=settings_pipe,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await process.communicate()
@@ -94,6 +107,18 @@ async def _litestream(timeout_s: int, *arguments: str) -> tuple[int, str, str]:
             process.kill()
             await process.wait()
     return process.returncode or 0, out.decode(), err.decode("utf-8", "replace")
+
+
+@contextmanager
+def _readable(content: bytes) -> Iterator[int]:
+    """A pipe that holds the content, which is short. An event loop's own may be a socket, which has no name to open."""
+    read, write = os.pipe()
+    try:
+        os.write(write, content)
+        os.close(write)
+        yield read
+    finally:
+        os.close(read)
 
 
 def _remove_database(path: Path) -> None:

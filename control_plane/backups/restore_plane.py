@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from control_plane import ledger
+from control_plane.backups import control_copy
 from control_plane.backups.check import check
 from control_plane.backups.key_ends import KeyEnds, apply_ends
 from control_plane.backups.places import Places
@@ -70,10 +71,10 @@ async def restore_plane(
         newest = await _newest(places)
         source = incarnation or newest
         if not source:
-            raise ConfigError(f"there is no copy of the control plane's database at {config.replica_url}")
+            raise ConfigError(f"there is no copy of the control plane's database at {places.shown}")
         _remove(making)
         result = await restore(places.control(source), making, at)
-        ends = KeyEnds(config.replica_url).read()
+        ends = await KeyEnds(config.replica_url).read()
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:
@@ -102,6 +103,7 @@ def _reborn(connection: Connection, incarnation: int, source: int, ends: dict[st
     """Make it the new incarnation and let keys end that ended; how many did, and how many tenants there are."""
     tenants.incarnation(connection)
     connection.execute(update(meta).where(meta.c.name == "incarnation").values(value=str(incarnation)))
+    control_copy.forget(connection)
     raised = connection.execute(update(tenants_table).values(incarnation=incarnation))
     ended = apply_ends(connection, ends, time.time())
     ledger.append(

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
+from control_plane.backups.control_copy import proof
+from control_plane.backups.lag_watch import CAUGHT_UP, LAGGING
 from control_plane.backups.places import Places
 from control_plane.backups.restore import history
 from control_plane.config import Config
 from control_plane.doctor.finding import Finding, Level, good
 from control_plane.doctor.subject import Subject
+from control_plane.domain.state import rfc3339
 from control_plane.reconcile.ports import Unavailable
 from control_plane.store import overview, tenants
+from control_plane.store.record import last_of_kinds
 
 LAG_S = 120.0
 VERIFY_S = 2 * 86_400.0
@@ -22,10 +28,14 @@ NAMED_MOST = 5
 
 async def check_backups(subject: Subject) -> list[Finding]:
     """Of all tenants."""
-    found = await subject.read(
-        lambda connection: overview.backups(connection, subject.now, lag_s=LAG_S, verify_s=VERIFY_S)
-    )
-    return judge_backups(found)
+
+    def read(connection: Connection) -> overview.Backups:
+        found = overview.backups(connection, subject.now, lag_s=LAG_S, verify_s=VERIFY_S)
+        last = last_of_kinds(connection, (LAGGING, CAUGHT_UP))
+        behind = {slug for slug, kind in last.items() if kind == LAGGING} & overview.slugs(connection)
+        return found._replace(lagging=tuple(sorted({*found.lagging, *behind})))
+
+    return judge_backups(await subject.read(read))
 
 
 def judge_backups(found: overview.Backups) -> list[Finding]:
@@ -35,7 +45,7 @@ def judge_backups(found: overview.Backups) -> list[Finding]:
             "backup_lag",
             found.lagging,
             Level.BAD,
-            f"was used, and nothing confirmed for over {LAG_S:.0f} s",
+            f"its replica is behind, or nothing was confirmed for over {LAG_S:.0f} s of use",
             "what was written since would be lost with this machine",
             "see to Litestream and the store; it catches up by itself",
             "stockyard-cloud tenants show SLUG",
@@ -71,7 +81,7 @@ async def check_own_backup(subject: Subject) -> Finding:
         return good("own_backup", "`database_url` names a database of your own: you back it up")
     try:
         written = config.database_file.stat().st_mtime
-        incarnation = await subject.read(tenants.incarnation)
+        incarnation, own = await subject.read(tenants.incarnation), await subject.read(proof)
         async with asyncio.timeout(LIST_S):
             found = await history(Places(config.replica_url).control(incarnation))
     except (Unavailable, OSError, TimeoutError) as problem:
@@ -82,6 +92,8 @@ async def check_own_backup(subject: Subject) -> Finding:
     behind = written - found.last.timestamp()
     if behind > OWN_WARN_S:
         return _own(f"it is {behind / 3600:.1f} h behind the database", Level.BAD)
+    if own.broken_at is not None:
+        return _own(f"restored elsewhere at {rfc3339(own.broken_at)}, and not sound", Level.BAD)
     return good("own_backup", f"incarnation {incarnation}, newest change {found.last.isoformat()}")
 
 

@@ -96,6 +96,7 @@ class Epoch:
     verified_at: float | None = None
     broken_at: float | None = None  # when it last did not verify; None once it did
     expired_at: float | None = None  # when its replica was removed, being older than the plan keeps
+    reaches_back_to: float | None = None  # the oldest time it restores to; None = its beginning
     bytes: int = 0
     ledger_seq: int = 0
     ledger_hash: str = ""

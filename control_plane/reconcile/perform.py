@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from control_plane.domain.state import desired_state
 from control_plane.domain.tenants import Desired, Generation, Tenant
@@ -227,7 +227,10 @@ class Performer:
         )
 
     async def _verify_backup(self, slug: str, epoch: int) -> None:
+        known = next((each.confirmed_txid or 0 for each in await self._parts.store.epochs(slug) if each.n == epoch), 0)
         result = await self._parts.backups.verify(slug, epoch)
+        if result.ok and 0 < result.txid < known:
+            result = replace(result, ok=False, detail=f"it ends at {result.txid}, {known} was confirmed")
         head = {"ledger_seq": result.ledger_seq, "ledger_hash": result.ledger_hash}
         detail = {"epoch": epoch, "txid": result.txid, **head, "detail": result.detail}
         await self._parts.store.verified(slug, epoch, ok=result.ok, detail=detail)

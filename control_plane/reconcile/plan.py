@@ -187,7 +187,7 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
         return [*steps, BeginRestoredLife(volume.staged_epoch)]
     if volume.aside is not None:
         return [*steps, PutBack(volume.aside or tenant.epoch or None)]  # which was interrupted
-    confirmed = any(each.confirmed_txid is not None for each in seen.epochs)
+    confirmed = any(each.confirmed_txid is not None and each.expired_at is None for each in seen.epochs)
     if tenant.epoch == 0:
         return [*steps, BeginLife(None)]
     if volume.epoch == tenant.epoch and not volume.replicated and not confirmed and not seen.is_closed(tenant.epoch):

@@ -61,6 +61,9 @@ class Restoring:
         into = await self._volumes.staging_file(slug)
         for candidate in read:
             result = await self._backups.restore(source, candidate.epoch, into, at=action.at)
+            if result.outcome is RestoreOutcome.RESTORED and action.at is None and result.txid < candidate.txid:
+                lacks = f"epoch {candidate.epoch}: its backup ends at {result.txid}, {candidate.txid} was confirmed"
+                return await self._refuse(tenant, action, lacks)
             if result.outcome is RestoreOutcome.RESTORED:
                 await self._volumes.staged(slug, action.request, None if action.source else candidate.epoch)
                 await self._store.event(
@@ -72,7 +75,8 @@ class Restoring:
                 return await self._refuse(tenant, action, f"epoch {candidate.epoch}: {result.detail or result.outcome}")
         if action.request:
             return await self._refuse(tenant, action, "there is no backup to restore")
-        lost = [each.n for each in await self._store.epochs(slug) if each.confirmed_txid is not None]
+        lives = await self._store.epochs(slug)
+        lost = [each.n for each in lives if each.confirmed_txid is not None and each.expired_at is None]
         if lost:
             return await self._refuse(tenant, action, f"the backups of epochs {lost} are no longer the tenant's")
         await self._begin(slug, tenant.epoch or None)

@@ -30,7 +30,6 @@ SAVE_ACTIVITY_S = 5.0  # the recorded time of the last call lags by at most this
 DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
 VERIFY_RETRY_S = 3_600.0
-VERIFYING_AT_ONCE = 1
 # After these the tenant's record is as it was, so that a wake need not read it again.
 LEAVES_RECORD = (act.Thaw, act.AwaitAnswer, act.Undrain, act.Link, act.Unlink, act.Drain, act.Freeze, act.Start)
 EXPECTED = (Refused, Unavailable, EngineError, OSError)
@@ -43,7 +42,7 @@ class Rounds:
         self._parts = parts
         self._policy = policy
         self._performer = Performer(parts, policy)
-        self._verifying = asyncio.Semaphore(VERIFYING_AT_ONCE)
+        self._verifying = asyncio.Semaphore(policy.verify_at_once)
         self.chance = chance
 
     def picture(self, tenant: Tenant, machine: Machine) -> object:

@@ -61,4 +61,6 @@ class Policy:
     confirm_every_s: float = 30.0  # while there are calls
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
+    verify_unchanged_every_s: float = 7 * 86_400.0  # a backup that was written no more since it was verified
+    verify_at_once: int = 1
     schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon

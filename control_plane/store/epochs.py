@@ -98,13 +98,33 @@ def confirm(
 
 def verified(connection: Connection, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
     """The outcome of restoring the epoch elsewhere; answers a verify request."""
-    if ok:
-        connection.execute(update(epochs).where(_is(slug, n)).values(verified_at=time.time()))
+    now = time.time()
+    outcome = {"verified_at": now, "broken_at": None} if ok else {"broken_at": now}
+    connection.execute(update(epochs).where(_is(slug, n)).values(**outcome))
     connection.execute(update(tenants).where(tenants.c.slug == slug).values(verify_requested_at=None))
     message = f"backup of epoch {n} " + ("verified" if ok else "did not verify")
     kind = "backup.verified" if ok else "backup.broken"
     known = {"epoch": n} | {name: _plain(value) for name, value in detail.items()}
     record(connection, actor=ACTOR, action=kind, tenant=slug, message=message, detail=known)
+
+
+def expire(connection: Connection, slug: str, n: int) -> None:
+    """Its replica is removed, being older than the plan keeps; again is no error."""
+    kept = _is(slug, n) & epochs.c.expired_at.is_(None)
+    if connection.execute(update(epochs).where(kept).values(expired_at=time.time())).rowcount:
+        message = f"the backup of epoch {n} is removed: it is older than the plan keeps"
+        record(connection, actor=ACTOR, action="backup.expired", tenant=slug, message=message, detail={"epoch": n})
+
+
+def forget_all(connection: Connection, slug: str, now: float) -> None:
+    """The replicas of a purged tenant are gone with it, all at once; its purge is what is recorded."""
+    kept = (epochs.c.tenant == slug) & epochs.c.expired_at.is_(None)
+    connection.execute(update(epochs).where(kept).values(expired_at=now))
+
+
+def reach_back(connection: Connection, slug: str, n: int, to: float) -> None:
+    """Copies from before were removed: it restores to no time before `to`. An observation, without a ledger entry."""
+    connection.execute(update(epochs).where(_is(slug, n)).values(reaches_back_to=to))
 
 
 def _is(slug: str, n: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -93,6 +93,13 @@ def prune_events(connection: Connection, *, before: float, per_tenant: int, most
         )
         removed += connection.execute(delete(events).where(events.c.id.in_(surplus))).rowcount
     return removed
+
+
+def last_of_kinds(connection: Connection, kinds: Sequence[str]) -> dict[str, str]:
+    """Of each tenant with such events, the kind of the newest."""
+    newest = select(func.max(events.c.id)).where(events.c.kind.in_(kinds)).group_by(events.c.tenant)
+    rows = connection.execute(select(events.c.tenant, events.c.kind).where(events.c.id.in_(newest)))
+    return {row.tenant: row.kind for row in rows}
 
 
 def _event(row: Any) -> dict[str, Any]:

@@ -143,6 +143,7 @@ epochs = Table(
     Column("verified_at", Double),
     Column("broken_at", Double),  # when it last did not verify; NULL once it did
     Column("expired_at", Double),  # when its replica was removed: older than its plan keeps
+    Column("reaches_back_to", Double),  # the oldest time it restores to, since older copies were removed
     Column("bytes", BigInteger, nullable=False),
     Column("ledger_seq", BigInteger, nullable=False),
     Column("ledger_hash", String(64), nullable=False),

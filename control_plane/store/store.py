@@ -184,6 +184,7 @@ class Store:
             values: dict[str, Any] = {"purged_at": now, "sealed_secrets": None, "settings": {}, "restore": None}
             gone = table.c.purged_at.is_(None) & (table.c.slug == slug)
             over = {"status": Status.DELETED, "desired": Desired.DELETED, "since": now}
+            epochs.forget_all(connection, slug, now)  # the slug may come back, and must not look for them
             if connection.execute(update(table).where(gone).values(**values, **over)).rowcount:
                 record(connection, actor=ACTOR, action="tenant.purge", tenant=slug, message="data and backups removed")
 

@@ -123,6 +123,12 @@ def _free(before: Any, account_id: int, now: float) -> bool:
     return bool(before.account_id == account_id or now >= before.purged_at + TOMBSTONE_S)
 
 
+def awake(connection: Connection) -> list[str]:
+    """Slugs of the tenants whose instances write, as last seen."""
+    running = (tenants.c.status == Status.RUNNING) & tenants.c.purged_at.is_(None)
+    return list(connection.execute(select(tenants.c.slug).where(running)).scalars())
+
+
 def find(connection: Connection, slug: str) -> Tenant | None:
     """The tenant with its keys; None when there is none or it was purged."""
     row = connection.execute(select(tenants).where(tenants.c.slug == slug, tenants.c.purged_at.is_(None))).first()

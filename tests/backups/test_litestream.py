@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config, load_config
@@ -212,6 +213,20 @@ async def test_changes_are_copied_without_being_asked_for(
         return entries_in(config.data / "copy.db") == 8
 
     await until(copied)
+
+
+def test_a_backup_is_restored_in_the_event_loop_of_the_service(config: Config, litestream: Litestream) -> None:
+    async def work() -> RestoreOutcome:
+        backups = LitestreamBackups(config)
+        with TenantDatabase(config.tenant_dir("acme") / "stockyard.db") as database:
+            database.append(2)
+            await backups.register("acme", 1)
+            await backups.sync_wait("acme")
+            restored = await backups.restore("acme", 1, config.data / "copy.db")
+        await backups.close()
+        return restored.outcome
+
+    assert uvloop.run(work()) is RestoreOutcome.RESTORED
 
 
 async def test_a_sound_backup_verifies_with_its_ledger(

@@ -13,8 +13,10 @@ import pytest
 from sqlalchemy import Connection
 
 from control_plane import ledger
+from control_plane.backups.control_copy import ControlCopy, proof
 from control_plane.backups.key_ends import KeyEnds, apply_ends, ends_in
 from control_plane.backups.litestream import LitestreamBackups
+from control_plane.backups.places import Places
 from control_plane.backups.restore_plane import restore_plane
 from control_plane.config import Config
 from control_plane.errors import ConfigError
@@ -65,9 +67,9 @@ async def test_an_end_is_written_once_and_read_again(config: Config, plane: Data
     ends = KeyEnds(config.replica_url)
     await revoke(plane, "a")
     for digest, at in (await plane.read(ends_in)).items():
-        ends.write(digest, at)
-    assert KeyEnds(config.replica_url).read() == await plane.read(ends_in)
-    assert list(KeyEnds(config.replica_url).read()) == ["a" * 64]
+        await ends.write(digest, at)
+    assert await KeyEnds(config.replica_url).read() == await plane.read(ends_in)
+    assert list(await KeyEnds(config.replica_url).read()) == ["a" * 64]
 
 
 async def test_a_past_end_revokes_a_later_one_expires_and_an_earlier_one_that_is_known_stays(plane: Database) -> None:
@@ -83,14 +85,18 @@ async def test_a_past_end_revokes_a_later_one_expires_and_an_earlier_one_that_is
 
 async def test_a_torn_record_is_of_a_key_that_ended(config: Config) -> None:
     ends = KeyEnds(config.replica_url)
-    ends.write("d" * 64, 1.0)
+    await ends.write("d" * 64, 1.0)
     folder = Path(config.replica_url.removeprefix("file://")) / "control/ends"
     (folder / ("d" * 64)).write_text("")
-    assert ends.read() == {"d" * 64: 0.0}
+    assert await ends.read() == {"d" * 64: 0.0}
+
+
+def test_the_stores_address_is_shown_without_its_password() -> None:
+    assert Places("sftp://backup:hush@host:22/copies").shown == "sftp://host:22/copies"
 
 
 async def test_another_store_can_only_be_told_by_litestream() -> None:
-    assert not KeyEnds("sftp://host/backups").possible
+    assert not KeyEnds("webdav://host/backups").possible
 
 
 @pytest.mark.slow
@@ -105,7 +111,7 @@ async def test_a_lost_database_comes_back_as_a_new_incarnation_and_a_revoked_key
     litestream.kill(signal.SIGKILL)
     await revoke(plane, "b")
     for digest, at in (await plane.read(ends_in)).items():
-        ends.write(digest, at)
+        await ends.write(digest, at)
     await plane.close()
     for suffix in ("", "-wal", "-shm"):
         config.database_file.with_name(config.database_file.name + suffix).unlink(missing_ok=True)
@@ -122,6 +128,25 @@ async def test_a_lost_database_comes_back_as_a_new_incarnation_and_a_revoked_key
     assert (entries[0]["event_type"], entries[0]["detail"]["incarnation"]) == ("restore", 2)
     await restored.close()
     assert config.database_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+async def test_the_copy_is_proven_and_what_was_found_is_recorded(
+    config: Config, plane: Database, litestream: Litestream, backups: LitestreamBackups
+) -> None:
+    copy = ControlCopy(plane, backups, 1)
+    await backups._register_control(1)
+    await backups.sync_control()
+    assert (await copy.verify()) is not None
+    known = await plane.read(proof)
+    assert known.verified_at is not None and known.broken_at is None
+    for piece in (config.replicas_dir / "control").rglob("*.ltx"):
+        piece.write_bytes(b"\0" * piece.stat().st_size)
+    await copy.verify()
+    assert await plane.read(proof) == (known.verified_at, (await plane.read(proof)).broken_at)
+    assert (await plane.read(proof)).broken_at is not None
+    entries, _ = await plane.read(lambda connection: ledger.page(connection, limit=2, offset=0))
+    assert [each["action"] for each in entries] == ["backup.broken", "backup.verified"]
 
 
 @pytest.mark.slow

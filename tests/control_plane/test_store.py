@@ -19,6 +19,7 @@ from control_plane import ledger
 from control_plane.domain.plans import FREE
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status
 from control_plane.errors import CloudError
+from control_plane.reconcile.restore_plan import candidates
 from control_plane.store import accounts, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
@@ -208,6 +209,29 @@ async def test_a_restore_request_is_cleared_only_by_its_own_answer(database: Dat
     await store.restore_done("acme", 5.0, {"ok": False, "detail": "unreadable"})
     tenant = await store.tenant("acme")
     assert tenant is not None and tenant.restore is None
+
+
+async def test_a_backup_that_did_not_verify_is_marked_until_it_does(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await store.verified("acme", 1, ok=True, detail={})
+    await store.verified("acme", 1, ok=False, detail={"detail": "torn"})
+    broken = (await store.epochs("acme"))[0]
+    assert broken.broken_at is not None and broken.verified_at is not None
+    events, _ = await database.read(lambda connection: events_of(connection, "acme", limit=1))
+    assert events[0]["kind"] == "backup.broken"
+    await store.verified("acme", 1, ok=True, detail={})
+    assert (await store.epochs("acme"))[0].broken_at is None
+
+
+async def test_a_slug_that_comes_back_looks_for_no_backup_of_its_purged_life(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await store.confirm("acme", 1, 7)
+    await store.purge("acme")
+    await _create(database)
+    assert [each.expired_at is not None for each in await store.epochs("acme")] == [True]
+    assert candidates(await store.epochs("acme"), None) == ()
 
 
 async def test_secrets_come_back_unwrapped_and_are_gone_after_a_purge(database: Database, store: Store) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status, Tenant
-from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop
+from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop, VerifyBackup
 from control_plane.reconcile.plan import decide, plan
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
 from control_plane.reconcile.restore_plan import candidates
@@ -171,7 +171,7 @@ def test_an_instance_that_must_not_write_is_unrouted_and_ended(changes: dict[str
 
 def test_an_empty_volume_is_restored_from_the_newest_epoch_of_its_line() -> None:
     found = actions(tenant(), gone(volume=EMPTY, epochs=(epoch(1), epoch(2, None))))
-    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True)))]
+    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True, 7)))]
 
 
 def test_a_restored_database_begins_a_new_epoch() -> None:
@@ -288,6 +288,25 @@ def test_a_backup_that_was_never_verified_is_verified_in_the_background() -> Non
     found = decide(tenant(), seen(epochs=(epoch(1), epoch(2, verified_at=None))), NOW, POLICY)
     assert [type(each).__name__ for each in found.background] == ["VerifyBackup"]
     assert found.actions == ()
+
+
+def test_a_backup_that_did_not_change_is_verified_again_only_now_and_then() -> None:
+    days = 86_400.0
+    kept = epoch(2, verified_at=NOW - 5 * days, confirmed_at=NOW - 6 * days)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == ()
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW + 3 * days, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_did_not_verify_is_tried_as_often_as_one_that_changed() -> None:
+    kept = epoch(2, verified_at=NOW - 2 * 86_400, confirmed_at=NOW - 6 * 86_400, broken_at=NOW - 86_400)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_is_not_kept_any_more_is_no_candidate() -> None:
+    lost = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW - 1), epoch(2)))
+    assert decide(tenant(), lost, NOW, POLICY).actions[-1] == StageRestore(0.0, (Candidate(2, confirmed=True, txid=7),))
+    gone_too = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW), epoch(2, expired_at=NOW)))
+    assert decide(tenant(), gone_too, NOW, POLICY).actions[-1] == StageRestore(0.0, ())
 
 
 # --- whatever is seen ---------------------------------------------------------------------------------------------------

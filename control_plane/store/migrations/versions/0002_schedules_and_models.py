@@ -21,6 +21,7 @@ def upgrade() -> None:
     with op.batch_alter_table("epochs") as table:
         table.add_column(sa.Column("broken_at", sa.Double(), nullable=True))
         table.add_column(sa.Column("expired_at", sa.Double(), nullable=True))
+        table.add_column(sa.Column("reaches_back_to", sa.Double(), nullable=True))
     op.create_table(
         "usage_model_readings",
         sa.Column("tenant", sa.String(length=40), nullable=False),
