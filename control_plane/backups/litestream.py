@@ -115,6 +115,10 @@ class LitestreamBackups:
         await asyncio.to_thread(self._places.destroy_tenant, slug)
         self._registrations.forget(slug)
 
+    async def owners(self) -> set[str]:
+        """Slugs of which there is a replica."""
+        return await asyncio.to_thread(self._places.owners)
+
     # --- the control plane's own database -----------------------------------------------------------------------------
 
     def replicate_control(self, incarnation: int) -> None:

@@ -48,6 +48,16 @@ class Places:
         if folder.exists():
             shutil.rmtree(folder)
 
+    def owners(self) -> set[str]:
+        """Tenants that have a place. Raises `Unavailable` where the store cannot be listed from here."""
+        self.require()
+        if self._url is not None and self._url.scheme == "s3":
+            return {name.partition("/")[0] for name in Bucket(self._url).names("tenants")}
+        if self.folder is None:
+            raise Unavailable("the backups' store cannot be listed from here")
+        folder = self.folder / "tenants"
+        return {each.name for each in folder.iterdir()} if folder.exists() else set()
+
     def _at(self, path: str) -> str:
         if self._url is None:
             return f"file://{self.folder}/{path}"

@@ -51,6 +51,10 @@ class Store:
         """Oldest first."""
         return await self._database.read(lambda connection: epochs.of(connection, slug))
 
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        """The same of several tenants, read at once."""
+        return await self._database.read(lambda connection: epochs.of_each(connection, slugs))
+
     async def secrets(self, slug: str) -> TenantSecrets:
         """What instance.json holds. Raises LookupError for a purged tenant."""
         query = select(table.c.sealed_secrets).where(table.c.slug == slug)
@@ -183,6 +187,20 @@ class Store:
                 record(connection, actor=ACTOR, action="tenant.purge", tenant=slug, message="data and backups removed")
 
         await self._database.write(bury)
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        """A ledger entry; no event, as whoever gets this slug one day must not see it."""
+        detail = {"ended": list(what)}
+        await self._database.write(
+            lambda connection: record(
+                connection,
+                actor=ACTOR,
+                action="orphan.end",
+                message="",
+                resource=f"tenant:{slug}",
+                detail=detail,
+            )
+        )
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         """Slugs written through the API since the last call, as soon as there are any; empty after the timeout."""

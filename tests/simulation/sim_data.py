@@ -121,6 +121,9 @@ class SimVolumes:
 
         await self._plane.effect(remove, OSError)
 
+    async def owners(self) -> set[str]:
+        return set(self._world.volumes)
+
     def _volume(self, slug: str) -> Volume:
         volume = self._world.volumes.get(slug)
         if volume is None or volume.epoch is None:
@@ -216,6 +219,9 @@ class SimBackups:
                 self._tables.invariants.confirmed.pop(key, None)
 
         await self._plane.effect(remove, Unavailable)
+
+    async def owners(self) -> set[str]:
+        return {slug for slug, _ in self._world.replicas}
 
     def _require_litestream(self) -> None:
         if not self._world.litestream_up:

@@ -141,10 +141,12 @@ class SimEdge:
     async def unlink(self, slug: str) -> None:
         await self._plane.effect(lambda: self._world.links.pop(slug, None), Unavailable)
 
-    async def linked(self) -> Mapping[str, bool]:
+    async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
         world = self._world
         return await self._plane.effect(
-            lambda: {slug: world.sockets.get(slug) == run_id for slug, run_id in world.links.items()}
+            lambda: {
+                each: world.sockets.get(each) == run_id for each, run_id in world.links.items() if slug in (None, each)
+            }
         )
 
 

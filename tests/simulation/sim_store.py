@@ -89,6 +89,9 @@ class SimStore:
     async def epochs(self, slug: str) -> Sequence[Epoch]:
         return await self._plane.effect(lambda: list(self._tables.epochs.get(slug, [])))
 
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        return await self._plane.effect(lambda: {slug: list(self._tables.epochs.get(slug, [])) for slug in slugs})
+
     async def secrets(self, slug: str) -> TenantSecrets:
         return TenantSecrets("sy_inst_x", "secret")
 
@@ -194,6 +197,9 @@ class SimStore:
             self._tables.epochs.pop(slug, None)
 
         await self._plane.effect(write)
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        await self._plane.effect(lambda: None)
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         tables = self._tables
