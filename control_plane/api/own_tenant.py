@@ -24,7 +24,8 @@ def whole(connection: Connection, plane: Plane, slug: str, caller: Caller) -> di
     """A tenant with its backups' age and this month's usage. Raises `not_found`."""
     tenant = tenants.get(connection, slug, account=caller.account)
     shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug))
-    return shape | {"usage": usage.month(connection, slug, time.time())}
+    progress = plane.reconciler.progress(slug) if plane.reconciler is not None else {}
+    return shape | progress | {"usage": usage.month(connection, slug, time.time())}
 
 
 async def carry_out(plane: Plane, slug: str, caller: Caller, step: Step) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from control_plane.api.auth import Caller, TenantWriter
 from control_plane.api.bodies import Reason
 from control_plane.api.own_tenant import carry_out
-from control_plane.api.plane import CurrentPlane
+from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import make_router
 from control_plane.domain.tenants import Desired, Tenant
 from control_plane.errors import CloudError
@@ -99,13 +99,13 @@ async def delete_tenant(
     """Delete it after its grace; `dry_run` lists what would go and changes nothing."""
     if grace_s is not None and not caller.is_operator:
         raise CloudError("forbidden", "only the operator sets another grace", param="grace_s")
-    grace = plane.config.delete_grace_s if grace_s is None else grace_s
     if dry_run:
-        return await plane.database.read(lambda connection: _would_go(connection, slug, caller, grace))
+        return await plane.database.read(lambda connection: _would_go(connection, plane, slug, caller, grace_s))
 
     def step(connection: Connection, tenant: Tenant) -> None:
         if tenant.desired is Desired.DELETED and grace_s is None:
             return
+        grace = _grace(plane, tenant, grace_s)
         tenants.change(
             connection,
             tenant,
@@ -132,13 +132,17 @@ def _refuse_stopped(tenant: Tenant) -> None:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
 
 
-def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:
+def _grace(plane: Plane, tenant: Tenant, given_s: int | None) -> int:
+    return plane.config.plan(tenant.plan).delete_grace_s if given_s is None else given_s
+
+
+def _would_go(connection: Connection, plane: Plane, slug: str, caller: Caller, grace_s: int | None) -> dict[str, Any]:
     tenant = tenants.get(connection, slug, account=caller.account)
     kept = epochs.of(connection, slug)
     return {
         "dry_run": True,
         "id": slug,
-        "grace_s": grace,
+        "grace_s": _grace(plane, tenant, grace_s),
         "would_delete": {
             "data": True,
             "routes": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,10 @@ from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, c
 app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
 Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
 CREATED = ("tenant", "url", "root_url", "host_url", "api_key", "admin_key", "status")
+SHOWN = (
+    *("slug", "status", "reason", "plan", "url", "host_url", "epoch"),
+    *("desired", "observed", "since", "next_action", "trouble", "queue"),
+)
 USAGE = ("requests", "errors", "tokens_in", "tokens_out", "cost_usd")
 
 
@@ -219,8 +224,32 @@ def _await_restore(api: Client, slug: str, last_event: int, timeout_s: float) ->
 
 
 def _print(tenant: dict[str, Any], as_json: bool) -> None:
-    heads = ("slug", "status", "reason", "plan", "url", "host_url", "epoch", "since", "next_action")
-    show(tenant, as_json, lambda: "\n".join(f"{head:12} {tenant[head]}" for head in heads if tenant[head] is not None))
+    show(tenant, as_json, lambda: "\n".join(f"{head:12} {value}" for head, value in _lines(tenant)))
+
+
+def _lines(tenant: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a person is shown of a tenant: what is known of it, with what was seen, wanted and in the way."""
+    told = tenant | {"observed": _observed(tenant["observed"])}
+    if tenant["failures"]:
+        told["trouble"] = f"{tenant['trouble']} ({tenant['failures']} times, again in {tenant['retry_in_s']:.0f} s)"
+    if tenant["queue"] is not None and tenant["queue"]["position"]:
+        told["queue"] = f"{tenant['queue']['position']} to start, about {tenant['queue']['estimated_s']:.0f} s"
+    else:
+        told["queue"] = None
+    for head in SHOWN:
+        if told[head] is not None:
+            yield head, told[head]
+
+
+def _observed(seen: dict[str, Any] | None) -> str | None:
+    if seen is None:
+        return None
+    if seen["instance"] is None:
+        return f"no instance (at {seen['seen_at']})"
+    is_so = [name for name in ("ready", "linked") if seen[name]]
+    calls = [f"{seen['in_flight']} in flight"] if seen["in_flight"] is not None else []
+    words = ", ".join([seen["instance"], f"epoch {seen['epoch']}", *is_so, *calls])
+    return f"{words} (at {seen['seen_at']})"
 
 
 def _print_restored(tenant: dict[str, Any], as_json: bool) -> None:

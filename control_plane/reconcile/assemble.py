@@ -22,4 +22,5 @@ def assemble(config: Config, store: Store, backups: Backups) -> Reconciler:
         instances=SocketInstances(config),
         volumes=FolderVolumes(config, instance_owner(config)),
         clock=SystemClock(),
+        starts_at_once=config.starts_at_once,
     )

@@ -54,7 +54,7 @@ class FolderEdge:
     async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
         """Slugs in the routing table, or only this one; True where the link is the same file as the present own.sock."""
         if slug is not None:
-            there = self._config.edge_socket(slug).exists(follow_symlinks=False)
+            there = os.path.lexists(self._config.edge_socket(slug))
             return {slug: await self.is_linked(slug)} if there else {}
         with suppress(FileNotFoundError):
             return {

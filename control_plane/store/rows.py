@@ -32,7 +32,7 @@ def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
         restore=RestoreRequest(**row.restore) if row.restore else None,
         restart_requested_at=row.restart_requested_at,
         keys=tuple(key_from(key) for key in keys),
-        settings=dict(row.settings),
+        settings=dict(getattr(row, "settings", {})),  # not always read
         failure=row.failure,
         delete_after=row.delete_after,
         purge_began_at=row.purge_began_at,

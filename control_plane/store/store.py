@@ -19,6 +19,7 @@ from control_plane.domain.tenants import Desired, Epoch, Generation, Status, Ten
 from control_plane.store import epochs, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.record import note, record
+from control_plane.store.roster import Roster
 from control_plane.store.schema import keys
 from control_plane.store.schema import tenants as table
 
@@ -34,10 +35,11 @@ class Store:
         self._database = database
         self._plan = plan
         self._open_secrets = open_secrets
+        self._roster = Roster()
 
     async def tenants(self) -> Sequence[Tenant]:
-        """Every tenant not yet purged, deleted ones included, whole."""
-        return await self._database.read(tenants.every)
+        """Every tenant not yet purged, deleted ones included, without keys and settings."""
+        return await self._database.read(self._roster.read)
 
     async def tenant(self, slug: str) -> Tenant | None:
         """The tenant, or None once it is purged."""
