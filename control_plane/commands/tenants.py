@@ -115,6 +115,7 @@ def delete(
     slug: Slug,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
     grace_s: Annotated[int | None, typer.Option("--grace-s", min=0, help="Seconds until it is final.")] = None,
+    force: Annotated[bool, typer.Option(help="At once, also if its last backup does not verify.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: Data = None,
     as_json: AsJson = False,
@@ -123,7 +124,12 @@ def delete(
     with client(data, as_json) as api:
         if not dry_run and not yes and sys.stdin.isatty():
             typer.confirm(f"Delete {slug}?", abort=True)
-        answer = api.delete(f"/api/tenants/{slug}", dry_run="true" if dry_run else None, grace_s=grace_s)
+        answer = api.delete(
+            f"/api/tenants/{slug}",
+            dry_run="true" if dry_run else None,
+            grace_s=grace_s,
+            force="true" if force else None,
+        )
         if dry_run:
             show(answer, as_json, lambda: "\n".join(f"{k:14} {v}" for k, v in answer["would_delete"].items()))
         else:

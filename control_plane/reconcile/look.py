@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.domain.plans import Plan
 from control_plane.domain.tenants import Epoch, Tenant
 from control_plane.reconcile.perform import Parts
 from control_plane.reconcile.ports import Activity, Probe, Unavailable
@@ -77,19 +76,12 @@ async def look_at_tenant(parts: Parts, tenant: Tenant, *, verify_requested: bool
     )
 
 
-def look_from_afar(
-    tenant: Tenant, machine: Machine, epochs: Sequence[Epoch], plan: Plan, *, verify_requested: bool
-) -> Seen:
+def look_from_afar(machine: Machine, epochs: Sequence[Epoch], *, verify_requested: bool) -> Seen:
     """What is known of a tenant of which nothing is on the machine, its data folder not looked at.
 
     Enough to decide by as long as it is to rest: what lies in the folder matters only to one that is to be started.
     """
-    return Seen(
-        epochs=tuple(epochs),
-        backups_up=machine.backups_up,
-        revision=revision(tenant, plan),
-        verify_requested=verify_requested,
-    )
+    return Seen(epochs=tuple(epochs), backups_up=machine.backups_up, verify_requested=verify_requested)
 
 
 async def _ask(parts: Parts, slug: str) -> tuple[Probe | None, Activity | None]:

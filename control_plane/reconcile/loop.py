@@ -12,7 +12,6 @@ import random
 from itertools import islice
 from typing import Any
 
-from control_plane.domain.plans import Plan
 from control_plane.domain.tenants import Tenant
 from control_plane.reconcile.look import Machine, look_at_machine
 from control_plane.reconcile.orphans import Orphans
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PASS_S = 1.0
 PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time
-SLICE = 250  # tenants of a pass that are gone through before others get their turn in the process
+SLICE = 100  # tenants of a pass that are gone through before others get their turn in the process
 NAMED_AT_MOST = 100  # tenants in one list of `status`
 
 
@@ -199,16 +198,13 @@ class Reconciler:
         if not tenants:
             return
         epochs = await self._parts.store.epochs_of([each.slug for each in tenants])
-        plans: dict[str, Plan] = {}
         for n, tenant in enumerate(tenants, start=1):
             track = self._tracks.setdefault(tenant.slug, Track())
             if track.task is not None or self._turns.waits(tenant.slug):
                 continue
-            if tenant.plan not in plans:
-                plans[tenant.plan] = await self._parts.store.plan(tenant.plan)
             requested = tenant.slug in self._turns.verify_requests
             known = epochs.get(tenant.slug, ())
-            if not self._rounds.rests(tenant, machine, known, plans[tenant.plan], track, requested):
+            if not self._rounds.rests(tenant, machine, known, track, requested):
                 self._turns.want(tenant, track)
             if n % SLICE == 0:
                 await asyncio.sleep(0)

@@ -42,19 +42,19 @@ def candidates(epochs: Sequence[Epoch], request: RestoreRequest | None) -> tuple
     if at is not None:
         ordered = [each for each in sorted(epochs, key=lambda each: -each.n) if each.started_at <= at]
     else:
-        ordered = _line(epochs)
+        ordered = line(epochs)
     return tuple(Candidate(each.n, each.confirmed_txid is not None) for each in ordered)
 
 
-def _line(epochs: Sequence[Epoch]) -> list[Epoch]:
+def line(epochs: Sequence[Epoch]) -> list[Epoch]:
     """The newest epoch, its parent, and so on."""
     by_number = {each.n: each for each in epochs}
-    line: list[Epoch] = []
+    found: list[Epoch] = []
     n = max(by_number, default=None)
-    while n is not None and n in by_number and (not line or n < line[-1].n):
-        line.append(by_number[n])
+    while n is not None and n in by_number and (not found or n < found[-1].n):
+        found.append(by_number[n])
         n = by_number[n].parent
-    return line
+    return found
 
 
 def restore_request(tenant: Tenant, seen: Seen, depth: Depth) -> list[Action] | None:

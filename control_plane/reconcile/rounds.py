@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from control_plane.domain.plans import Plan
 from control_plane.domain.tenants import Desired, Epoch, Status, Tenant
 from control_plane.reconcile import actions as act
 from control_plane.reconcile.depth import Depth, last_used
@@ -118,11 +117,9 @@ class Rounds:
                 tenant = fresh
         return Outcome(Then.AGAIN, tenant)
 
-    def rests(
-        self, tenant: Tenant, machine: Machine, epochs: Sequence[Epoch], plan: Plan, track: Track, verify: bool
-    ) -> bool:
+    def rests(self, tenant: Tenant, machine: Machine, epochs: Sequence[Epoch], track: Track, verify: bool) -> bool:
         """True for one of which nothing is on the machine, nothing is to be, and all of it is written down so."""
-        seen = look_from_afar(tenant, machine, epochs, plan, verify_requested=verify)
+        seen = look_from_afar(machine, epochs, verify_requested=verify)
         now = self._parts.clock.now()
         decision = decide(tenant, seen, now, self._policy)
         if decision.depth is Depth.AWAKE or decision.actions or decision.background or tenant.restore is not None:

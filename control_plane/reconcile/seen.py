@@ -61,4 +61,5 @@ class Policy:
     confirm_every_s: float = 30.0  # while there are calls
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
+    verify_again_s: float = 3_600.0  # after a last backup did not verify
     schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from control_plane.domain.tenants import Desired, Status, Tenant
 from control_plane.reconcile.actions import Action
+from control_plane.reconcile.deletion import held
 from control_plane.reconcile.depth import Depth
 from control_plane.reconcile.plan import Decision
 from control_plane.reconcile.restore_plan import BACKUP_UNREADABLE, held_back
@@ -59,6 +60,8 @@ def words_for(actions: Sequence[Action], trouble: str) -> str:
 
 def _rest(tenant: Tenant, seen: Seen, depth: Depth) -> str:
     if tenant.desired is Desired.DELETED:
+        if held(tenant, seen):
+            return "is not removed: its last backup did not verify; verified again later, or delete it by force"
         return "is removed for good when its grace is over"
     if depth is Depth.DOWN:
         return "stays stopped until it is resumed"

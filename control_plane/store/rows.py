@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from control_plane.domain.tenants import Desired, Epoch, Generation, KeyRecord, RestoreRequest, Status, Tenant
+from control_plane.domain.tenants import Desired, Generation, KeyRecord, RestoreRequest, Status, Tenant
 
 
 def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
@@ -63,13 +63,6 @@ def key_from(row: Any) -> KeyRecord:
         generation=row.generation,
         last_used_at=row.last_used_at,
     )
-
-
-def epoch_from(row: Any) -> Epoch:
-    """An epoch from its row."""
-    values = dict(row._mapping)
-    del values["restored"]
-    return Epoch(**values)
 
 
 def restore_row(request: RestoreRequest | None) -> dict[str, Any] | None:

@@ -168,7 +168,8 @@ class Store:
 
         def begin(connection: Any) -> bool:
             now = time.time()
-            over = (table.c.slug == slug) & (table.c.desired == Desired.DELETED) & (table.c.delete_after <= now)
+            due = (table.c.delete_after <= now) | table.c.purge_began_at.is_not(None)
+            over = (table.c.slug == slug) & (table.c.desired == Desired.DELETED) & due
             first = over & table.c.purge_began_at.is_(None)
             if connection.execute(update(table).where(first).values(purge_began_at=now)).rowcount:
                 record(connection, actor=ACTOR, action="tenant.purge_begins", tenant=slug, message="its grace is over")

@@ -29,6 +29,7 @@ POLICY = Policy(
     confirm_every_s=2.0,
     verify_first_s=4.0,
     verify_every_s=10.0,
+    verify_again_s=5.0,
 )
 TENANTS = ("ada", "bob", "eve")
 TICK_S = 0.1

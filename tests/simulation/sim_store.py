@@ -129,8 +129,8 @@ class SimStore:
     async def verified(self, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             self._tables.verify.discard(slug)
-            if ok:
-                self._change(slug, n, verified_at=self._tables.world.now)
+            now = self._tables.world.now
+            self._change(slug, n, **({"verified_at": now, "broken_at": None} if ok else {"broken_at": now}))
 
         await self._plane.effect(write)
 
@@ -186,6 +186,7 @@ class SimStore:
             if slug not in self._tables.doomed and self._tables.world.now < tenant.delete_after:
                 return False
             self._tables.doomed.add(slug)
+            self._tables.tenants[slug] = replace(tenant, purge_began_at=self._tables.world.now)
             return True
 
         return await self._plane.effect(doom)
