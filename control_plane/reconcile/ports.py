@@ -92,6 +92,9 @@ class Store(Protocol):
     ) -> None:
         """Write what changed of it; `since` moves when `status` does."""
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        """When its instance has something to do next, as it last said; None for nothing."""
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         """Clear the restore request if it is still the one made at `requested_at`."""
 

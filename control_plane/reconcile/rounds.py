@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 from control_plane.domain.tenants import Desired, Epoch, Status, Tenant
 from control_plane.reconcile import actions as act
-from control_plane.reconcile.depth import Depth, last_used
+from control_plane.reconcile.depth import Depth, is_due, last_used, scheduled_next
 from control_plane.reconcile.look import Machine, Share, look_at_tenant, look_from_afar
 from control_plane.reconcile.perform import Course, GivenUp, Parts, Performer, Refused
 from control_plane.reconcile.plan import Decision, decide
@@ -76,6 +76,7 @@ class Rounds:
             tenant.restart_requested_at,
             tenant.wake_requested_at,
             tenant.delete_after is not None and now >= tenant.delete_after,
+            is_due(tenant.scheduled_next_at, now, self._policy),
             tenant.failure,
             share,
         )
@@ -96,6 +97,7 @@ class Rounds:
         for _ in range(ROUNDS_AT_MOST):
             seen = await self._look(tenant, track, verify_requested)
             decision = decide(tenant, seen, self._parts.clock.now(), self._policy)
+            tenant = await self._keep_schedule(tenant, seen)
             if not decision.actions:
                 await self._settle(tenant, seen, decision, track)
                 return Outcome(Then.DONE, tenant, decision.background)
@@ -242,6 +244,14 @@ class Rounds:
         if tenant.delete_after is not None and tenant.desired is Desired.DELETED:
             return min(rest, max(1.0, tenant.delete_after - self._parts.clock.now()))
         return rest
+
+    async def _keep_schedule(self, tenant: Tenant, seen: Seen) -> Tenant:
+        """Before it may be put to sleep: remember when it has to be awake again."""
+        at = scheduled_next(tenant, seen, self._parts.clock.now(), self._policy)
+        if at == tenant.scheduled_next_at:
+            return tenant
+        await self._parts.store.save_schedule(tenant.slug, at)
+        return replace(tenant, scheduled_next_at=at)
 
     async def _note(self, course: Course, decision: Decision, track: Track, failure: str) -> None:
         """Write down what a list of actions led to. What was seen before it is old by now, so the status stays."""

@@ -137,6 +137,11 @@ class Store:
 
         await self._database.write(save)
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        """When its instance has something to do next, as it last said."""
+        changed = update(table).where(table.c.slug == slug).values(scheduled_next_at=at)
+        await self._database.write(lambda connection: connection.execute(changed))
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         """Clear the restore request if it is still the one made at `requested_at`."""
 

@@ -178,7 +178,9 @@ class SimInstances:
         def ask() -> Activity:
             instance = self._answering(slug)
             idle = 0.0 if instance.in_flight else self._world.monotonic - instance.last_call_at
-            return Activity(instance.in_flight, max(0.0, idle), instance.called_at)
+            database = instance.volume.database
+            scheduled_at = database.scheduled_at if database is not None else None
+            return Activity(instance.in_flight, max(0.0, idle), instance.called_at, scheduled_at)
 
         return await self._plane.effect(ask, Unavailable)
 

@@ -160,6 +160,12 @@ class SimStore:
 
         await self._plane.effect(write)
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        def write() -> None:
+            self._tables.tenants[slug] = replace(self._tables.tenants[slug], scheduled_next_at=at)
+
+        await self._plane.effect(write)
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             tenant = self._tables.tenants[slug]
