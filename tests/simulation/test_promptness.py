@@ -246,6 +246,7 @@ def test_one_accounts_herd_does_not_keep_anothers_tenant_waiting() -> None:
         herd = [f"herd{n}" for n in range(200)]
         for slug in herd:
             machine.tables.create(slug, 1_000, 2_000)
+            machine.wake(slug)
         await asyncio.sleep(0.05)
         machine.wake("ada")
         await machine.until(lambda: machine.is_routed("ada"), 1.0)
