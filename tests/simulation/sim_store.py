@@ -27,6 +27,7 @@ class Tables:
     doomed: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    orphans: list[tuple[str, list[str]]] = field(default_factory=list)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
 
     def create(self, slug: str, nap_after_s: int, sleep_after_s: int) -> None:
@@ -206,7 +207,7 @@ class SimStore:
         await self._plane.effect(write)
 
     async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
-        await self._plane.effect(lambda: None)
+        await self._plane.effect(lambda: self._tables.orphans.append((slug, list(what))))
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         tables = self._tables

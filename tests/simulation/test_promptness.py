@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,25 @@ class Calm:
     plane: Plane
     reconciler: Reconciler
     done: list[float] = field(default_factory=list)  # when something scheduled was done
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def run(self, *works: Coroutine[Any, Any, None]) -> None:
+        self.running += [asyncio.create_task(work) for work in works]
+
+    async def end(self) -> None:
+        """Nothing runs any more."""
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        self.running.clear()
+
+    @asynccontextmanager
+    async def next_life(self) -> AsyncIterator[Reconciler]:
+        """The control plane ends, and another begins on what is there."""
+        await self.end()
+        self.reconciler = a_life(self.world, self.tables, self.plane)
+        self.run(self.reconciler.run(), self.work())
+        yield self.reconciler
 
     async def until(self, holds: Callable[[], bool], within_s: float) -> None:
         """Wait until that holds; it must within so long."""
@@ -75,7 +95,17 @@ async def calm() -> AsyncIterator[Calm]:
     world = World(chance)
     tables = Tables(world, Invariants(world))
     plane = Plane(chance, faults)
-    reconciler = Reconciler(
+    machine = Calm(world, tables, plane, a_life(world, tables, plane))
+    machine.run(machine.reconciler.run(), machine.work())
+    try:
+        yield machine
+    finally:
+        await machine.end()
+    assert not tables.invariants.broken
+
+
+def a_life(world: World, tables: Tables, plane: Plane) -> Reconciler:
+    return Reconciler(
         store=SimStore(plane, tables),
         runtime=SimRuntime(plane, tables),
         edge=SimEdge(plane, tables),
@@ -87,15 +117,6 @@ async def calm() -> AsyncIterator[Calm]:
         starts_at_once=STARTS_AT_ONCE,
         seed=1,
     )
-    machine = Calm(world, tables, plane, reconciler)
-    running = [asyncio.create_task(reconciler.run()), asyncio.create_task(machine.work())]
-    try:
-        yield machine
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    assert not tables.invariants.broken
 
 
 def story(tell: Callable[[Calm], Awaitable[None]]) -> None:
