@@ -80,8 +80,8 @@ class Machine:
         awake = {each: True for each, state in self.states.items() if state is RunState.RUNNING} if slug is None else {}
         return awake if slug is None else {slug: True} if self.states.get(slug) is RunState.RUNNING else {}
 
-    async def registered(self) -> Mapping[str, int]:
-        return self._registered
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        return self._registered if slug is None else {slug: 2} if slug in self.states else {}
 
     async def probe(self, slug: str) -> Probe:
         return Probe(True, False, GENERATION, 2)

@@ -65,9 +65,12 @@ class LitestreamBackups:
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
-    async def registered(self) -> Mapping[str, int]:
-        """Tenants whose database is being copied now, and to which epoch."""
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        """Tenants whose database is being copied now, or only this one, and to which epoch."""
         listed = await self._control.databases()
+        if slug is not None:
+            noted = self._registrations.noted(slug) if self._database(slug) in listed else None
+            return {slug: noted} if noted is not None else {}
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
         control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}

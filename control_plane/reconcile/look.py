@@ -37,14 +37,14 @@ class Machine:
 async def look_at_machine(parts: Parts, slug: str | None = None) -> Machine:
     """Engine, routing table and registrations; of one tenant only where that is cheaper."""
     instances, linked, registered = await asyncio.gather(
-        parts.runtime.observe(slug), parts.edge.linked(slug), _registered(parts)
+        parts.runtime.observe(slug), parts.edge.linked(slug), _registered(parts, slug)
     )
     return Machine({each.name: each for each in instances}, linked, registered or {}, registered is not None)
 
 
-async def _registered(parts: Parts) -> Mapping[str, int] | None:
+async def _registered(parts: Parts, slug: str | None) -> Mapping[str, int] | None:
     try:
-        return await parts.backups.registered()
+        return await parts.backups.registered(slug)
     except Unavailable:
         return None
 

@@ -169,8 +169,8 @@ class VerifyResult:
 class Backups(Protocol):
     """Litestream of this machine, tenants only; implemented by `control_plane.backups`. All may raise `Unavailable`."""
 
-    async def registered(self) -> Mapping[str, int]:
-        """Slug -> epoch whose replica path its database is being copied to now."""
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        """Slug, or only this one -> epoch whose replica path its database is being copied to now."""
 
     async def register(self, slug: str, epoch: int) -> None:
         """Copy the tenant's database to this epoch's path from now on; an error if another epoch's is registered."""

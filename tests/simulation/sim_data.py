@@ -139,10 +139,10 @@ class SimBackups:
         self._tables = tables
         self._world: World = tables.world
 
-    async def registered(self) -> Mapping[str, int]:
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
         def ask() -> Mapping[str, int]:
             self._require_litestream()
-            return dict(self._world.registered)
+            return {each: epoch for each, epoch in self._world.registered.items() if slug in (None, each)}
 
         return await self._plane.effect(ask, Unavailable)
 
