@@ -30,13 +30,14 @@ def test_one_whose_last_backup_does_not_verify_is_kept_until_it_is_deleted_by_fo
     assert tenant.say("before") == "echo: before"
     service.cli("tenants", "sleep", "kept")
     tenant.becomes("asleep")
-    database = tenant.volume / "stockyard.db"
-    content = bytearray(database.read_bytes())
-    content[4096 * 2 : 4096 * 6] = b"\xa5" * (4096 * 4)
-    database.write_bytes(content)
+    for path in (service.data / "replicas" / "tenants" / "kept").rglob("*.ltx"):
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 64] = b"\xa5" * len(content[middle : middle + 64])
+        path.write_bytes(content)
     service.cli("tenants", "delete", "kept", "--yes", "--grace-s", "0")
     until(lambda: "did not verify" in (tenant.show()["next_action"] or ""), "the purge is held back")
-    assert database.exists()
+    assert (tenant.volume / "stockyard.db").exists()
     service.cli("tenants", "delete", "kept", "--yes", "--force")
     until(lambda: service.api("GET", "/api/tenants/kept").status_code == 404, "it is purged")
     assert not tenant.volume.exists()
