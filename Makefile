@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-reconciler bench-peers clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-reconciler bench-peers bench-quality clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,6 +60,9 @@ bench-reconciler: install ## a pass over 10,000 tenants; JSON in bench/results-r
 
 bench-peers: install ## the same for other gateways that can be installed
 	@$(BIN)/python -m bench.peers
+
+bench-quality: install ## precision and recall of what detects and matches, on labelled sets
+	@$(BIN)/python -m bench.quality
 
 clean: ## remove what was built here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info bench/.venvs bench/node_modules

@@ -110,10 +110,22 @@ def fill(connection: Connection, count: int, spread: Spread) -> None:
     }
     idle_s = {Status.RUNNING: 10, Status.NAPPING: 600, Status.ASLEEP: 86_400}
     owners = range(1, count // PER_ACCOUNT + 2)
-    account = {"name": "", "password_hash": "", "plan": "free", "created_at": now}
+    account: dict[str, Any] = {"name": "", "password_hash": "", "plan": "free", "created_at": now}
     connection.execute(insert(accounts), [{**account, "id": n, "email": f"{n}@example.com"} for n in owners])
-    blank = {"reason": "", "settings": {}, "failure": "", "purged_at": None, "sealed_secrets": b"sealed" * 20}
-    common = {"plan": "free", "region": "local", "desired": Desired.RUNNING, "image": "image", "incarnation": 1}
+    blank: dict[str, Any] = {
+        "reason": "",
+        "settings": {},
+        "failure": "",
+        "purged_at": None,
+        "sealed_secrets": b"sealed" * 20,
+    }
+    common: dict[str, Any] = {
+        "plan": "free",
+        "region": "local",
+        "desired": Desired.RUNNING,
+        "image": "image",
+        "incarnation": 1,
+    }
     common |= {"number": 3, "applied_incarnation": 1, "applied_number": 3, "epoch": 2, "restore": None}
     common |= {"nap_after_s": 300, "sleep_after_s": 3_600, "created_at": now - 1e6, "since": now - 100}
     rows = []
@@ -122,11 +134,24 @@ def fill(connection: Connection, count: int, spread: Spread) -> None:
         last = {"status": state, "next_action": words[state], "last_request_at": now - idle_s[state]}
         rows.append({**common, **blank, **last, "slug": f"t{n:05d}", "account_id": n // PER_ACCOUNT + 1})
     connection.execute(insert(tenants), rows)
-    key = {"name": "build", "kind": "proxy", "prefix": "sk-sy-…", "scopes": ["proxy"], "models": [], "ip_allow": []}
+    key: dict[str, Any] = {
+        "name": "build",
+        "kind": "proxy",
+        "prefix": "sk-sy-…",
+        "scopes": ["proxy"],
+        "models": [],
+        "ip_allow": [],
+    }
     key |= {"rpm": 0, "budget_month_nano": 0, "created_at": now, "generation": 3}
     numbered = [(n, k) for n in range(count) for k in range(KEYS)]
     connection.execute(insert(keys), [{**key, "tenant": f"t{n:05d}", "sha256": f"{n}-{k}"} for n, k in numbered])
-    epoch = {"restored": False, "started_at": now - 9e5, "first_txid": 1, "confirmed_txid": 9, "bytes": 1 << 20}
+    epoch: dict[str, Any] = {
+        "restored": False,
+        "started_at": now - 9e5,
+        "first_txid": 1,
+        "confirmed_txid": 9,
+        "bytes": 1 << 20,
+    }
     epoch |= {"ledger_seq": 5, "ledger_hash": "ab" * 32, "confirmed_at": now - 5_000, "verified_at": now - 3_000}
     ends = {1: now - 8e5, 2: None}
     connection.execute(

@@ -21,6 +21,7 @@ from control_plane.api import (
     events,
     health,
     internal,
+    moving,
     operator,
     tenant_keys,
     tenant_verbs,
@@ -36,7 +37,7 @@ from control_plane.running import running_plane
 from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
 
-ROUTERS = (health, accounts, tenants, tenant_verbs, events, tenant_keys, backups, usage, operator, internal)
+ROUTERS = (health, accounts, moving, tenants, tenant_verbs, events, tenant_keys, backups, usage, operator, internal)
 SHUTDOWN_S = 8
 
 

@@ -17,7 +17,9 @@ from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.keys import digest, master_box, operator_key
+from control_plane.moving.room import Room
 from control_plane.snapshot import Snapshot
+from control_plane.store import tenants
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
@@ -79,7 +81,9 @@ async def _opened(
             request_rate=RequestRate(REQUESTS_PER_MINUTE),
             started_at=time.time(),
             key_ends=KeyEnds(config.replica_url),
+            room=Room(config),
         )
+        plane.room.sweep(await database.read(tenants.slugs))
         if made:
             log.warning("operator key made and kept in %s", config.operator_key_file)
             if sys.stderr.isatty():

@@ -11,6 +11,7 @@ from control_plane.api.limits import RequestRate, SignupLimits
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
+from control_plane.moving.room import Room
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
 from control_plane.store.store import Store
@@ -49,6 +50,7 @@ class Plane:
     request_rate: RequestRate
     started_at: float
     key_ends: KeyEnds
+    room: Room
     reconciler: ReconcilerView | None = None
     backups: LitestreamBackups | None = None
     ending: bool = False  # what waits for changes shall answer now

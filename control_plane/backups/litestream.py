@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from control_plane.backups.check import Checked
 from control_plane.backups.control_socket import ControlSocket, NotRegistered
 from control_plane.backups.pace import Pacer
 from control_plane.backups.places import Places
+from control_plane.backups.program import verdict_of
 from control_plane.backups.registrations import Registrations
 from control_plane.backups.restore import history, restore
 from control_plane.config import Config
@@ -26,7 +24,6 @@ CONTROL = ".control"  # no slug begins with a dot
 CONTROL_CHECK_S = 2.0
 CONTROL_FIRST_VERIFY_S = 600.0
 CONTROL_VERIFY_S = 86_400.0
-CHECK_TIMEOUT_S = 3600
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +184,7 @@ class LitestreamBackups:
             restored = await restore(place, copy)
             if restored.outcome is not RestoreOutcome.RESTORED:
                 return VerifyResult(ok=False, detail=f"{restored.outcome}: {restored.detail}")
-            checked = await _check(copy)
+            checked = await verdict_of("control_plane.backups.check", str(copy))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder)
         return VerifyResult(
@@ -214,29 +211,3 @@ def _size(database: Path) -> int:
     with suppress(FileNotFoundError):
         size += database.with_name(f"{database.name}-wal").stat().st_size
     return size
-
-
-async def _check(copy: Path) -> Checked:
-    """Run the check as a program of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "control_plane.backups.check",
-        str(copy),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT_S):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise Unavailable(f"the check did not end within {CHECK_TIMEOUT_S} s") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise Unavailable(f"the check failed: {err.decode('utf-8', 'replace')[-500:]}")
-    return Checked(**json.loads(out))

@@ -1,15 +1,17 @@
-"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, events, usage."""
+"""`stockyard-cloud tenants`: create, list, show, sleep, wake, suspend, resume, delete, restore, export, import, events, usage."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from control_plane.commands.client import Client, Refused
+from control_plane.commands.files import PassphraseFile, new_file, show_progress, take_passphrase
 from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, client, show, table, wait_for_status
 
 app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
@@ -37,15 +39,19 @@ def create(
     body = {"slug": slug, "plan": plan, "region": region, "account": account}
     with client(data, as_json) as api:
         made = api.post("/api/tenants", {name: value for name, value in body.items() if value is not None})
-        made["tenant"] = made["slug"]
-        if wait:
-            try:
-                made["status"] = wait_for_status(api, slug, ("running",), timeout)["status"]
-            except Refused as refusal:
-                _show_created(made, as_json)  # the keys are answered once: they must not be lost
-                print(refusal, file=sys.stderr)
-                raise typer.Exit(1) from None
-        _show_created(made, as_json)
+        _show_opened(api, made, wait, timeout, as_json)
+
+
+def _show_opened(api: Client, made: dict[str, Any], wait: bool, timeout_s: float, as_json: bool) -> None:
+    made["tenant"] = made["slug"]
+    if wait:
+        try:
+            made["status"] = wait_for_status(api, made["slug"], ("running",), timeout_s)["status"]
+        except Refused as refusal:
+            _show_created(made, as_json)  # the keys are answered once: they must not be lost
+            print(refusal, file=sys.stderr)
+            raise typer.Exit(1) from None
+    _show_created(made, as_json)
 
 
 def _show_created(made: dict[str, Any], as_json: bool) -> None:
@@ -161,6 +167,49 @@ def restore(
         if wait:
             answer = _await_restore(api, slug, last, timeout)
         _print_restored(answer, as_json)
+
+
+@app.command(epilog="Example: stockyard-cloud tenants export acme acme.stockyard")
+def export(
+    slug: Slug,
+    file: Annotated[Path, typer.Argument(help="The new file.")],
+    passphrase_file: PassphraseFile = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write it to one file that moves it elsewhere; a sleeping tenant is not woken."""
+    passphrase = take_passphrase(passphrase_file, as_json, new=True)
+    with client(data, as_json) as api, new_file(file, as_json) as target:
+        size = api.download(f"/api/tenants/{slug}/export", {"passphrase": passphrase}, target, show_progress)
+    answer = {"tenant": slug, "file": str(file), "bytes": size}
+    show(answer, as_json, lambda: f"{file}: {size} bytes. Without the passphrase its secrets cannot be opened.")
+
+
+@app.command("import", epilog="Example: stockyard-cloud tenants import acme acme.stockyard")
+def import_(
+    slug: Slug,
+    file: Annotated[Path, typer.Argument(help="A file of `tenants export` or `stockyard export`.")],
+    plan: Annotated[str | None, typer.Option(help="Plan: free, pro, or one of cloud.toml.")] = None,
+    account: Annotated[int | None, typer.Option(help="Number of the account that shall own it.")] = None,
+    passphrase_file: PassphraseFile = None,
+    wait: Wait = True,
+    timeout: Timeout = 120.0,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open a tenant from an exported file; its keys go on working, and it has two new ones."""
+    passphrase = take_passphrase(passphrase_file, as_json, new=False)
+    given = {"slug": slug, "plan": plan, "account": str(account) if account else None, "passphrase": passphrase}
+    with client(data, as_json) as api:
+        try:
+            source = file.open("rb")
+        except OSError as problem:
+            raise Refused(f"{file} cannot be read: {problem.strerror}", "bad_request") from None
+        with source:
+            made = api.upload(
+                "/api/tenants", {name: value for name, value in given.items() if value}, source, show_progress
+            )
+        _show_opened(api, made, wait, timeout, as_json)
 
 
 @app.command(epilog="Example: stockyard-cloud tenants events acme")

@@ -50,6 +50,7 @@ class RestoreRequest:
     epoch: int | None = None
     source: str = ""  # slug whose backups to read; "" = the tenant's own (a clone names another)
     requested_at: float = 0.0  # tells this request from an earlier one
+    imported: bool = False  # its database was staged before it was opened; there is nothing else to go on with
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ class Performer:
         verified = await self._parts.instances.verify(tenant.slug)
         if not verified.ok:
             await self._parts.volumes.reject(tenant.slug)
-            raise Refused(f"the restored database did not verify: {verified.detail}")
+            why = f"the restored database did not verify: {verified.detail}"
+            raise GivenUp(BACKUP_UNREADABLE, why) if tenant.restore and tenant.restore.imported else Refused(why)
         await self._parts.volumes.drop_aside(tenant.slug)
         detail = {"ok": True, "epoch": tenant.epoch, "ledger_seq": verified.ledger_seq}
         await self._parts.store.restore_done(tenant.slug, request, detail)

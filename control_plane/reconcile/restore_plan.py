@@ -63,6 +63,8 @@ def restore_request(tenant: Tenant, seen: Seen, depth: Depth) -> list[Action] | 
     if request is None or depth is Depth.DOWN or held_back(tenant):
         return None
     if volume.restored_for == request.requested_at:
+        if volume.rejected and request.imported:
+            return _stage(tenant, seen, request)  # which gives up: there is no other
         return [ReportRejected(request.requested_at)] if volume.rejected else None
     if volume.rejected:
         return None  # an earlier request's: put back what was there first
@@ -83,7 +85,7 @@ def _stage(tenant: Tenant, seen: Seen, request: RestoreRequest) -> list[Action]:
     steps: list[Action] = []
     if seen.alive and seen.registered == tenant.epoch:
         steps.append(Confirm(tenant.epoch, required=False))
-    read = () if request.source else candidates(seen.epochs, request)
+    read = () if request.source or request.imported else candidates(seen.epochs, request)
     return [*steps, StageRestore(request.requested_at, read, request.source, request.at)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -35,6 +35,7 @@ class NewTenant:
     image: str
     sealed_secrets: bytes
     restore: RestoreRequest | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def incarnation(connection: Connection) -> int:
@@ -52,9 +53,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
     Over a tombstone of its own account, or one older than 90 days, generation and epoch numbers go on.
     """
     now = time.time()
-    before = connection.execute(select(tenants).where(tenants.c.slug == new.slug)).first()
-    if before is not None and not _free(before, new.account_id, now):
-        raise CloudError("slug_taken", f"the slug `{new.slug}` is taken; choose another", param="slug")
+    before = require_free(connection, new.slug, new.account_id)
     row = {
         "account_id": new.account_id,
         "plan": new.plan.name,
@@ -76,7 +75,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "nap_after_s": new.plan.idle_nap_s,
         "sleep_after_s": new.plan.idle_sleep_s,
         "restore": restore_row(new.restore),
-        "settings": {},
+        "settings": new.settings,
         "delete_after": None,
         "purge_began_at": None,
         "status": Status.PROVISIONING,
@@ -97,6 +96,14 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
                 connection.execute(delete(table).where(table.c.tenant == new.slug))
     detail = {"plan": new.plan.name, "region": new.region, "account": new.account_id}
     record(connection, actor=actor, action="tenant.create", tenant=new.slug, message="created", detail=detail)
+
+
+def require_free(connection: Connection, slug: str, account_id: int) -> Any:
+    """The slug's tombstone, if there is one. Raises `slug_taken` unless this account may open a tenant under it."""
+    before = connection.execute(select(tenants).where(tenants.c.slug == slug)).first()
+    if before is not None and not _free(before, account_id, time.time()):
+        raise CloudError("slug_taken", f"the slug `{slug}` is taken; choose another", param="slug")
+    return before
 
 
 def _free(before: Any, account_id: int, now: float) -> bool:
@@ -219,3 +226,8 @@ def slugs_of(connection: Connection, account: int) -> Sequence[str]:
     """Slugs of an account's tenants that are not purged."""
     query = select(tenants.c.slug).where(tenants.c.account_id == account, tenants.c.purged_at.is_(None))
     return connection.execute(query.order_by(tenants.c.slug)).scalars().all()
+
+
+def slugs(connection: Connection) -> Sequence[str]:
+    """Slugs of all tenants that are not purged."""
+    return connection.execute(select(tenants.c.slug).where(tenants.c.purged_at.is_(None))).scalars().all()

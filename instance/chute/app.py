@@ -33,6 +33,8 @@ from instance.chute.providers import ProviderTable
 from instance.chute.registry import Registry
 from instance.chute.route_table import RouteTable
 from instance.chute.router import Router
+from instance.chute.sub_request import SERVICE as SUB_REQUESTS
+from instance.chute.sub_request import SubRequests
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
@@ -99,6 +101,7 @@ class Chute:
             billing=self.billing,
             price=self.price,
         )
+        core.services[SUB_REQUESTS] = SubRequests(self)
         self.registry = Registry(core)
         core.services["registry"] = self.registry
         core.services.update(routes=self.routes, aliases=self.aliases, router=self.targets)

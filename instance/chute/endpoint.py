@@ -314,7 +314,7 @@ class Endpoint:
             x.bytes_out += len(last)
             self._record(x, streamed_answer(x))
             await send({"type": "http.response.body", "body": last, "more_body": False})
-            if outgoing.done:
+            if outgoing.done and not outgoing.cut:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
                 async for _ in events:
                     pass

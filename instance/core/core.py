@@ -30,6 +30,7 @@ from instance.core.settings import Settings
 from instance.core.writer import LedgerEvent, Writer
 
 DATABASE_NAME = "stockyard.db"
+SECRET_KEY_NAME = "secret.key"
 LAST_USED_FLUSH_S = 60.0
 
 log = logging.getLogger("stockyard.core")
@@ -206,7 +207,7 @@ class Core:
             self.hosted.secret_key.get_secret_value() if self.hosted else self.options.env.get("STOCKYARD_SECRET_KEY")
         )
         try:
-            key = key_from_text(given) if given else load_or_make(self.data_dir / "secret.key")
+            key = key_from_text(given) if given else load_or_make(self.data_dir / SECRET_KEY_NAME)
         except ValueError as error:
             raise DataFolderError(f"the secret key cannot be used: {error}") from error
         box = SecretBox(key)

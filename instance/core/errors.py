@@ -53,6 +53,11 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
+        ErrorCode(
+            "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
+        ),
+        ErrorCode("prompt_lint", 400, INVALID, "The prompt has a fault that the operator refuses.", False),
+        ErrorCode("request_schema", 400, INVALID, "The request does not fit a JSON Schema of the operator's.", False),
         ErrorCode("unauthorized", 401, AUTHENTICATION, "No key, or an unknown one."),
         ErrorCode("key_revoked", 401, AUTHENTICATION, "The key was revoked."),
         ErrorCode("key_expired", 401, AUTHENTICATION, "The key has expired."),
@@ -84,6 +89,8 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("unknown_field", 422, INVALID, "There is no such field."),
         ErrorCode("missing_field", 422, INVALID, "A needed field is missing."),
         ErrorCode("bad_pattern", 422, INVALID, "The pattern does not compile."),
+        ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
+        ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),

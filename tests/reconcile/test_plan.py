@@ -221,6 +221,25 @@ def test_a_rejected_restore_is_reported_and_the_database_from_before_put_back() 
     assert steps(tenant(), gone(volume=rejected)) == ["PutBack"]
 
 
+IMPORT = RestoreRequest(requested_at=NOW - 1, imported=True)
+
+
+def test_an_imported_database_goes_the_way_of_a_restored_one() -> None:
+    staged = VolumeState(staged=NOW - 1)
+    assert steps(tenant(restore=IMPORT, epoch=0), gone(volume=staged, epochs=())) == ["BeginRestoredLife"]
+    placed = VolumeState(database=True, epoch=2, restored_for=NOW - 1)
+    found = steps(tenant(restore=IMPORT), seen(volume=placed, linked=None, registered=None))
+    assert found == ["Register", "JudgeRestore"]
+
+
+def test_an_import_that_did_not_verify_has_nothing_to_go_back_to() -> None:
+    rejected = VolumeState(database=True, epoch=2, restored_for=NOW - 1, rejected=True)
+    assert steps(tenant(restore=IMPORT), seen(volume=rejected)) == ["Unlink", "Stop"]
+    assert actions(tenant(restore=IMPORT), gone(volume=rejected)) == [StageRestore(NOW - 1, (), "", None)]
+    failed = tenant(restore=IMPORT, failure="backup_unreadable", status=Status.FAILED, since=NOW)
+    assert actions(failed, gone(volume=rejected)) == []
+
+
 def test_a_point_in_time_is_looked_for_in_the_epoch_of_that_time() -> None:
     epochs = (epoch(1, started_at=100.0), epoch(2, started_at=200.0), epoch(3, started_at=300.0))
     asked = RestoreRequest(at="1970-01-01T00:04:10Z")
