@@ -10,14 +10,15 @@ from enum import Enum, auto
 
 from control_plane.domain.tenants import Desired, Epoch, Status, Tenant
 from control_plane.reconcile import actions as act
-from control_plane.reconcile.depth import Depth, is_due, last_used, scheduled_next
+from control_plane.reconcile.depth import Depth, is_due, last_used
 from control_plane.reconcile.look import Machine, Share, look_at_tenant, look_from_afar
 from control_plane.reconcile.perform import Course, GivenUp, Parts, Performer, Refused
 from control_plane.reconcile.plan import Decision, decide
 from control_plane.reconcile.ports import Unavailable
+from control_plane.reconcile.records import Records
 from control_plane.reconcile.seen import Policy, Seen
 from control_plane.reconcile.sighting import Sighting
-from control_plane.reconcile.status import next_action, status_of, words_for
+from control_plane.reconcile.status import next_action, status_of
 from control_plane.reconcile.track import Track
 from control_plane.runtimes.protocol import EngineError, RunState
 
@@ -27,7 +28,6 @@ ROUNDS_AT_MOST = 24  # of one piece of work; the next pass goes on
 LOOK_MOST_S = 15.0  # between two looks at a settled tenant that is awake
 REST_LOOK_S = 120.0  # at one that is not; less by a random part, so that many are not looked at together
 USAGE_EVERY_S = 60.0
-SAVE_ACTIVITY_S = 5.0  # the recorded time of the last call lags by at most this much
 DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
 VERIFY_RETRY_S = 3_600.0
@@ -60,6 +60,7 @@ class Rounds:
         self._parts = parts
         self._policy = policy
         self._performer = Performer(parts, policy)
+        self._records = Records(parts.store, parts.clock, policy)
         self.chance = chance
 
     def picture(self, tenant: Tenant, share: Share, now: float) -> object:
@@ -97,13 +98,14 @@ class Rounds:
         for _ in range(ROUNDS_AT_MOST):
             seen = await self._look(tenant, track, verify_requested)
             decision = decide(tenant, seen, self._parts.clock.now(), self._policy)
-            tenant = await self._keep_schedule(tenant, seen)
+            tenant = await self._records.keep_schedule(tenant, seen)
             if not decision.actions:
                 await self._settle(tenant, seen, decision, track)
                 return Outcome(Then.DONE, tenant, decision.background)
             starts = any(isinstance(each, act.Start) for each in decision.actions)
-            if status_of(tenant, seen, decision.depth) is not tenant.status:
-                tenant = await self._save(tenant, seen, decision, track)
+            status = status_of(tenant, seen, decision.depth)
+            if status is not tenant.status:
+                tenant = await self._records.save(tenant, status, seen, decision, track)
             if starts and not may_start:
                 return Outcome(Then.START, tenant)
             course = Course(tenant, lambda: track.asked)
@@ -180,7 +182,7 @@ class Rounds:
         if course.troubles:
             await self._failed(course, seen, decision, track, "; ".join(course.troubles), "")
         elif course.applied not in (None, course.tenant.applied):
-            await self._note(course, decision, track, course.tenant.failure)
+            await self._records.note(course, decision, track, course.tenant.failure)
         return not course.troubles
 
     async def _note_end(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
@@ -203,14 +205,14 @@ class Rounds:
         log.warning("tenant %s: %s", tenant.slug, trouble)
         if not code and track.failures >= FAILED_AFTER and decision.depth is Depth.AWAKE and seen.linked is not True:
             code = DOES_NOT_START
-        await self._note(course, decision, track, code or tenant.failure)
+        await self._records.note(course, decision, track, code or tenant.failure)
         if first:
             await self._parts.store.event(tenant.slug, "trouble", trouble)
 
     async def _settle(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
         """Nothing is left to do: write the status back and say when to look again."""
         track.worked()
-        await self._save(tenant, seen, decision, track)
+        await self._records.save(tenant, status_of(tenant, seen, decision.depth), seen, decision, track)
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
@@ -244,56 +246,3 @@ class Rounds:
         if tenant.delete_after is not None and tenant.desired is Desired.DELETED:
             return min(rest, max(1.0, tenant.delete_after - self._parts.clock.now()))
         return rest
-
-    async def _keep_schedule(self, tenant: Tenant, seen: Seen) -> Tenant:
-        """Before it may be put to sleep: remember when it has to be awake again."""
-        at = scheduled_next(tenant, seen, self._parts.clock.now(), self._policy)
-        if at == tenant.scheduled_next_at:
-            return tenant
-        await self._parts.store.save_schedule(tenant.slug, at)
-        return replace(tenant, scheduled_next_at=at)
-
-    async def _note(self, course: Course, decision: Decision, track: Track, failure: str) -> None:
-        """Write down what a list of actions led to. What was seen before it is old by now, so the status stays."""
-        tenant = await self._parts.store.tenant(course.tenant.slug)
-        if tenant is None:
-            return
-        failed = bool(failure) and decision.depth in (Depth.AWAKE, Depth.NAP, Depth.SLEEP)
-        status = Status.FAILED if failed and tenant.status is not Status.RUNNING else tenant.status
-        await self._parts.store.save_status(
-            tenant.slug,
-            tenant.generation,
-            status=status,
-            next_action=words_for(decision.actions, track.trouble),
-            failure=failure if status is Status.FAILED else "",
-            applied=course.applied,
-        )
-
-    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> Tenant:
-        """Write back what was just seen, if it is news; the tenant as it is then recorded."""
-        status = status_of(tenant, seen, decision.depth)
-        failure = tenant.failure if status is Status.FAILED else ""
-        words = next_action(tenant, seen, decision, track.trouble)
-        applied = seen.probe.generation if seen.probe is not None else None
-        used = self._used(tenant, seen)
-        same = (status, words, failure) == (tenant.status, tenant.next_action, tenant.failure)
-        if same and used is None and applied in (None, tenant.applied):
-            return tenant
-        await self._parts.store.save_status(
-            tenant.slug,
-            tenant.generation,
-            status=status,
-            next_action=words,
-            failure=failure,
-            last_request_at=used,
-            applied=applied,
-        )
-        return replace(tenant, status=status, next_action=words, failure=failure)
-
-    def _used(self, tenant: Tenant, seen: Seen) -> float | None:
-        """When its last call was, if that is news."""
-        if seen.activity is None:
-            return None
-        at = self._parts.clock.now() if seen.activity.in_flight else seen.activity.last_request_at
-        known, step = tenant.last_request_at or 0.0, min(SAVE_ACTIVITY_S, tenant.nap_after_s / 10)
-        return at if at is not None and at - known > step else None

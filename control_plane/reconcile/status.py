@@ -14,6 +14,7 @@ from control_plane.reconcile.seen import Seen
 from control_plane.runtimes.protocol import RunState
 
 WORDS_AT_MOST = 4
+CHARACTERS_AT_MOST = 200  # as many as the tenant's row holds
 
 
 def status_of(tenant: Tenant, seen: Seen, depth: Depth) -> Status:
@@ -55,7 +56,8 @@ def words_for(actions: Sequence[Action], trouble: str) -> str:
     """A list of actions in words, and what stood in its way the last time."""
     words = [each.words for each in actions[:WORDS_AT_MOST]]
     rest = ", then more" if len(actions) > WORDS_AT_MOST else ""
-    return ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
+    told = ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
+    return told if len(told) <= CHARACTERS_AT_MOST else told[: CHARACTERS_AT_MOST - 1] + "…"
 
 
 def _rest(tenant: Tenant, seen: Seen, depth: Depth) -> str:

@@ -143,6 +143,7 @@ class Turns:
         except Exception as error:  # recorded in the back-off; the next look starts afresh
             log.error("tenant %s: %s", slug, error, exc_info=not isinstance(error, EXPECTED))
             track.failed(str(error), self._parts.clock.monotonic(), self._rounds.chance)
+            following = self._work if track.asked else None  # who asked meanwhile does not wait for the back-off
         finally:
             track.task = None
             queue.leave(slug)

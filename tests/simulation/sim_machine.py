@@ -139,6 +139,8 @@ class SimEdge:
         await self._plane.effect(make, Unavailable)
 
     async def unlink(self, slug: str) -> None:
+        if self._plane.chance.random() < 6 * self._plane.faults.delay:
+            await self._plane.pause(self._plane.chance.uniform(0.05, 0.5))  # calls go on coming in meanwhile
         await self._plane.effect(lambda: self._world.links.pop(slug, None), Unavailable)
 
     async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
