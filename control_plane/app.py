@@ -21,6 +21,7 @@ from control_plane.api import (
     events,
     health,
     internal,
+    master_key,
     moving,
     operator,
     tenant_keys,
@@ -37,7 +38,20 @@ from control_plane.running import running_plane
 from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
 
-ROUTERS = (health, accounts, moving, tenants, tenant_verbs, events, tenant_keys, backups, usage, operator, internal)
+ROUTERS = (
+    health,
+    accounts,
+    moving,
+    tenants,
+    tenant_verbs,
+    events,
+    tenant_keys,
+    backups,
+    usage,
+    operator,
+    master_key,
+    internal,
+)
 SHUTDOWN_S = 8
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from control_plane.commands import backups, keys, tenants
+from control_plane.commands import backups, keys, master_key, tenants
 from control_plane.commands.output import AsJson, Data, client, show, table
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ ledger = typer.Typer(no_args_is_help=True, help="The control plane's own ledger.
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(backups.app, name="backups")
+app.add_typer(master_key.app, name="master-key")
 app.add_typer(ledger, name="ledger")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Another file than cloud.toml in the data folder.")]

@@ -16,7 +16,9 @@ from control_plane.errors import ConfigError, nearest
 
 ENV_PREFIX = "STOCKYARD_CLOUD_"
 # Read elsewhere by these names; no settings.
-ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "DATA", "CONFIG"}
+ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "MASTER_KEY_OLD", "DATA", "CONFIG"}
+
+LEASE_LEAST_S = 60  # several looks of the reconciler at an instance that is awake
 
 
 class PlanSettings(BaseModel):
@@ -35,6 +37,13 @@ class PlanSettings(BaseModel):
     key_lease_s: int = Field(ge=0, le=31_536_000)
     delete_grace_s: int = Field(ge=0, le=31_536_000)
     quota_grace_percent: int = Field(ge=0, le=1_000)
+
+    @field_validator("key_lease_s")
+    @classmethod
+    def _lease(cls, value: int) -> int:
+        if 0 < value < LEASE_LEAST_S:
+            raise ValueError(f"must be 0 or at least {LEASE_LEAST_S}: it is renewed about every 15 s")
+        return value
 
 
 class Config(BaseModel):

@@ -16,10 +16,11 @@ from control_plane.api.plane import Plane
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
 from control_plane.errors import ConfigError
-from control_plane.keys import digest, master_box, operator_key
+from control_plane.keys import digest, operator_key
+from control_plane.master_key import load_master_key
 from control_plane.moving.room import Room
 from control_plane.snapshot import Snapshot
-from control_plane.store import tenants
+from control_plane.store import plans, suspensions, tenants
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
@@ -64,7 +65,7 @@ async def _opened(
     config: Config, reconcile: bool, env: Mapping[str, str] | None, on_failure: Callable[[], None]
 ) -> AsyncIterator[Plane]:
     key, made = operator_key(config, env)
-    box = master_box(config, env)
+    box = load_master_key(config, env)
     database = Database(config.sqlalchemy_url, replicated=config.replicated)
     await database.open()
     try:
@@ -84,6 +85,9 @@ async def _opened(
             room=Room(config),
         )
         plane.room.sweep(await database.read(tenants.slugs))
+        known = [config.plan(name) for name in config.plans]
+        for name in await database.write(lambda connection: plans.take_up(connection, known)):
+            log.info("plan %s is new or has changed", name)
         if made:
             log.warning("operator key made and kept in %s", config.operator_key_file)
             if sys.stderr.isatty():
@@ -92,6 +96,7 @@ async def _opened(
         async with (
             _running(plane.snapshot.run(), "snapshot", on_failure),
             _running(plane.key_ends.keep(database), "key ends", on_failure),
+            _running(suspensions.keep(database), "suspensions", on_failure),
         ):
             if not reconcile:
                 yield plane

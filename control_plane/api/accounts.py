@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from control_plane.api import opening
-from control_plane.api.auth import Caller, CurrentCaller
+from control_plane.api.auth import Caller, CurrentCaller, TenantWriter
 from control_plane.api.bodies import AccountChange, Signup, TokenCreate, epoch_seconds
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
@@ -75,7 +75,7 @@ async def show_account(caller: CurrentCaller, plane: CurrentPlane) -> dict[str, 
 
 
 @router.put("/api/account")
-async def change_account(body: AccountChange, caller: CurrentCaller, plane: CurrentPlane) -> dict[str, Any]:
+async def change_account(body: AccountChange, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
     """Change name or e-mail address."""
     account = await own_account(plane, caller)
     values = {name: value for name, value in body.model_dump().items() if value is not None}
@@ -125,11 +125,17 @@ async def create_token(body: TokenCreate, caller: CurrentCaller, plane: CurrentP
 
 @router.delete("/api/account/tokens/{token_id}")
 async def revoke_token(token_id: int, caller: CurrentCaller, plane: CurrentPlane) -> dict[str, Any]:
-    """End a token now."""
+    """End a token now: the caller's own, or one that holds nothing that the caller does not hold."""
     account = await own_account(plane, caller)
-    token = await plane.database.write(
-        lambda connection: accounts.revoke_token(connection, account.id, token_id, actor=caller.actor)
-    )
+
+    def revoke(connection: Any) -> accounts.Token:
+        for token in accounts.tokens(connection, account.id):
+            missing = [scope for scope in token.scopes if not caller.may(scope)]
+            if token.id == token_id and missing and not caller.actor.endswith(f"/token:{token_id}"):
+                raise CloudError("scope_missing", f"this key lacks the scope `{missing[0]}`, which that one holds")
+        return accounts.revoke_token(connection, account.id, token_id, actor=caller.actor)
+
+    token = await plane.database.write(revoke)
     await plane.key_ends.wait(plane.database)
     return {"status": "revoked"} | token_shape(token)
 

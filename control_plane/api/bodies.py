@@ -137,8 +137,9 @@ class TenantChange(Body):
         return self
 
 
-class Reason(Body):
+class Suspension(Body):
     reason: str = Field("", max_length=500)
+    after_s: int = Field(0, ge=0, le=31_536_000, description="announced now, takes effect so many seconds later")
 
 
 class KeyLimits(Body):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from control_plane import ledger
+from control_plane.api import master_key
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import Cursor, Offset, make_router
@@ -132,6 +133,7 @@ async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         _check("disk", free >= DISK_FREE_MIN_BYTES, f"{free} bytes free", f"only {free} bytes free: make room"),
         _check("data", os.access(plane.config.data, os.W_OK), "writable", "the data folder is not writable"),
         _check("secrets", not loose, "0600", f"readable by others: {', '.join(loose)}: chmod 600"),
+        await master_key.check(plane),
         _check("reconciler", bool(loop["running"]), "running", "not running: restart `stockyard-cloud serve`"),
         _check("litestream", plane.config.litestream_socket.exists(), "up", "no control socket: run under `up`"),
         _check("activator", plane.config.activator_socket.exists(), "up", "no socket: run `stockyard-cloud activator`"),

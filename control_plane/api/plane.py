@@ -11,11 +11,11 @@ from control_plane.api.limits import RequestRate, SignupLimits
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
+from control_plane.master_key import MasterKey
 from control_plane.moving.room import Room
 from control_plane.snapshot import Snapshot
 from control_plane.store.database import Database
 from control_plane.store.store import Store
-from instance.core.secrets import SecretBox
 
 
 class ReconcilerView(Protocol):
@@ -43,7 +43,7 @@ class Plane:
     database: Database
     store: Store
     snapshot: Snapshot
-    box: SecretBox
+    box: MasterKey
     operator_digest: str
     incarnation: int
     signup_limits: SignupLimits

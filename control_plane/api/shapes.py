@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from control_plane.config import Config
+from control_plane.domain.plans import Plan
+from control_plane.domain.quota import QuotaUsed
 from control_plane.domain.slugs import addresses
 from control_plane.domain.state import NANO_PER_USD, rfc3339
 from control_plane.domain.tenants import Epoch, Generation, KeyRecord, Status, Tenant
@@ -51,12 +53,31 @@ def tenant_shape(tenant: Tenant, config: Config, epochs: Sequence[Epoch] = ()) -
         "idle_sleep_s": tenant.sleep_after_s,
         "settings": tenant.settings,
         "delete_after": rfc3339(tenant.delete_after),
+        "suspend_after": rfc3339(tenant.suspend_after),
+        "suspend_reason": tenant.suspend_reason or None,
         "restore": None,
         "backup": backup_shape(epochs),
     }
     if tenant.restore is not None:
         shape["restore"] = {"at": tenant.restore.at, "epoch": tenant.restore.epoch}
     return shape
+
+
+def quota_shape(tenant: Tenant, plan: Plan, month: str) -> dict[str, Any] | None:
+    """How much of the plan's calls of a month (YYYY-MM) is used, by the instance's own count; None without a limit."""
+    limit = plan.requests_month
+    if not limit:
+        return None
+    said = tenant.quota if tenant.quota is not None and tenant.quota.month == month else None
+    served_most = limit + limit * plan.quota_grace_percent // 100
+    now = QuotaUsed(month, said.calls if said else 0, limit, served_most)
+    return {
+        "requests_month": limit,
+        "used": now.calls,
+        "percent": round(100 * now.calls / limit, 1),
+        "served_most": served_most,
+        "state": now.step.name.lower(),
+    }
 
 
 def generation_shape(generation: Generation) -> dict[str, int]:
@@ -108,6 +129,7 @@ def key_shape(key: KeyRecord) -> dict[str, Any]:
         "created_at": rfc3339(key.created_at),
         "expires_at": rfc3339(key.expires_at),
         "revoked_at": rfc3339(key.revoked_at),
+        "last_used_at": rfc3339(key.last_used_at),
     }
 
 

@@ -9,13 +9,13 @@ from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api.auth import Caller, TenantWriter
-from control_plane.api.bodies import Reason
+from control_plane.api.bodies import Suspension
 from control_plane.api.own_tenant import carry_out
 from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import make_router
 from control_plane.domain.tenants import Desired, Tenant
 from control_plane.errors import CloudError
-from control_plane.store import epochs, tenants
+from control_plane.store import epochs, suspensions, tenants
 
 router = make_router("tenants")
 
@@ -37,27 +37,34 @@ async def wake(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str
 
 
 @router.post("/api/tenants/{slug}/suspend", status_code=202)
-async def suspend(slug: str, caller: TenantWriter, plane: CurrentPlane, body: Reason | None = None) -> dict[str, Any]:
-    """Stop it until the operator resumes it; its callers get 403 with the reason."""
+async def suspend(
+    slug: str, caller: TenantWriter, plane: CurrentPlane, body: Suspension | None = None
+) -> dict[str, Any]:
+    """Stop it until the operator resumes it; its callers get 403 with the reason. With `after_s` it is announced first."""
     if not caller.is_operator:
         raise CloudError("forbidden", "only the operator suspends a tenant; `sleep` stops it until the next call")
-    reason = body.reason if body else ""
+    reason, after_s = (body.reason, body.after_s) if body else ("", 0)
 
     def step(connection: Connection, tenant: Tenant) -> None:
         if tenant.desired is Desired.DELETED:
             raise CloudError("conflict", f"tenant `{slug}` is being deleted")
-        tenants.desire(connection, tenant, Desired.SUSPENDED, actor=caller.actor, reason=reason)
+        if after_s and tenant.desired is not Desired.SUSPENDED:
+            suspensions.announce(connection, tenant, time.time() + after_s, actor=caller.actor, reason=reason)
+        else:
+            suspensions.suspend(connection, tenant, actor=caller.actor, reason=reason)
 
     return await carry_out(plane, slug, caller, step)
 
 
 @router.post("/api/tenants/{slug}/resume", status_code=202)
 async def resume(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """End a suspension (operator), or take back a deletion within its grace."""
+    """End or take back a suspension (operator), or take back a deletion within its grace."""
 
     def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.SUSPENDED and not caller.is_operator:
+        suspended = tenant.desired is Desired.SUSPENDED or tenant.suspend_after is not None
+        if suspended and not caller.is_operator:
             raise CloudError("forbidden", "only the operator ends a suspension")
+        suspensions.take_back(connection, tenant, actor=caller.actor)
         if tenant.purge_began_at is not None:
             raise CloudError("conflict", f"the data of tenant `{slug}` is being removed; it cannot be taken back")
         if tenant.desired is Desired.DELETED:

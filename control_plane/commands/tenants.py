@@ -19,8 +19,9 @@ Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
 CREATED = ("tenant", "url", "root_url", "host_url", "api_key", "admin_key", "status")
 SHOWN = (
     *("slug", "status", "reason", "plan", "url", "host_url", "epoch"),
-    *("desired", "observed", "since", "next_action", "trouble", "queue"),
+    *("desired", "observed", "since", "next_action", "trouble", "queue", "suspend_after"),
 )
+USAGE_BY = {"key": ("key_id",), "model": ("model",)}
 USAGE = ("requests", "errors", "tokens_in", "tokens_out", "cost_usd")
 
 
@@ -99,14 +100,16 @@ def wake(slug: Slug, wait: Wait = True, timeout: Timeout = 60.0, data: Data = No
 def suspend(
     slug: Slug,
     reason: Annotated[str, typer.Option(help="What its callers are told.")] = "",
+    after_s: Annotated[int, typer.Option(min=0, help="Announce it, and suspend so many seconds later.")] = 0,
     wait: Wait = True,
     timeout: Timeout = 60.0,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop it until it is resumed."""
+    """Stop it until it is resumed; with --after-s it is announced first, and `resume` takes it back."""
+    body = {"reason": reason, "after_s": after_s}
     with client(data, as_json) as api:
-        _print(_ask(api, slug, "suspend", ("suspended",), wait, timeout, {"reason": reason}), as_json)
+        _print(_ask(api, slug, "suspend", ("suspended",), wait and not after_s, timeout, body), as_json)
 
 
 @app.command(epilog="Example: stockyard-cloud tenants resume acme")
@@ -231,14 +234,14 @@ def usage(
     slug: Slug,
     from_: Annotated[str | None, typer.Option("--from", help="First day.")] = None,
     to: Annotated[str | None, typer.Option(help="Last day.")] = None,
-    by: Annotated[str, typer.Option(help="day or key.")] = "day",
+    by: Annotated[str, typer.Option(help="day, key or model.")] = "day",
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """What it used, by day."""
+    """What it used, by day, and of each day by key or by model."""
     with client(data, as_json) as api:
         answer = api.get(f"/api/tenants/{slug}/usage", from_=from_, to=to, by=by)
-        heads = ("day", "epoch", *(("key_id",) if by == "key" else ()), *USAGE)
+        heads = ("day", "epoch", *USAGE_BY.get(by, ()), *USAGE)
         show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["usage"]], heads))
 
 

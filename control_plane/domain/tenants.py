@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from control_plane.domain.quota import QuotaUsed
+
 
 class Desired(StrEnum):
     """What the customer or operator wants. Naps and idle sleep are decided by `plan()` from activity, not here.
@@ -118,6 +120,8 @@ class Tenant:
     last_request_at: float | None = None
     scheduled_next_at: float | None = None  # when its instance has something to do next, as it last said
     suspend_after: float | None = None  # an announced suspension takes effect then
+    suspend_reason: str = ""  # why it was announced
+    quota: QuotaUsed | None = None  # of the plan's calls of the month, as its instance last said
     nap_after_s: int = 300
     sleep_after_s: int = 3600
     restore: RestoreRequest | None = None

@@ -65,9 +65,13 @@ class SocketInstances:
             raise Unavailable(f"{slug} does not say which state it has now")
         return applied
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained:
-        """Close idle connections, finish calls, fold the journal."""
-        body = {"deadline_s": deadline_s}
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        """Its keys are good for so long from now."""
+        await self._ask(slug, "POST", "lease", {"lease_s": lease_s})
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
+        """Close idle connections, finish calls, fold the journal; of a suspended tenant, end the streams."""
+        body: dict[str, Any] = {"deadline_s": deadline_s} | ({"suspended": True} if suspended else {})
         found = await self._ask(slug, "POST", "drain", body, timeout_s=deadline_s + PUSH_S)
         seq, own_hash = _head(found.get("ledger"))
         return Drained(found.get("drained") is True, _integer(found.get("in_flight")), seq, own_hash)

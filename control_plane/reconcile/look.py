@@ -61,7 +61,7 @@ async def look_at_tenant(parts: Parts, tenant: Tenant, *, verify_requested: bool
     instance, linked, registered, backups_up = machine.of(slug)
     probe, activity = None, None
     if instance is not None and instance.state in (RunState.RUNNING, RunState.STARTING):
-        probe, activity = await _ask(parts, slug)
+        probe, activity = await _ask(parts, tenant, plan.key_lease_s)
     return Seen(
         instance=instance,
         linked=linked,
@@ -84,11 +84,15 @@ def look_from_afar(machine: Machine, epochs: Sequence[Epoch], *, verify_requeste
     return Seen(epochs=tuple(epochs), backups_up=machine.backups_up, verify_requested=verify_requested)
 
 
-async def _ask(parts: Parts, slug: str) -> tuple[Probe | None, Activity | None]:
+async def _ask(parts: Parts, tenant: Tenant, lease_s: int) -> tuple[Probe | None, Activity | None]:
+    """What it says of itself. One whose keys are the newest has their lease renewed."""
+    slug = tenant.slug
     try:
         probe = await parts.instances.probe(slug)
         if probe is None or not (probe.ready or probe.draining):
             return probe, None
+        if lease_s and probe.generation == tenant.generation:
+            await parts.instances.renew_lease(slug, lease_s)
         return probe, await parts.instances.activity(slug)
     except Unavailable:
         return None, None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from control_plane.domain.state import desired_state
-from control_plane.domain.tenants import Generation, Tenant
+from control_plane.domain.tenants import Desired, Generation, Tenant
 from control_plane.reconcile import actions as act
 from control_plane.reconcile.ports import Backups, Clock, Drained, Edge, Instances, Store, Unavailable, Volumes
 from control_plane.reconcile.previous_head import previous_head
@@ -167,15 +167,18 @@ class Performer:
         tenant = await store.tenant(slug)
         if tenant is None:
             raise Refused("the tenant is gone")
-        state = desired_state(tenant, await store.plan(tenant.plan))
-        applied = await self._parts.instances.push_state(slug, state)
+        plan = await store.plan(tenant.plan)
+        applied = await self._parts.instances.push_state(slug, desired_state(tenant, plan))
         if applied != tenant.generation:
             raise Refused(f"it has state {applied.incarnation}.{applied.number} and does not take this one")
         course.applied = applied
+        if plan.key_lease_s:
+            await self._parts.instances.renew_lease(slug, plan.key_lease_s)
 
     async def _drain(self, course: Course, action: act.Drain) -> None:
         try:
-            drained = await self._parts.instances.drain(course.tenant.slug, self._policy.drain_s)
+            suspended = course.tenant.desired is Desired.SUSPENDED
+            drained = await self._parts.instances.drain(course.tenant.slug, self._policy.drain_s, suspended=suspended)
         except Unavailable as error:
             if action.required:
                 raise

@@ -241,7 +241,11 @@ class Instances(Protocol):
     async def push_state(self, slug: str, state: Mapping[str, Any]) -> Generation:
         """Apply the whole desired state; the generation that the instance then has."""
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained: ...
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        """Its keys are good for so long from now, if its plan's keys need a lease; never shortens one."""
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
+        """`suspended` ends its running streams at once."""
 
     async def resume(self, slug: str) -> None:
         """Undo a drain."""

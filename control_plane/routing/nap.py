@@ -28,6 +28,9 @@ class NapResumer:
             if seen[0].state is RunState.PAUSED:
                 await self._runtime.resume(slug)
             await self._instances.push_state(slug, tenant.state)
+            lease_s = (tenant.state.get("key_lease_s") or 0) - self._snapshot.age_s()
+            if lease_s > 0:
+                await self._instances.renew_lease(slug, lease_s)
             await self._instances.resume(slug)
             await self._edge.link(slug)
         except (Unavailable, EngineError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,11 +42,17 @@ class Snapshot:
         self._path = path
         self._version: tuple[int, int, int] | None = None
         self._tenants: Mapping[str, TenantView] = {}
+        self._written_at = 0.0
+        self._read_at = 0.0
 
     def tenant(self, slug: str) -> TenantView | None:
         """The tenant as last written, None if there is none of that name; from the last snapshot that could be read."""
         self._refresh()
         return self._tenants.get(slug)
+
+    def age_s(self) -> float:
+        """How old the control plane's last word is: by the wall clock, or since it was read when that is longer."""
+        return max(time.time() - self._written_at, time.monotonic() - self._read_at, 0.0)
 
     def _refresh(self) -> None:
         try:
@@ -53,13 +60,15 @@ class Snapshot:
             version = (found.st_ino, found.st_mtime_ns, found.st_size)
             if version == self._version:
                 return
-            tenants = _parse(self._path.read_bytes())
+            content = json.loads(self._path.read_bytes())
+            tenants, written_at = _parse(content), float(content.get("written_at") or 0.0)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return  # written by rename, so a whole one follows; the last one read stays in force
         self._version, self._tenants = version, tenants
+        self._written_at, self._read_at = written_at, time.monotonic()
 
 
-def _parse(text: bytes) -> Mapping[str, TenantView]:
+def _parse(content: Mapping[str, Any]) -> Mapping[str, TenantView]:
     return {
         slug: TenantView(
             slug=slug,
@@ -69,5 +78,5 @@ def _parse(text: bytes) -> Mapping[str, TenantView]:
             keys={key["sha256"]: key.get("expires_at") for key in each.get("keys", ())},
             state=each.get("state"),
         )
-        for slug, each in json.loads(text)["tenants"].items()
+        for slug, each in content["tenants"].items()
     }

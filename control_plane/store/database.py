@@ -101,6 +101,10 @@ class Database:
         task.add_done_callback(lambda _: self._tell(asks))
         return await asyncio.shield(task)
 
+    def ask(self, slug: str) -> None:
+        """Have the reconciler look at a tenant, as a write that `asks` does."""
+        self._tell(slug)
+
     async def wait_asked(self, timeout_s: float) -> set[str]:
         """Take the slugs asked for since the last call; empty after the timeout."""
         deadline = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from control_plane.domain.quota import QuotaUsed
 from control_plane.domain.tenants import Desired, Generation, KeyRecord, RestoreRequest, Status, Tenant
 
 
@@ -27,6 +28,8 @@ def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
         last_request_at=row.last_request_at,
         scheduled_next_at=row.scheduled_next_at,
         suspend_after=row.suspend_after,
+        suspend_reason=row.suspend_reason or "",
+        quota=QuotaUsed(**row.quota) if row.quota else None,
         nap_after_s=row.nap_after_s,
         sleep_after_s=row.sleep_after_s,
         restore=RestoreRequest(**row.restore) if row.restore else None,

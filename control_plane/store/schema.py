@@ -99,7 +99,11 @@ tenants = Table(
     Column("applied_number", Integer, nullable=False),
     Column("purged_at", Double, index=True),
     Column("scheduled_next_at", Double),  # when its instance has something to do next, as it last said
-    Column("suspend_after", Double),  # a suspension that was announced; its grace ends then
+    Column("suspend_after", Double, index=True),  # a suspension that was announced; its grace ends then
+    Column("suspend_reason", String(500)),  # why it was announced
+    Column(
+        "quota", JSON(none_as_null=True)
+    ),  # {month, calls, noted}: what its instance last said, and what was told of it
     Column("sealed_secrets", LargeBinary),  # instance key and secret key, wrapped by the master key; NULL once purged
 )
 

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from control_plane.domain.plans import Plan
 from control_plane.domain.secrets import TenantSecrets
 from control_plane.domain.tenants import Desired, Epoch, Generation, Status, Tenant
-from control_plane.store import epochs, tenants, usage
+from control_plane.store import epochs, quota, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.record import note, record
 from control_plane.store.roster import Roster
@@ -166,7 +166,12 @@ class Store:
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
         """Count a reading of cumulative counters; the same reading twice counts once."""
         at = time.time()
-        await self._database.write(lambda connection: usage.collect(connection, slug, epoch, reading, at))
+
+        def count(connection: Any) -> None:
+            usage.collect(connection, slug, epoch, reading, at)
+            quota.take(connection, slug, reading.get("quota"))
+
+        await self._database.write(count)
 
     async def begin_purge(self, slug: str) -> bool:
         """True if it is deleted and its grace is over; from then on nobody can bring it back."""

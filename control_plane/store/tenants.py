@@ -19,7 +19,16 @@ from control_plane.domain.tenants import Desired, RestoreRequest, Status, Tenant
 from control_plane.errors import CloudError
 from control_plane.store.record import record
 from control_plane.store.rows import restore_row, tenant_from
-from control_plane.store.schema import events, keys, meta, tenants, usage_days, usage_readings
+from control_plane.store.schema import (
+    events,
+    keys,
+    meta,
+    tenants,
+    usage_days,
+    usage_model_days,
+    usage_model_readings,
+    usage_readings,
+)
 
 REPEATED_WAKE_S = 1.0  # how often a wake of a tenant that seems awake is written down again
 
@@ -72,6 +81,8 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "last_request_at": None,
         "scheduled_next_at": None,
         "suspend_after": None,
+        "suspend_reason": None,
+        "quota": None,
         "nap_after_s": new.plan.idle_nap_s,
         "sleep_after_s": new.plan.idle_sleep_s,
         "restore": restore_row(new.restore),
@@ -92,7 +103,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
     else:
         connection.execute(update(tenants).where(tenants.c.slug == new.slug).values(**row))
         if before.account_id != new.account_id:
-            for table in (events, usage_days, usage_readings):
+            for table in (events, usage_days, usage_readings, usage_model_days, usage_model_readings):
                 connection.execute(delete(table).where(table.c.tenant == new.slug))
     detail = {"plan": new.plan.name, "region": new.region, "account": new.account_id}
     record(connection, actor=actor, action="tenant.create", tenant=new.slug, message="created", detail=detail)

@@ -165,6 +165,8 @@ class Chute:
         """Count a refused key, and what the caller gets for it: ipfence's refusal goes before the key's.
 
         The ledger gets one `auth_failure` a minute for each address and code."""
+        if error.code == "key_lease_expired":
+            return error  # nothing is wrong with the key, or with who sent it
         slot = self.registry.slots.get("ipfence")
         if slot is not None and slot.running is not None:
             try:

@@ -31,6 +31,7 @@ from instance.chute.operations import CHAT, LOADED, operation_of
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage, streamed_answer, write_record
 from instance.chute.request_body import BodyTooLarge, read_body
+from instance.chute.running_streams import ENDED, RunningStreams
 from instance.chute.stream import StreamBroken
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
@@ -68,6 +69,7 @@ class Endpoint:
         self.keys = core.keys
         self.trusted = chute.trusted_proxies
         self.watches = Watches()
+        self.running = RunningStreams(core.keys, core.clock)
         self.draining = False
         self.beside_calls = BesideCalls(chute, self.body_max_bytes)
 
@@ -291,6 +293,7 @@ class Endpoint:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
+                self.running.begin(x)
                 async for batch in events:
                     block = outgoing.take(batch)
                     if block:
@@ -301,9 +304,14 @@ class Endpoint:
                     if outgoing.done:
                         break
                 last = outgoing.end()
+            except asyncio.CancelledError:
+                if x.client_gone or ENDED not in x.state:
+                    raise
+                last = self._ended(x, answer, outgoing)
             except Exception as failure:
                 # Whatever broke the stream, it ends with an error event, and the trace says what it was.
-                last = self._broken(x, failure, outgoing)
+                last = self._ended(x, answer, outgoing) if ENDED in x.state else self._broken(x, failure, outgoing)
+            self.running.end(x)
             if keep_alive is not None:
                 keep_alive.end()
             watch.end()
@@ -319,6 +327,7 @@ class Endpoint:
                 async for _ in events:
                     pass
         finally:
+            self.running.end(x)
             self.chute.streams -= 1
             if keep_alive is not None:
                 keep_alive.end()
@@ -326,6 +335,17 @@ class Endpoint:
             if close is not None:
                 await close()
             answer.close()
+
+    def _ended(self, x: Exchange, answer: Answer, outgoing: Outgoing) -> bytes:
+        """The last bytes of a stream whose key may not go on with it: one error event, and nothing of what was held back."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        answer.close()
+        error: StockyardError = x.state[ENDED]
+        x.note("ended", {"code": error.code}, module="core", hook="on_delta")
+        self._failed(x, error)
+        return outgoing.error(error)
 
     def _broken(self, x: Exchange, failure: Exception, outgoing: Outgoing) -> bytes:
         """The stream's last bytes when it broke: what was held back, then one error event, and no `[DONE]`."""

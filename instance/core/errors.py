@@ -118,6 +118,8 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("audit_unavailable", 503, OVERLOADED, "Calls cannot be recorded now, so none are made."),
         ErrorCode("database_full", 503, OVERLOADED, "The database has reached its limit or the disk is full."),
         ErrorCode("draining", 503, OVERLOADED, "The instance is about to stop."),
+        ErrorCode("key_lease_expired", 503, OVERLOADED, "The instance has lost its control plane for too long."),
+        ErrorCode("tenant_suspended", 403, PERMISSION, "The tenant was suspended.", False),
         ErrorCode("timeout_connect", 504, TIMEOUT, "The provider did not accept a connection in time."),
         ErrorCode("timeout_first_token", 504, TIMEOUT, "The provider did not begin to answer in time."),
         ErrorCode("timeout_total", 504, TIMEOUT, "The call did not finish in time."),

@@ -308,6 +308,42 @@ async def test_usage_is_counted_on_the_day_it_was_read_and_by_key(database: Data
     assert await _used(database, "key") == [("1970-01-02", 1, 7, 2, 20), ("1970-01-01", 1, 7, 3, 30)]
 
 
+async def test_a_key_shows_when_it_was_last_used_and_an_older_reading_takes_nothing_back(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    new = NewKey("k", "proxy", "ab" * 32, "sk-sy-…")
+    key = await database.write(lambda c: keys.create(c, "acme", new, actor="operator"))
+    for requests, used in ((3, "2026-01-02T00:00:00Z"), (4, "2026-01-01T00:00:00Z")):
+        by_key = {str(key.id): {**_reading(requests), "last_request_at": used}, "": _reading(1)}
+        await database.write(lambda c, n=requests, k=by_key: usage.collect(c, "acme", 1, _reading(n, by_key=k), 0.0))
+    assert (await database.read(lambda c: keys.get(c, "acme", key.id))).last_used_at == 1_767_312_000.0
+
+
+async def test_what_is_used_of_the_plans_calls_is_an_event_once_and_shown(database: Database, store: Store) -> None:
+    await _create(database)
+    epoch = await store.new_epoch("acme", None)
+    said = {"month": "2026-01", "calls": 80, "limit": 100, "served_most": 110}
+    for calls in (80, 85):
+        await store.record_usage("acme", epoch.n, _reading(calls, quota=said | {"calls": calls}))
+    found, _ = await database.read(lambda c: events_of(c, "acme", limit=50))
+    assert [event["kind"] for event in found if event["kind"].startswith("quota")] == ["quota.near"]
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.quota is not None and tenant.quota.calls == 85
+
+
+async def test_usage_is_counted_by_model(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    for a, b in ((2, 1), (5, 1)):
+        by_model = {"gpt": _reading(a), "other": _reading(b)}
+        reading = _reading(a + b, by_model=by_model)
+        await database.write(lambda c, r=reading: usage.collect(c, "acme", 1, r, 0.0))
+    rows = await database.read(lambda c: usage.totals(c, ["acme"], first_day=None, last_day=None, by="model"))
+    assert [(row["model"], row["requests"]) for row in rows] == [("gpt", 5), ("other", 1)]
+
+
 async def test_calls_that_a_restored_database_brought_along_are_not_counted_again(
     database: Database, store: Store
 ) -> None:

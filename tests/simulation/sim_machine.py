@@ -199,7 +199,10 @@ class SimInstances:
 
         return await self._plane.effect(push, Unavailable)
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained:
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        await self._plane.effect(lambda: self._answering(slug), Unavailable)
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
         instance = await self._plane.effect(lambda: self._answering(slug), Unavailable)
         instance.draining = True
         waited = 0.0

@@ -342,6 +342,23 @@ async def test_the_plans_calls_of_a_month_end_with_402_until_a_larger_plan_is_pu
     assert [await calls(one, KEY) for _ in range(2)] == [200, 402]
 
 
+async def test_within_its_grace_a_plan_that_is_used_up_goes_on_and_says_so(one: Opened) -> None:
+    await ask(one, "PUT", "state", quota(1, requests_month=2, quota_grace_percent=50))
+    async with one.client(KEY) as client:
+        answers = [await client.post("/v1/chat/completions", json=CALL) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 402]
+    assert ["used up" in answer.headers.get("x-stockyard-warnings", "") for answer in answers[:3]] == [
+        False,
+        False,
+        True,
+    ]
+    said = (await ask(one, "GET", "usage")).json()["quota"]
+    assert (said["calls"], said["limit"], said["served_most"]) == (3, 2, 3)
+    query = "SELECT detail FROM traces ORDER BY n"
+    trails = await one.core.database.read(lambda connection: connection.execute(query).fetchall())
+    assert ["quota_passed" in row[0] for row in trails] == [False, False, True, False]
+
+
 async def test_a_refused_call_costs_nothing_of_the_quota(one: Opened) -> None:
     await ask(one, "PUT", "state", quota(1, requests_month=1))
     async with one.client(KEY) as client:

@@ -13,6 +13,9 @@ def upgrade() -> None:
     with op.batch_alter_table("tenants") as table:
         table.add_column(sa.Column("scheduled_next_at", sa.Double(), nullable=True))
         table.add_column(sa.Column("suspend_after", sa.Double(), nullable=True))
+        table.add_column(sa.Column("suspend_reason", sa.String(length=500), nullable=True))
+        table.add_column(sa.Column("quota", sa.JSON(), nullable=True))
+        table.create_index("ix_tenants_suspend_after", ["suspend_after"], unique=False)
     with op.batch_alter_table("keys") as table:
         table.add_column(sa.Column("last_used_at", sa.Double(), nullable=True))
     with op.batch_alter_table("epochs") as table:
