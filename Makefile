@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-peers bench-quality clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-reconciler bench-peers bench-quality clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ RUNTIME ?= process
 SEEDS ?= 200
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## .venv with both commands
 
@@ -54,6 +54,9 @@ simulate: install ## the reconciler's simulation: make simulate SEEDS=1000
 
 bench: install ## the benchmarks; table here, JSON in bench/results.json
 	@$(BIN)/python -m bench
+
+bench-reconciler: install ## a pass over 10,000 tenants; JSON in bench/results-reconciler.json
+	@$(BIN)/python -m bench.reconciler
 
 bench-peers: install ## the same for other gateways that can be installed
 	@$(BIN)/python -m bench.peers

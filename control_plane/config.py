@@ -67,7 +67,9 @@ class Config(BaseModel):
     signup_per_address_hour: int = Field(20, ge=1, le=100_000, description="sign-ups from one address in an hour")
     signup_per_domain_hour: int = Field(100, ge=1, le=100_000, description="sign-ups of one mail domain in an hour")
     tenants_per_account: int = Field(10, ge=1, description="tenants of one account; the operator's has no limit")
-    delete_grace_s: int = Field(7 * 86_400, ge=0, le=31_536_000, description="from DELETE until data is removed")
+    starts_at_once: int = Field(
+        0, ge=0, le=10_000, description="instances that start at the same time; 0 = twice the CPUs, at least 4"
+    )
     plans: dict[str, PlanSettings] = Field({}, validate_default=True, description="limits by plan name")
     metrics_per_tenant: bool = Field(False, description="metrics with a label for each tenant")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON lines")

@@ -55,7 +55,14 @@ async def wake(
         "desired": tenant.desired,
         "reason": tenant.reason,
         "failure": tenant.failure,
+        "queue": _queue(plane, slug),
     }
+
+
+def _queue(plane: Plane, slug: str) -> dict[str, float] | None:
+    """How many starts come before this one, and in how many seconds it is up, guessed; null for one that does not wait."""
+    place = plane.reconciler.queue_position(slug) if plane.reconciler is not None else None
+    return {"position": place[0], "estimated_s": place[1]} if place is not None else None
 
 
 def _ended(tenant: Tenant, plane: Plane) -> bool:

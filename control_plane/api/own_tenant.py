@@ -24,8 +24,13 @@ def whole(connection: Connection, plane: Plane, slug: str, caller: Caller) -> di
     """A tenant with its backups' age and this month's usage. Raises `not_found`."""
     tenant = tenants.get(connection, slug, account=caller.account)
     shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug), plane.lag_of(slug))
+    progress = plane.reconciler.progress(slug) if plane.reconciler is not None else {}
     used = usage.month(connection, slug, time.time())
-    return shape | {"usage": used | {"quota": quota_shape(tenant, plane.config.plan(tenant.plan), used["since"][:7])}}
+    return (
+        shape
+        | progress
+        | {"usage": used | {"quota": quota_shape(tenant, plane.config.plan(tenant.plan), used["since"][:7])}}
+    )
 
 
 async def carry_out(plane: Plane, slug: str, caller: Caller, step: Step) -> dict[str, Any]:

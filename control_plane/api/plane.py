@@ -26,6 +26,12 @@ class ReconcilerView(Protocol):
     def status(self) -> dict[str, Any]:
         """Queues, back-offs, lag."""
 
+    def progress(self, slug: str) -> dict[str, Any]:
+        """What was seen of a tenant last, what stands in its way, where it is in the queue."""
+
+    def queue_position(self, slug: str) -> tuple[int, float] | None:
+        """Its place in the queue of starts, and in how many seconds it is up, guessed; None if it waits for nothing."""
+
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from control_plane.api.auth import Caller, TenantWriter
 from control_plane.api.bodies import Suspension
 from control_plane.api.own_tenant import carry_out
-from control_plane.api.plane import CurrentPlane
+from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import make_router
 from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Tenant
@@ -106,25 +106,30 @@ async def delete_tenant(
     plane: CurrentPlane,
     dry_run: bool = False,
     grace_s: Annotated[int | None, Query(ge=0, le=31_536_000, description="operator only")] = None,
+    force: Annotated[bool, Query(description="at once, and although its last backup is not verified")] = False,
 ) -> dict[str, Any]:
-    """Delete it after its grace; `dry_run` lists what would go and changes nothing."""
-    if grace_s is not None and not caller.is_operator:
-        raise CloudError("forbidden", "only the operator sets another grace", param="grace_s")
-    grace = plane.config.delete_grace_s if grace_s is None else grace_s
+    """Delete it after its plan's grace, once its last backup is verified; `dry_run` lists what would go."""
+    if not caller.is_operator and (grace_s is not None or force):
+        given = "force" if force else "grace_s"
+        raise CloudError("forbidden", "only the operator sets another grace, or deletes by force", param=given)
     if dry_run:
-        return await plane.database.read(lambda connection: _would_go(connection, slug, caller, grace))
+        return await plane.database.read(lambda connection: _would_go(connection, plane, slug, caller, grace_s))
 
     def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.DELETED and grace_s is None:
+        if tenant.desired is Desired.DELETED and grace_s is None and not force:
             return
+        grace, now = _grace(plane, tenant, 0 if force else grace_s), time.time()
+        values: dict[str, Any] = {"desired": Desired.DELETED, "delete_after": now + grace, "restore": None}
+        if force:
+            values["purge_began_at"] = now
         tenants.change(
             connection,
             tenant,
-            {"desired": Desired.DELETED, "delete_after": time.time() + grace, "restore": None},
+            values,
             actor=caller.actor,
             action="tenant.delete",
-            message=f"asked to delete after {grace} s",
-            detail={"grace_s": grace},
+            message="asked to delete by force" if force else f"asked to delete after {grace} s",
+            detail={"force": True} if force else {"grace_s": grace},
         )
 
     return await carry_out(plane, slug, caller, step)
@@ -159,13 +164,17 @@ def _would_stop(connection: Connection, slug: str, reason: str) -> dict[str, Any
     }
 
 
-def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:
+def _grace(plane: Plane, tenant: Tenant, given_s: int | None) -> int:
+    return plane.config.plan(tenant.plan).delete_grace_s if given_s is None else given_s
+
+
+def _would_go(connection: Connection, plane: Plane, slug: str, caller: Caller, grace_s: int | None) -> dict[str, Any]:
     tenant = tenants.get(connection, slug, account=caller.account)
     kept = epochs.of(connection, slug)
     return {
         "dry_run": True,
         "id": slug,
-        "grace_s": grace,
+        "grace_s": _grace(plane, tenant, grace_s),
         "would_delete": {
             "data": True,
             "routes": True,

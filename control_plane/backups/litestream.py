@@ -13,7 +13,7 @@ from pathlib import Path
 
 from control_plane.backups.control_socket import ControlSocket, NotRegistered
 from control_plane.backups.pace import Pacer
-from control_plane.backups.places import Places, epoch_folder, tenant_folder
+from control_plane.backups.places import TENANTS, Places, epoch_folder, tenant_folder
 from control_plane.backups.program import verdict_of
 from control_plane.backups.pruning import superfluous
 from control_plane.backups.registrations import Registrations
@@ -63,9 +63,12 @@ class LitestreamBackups:
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
-    async def registered(self) -> Mapping[str, int]:
-        """Tenants whose database is being copied now, and to which epoch."""
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        """Tenants whose database is being copied now, or only this one, and to which epoch."""
         listed = await self._control.databases()
+        if slug is not None:
+            noted = self._registrations.noted(slug) if self._database(slug) in listed else None
+            return {slug: noted} if noted is not None else {}
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
         control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}
@@ -156,6 +159,10 @@ class LitestreamBackups:
         found = superfluous(await self._places.store.entries(epoch_folder(slug, epoch)), begin)
         await self._places.store.remove(found.names)
         return found.reaches_back_to
+
+    async def owners(self) -> set[str]:
+        """Slugs of which there is a replica."""
+        return await self._places.store.folders(TENANTS)
 
     # --- the control plane's own database -----------------------------------------------------------------------------
 

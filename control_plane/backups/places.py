@@ -61,9 +61,12 @@ class Places:
         return urlunsplit(self._url._replace(path=f"{self._url.path.rstrip('/')}/{path}"))
 
 
+TENANTS = "tenants"
+
+
 def tenant_folder(slug: str) -> str:
     """Every epoch of a tenant, below the store."""
-    return f"tenants/{slug}"
+    return f"{TENANTS}/{slug}"
 
 
 def epoch_folder(slug: str, epoch: int) -> str:

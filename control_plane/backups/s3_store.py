@@ -51,6 +51,13 @@ class S3Store:
         async with self._client() as client:
             return [each async for each in self._list(client, folder)]
 
+    async def folders(self, folder: str) -> set[str]:
+        prefix = f"{self._prefix}{folder}/"
+        async with self._client() as client:
+            pages = self._pages(client, {"prefix": prefix, "delimiter": "/"})
+            found = [each.text or "" async for page in pages for each in page.iterfind("{*}CommonPrefixes/{*}Prefix")]
+        return {each.removeprefix(prefix).rstrip("/") for each in found}
+
     async def remove(self, names: Iterable[str]) -> None:
         async with self._client() as client:
             await self._remove(client, names)
@@ -69,13 +76,17 @@ class S3Store:
         await asyncio.gather(*(remove(name) for name in names))
 
     async def _list(self, client: httpx2.AsyncClient, folder: str) -> AsyncIterator[Stored]:
-        query = {"list-type": "2", "max-keys": str(PAGE), "prefix": f"{self._prefix}{folder}/"}
-        while True:
-            page = ElementTree.fromstring((await self._send(client, "GET", "", query)).content)
+        async for page in self._pages(client, {"prefix": f"{self._prefix}{folder}/"}):
             for found in page.iterfind("{*}Contents"):
                 modified = datetime.fromisoformat(found.findtext("{*}LastModified") or "")
                 name = (found.findtext("{*}Key") or "").removeprefix(self._prefix)
                 yield Stored(name, int(found.findtext("{*}Size") or 0), modified.timestamp())
+
+    async def _pages(self, client: httpx2.AsyncClient, wanted: Mapping[str, str]) -> AsyncIterator[ElementTree.Element]:
+        query = {"list-type": "2", "max-keys": str(PAGE), **wanted}
+        while True:
+            page = ElementTree.fromstring((await self._send(client, "GET", "", query)).content)
+            yield page
             following = page.findtext("{*}NextContinuationToken")
             if not following:
                 return

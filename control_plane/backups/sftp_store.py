@@ -52,6 +52,14 @@ class SftpStore:
         async with self._connected() as sftp:
             return sorted([each async for each in self._walk(sftp, folder)])
 
+    async def folders(self, folder: str) -> set[str]:
+        async with self._connected() as sftp:
+            with suppress(asyncssh.SFTPNoSuchFile):
+                found = [each async for each in sftp.scandir(self._path(folder))]
+                names = {str(each.filename) for each in found if each.attrs.type == _DIRECTORY}
+                return {each for each in names if not each.startswith(".")}
+            return set()
+
     async def remove(self, names: Iterable[str]) -> None:
         async with self._connected() as sftp:
             for name in names:

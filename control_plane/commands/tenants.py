@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,10 @@ from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, c
 app = typer.Typer(no_args_is_help=True, help="Customers' instances.")
 Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
 CREATED = ("tenant", "url", "root_url", "host_url", "api_key", "admin_key", "status")
+SHOWN = (
+    *("slug", "status", "reason", "plan", "url", "host_url", "epoch"),
+    *("desired", "observed", "since", "next_action", "trouble", "queue", "suspend_after"),
+)
 USAGE_BY = {"key": ("key_id",), "model": ("model",)}
 USAGE = ("requests", "errors", "tokens_in", "tokens_out", "cost_usd")
 
@@ -126,6 +131,7 @@ def delete(
     slug: Slug,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
     grace_s: Annotated[int | None, typer.Option("--grace-s", min=0, help="Seconds until it is final.")] = None,
+    force: Annotated[bool, typer.Option(help="At once, also if its last backup does not verify.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: Data = None,
     as_json: AsJson = False,
@@ -134,7 +140,12 @@ def delete(
     with client(data, as_json) as api:
         if not dry_run and not yes and sys.stdin.isatty():
             typer.confirm(f"Delete {slug}?", abort=True)
-        answer = api.delete(f"/api/tenants/{slug}", dry_run="true" if dry_run else None, grace_s=grace_s)
+        answer = api.delete(
+            f"/api/tenants/{slug}",
+            dry_run="true" if dry_run else None,
+            grace_s=grace_s,
+            force="true" if force else None,
+        )
         if dry_run:
             show(answer, as_json, lambda: _listed(answer["would_delete"]))
         else:
@@ -318,8 +329,32 @@ def _await_restore(api: Client, slug: str, last_event: int, timeout_s: float) ->
 
 
 def _print(tenant: dict[str, Any], as_json: bool) -> None:
-    heads = ("slug", "status", "reason", "plan", "url", "host_url", "epoch", "since", "next_action", "suspend_after")
-    show(tenant, as_json, lambda: "\n".join(f"{head:12} {tenant[head]}" for head in heads if tenant[head] is not None))
+    show(tenant, as_json, lambda: "\n".join(f"{head:12} {value}" for head, value in _lines(tenant)))
+
+
+def _lines(tenant: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a person is shown of a tenant: what is known of it, with what was seen, wanted and in the way."""
+    told = tenant | {"observed": _observed(tenant["observed"])}
+    if tenant["failures"]:
+        told["trouble"] = f"{tenant['trouble']} ({tenant['failures']} times, again in {tenant['retry_in_s']:.0f} s)"
+    if tenant["queue"] is not None and tenant["queue"]["position"]:
+        told["queue"] = f"{tenant['queue']['position']} to start, about {tenant['queue']['estimated_s']:.0f} s"
+    else:
+        told["queue"] = None
+    for head in SHOWN:
+        if told[head] is not None:
+            yield head, told[head]
+
+
+def _observed(seen: dict[str, Any] | None) -> str | None:
+    if seen is None:
+        return None
+    if seen["instance"] is None:
+        return f"no instance (at {seen['seen_at']})"
+    is_so = [name for name in ("ready", "linked") if seen[name]]
+    calls = [f"{seen['in_flight']} in flight"] if seen["in_flight"] is not None else []
+    words = ", ".join([seen["instance"], f"epoch {seen['epoch']}", *is_so, *calls])
+    return f"{words} (at {seen['seen_at']})"
 
 
 def _print_restored(tenant: dict[str, Any], as_json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from control_plane.config import Config
 from control_plane.metrics.instruments import Instruments
 from control_plane.metrics.watched import (
@@ -17,7 +15,6 @@ from control_plane.metrics.watched import (
 from control_plane.reconcile.instances import SocketInstances
 from control_plane.reconcile.loop import Reconciler
 from control_plane.reconcile.ports import Backups, Store
-from control_plane.reconcile.seen import Policy
 from control_plane.reconcile.system_clock import SystemClock
 from control_plane.reconcile.volumes import FolderVolumes
 from control_plane.routing.edge import FolderEdge
@@ -36,5 +33,5 @@ def assemble(config: Config, store: Store, backups: Backups, runtime: Runtime, i
         instances=watched_instances(SocketInstances(config), instruments),
         volumes=FolderVolumes(config, instance_owner(config)),
         clock=SystemClock(),
-        policy=Policy(verify_at_once=max(1, (os.cpu_count() or 1) // 2)),
+        starts_at_once=config.starts_at_once,
     )

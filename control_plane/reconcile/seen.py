@@ -62,5 +62,6 @@ class Policy:
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
     verify_unchanged_every_s: float = 7 * 86_400.0  # a backup that was written no more since it was verified
-    verify_at_once: int = 1
-    schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon
+    verify_again_s: float = 3_600.0  # after a last backup did not verify
+    schedule_margin_s: float = 60.0  # be awake so long before the instance has something to do
+    schedule_patience_s: float = 600.0  # for which an idle instance is kept awake for what is overdue

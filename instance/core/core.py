@@ -24,6 +24,7 @@ from instance.core.instance_file import ENV_NAME, InstanceFile, read_instance_fi
 from instance.core.journal import Journal
 from instance.core.keys import DEFAULT_SCOPES, display, hash_key
 from instance.core.principals import KeyTable, Principal
+from instance.core.schedule import Schedule
 from instance.core.secrets import SecretBox, SecretError, key_from_text, load_or_make
 from instance.core.settings import Settings
 from instance.core.writer import LedgerEvent, Writer
@@ -75,6 +76,7 @@ class Core:
         self.hosted = hosted
         """What the control plane handed over; `None` for a self-hosted instance."""
         self.services: dict[str, Any] = {}
+        self.schedule = Schedule()
         self.first_keys: FirstKeys | None = None
         """The keys that the first boot made: to be shown once, then set to `None`."""
         self._lock = lock

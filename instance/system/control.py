@@ -98,7 +98,7 @@ class ControlApi:
             "in_flight": instance.in_flight,
             "last_request_at": rfc3339_or_none(last),
             "idle_s": round(idle_ns / 1e9, 3),
-            "scheduled_next_at": None,
+            "scheduled_next_at": rfc3339_or_none(self._core.schedule.next_ns()),
             "streams": instance.chute.streams,
             "journal_idle": self._core.writer.idle,
         }

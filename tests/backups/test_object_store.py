@@ -69,6 +69,13 @@ async def test_a_list_has_every_depth_of_one_folder_with_sizes_and_times(store: 
     assert all(abs(each.modified - time.time()) < 60 for each in found)
 
 
+async def test_folders_are_those_directly_in_one(store: ObjectStore) -> None:
+    for name in ("tenants/acme/1/x", "tenants/acme/2/y", "tenants/acme-two/x", "tenants/file", "other/x"):
+        await store.put(name, b"")
+    assert await store.folders("tenants") == {"acme", "acme-two"}
+    assert await store.folders("nowhere") == set()
+
+
 async def test_a_folder_is_removed_whole_and_its_neighbour_is_not(store: ObjectStore) -> None:
     for name in ("acme/1/x", "acme/2/y", "acme-two/x"):
         await store.put(name, b"")

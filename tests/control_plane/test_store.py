@@ -20,7 +20,7 @@ from control_plane.domain.plans import FREE
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status
 from control_plane.errors import CloudError
 from control_plane.reconcile.restore_plan import candidates
-from control_plane.store import accounts, keys, tenants, usage
+from control_plane.store import accounts, epochs, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
 from control_plane.store.migrate import FOLDER, HEAD, migrate
@@ -378,3 +378,50 @@ async def test_calls_that_a_restored_database_brought_along_are_not_counted_agai
     for requests in (6, 7):
         await database.write(lambda c, n=requests: usage.collect(c, "acme", 2, _reading(n), 0.0))
     assert sorted(row[1:4] for row in await _used(database)) == [(1, None, 8), (2, None, 1)]
+
+
+async def test_a_pass_reads_every_change_and_keeps_what_did_not_change(database: Database, store: Store) -> None:
+    await _create(database, "acme")
+    await _create(database, "bolt")
+    before = {each.slug: each for each in await store.tenants()}
+    await store.save_status("acme", Generation(1, 1), status=Status.RUNNING, next_action="naps")
+    await store.save_schedule("acme", 12.5)
+    after = {each.slug: each for each in await store.tenants()}
+    assert (after["acme"].status, after["acme"].next_action) == (Status.RUNNING, "naps")
+    assert after["acme"].scheduled_next_at == 12.5
+    assert after["bolt"] is before["bolt"]
+    await store.purge("bolt")
+    assert [each.slug for each in await store.tenants()] == ["acme"]
+
+
+@pytest.mark.parametrize("named_at_most", [0, 500])
+async def test_epochs_of_several_tenants_are_read_at_once(
+    database: Database, store: Store, monkeypatch: pytest.MonkeyPatch, named_at_most: int
+) -> None:
+    monkeypatch.setattr(epochs, "NAMED_IN_A_QUERY", named_at_most)
+    await _create(database, "acme")
+    await _create(database, "bolt")
+    await _create(database, "cask")
+    for slug in ("acme", "acme", "cask"):
+        await store.new_epoch(slug, None)
+    found = await store.epochs_of(["acme", "bolt"])
+    assert {slug: [each.n for each in lives] for slug, lives in found.items()} == {"acme": [1, 2], "bolt": []}
+    assert found["acme"] == await store.epochs("acme")
+
+
+async def test_a_verification_that_fails_is_remembered_until_one_succeeds(database: Database, store: Store) -> None:
+    await _create(database, "acme")
+    await store.new_epoch("acme", None)
+    await store.verified("acme", 1, ok=False, detail={})
+    broken = (await store.epochs("acme"))[0]
+    assert broken.broken_at is not None and broken.verified_at is None
+    await store.verified("acme", 1, ok=True, detail={})
+    sound = (await store.epochs("acme"))[0]
+    assert sound.broken_at is None and sound.verified_at is not None
+
+
+async def test_an_orphan_that_was_ended_is_in_the_ledger_alone(database: Database, store: Store) -> None:
+    await store.orphan_ended("stray", ["instance", "link"])
+    rows, _ = await database.read(lambda c: ledger.page(c, limit=1, offset=0, resource="tenant:stray"))
+    assert (rows[0]["action"], rows[0]["detail"]) == ("orphan.end", {"ended": ["instance", "link"]})
+    assert (await database.read(lambda c: events_of(c, "stray", limit=10)))[1] == 0

@@ -251,23 +251,6 @@ def test_a_life_that_was_given_up_is_no_part_of_the_newest_backups() -> None:
     assert [each.epoch for each in candidates(epochs, None)] == [3, 1]
 
 
-# --- the end ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_deleted_tenant_gets_a_last_verified_backup() -> None:
-    deleted = tenant(desired=Desired.DELETED, delete_after=NOW + 100)
-    assert steps(deleted, gone()) == ["Register", "Confirm", "Unregister", "VerifyBackup", "CloseEpoch"]
-
-
-def test_after_its_grace_a_deleted_tenant_is_purged() -> None:
-    deleted = tenant(desired=Desired.DELETED, delete_after=NOW - 1)
-    assert steps(deleted, gone(epochs=(epoch(1), epoch(2, closed_at=NOW)))) == ["Purge"]
-
-
-def test_a_tenant_brought_back_within_its_grace_begins_a_new_epoch() -> None:
-    assert steps(tenant(), gone(epochs=(epoch(1), epoch(2, closed_at=NOW)))) == ["BeginLife"]
-
-
 # --- backups ------------------------------------------------------------------------------------------------------------
 
 

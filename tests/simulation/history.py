@@ -29,6 +29,9 @@ POLICY = Policy(
     confirm_every_s=2.0,
     verify_first_s=4.0,
     verify_every_s=10.0,
+    verify_again_s=5.0,
+    schedule_margin_s=1.0,
+    schedule_patience_s=5.0,
 )
 TENANTS = ("ada", "bob", "eve")
 TICK_S = 0.1

@@ -145,12 +145,16 @@ class SimEdge:
         await self._plane.effect(make, Unavailable)
 
     async def unlink(self, slug: str) -> None:
+        if self._plane.chance.random() < 6 * self._plane.faults.delay:
+            await self._plane.pause(self._plane.chance.uniform(0.05, 0.5))  # calls go on coming in meanwhile
         await self._plane.effect(lambda: self._world.links.pop(slug, None), Unavailable)
 
-    async def linked(self) -> Mapping[str, bool]:
+    async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
         world = self._world
         return await self._plane.effect(
-            lambda: {slug: world.sockets.get(slug) == run_id for slug, run_id in world.links.items()}
+            lambda: {
+                each: world.sockets.get(each) == run_id for each, run_id in world.links.items() if slug in (None, each)
+            }
         )
 
 
@@ -182,7 +186,9 @@ class SimInstances:
         def ask() -> Activity:
             instance = self._answering(slug)
             idle = 0.0 if instance.in_flight else self._world.monotonic - instance.last_call_at
-            return Activity(instance.in_flight, max(0.0, idle), instance.called_at)
+            database = instance.volume.database
+            scheduled_at = database.scheduled_at if database is not None else None
+            return Activity(instance.in_flight, max(0.0, idle), instance.called_at, scheduled_at)
 
         return await self._plane.effect(ask, Unavailable)
 

@@ -27,6 +27,7 @@ class Tables:
     doomed: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    orphans: list[tuple[str, list[str]]] = field(default_factory=list)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
 
     def create(self, slug: str, nap_after_s: int, sleep_after_s: int) -> None:
@@ -89,6 +90,9 @@ class SimStore:
     async def epochs(self, slug: str) -> Sequence[Epoch]:
         return await self._plane.effect(lambda: list(self._tables.epochs.get(slug, [])))
 
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        return await self._plane.effect(lambda: {slug: list(self._tables.epochs.get(slug, [])) for slug in slugs})
+
     async def secrets(self, slug: str) -> TenantSecrets:
         return TenantSecrets("sy_inst_x", "secret")
 
@@ -126,8 +130,8 @@ class SimStore:
     async def verified(self, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             self._tables.verify.discard(slug)
-            if ok:
-                self._change(slug, n, verified_at=self._tables.world.now)
+            now = self._tables.world.now
+            self._change(slug, n, **({"verified_at": now, "broken_at": None} if ok else {"broken_at": now}))
 
         await self._plane.effect(write)
 
@@ -157,6 +161,12 @@ class SimStore:
 
         await self._plane.effect(write)
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        def write() -> None:
+            self._tables.tenants[slug] = replace(self._tables.tenants[slug], scheduled_next_at=at)
+
+        await self._plane.effect(write)
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             tenant = self._tables.tenants[slug]
@@ -183,6 +193,7 @@ class SimStore:
             if slug not in self._tables.doomed and self._tables.world.now < tenant.delete_after:
                 return False
             self._tables.doomed.add(slug)
+            self._tables.tenants[slug] = replace(tenant, purge_began_at=self._tables.world.now)
             return True
 
         return await self._plane.effect(doom)
@@ -194,6 +205,9 @@ class SimStore:
             self._tables.epochs.pop(slug, None)
 
         await self._plane.effect(write)
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        await self._plane.effect(lambda: self._tables.orphans.append((slug, list(what))))
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         tables = self._tables

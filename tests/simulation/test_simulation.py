@@ -20,7 +20,7 @@ from control_plane.reconcile.actions import (
 from tests.simulation.history import History
 
 SEEDS = 200
-SEEDS_TO_FIND = 120
+SEEDS_TO_FIND = 200
 SHORT_S = 4.0
 
 

@@ -27,6 +27,7 @@ class Database:
     txid: int = 0
     generation: Generation | None = None
     sound: bool = True
+    scheduled_at: float | None = None  # wall time; kept in the database, as an app would
 
 
 @dataclass
@@ -159,6 +160,16 @@ class World:
             return False
         if instance.volume.database is None or instance.volume.database.epoch != instance.epoch:
             self.open_database(instance)
+        return True
+
+    def do_scheduled(self, instance: Instance) -> bool:
+        """What a running instance does by itself when its time has come; True if it did."""
+        database = instance.volume.database
+        if database is None or database.scheduled_at is None or not self.is_ready(instance):
+            return False
+        if self.now < database.scheduled_at:
+            return False
+        database.scheduled_at = None
         return True
 
     def fold(self, volume: Volume) -> None:

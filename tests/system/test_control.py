@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from instance.core.money import usd_to_nano
+from instance.core.timestamps import parse_time
 from instance.server import Instance, ServeOptions
 from tests.mock_upstream import until
 from tests.opened import INSTANCE_KEY, Opened, instance_file, opened
@@ -233,6 +234,20 @@ async def test_activity_counts_calls_and_not_the_control_planes_questions(one: O
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
     assert busy["idle_s"] == 0
+
+
+async def test_activity_tells_what_is_due_first_of_all_that_is_scheduled(one: Opened) -> None:
+    async def scheduled() -> str | None:
+        at: str | None = (await ask(one, "GET", "activity")).json()["scheduled_next_at"]
+        return at
+
+    schedule = one.instance.core.schedule
+    assert await scheduled() is None
+    schedule.set("report", parse_time("2030-01-02T00:00:00Z"))
+    schedule.set("cleaning", parse_time("2030-01-01T00:00:00Z"))
+    assert parse_time(await scheduled() or "") == parse_time("2030-01-01")
+    schedule.set("cleaning", None)
+    assert parse_time(await scheduled() or "") == parse_time("2030-01-02")
 
 
 async def test_a_drained_instance_is_not_ready_and_folded_and_still_answers_the_plane(one: Opened) -> None:

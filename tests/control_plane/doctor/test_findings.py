@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from control_plane.backups.places import Places
 from control_plane.config import load_config
 from control_plane.doctor import clock, descriptors, disk
 from control_plane.doctor.finding import Finding
 from control_plane.doctor.loop import judge_back_offs, judge_passes
 from control_plane.doctor.notebook import Clocks, Sample, with_sample
-from control_plane.doctor.store import address_shown
 from control_plane.domain.tenants import Status
 from control_plane.store.schema import ledger
 from control_plane.store.schema import tenants as table
@@ -289,4 +289,4 @@ def test_back_offs_are_counted_by_reason() -> None:
 
 def test_a_configuration_of_another_store_is_described_without_its_credentials() -> None:
     config = load_config({"data": "/x", "replica_url": "sftp://user:secret@host/path"}, {})
-    assert address_shown(config.replica_url) == "sftp://host/path"
+    assert Places(config.replica_url).shown == "sftp://host/path"
