@@ -89,6 +89,26 @@ class Tenant:
         found: list[dict[str, Any]] = self.get("/api/observe/traces?limit=500").json()["traces"]
         return found[::-1]
 
+    def all_traces(self) -> list[dict[str, Any]]:
+        """Every call that is in the instance's database, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = self.get(f"/api/observe/traces?limit=500{cursor}")
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            found += page["traces"]
+            if not page["has_more"]:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+    def answers(self) -> bool:
+        """True if a call is answered now."""
+        try:
+            return self.say("there") == "echo: there"
+        except openai.APIError:
+            return False
+
     def trace(self, trace_id: str) -> dict[str, Any]:
         def recorded() -> dict[str, Any] | None:
             answer = self.get(f"/api/observe/traces/{trace_id}")
@@ -185,6 +205,13 @@ class Service:
         tenant = Tenant(self, self.cli("tenants", "create", slug))
         tenant.becomes("running")
         return tenant
+
+    def open(self, slug: str, **body: Any) -> Tenant:
+        """A new tenant, as soon as the control plane knows it; its instance is still to come."""
+        answer = self.api("POST", "/api/tenants", json={"slug": slug, **body})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        return Tenant(self, made | {"tenant": made["slug"]})
 
     def api(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The control plane's API as its operator."""
