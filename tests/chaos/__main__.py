@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -37,6 +38,7 @@ def main() -> int:
     if ENGINE in os.environ:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         engine = Engine(os.environ.pop(ENGINE))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     seed = random.SystemRandom().randrange(1 << 30) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     report = run(minutes=given.minutes, tenants=given.tenants, seed=seed, runtime=given.runtime, engine=engine)

@@ -32,6 +32,15 @@ class Engine:
 
     def start(self) -> None:
         """Return when it answers. From then on DOCKER_HOST names it, for this process and its children."""
+        os.environ["DOCKER_HOST"] = self.address
+        self._spawn()
+        until(self._answers, "the engine answers", START_S)
+        image = self.folder / "image.tar"
+        if image.exists():
+            docker("load", "-q", "-i", str(image))
+            image.unlink()
+
+    def _spawn(self) -> None:
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -44,12 +53,6 @@ class Engine:
                 stderr=log,
                 start_new_session=True,
             )
-        os.environ["DOCKER_HOST"] = self.address
-        until(self._answers, "the engine answers", START_S)
-        image = self.folder / "image.tar"
-        if image.exists():
-            docker("load", "-q", "-i", str(image))
-            image.unlink()
 
     def kill(self) -> None:
         """As the machine's memory manager would end it. Its containerd goes with it, containers do not."""
@@ -60,12 +63,16 @@ class Engine:
         self._end(signal.SIGTERM)
 
     def remove(self) -> None:
-        """End it with all its containers."""
-        if self._process is not None:
-            left = docker("ps", "-aq").split()
-            if left:
-                docker("rm", "-f", *left)
-            self.stop()
+        """End it with all its containers, which only an engine can do."""
+        if self._process is None:
+            self._spawn()
+        until(self._answers, "the engine answers", START_S)
+        left = docker("ps", "-aq").split()
+        if left:
+            docker("rm", "-f", *left)
+        self.stop()
+        # What it mounted on itself, and would find again.
+        subprocess.run(["umount", self.folder / "data"], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, how: int) -> None:
@@ -75,6 +82,8 @@ class Engine:
         self._process = None
 
     def _answers(self) -> bool:
+        """Started anew when it ended, as an init does: after a kill it gives up on a containerd that is just dying."""
         assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        if self._process.poll() is not None:
+            self._spawn()
         return subprocess.run(["docker", "version"], capture_output=True, timeout=30, check=False).returncode == 0

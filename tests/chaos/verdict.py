@@ -16,9 +16,7 @@ from tests.cloud.service import INSTANCE_COMMAND, Tenant, docker, until
 ANSWER_S = 60.0
 FOLD_S = 20.0
 # What a caller may meet while its tenant is hit; anything else is a mistake whenever it comes.
-OF_FAULTS = frozenset(
-    ("instance_lost", "waking", "tenant_unavailable", "database_full", "cut", "not_connected", "audit_unavailable")
-)
+OF_FAULTS = frozenset(("instance_lost", "waking", "tenant_unavailable", "cut", "not_connected", "audit_unavailable"))
 SHOWN_AT_MOST = 10
 
 
