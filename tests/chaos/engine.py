@@ -80,9 +80,18 @@ class Engine:
         self._process.send_signal(how)
         self._process.wait(60)
         self._process = None
+        until(self._containerd_is_gone, "its containerd is gone", START_S)
+
+    def _containerd_is_gone(self) -> bool:
+        """A new engine that meets the old one's in its last moments takes it for alive, and waits for it in vain."""
+        try:
+            pid = int((self.folder / "exec" / "containerd" / "containerd.pid").read_text())
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (OSError, ValueError):
+            return True
 
     def _answers(self) -> bool:
-        """Started anew when it ended, as an init does: after a kill it gives up on a containerd that is just dying."""
+        """Started anew when it ended, as an init does."""
         assert self._process is not None
         if self._process.poll() is not None:
             self._spawn()

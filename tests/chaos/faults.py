@@ -9,6 +9,7 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,10 +131,8 @@ def kill_plane(world: World, _: str) -> None:
 
 
 def kill_activator(world: World, _: str) -> None:
-    socket = world.service.data / "run" / "activator.sock"
-    before = socket.stat().st_ino
     _kill_part(world, "activator")
-    until(lambda: socket.exists() and socket.stat().st_ino != before, "the activator listens", BACK_DEADLINE_S)
+    until(lambda: _listens(world.service.data / "run" / "activator.sock"), "the activator listens", BACK_DEADLINE_S)
 
 
 def kill_litestream(world: World, _: str) -> None:
@@ -264,6 +263,11 @@ def _kill_part(world: World, name: str) -> None:
         return world.insist(lambda: world.service.pid(name), f"find {name}") != before
 
     until(is_another, f"{name} is started again", BACK_DEADLINE_S)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _kill(pid: int) -> None:
