@@ -145,15 +145,8 @@ def kill_edge(world: World, _: str) -> None:
 
 def kill_everything(world: World, _: str) -> None:
     """The supervisor and its four parts at once, then `up` again. Instances are adopted as they are."""
-    service = world.service
-    assert service.process is not None and service.process.stdout is not None
-    parts = [world.insist(lambda name=name: service.pid(name), f"find {name}") for name in PARTS]  # type: ignore[misc]
-    service.process.kill()
-    for pid in parts:
-        _kill(pid)
-    service.process.wait(10)
-    service.process.stdout.close()
-    service.start()
+    world.insist(world.service.kill, "kill everything")
+    world.service.start()
 
 
 def kill_engine(world: World, _: str) -> None:
@@ -249,9 +242,6 @@ def _loses(world: World, slug: str) -> Iterator[None]:
 def _sessions(world: World, slug: str) -> set[str]:
     traces = world.insist(lambda: world.tenant(slug).all_traces(), f"read the traces of {slug}")
     return {each["session_id"] for each in traces}
-
-
-PARTS = ("serve", "activator", "edge", "litestream")
 
 
 def _kill_part(world: World, name: str) -> None:

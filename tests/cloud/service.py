@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,18 @@ class Service:
         self.process.stdout.close()
         self.process = None
         return code
+
+    def kill(self) -> None:
+        """Kill the supervisor and its four parts at once; only the instances go on."""
+        assert self.process is not None and self.process.stdout is not None
+        parts = json.loads((self.data / "run" / "up.json").read_text())
+        self.process.kill()
+        for pid, _ in parts.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        self.process.stdout.close()
+        self.process = None
 
     def remove(self) -> None:
         """End it if it runs, and remove all that it kept."""
