@@ -59,7 +59,7 @@ def _run(world: World, seconds: float, tenants: int, seed: int) -> Report:
     if world.engine is None:
         known = [name for name in known if "engine" not in name]
     at_work = [
-        _begin(world, planned, begun)
+        _begin(world, planned, begun, begun + seconds)
         for planned in schedule(seed, seconds, known, slugs)
         if _is_time(world, begun + planned.at_s)
     ]
@@ -86,19 +86,24 @@ def _is_time(world: World, moment: float) -> bool:
     return True
 
 
-def _begin(world: World, planned: Planned, begun: float) -> threading.Thread:
+def _begin(world: World, planned: Planned, begun: float, end: float) -> threading.Thread:
     thread = threading.Thread(
-        target=_carry_out, args=(world, planned, begun), name=f"{planned.fault} ({planned.victim})", daemon=True
+        target=_carry_out, args=(world, planned, begun, end), name=f"{planned.fault} ({planned.victim})", daemon=True
     )
     thread.start()
     return thread
 
 
-def _carry_out(world: World, planned: Planned, begun: float) -> None:
-    """Do it as soon as its tenant, or the shared parts, are no other fault's; then wait until all it touched is well."""
+def _carry_out(world: World, planned: Planned, begun: float, end: float) -> None:
+    """Do it as soon as its tenant, or the shared parts, are no other fault's; then wait until all it touched is well.
+
+    One whose turn comes only after the end is left out.
+    """
     fault = FAULTS[planned.fault]
     victim = planned.victim if fault.has_victim else ""
     with world.one_at_a_time[victim]:
+        if time.monotonic() > end:
+            return
         seen = Disturbance(planned.fault, fault.touches, victim, begun=time.monotonic())
         world.disturbances.append(seen)
         _say(f"{seen.begun - begun:6.1f} s  {planned.fault}{f': {victim}' if victim else ''}")
