@@ -70,12 +70,12 @@ class LitestreamBackups:
 
         Raises `Unavailable` also while the store is away: nothing could be attached to it then, and nothing confirmed.
         """
+        self._places.require()
         listed = await self._control.databases()
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
         control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}
         self._paced = control | {slug: self._database(slug) for slug in found}
-        self._places.require()
         return found
 
     async def register(self, slug: str, epoch: int) -> None:
