@@ -64,7 +64,11 @@ class LitestreamBackups:
     # --- tenants ------------------------------------------------------------------------------------------------------
 
     async def registered(self, slug: str | None = None) -> Mapping[str, int]:
-        """Tenants whose database is being copied now, or only this one, and to which epoch."""
+        """Tenants whose database is being copied now, or only this one, and to which epoch.
+
+        Raises `Unavailable` also while the store is away: nothing could be attached to it then, and nothing confirmed.
+        """
+        self._places.require()
         listed = await self._control.databases()
         if slug is not None:
             noted = self._registrations.noted(slug) if self._database(slug) in listed else None

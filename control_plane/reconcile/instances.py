@@ -38,7 +38,7 @@ class SocketInstances:
         if status != 200:
             return None
         return Probe(
-            ready=ready.get("ready") is True and ready.get("draining") is not True,
+            ready=_can_be_routed_to(ready) and ready.get("draining") is not True,
             draining=ready.get("draining") is True,
             generation=_generation(state.get("generation")),
             epoch=_integer(state.get("epoch")),
@@ -124,6 +124,17 @@ class SocketInstances:
             self._keys.pop(slug, None)
             raise Unavailable(f"{slug} has no readable instance file") from None
         return key
+
+
+def _can_be_routed_to(ready: Mapping[str, Any]) -> bool:
+    """True also for one whose journal takes nothing: its size limit is reached, or its disk is full.
+
+    It refuses calls itself, with a code that says why. No restart would cure it, and a larger limit must reach it.
+    """
+    checks = ready.get("checks")
+    if not isinstance(checks, dict):
+        return ready.get("ready") is True
+    return all(usable is True for part, usable in checks.items() if part != "journal")
 
 
 def _generation(found: object) -> Generation | None:

@@ -213,7 +213,7 @@ def _impatient(seen: Seen, policy: Policy) -> list[Action]:
     """An instance that does not answer: wait, and after its time is up end it, to be started again."""
     if seen.linked is False:
         return [Unlink()]
-    limit = policy.start_s if seen.linked is None else policy.unanswered_s
+    limit = policy.patience_s(seen.failures) if seen.linked is None else policy.unanswered_s
     if seen.unready_s >= limit:
         return [*unrouted(seen), Stop(f"it was not ready for {limit:.0f} s", failed=True)]
     return [AwaitAnswer()] if seen.linked is None else []

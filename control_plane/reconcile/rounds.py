@@ -162,7 +162,7 @@ class Rounds:
         track.run_id = run_id
         if seen.alive and not answers and not paused:
             track.unready_since = now if track.unready_since is None else track.unready_since
-            seen = replace(seen, unready_s=now - track.unready_since)
+            seen = replace(seen, unready_s=now - track.unready_since, failures=track.failures)
         track.sighting = Sighting.of(seen, self._parts.clock.now())
         return seen
 

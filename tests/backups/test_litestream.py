@@ -287,6 +287,21 @@ async def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
     away.rename(config.replicas_dir)
 
 
+async def test_while_the_store_is_away_nothing_is_said_to_be_copied_so_that_tenants_are_served_without(
+    config: Config, backups: LitestreamBackups, database: TenantDatabase
+) -> None:
+    database.append()
+    await backups.register("acme", 1)
+    await backups.sync_wait("acme")
+    away = config.replicas_dir.rename(config.data / "unmounted")
+    config.replicas_dir.touch()
+    with pytest.raises(Unavailable, match="is not there"):
+        await backups.registered()
+    config.replicas_dir.unlink()
+    away.rename(config.replicas_dir)
+    assert await backups.registered() == {"acme": 1}
+
+
 async def test_a_link_in_a_tenants_folder_is_not_copied_for_it(config: Config, backups: LitestreamBackups) -> None:
     with TenantDatabase(config.tenant_dir("victim") / "stockyard.db") as victim:
         victim.append()

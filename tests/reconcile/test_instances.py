@@ -100,6 +100,28 @@ async def test_an_instance_that_drains_is_not_ready(config: Config) -> None:
         assert probe is not None and probe.draining and not probe.ready
 
 
+async def test_one_that_only_cannot_record_calls_can_be_routed_to(config: Config) -> None:
+    """It is at its size limit: it refuses calls itself, and a larger limit must reach it."""
+
+    def full(method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        checks = {"database": True, "journal": False, "plan": True}
+        return (503, {"ready": False, "checks": checks}) if path == "/ready" else healthy(method, path, headers, body)
+
+    async with instance(config, full) as asked:
+        probe = await asked.probe("acme")
+        assert probe is not None and probe.ready
+
+
+async def test_one_whose_database_cannot_be_read_is_not_ready(config: Config) -> None:
+    def broken(method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        checks = {"database": False, "journal": True, "plan": True}
+        return (503, {"ready": False, "checks": checks}) if path == "/ready" else healthy(method, path, headers, body)
+
+    async with instance(config, broken) as asked:
+        probe = await asked.probe("acme")
+        assert probe is not None and not probe.ready
+
+
 async def test_one_that_does_not_accept_the_tenants_key_is_nobody(config: Config) -> None:
     config.instance_file("acme").write_text(json.dumps({"instance_key": "sy_inst_other"}))
     async with instance(config, healthy) as asked:

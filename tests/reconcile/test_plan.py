@@ -65,6 +65,14 @@ def test_an_instance_that_does_not_get_ready_is_ended() -> None:
     assert steps(tenant(), late) == ["Stop"]
 
 
+def test_after_a_start_that_took_too_long_the_next_one_may_take_longer() -> None:
+    """A machine with too much to do would never get anything started otherwise."""
+    late = seen(linked=None, probe=None, activity=None, unready_s=POLICY.start_s, failures=1)
+    assert steps(tenant(), late) == ["AwaitAnswer"]
+    assert steps(tenant(), replace(late, unready_s=2 * POLICY.start_s)) == ["Stop"]
+    assert steps(tenant(), replace(late, unready_s=4 * POLICY.start_s, failures=1_000)) == ["Stop"]
+
+
 def test_without_litestream_an_instance_serves_all_the_same() -> None:
     started = seen(linked=None, registered=None, backups_up=False)
     assert steps(tenant(), started) == ["CollectUsage", "Link"]
