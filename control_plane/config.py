@@ -145,8 +145,8 @@ class Config(BaseModel):
         return self.data / "logs"
 
     @property
-    def snapshot_file(self) -> Path:
-        return self.run_dir / "snapshot.json"
+    def snapshot_dir(self) -> Path:
+        return self.run_dir / "snapshot"
 
     @property
     def activator_socket(self) -> Path:

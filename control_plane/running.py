@@ -71,7 +71,7 @@ async def _opened(
             config=config,
             database=database,
             store=store,
-            snapshot=Snapshot(database, config.snapshot_file, config.plan),
+            snapshot=Snapshot(database, config.snapshot_dir, config.plan),
             box=box,
             operator_digest=digest(key),
             incarnation=await database.write(incarnation),

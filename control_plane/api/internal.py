@@ -38,16 +38,17 @@ async def wake(
             tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
         return tenants.get(connection, slug, account=None)
 
-    tenant = await plane.database.write(ask, asks=slug)
-    deadline = time.monotonic() + wait_s
-    while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
-        seen = plane.database.changed.count
-        now = await plane.store.tenant(slug)
-        if now is None:
-            raise CloudError("not_found", f"tenant `{slug}` is deleted")
-        tenant = now
-        if not _ended(tenant, plane):
-            await plane.database.changed.wait(seen, left)
+    with plane.database.changed_tenants.of(slug) as changes:
+        tenant = await plane.database.write(ask, asks=slug)
+        deadline = time.monotonic() + wait_s
+        while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
+            seen = changes.count
+            now = await plane.store.tenant(slug)
+            if now is None:
+                raise CloudError("not_found", f"tenant `{slug}` is deleted")
+            tenant = now
+            if not _ended(tenant, plane):
+                await changes.wait(seen, left)
     status = Status.SUSPENDED if tenant.desired is Desired.SUSPENDED else tenant.status
     return {
         "slug": slug,

@@ -122,7 +122,7 @@ async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
     free = shutil.disk_usage(plane.config.data).free
     loose = [
         path.name
-        for path in (plane.config.operator_key_file, plane.config.master_key_file, plane.config.snapshot_file)
+        for path in (plane.config.operator_key_file, plane.config.master_key_file, plane.config.snapshot_dir / ".index")
         if path.exists() and path.stat().st_mode & 0o077
     ]
     counts = await plane.database.read(tenants.count_by_status)

@@ -51,6 +51,7 @@ class Plane:
         """Let everything that waits for changes answer at once: the process is about to end."""
         self.ending = True
         self.database.changed.notify()
+        self.database.changed_tenants.notify_all()
 
 
 def plane_of(request: Request) -> Plane:

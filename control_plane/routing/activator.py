@@ -158,7 +158,7 @@ def run_activator(config: Config) -> int:
     from control_plane.runtimes import open_runtime
 
     config.prepare()
-    edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_file)
+    edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_dir)
     waker = Waker(config, edge, NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot))
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket

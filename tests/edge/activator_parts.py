@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,8 +17,9 @@ import uvicorn
 from control_plane.config import Config
 from control_plane.routing.activator import Activator
 from control_plane.routing.edge import FolderEdge
-from control_plane.routing.snapshot import Snapshot
+from control_plane.routing.snapshot import INDEX, Snapshot
 from control_plane.routing.wake import Waker
+from control_plane.runtimes.proc import boot_id
 
 KEY = "sk-sy-good"
 
@@ -28,10 +30,16 @@ def write_snapshot(config: Config, status: str, slug: str = "acme", **more: Any)
         {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "expires_at": None},
         {"sha256": hashlib.sha256(b"old").hexdigest(), "expires_at": time.time() - 1},
     ]
-    tenant = {"status": status, "reason": "", "failure": "", "keys": keys, "state": {"generation": 1}} | more
-    making = config.snapshot_file.with_suffix(".making")
-    making.write_text(json.dumps({"version": 1, "tenants": {slug: tenant}}))
-    making.replace(config.snapshot_file)
+    tenant = {"slug": slug, "status": status, "keys": keys, "state": {"generation": 1}} | more
+    _put(config.snapshot_dir / f"{slug}.json", tenant)
+    _put(config.snapshot_dir / INDEX, {"written_at": time.time(), "boot": boot_id()})
+
+
+def _put(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    making = path.with_suffix(".making")
+    making.write_text(json.dumps(content))
+    making.replace(path)
 
 
 async def never_resumed(slug: str) -> bool:
@@ -47,7 +55,7 @@ async def running_activator(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
     waker = Waker(config, FolderEdge(config), resume_nap)
-    app = Activator(config, Snapshot(config.snapshot_file), waker, deadline_s=deadline_s)
+    app = Activator(config, Snapshot(config.snapshot_dir), waker, deadline_s=deadline_s)
     socket = config.run_dir / "a.sock"
     server = uvicorn.Server(
         uvicorn.Config(app, uds=str(socket), log_level="critical", lifespan="off", access_log=False)
