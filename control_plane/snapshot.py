@@ -13,10 +13,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
+from sqlalchemy import Connection
 
 from control_plane.domain.plans import Plan
 from control_plane.domain.state import desired_state
@@ -70,7 +72,7 @@ class Snapshot:
         """Compare every file with the database, and write those that differ."""
         known: set[str] = set()
         slug = ""
-        while some := await self._database.read(lambda connection, after=slug: self._following(connection, after)):
+        while some := await self._database.read(partial(tenants.following, after=slug, limit=AT_ONCE)):
             slug = some[-1].slug
             known.update(tenant.slug for tenant in some)
             await self._write(some)
@@ -81,16 +83,11 @@ class Snapshot:
         await asyncio.to_thread(self._write_index)
         self._swept_at = time.monotonic()
 
-    def _following(self, connection: Any, after: str) -> list[Tenant]:
-        return tenants.following(connection, after, AT_ONCE)
-
     async def _write_changed(self) -> None:
         """Write the tenants that were changed since this was last done."""
         while slugs := self._database.changed_tenants.take():
             try:
-                found = await self._database.read(
-                    lambda connection, slugs=slugs: [(slug, tenants.find(connection, slug)) for slug in sorted(slugs)]
-                )
+                found = await self._database.read(partial(_find, slugs=slugs))
                 await self._write([tenant for _, tenant in found if tenant is not None])
                 for slug in (slug for slug, tenant in found if tenant is None):
                     self._path(slug).unlink(missing_ok=True)
@@ -129,6 +126,10 @@ class Snapshot:
         return self._folder / f"{slug}.json"
 
 
+def _find(connection: Connection, slugs: Iterable[str]) -> list[tuple[str, Tenant | None]]:
+    return [(slug, tenants.find(connection, slug)) for slug in slugs]
+
+
 def index_content(now: float) -> Mapping[str, Any]:
     """What the index says."""
     return {"version": VERSION, "written_at": now, "boot": boot_id()}
@@ -153,9 +154,9 @@ def tenant_content(tenant: Tenant, plan: Plan, now: float) -> Mapping[str, Any]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    making = path.with_name(f".{path.name}.making")
+    making.unlink(missing_ok=True)
+    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-    partial.replace(path)
+    making.replace(path)

@@ -15,7 +15,7 @@ import httpx2
 import uvicorn
 
 from control_plane.config import Config
-from control_plane.routing.activator import Activator
+from control_plane.routing.activator import STATS_PATH, Activator
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.snapshot import INDEX, Snapshot
 from control_plane.routing.wake import Waker
@@ -50,7 +50,7 @@ async def never_resumed(slug: str) -> bool:
 async def running_activator(
     config: Config,
     *,
-    deadline_s: float = 10.0,
+    deadline_s: float | None = None,
     resume_nap: Callable[[str], Awaitable[bool]] = never_resumed,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
@@ -76,6 +76,16 @@ async def running_activator(
     await waker.close()
 
 
+async def stats(client: httpx2.AsyncClient) -> dict[str, Any]:
+    """The activator's figures, asked for as the control plane does."""
+    request = client.build_request("GET", STATS_PATH, headers={"Authorization": "Bearer sy_op_x"})
+    del request.headers["X-Stockyard-Tenant"]
+    answer = await client.send(request)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
 class PlayedPlane:
     """The control plane's internal endpoint; `wake` is what a test makes of a question."""
 
@@ -83,9 +93,10 @@ class PlayedPlane:
         self._config = config
         self.questions: list[str] = []
         self.status = "running"
-        self.wake: Callable[[], Awaitable[None]] = self._nothing
+        self.queue: dict[str, Any] | None = None
+        self.wake: Callable[[], Awaitable[None]] = self.nothing
 
-    async def _nothing(self) -> None:
+    async def nothing(self) -> None:
         return
 
     @asynccontextmanager
@@ -99,7 +110,8 @@ class PlayedPlane:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.questions.append(head)
         await self.wake()
-        body = json.dumps({"slug": "acme", "status": self.status, "reason": "unpaid", "failure": "broken"}).encode()
+        said = {"slug": "acme", "status": self.status, "reason": "unpaid", "failure": "broken", "queue": self.queue}
+        body = json.dumps(said).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         writer.close()
