@@ -22,17 +22,23 @@ from control_plane.routing.wake import Waker
 from control_plane.runtimes.proc import boot_id
 
 KEY = "sk-sy-good"
+APP_KEY = "sy_good"
 
 
 def write_snapshot(config: Config, status: str, slug: str = "acme", **more: Any) -> None:
-    """As the control plane does: whole, by rename. The tenant's only good key is KEY, `old` has expired."""
+    """As the control plane does: whole, by rename. Good keys are KEY and APP_KEY, `old` has expired."""
     keys = [
-        {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "expires_at": None},
-        {"sha256": hashlib.sha256(b"old").hexdigest(), "expires_at": time.time() - 1},
+        {"sha256": _digest(KEY), "kind": "proxy", "expires_at": None},
+        {"sha256": _digest(APP_KEY), "kind": "app", "expires_at": None},
+        {"sha256": _digest("old"), "kind": "admin", "expires_at": time.time() - 1},
     ]
     tenant = {"slug": slug, "status": status, "keys": keys, "state": {"generation": 1}} | more
     _put(config.snapshot_dir / f"{slug}.json", tenant)
     _put(config.snapshot_dir / INDEX, {"written_at": time.time(), "boot": boot_id()})
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _put(path: Path, content: Mapping[str, Any]) -> None:
@@ -52,11 +58,12 @@ async def running_activator(
     *,
     deadline_s: float | None = None,
     resume_nap: Callable[[str], Awaitable[bool]] = never_resumed,
+    socket_name: str = "a.sock",
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
     waker = Waker(config, FolderEdge(config), resume_nap)
     app = Activator(config, Snapshot(config.snapshot_dir), waker, deadline_s=deadline_s)
-    socket = config.run_dir / "a.sock"
+    socket = config.run_dir / socket_name
     server = uvicorn.Server(
         uvicorn.Config(app, uds=str(socket), log_level="critical", lifespan="off", access_log=False)
     )
