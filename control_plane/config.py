@@ -18,6 +18,8 @@ ENV_PREFIX = "STOCKYARD_CLOUD_"
 # Read elsewhere by these names; no settings.
 ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "DATA", "CONFIG"}
 
+LISTS = ("reserved_slugs", "trusted_proxies")  # given with commas in the environment
+
 
 class PlanSettings(BaseModel):
     """Limits of one plan; what is left out keeps the value of the built-in plan of that name, else of `free`."""
@@ -240,8 +242,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         if key.startswith("plans_"):
             plan, _, setting = key.removeprefix("plans_").partition("_")
             values.setdefault("plans", {}).setdefault(plan, {})[setting] = text
-        elif key == "reserved_slugs":
-            values[key] = [slug.strip() for slug in text.split(",") if slug.strip()]
+        elif key in LISTS:
+            values[key] = [each.strip() for each in text.split(",") if each.strip()]
         elif key in Config.model_fields:
             values[key] = text
         else:

@@ -18,6 +18,7 @@ from control_plane.backups.pace import Pacer
 from control_plane.backups.places import Places
 from control_plane.backups.registrations import Registrations
 from control_plane.backups.restore import history, restore
+from control_plane.backups.shared_look import SharedLook
 from control_plane.config import Config
 from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Synced, Unavailable, VerifyResult
 
@@ -43,6 +44,7 @@ class LitestreamBackups:
         self._places = Places(config.replica_url)
         self._control = ControlSocket(config.litestream_socket)
         self._registrations = Registrations(self._control, config.run_dir / "replicating")
+        self._listing = SharedLook(self._list)
         self._paced: dict[str, Path] = {}
         self._pacer = Pacer(self._control, config.replica_sync_ms / 1000, lambda: self._paced)
         self._incarnation: int | None = None
@@ -61,12 +63,14 @@ class LitestreamBackups:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._control.close()
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
     async def registered(self) -> Mapping[str, int]:
         """Tenants whose database is being copied now, and to which epoch."""
+        return await self._listing.fresh()
+
+    async def _list(self) -> Mapping[str, int]:
         listed = await self._control.databases()
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}

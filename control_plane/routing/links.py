@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import suppress
 from time import monotonic
 
 from control_plane.config import Config
+from control_plane.reconcile.unix_http import listens
 from control_plane.routing.edge import FolderEdge
 
 POLL_S = 0.005
@@ -27,13 +26,7 @@ class Links:
 
     async def is_routed(self, slug: str) -> bool:
         """True if a new call reaches the instance now."""
-        if not await self._edge.is_linked(slug):
-            return False
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            probe.connect(str(self._config.own_socket(slug)))
-            return True
-        return False
+        return await self._edge.is_linked(slug) and listens(self._config.own_socket(slug))
 
     async def until_routed(self, slug: str) -> None:
         """Return when it is."""

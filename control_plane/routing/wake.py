@@ -20,7 +20,7 @@ from control_plane.routing.forward import NO_TLS
 from control_plane.routing.links import Links
 from control_plane.routing.pace import Histogram, Pace
 
-PLANE_WAIT_S = 2.0  # for which the plane may hold a question; then it is asked again: somebody may have ended the wake
+PLANE_WAIT_S = 5.0  # for which the plane may hold a question; then it is asked again: somebody may have ended the wake
 FEW = 32  # wakes under way until which each question is held; beyond, the plane answers at once
 ASK_AGAIN_S = 2.0
 RETRY_S = 0.1
