@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,13 @@ class Config(BaseModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65_536:
             raise ValueError("must be HOST:PORT, for example 127.0.0.1:4300")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each, strict=False)
         return value
 
     @field_validator("plans", mode="before")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from control_plane.api.limits import RequestRate, SignupLimits
+from control_plane.api.limits import RequestRate
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
@@ -39,7 +39,6 @@ class Plane:
     box: SecretBox
     operator_digest: str
     incarnation: int
-    signup_limits: SignupLimits
     request_rate: RequestRate
     started_at: float
     key_ends: KeyEnds
