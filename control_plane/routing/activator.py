@@ -163,7 +163,7 @@ def _page_for(refusal: Refusal, tenant: TenantView) -> pages.Page:
         case "tenant_suspended":
             return pages.suspended(tenant.reason)
         case _:
-            return pages.failed(tenant.failure, refusal.retry_after_s)
+            return pages.failed(refusal.retry_after_s)
 
 
 async def _answer_unknown(send: Send, scope: Scope, headers: dict[bytes, bytes]) -> None:

@@ -49,7 +49,7 @@ def page_of(tenant: TenantView) -> Page:
     if tenant.status is Status.SUSPENDED:
         return pages.suspended(tenant.reason)
     if tenant.status is Status.FAILED:
-        return pages.failed(tenant.failure, UNAVAILABLE_RETRY_S)
+        return pages.failed(UNAVAILABLE_RETRY_S)
     if tenant.status is Status.PROVISIONING:
         return pages.provisioning()
     return pages.asleep()

@@ -25,7 +25,7 @@ border:1px solid var(--line);border-radius:.9rem}
 .working .dot{background:var(--working)}.stopped .dot{background:var(--stopped)}
 h1{margin:0 0 .6rem;font-size:1.5rem;line-height:1.25;letter-spacing:-.01em}
 p{margin:0 0 .8rem;color:var(--soft)}p:last-child{margin:0}
-.reason{padding:.7rem .9rem;border-left:3px solid var(--stopped);background:var(--ground);color:var(--text);
+h1+.reason{margin-top:1rem}.reason{padding:.7rem .9rem;border-left:3px solid var(--stopped);background:var(--ground);color:var(--text);
 overflow-wrap:anywhere;border-radius:0 .4rem .4rem 0}
 .wrong{color:var(--stopped)}
 form{margin-top:1.2rem}label{display:block;margin-bottom:.35rem;font-weight:600;font-size:.9rem}
@@ -109,7 +109,7 @@ def suspended(reason: str) -> Page:
     )
 
 
-def failed(failure: str, retry_after_s: int) -> Page:
+def failed(retry_after_s: int) -> Page:
     return Page(
         503,
         "stopped",
@@ -118,7 +118,6 @@ def failed(failure: str, retry_after_s: int) -> Page:
             "Whoever runs this service has been shown why. Its data and its backups are kept.",
             "This page looks again by itself.",
         ),
-        reason=failure,
         refresh_s=retry_after_s,
         retry_after_s=retry_after_s,
     )

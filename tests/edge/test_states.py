@@ -174,6 +174,7 @@ async def test_a_browser_at_the_console_gets_a_page(
     assert ("<form" in answer.text) == (state in ("napping", "asleep"))
     assert ('http-equiv="refresh"' in answer.text) == (state in ("provisioning", "failed"))
     assert ("unpaid &lt;since May&gt;" in answer.text) == (state == "suspended")
+    assert "backup_unreadable" not in answer.text  # for the operator, and for who has a key
     assert "<script" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert not plane.questions

@@ -235,6 +235,16 @@ async def test_activity_counts_calls_and_not_the_control_planes_questions(one: O
     assert busy["idle_s"] == 0
 
 
+async def test_what_an_open_page_of_the_console_asks_for_is_no_activity(one: Opened) -> None:
+    await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
+    async with one.client("") as client:
+        for path in ("/ui", "/ui/app.js", "/ui/events"):
+            await client.get(path)
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is None
+        await client.get("/api/status")
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is not None
+
+
 async def test_a_drained_instance_is_not_ready_and_folded_and_still_answers_the_plane(one: Opened) -> None:
     await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
     await calls(one, KEY)
