@@ -34,9 +34,8 @@ ResumeNap = Callable[[str], Awaitable[bool]]
 class Wake:
     """One tenant on its way. Awaited by any number of callers; it goes on when they leave."""
 
-    def __init__(self, pace: Pace, ahead: int) -> None:
-        self._pace = pace
-        self._ahead = ahead
+    def __init__(self, left_s: Callable[[Wake], float]) -> None:
+        self._left_s = left_s
         self._promised: float | None = None  # monotonic; by the plane
         self.begun_at = monotonic()
         self.task: asyncio.Task[Refusal | None]
@@ -49,7 +48,7 @@ class Wake:
         """Seconds until it is awake, as far as can be told."""
         if self._promised is not None:
             return max(0.0, self._promised - monotonic())
-        return max(0.0, self._pace.wait_s(self._ahead) - (monotonic() - self.begun_at))
+        return self._left_s(self)
 
 
 class Waker:
@@ -76,7 +75,7 @@ class Waker:
         """The wake of this tenant, which is under way from now on."""
         wake = self._running.get(slug)
         if wake is None:
-            wake = self._running[slug] = Wake(self._pace, len(self._running))
+            wake = self._running[slug] = Wake(self._left_of)
             wake.task = asyncio.create_task(self._wake(slug, wake), name=f"wake {slug}")
         return wake
 
@@ -94,6 +93,15 @@ class Waker:
     def under_way(self) -> int:
         """How many tenants are on their way."""
         return len(self._running)
+
+    def _left_of(self, wake: Wake) -> float:
+        """By its place among those under way and the pace at which they end."""
+        ahead = 0
+        for each in self._running.values():  # in the order in which they were begun
+            if each is wake:
+                break
+            ahead += 1
+        return self._pace.wait_s(ahead)
 
     def outcomes(self) -> dict[str, int]:
         """How many wakes ended with the tenant awake, with a refusal, or were followed no longer."""
