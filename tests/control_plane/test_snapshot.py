@@ -127,6 +127,22 @@ async def test_after_a_crash_of_the_machine_nothing_is_believed_until_the_plane_
     assert reader.tenant("acme") is not None
 
 
+async def test_files_that_say_what_they_should_are_left_alone(
+    api: Api, tenants: dict[str, Any], config: Config
+) -> None:
+    await written(api)
+    before = files(config)
+    await api.plane.snapshot.write()
+    assert files(config) == before
+
+
+async def test_no_file_outside_the_folder_is_a_tenants(api: Api, tenants: dict[str, Any], config: Config) -> None:
+    await written(api)
+    elsewhere = json.loads((config.snapshot_dir / "acme.json").read_text()) | {"slug": "../elsewhere"}
+    (config.run_dir / "elsewhere.json").write_text(json.dumps(elsewhere))
+    assert Snapshot(config.snapshot_dir).tenant("../elsewhere") is None
+
+
 @pytest.mark.parametrize("slug", ["", "..", "../operator", "acme/../bob", ".index", "ACME"])
 async def test_what_is_no_slug_names_no_file(api: Api, tenants: dict[str, Any], config: Config, slug: str) -> None:
     await written(api)
