@@ -152,6 +152,10 @@ class Database:
         task.add_done_callback(lambda _: self._tell(asks, recorded))
         return await asyncio.shield(task)
 
+    def ask(self, slug: str) -> None:
+        """Have the reconciler look at this tenant."""
+        self._tell(slug, set())
+
     async def wait_asked(self, timeout_s: float) -> set[str]:
         """Take the slugs asked for since the last call; empty after the timeout."""
         deadline = time.monotonic() + timeout_s
