@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ ENV_PREFIX = "STOCKYARD_CLOUD_"
 ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "MASTER_KEY_OLD", "DATA", "CONFIG"}
 
 LEASE_LEAST_S = 60  # several looks of the reconciler at an instance that is awake
+
+LISTS = ("reserved_slugs", "trusted_proxies")  # given with commas in the environment
 
 
 class PlanSettings(BaseModel):
@@ -66,6 +69,11 @@ class Config(BaseModel):
     signup: Literal["open", "closed", "invite"] = Field("open", description="who may sign up")
     signup_per_address_hour: int = Field(20, ge=1, le=100_000, description="sign-ups from one address in an hour")
     signup_per_domain_hour: int = Field(100, ge=1, le=100_000, description="sign-ups of one mail domain in an hour")
+    trusted_proxies: tuple[str, ...] = Field((), description="addresses or networks whose X-Forwarded-For is believed")
+    held_calls: int = Field(1024, ge=1, le=100_000, description="calls held at once while their tenants wake")
+    held_calls_per_tenant: int = Field(64, ge=1, le=100_000, description="of them, of one tenant")
+    held_body_bytes: int = Field(64 << 20, ge=1 << 20, description="bytes of their bodies that are read ahead")
+    wake_deadline_s: int = Field(30, ge=1, le=600, description="for which a call is held at most")
     tenants_per_account: int = Field(10, ge=1, description="tenants of one account; the operator's has no limit")
     starts_at_once: int = Field(
         0, ge=0, le=10_000, description="instances that start at the same time; 0 = twice the CPUs, at least 4"
@@ -87,6 +95,13 @@ class Config(BaseModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65_536:
             raise ValueError("must be HOST:PORT, for example 127.0.0.1:4300")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each, strict=False)
         return value
 
     @field_validator("plans", mode="before")
@@ -164,8 +179,8 @@ class Config(BaseModel):
         return self.data / "logs"
 
     @property
-    def snapshot_file(self) -> Path:
-        return self.run_dir / "snapshot.json"
+    def snapshot_dir(self) -> Path:
+        return self.run_dir / "snapshot"
 
     @property
     def activator_socket(self) -> Path:
@@ -254,8 +269,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         if key.startswith("plans_"):
             plan, _, setting = key.removeprefix("plans_").partition("_")
             values.setdefault("plans", {}).setdefault(plan, {})[setting] = text
-        elif key == "reserved_slugs":
-            values[key] = [slug.strip() for slug in text.split(",") if slug.strip()]
+        elif key in LISTS:
+            values[key] = [each.strip() for each in text.split(",") if each.strip()]
         elif key in Config.model_fields:
             values[key] = text
         else:

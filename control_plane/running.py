@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-from control_plane.api.limits import RequestRate, SignupLimits
+from control_plane.api.limits import RequestRate
 from control_plane.api.plane import Plane
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
@@ -75,11 +75,10 @@ async def _opened(
             config=config,
             database=database,
             store=store,
-            snapshot=Snapshot(database, config.snapshot_file, config.plan),
+            snapshot=Snapshot(database, config.snapshot_dir, config.plan),
             box=box,
             operator_digest=digest(key),
             incarnation=await database.write(incarnation),
-            signup_limits=SignupLimits(config.signup_per_address_hour, config.signup_per_domain_hour),
             request_rate=RequestRate(REQUESTS_PER_MINUTE),
             started_at=time.time(),
             key_ends=KeyEnds(config.replica_url),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from typing import Any
 
 from fastapi import Request
@@ -12,13 +13,14 @@ from fastapi import Request
 from control_plane.api import opening
 from control_plane.api.auth import Caller, CurrentCaller, TenantWriter
 from control_plane.api.bodies import AccountChange, Signup, TokenCreate, epoch_seconds
+from control_plane.api.client_address import origin
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
 from control_plane.api.shapes import account_shape, list_shape, tenant_shape, token_shape
 from control_plane.errors import CloudError
 from control_plane.keys import new_key
-from control_plane.store import accounts, tenants
+from control_plane.store import accounts, signups, tenants
 
 router = make_router("account")
 
@@ -33,7 +35,7 @@ async def sign_up(request: Request, body: Signup, plane: CurrentPlane) -> dict[s
         raise CloudError(
             "invalid_value", "sign-up opens plan `free`; another plan is given by the operator", param="plan"
         )
-    plane.signup_limits.take(request.client.host if request.client else "?", body.email)
+    await _count_sign_up(request, body, plane)
     password_hash = await asyncio.to_thread(hash_password, body.password) if body.password else ""
     account_key = new_key("account")
 
@@ -64,6 +66,24 @@ async def sign_up(request: Request, body: Signup, plane: CurrentPlane) -> dict[s
         } | first.shape()
 
     return await plane.database.write(work, asks=body.tenant_slug)
+
+
+async def _count_sign_up(request: Request, body: Signup, plane: CurrentPlane) -> None:
+    """Raise `rate_limited` when there were too many; one that is refused for something else counts too."""
+    config = plane.config
+    peer = request.client.host if request.client else "?"
+    address = origin(peer, request.headers.getlist("x-forwarded-for"), config.trusted_proxies)
+    domain = body.email.rpartition("@")[2].lower().rstrip(".")
+    await plane.database.write(
+        lambda connection: signups.take(
+            connection,
+            address,
+            domain,
+            per_address=config.signup_per_address_hour,
+            per_domain=config.signup_per_domain_hour,
+            now=time.time(),
+        )
+    )
 
 
 @router.get("/api/account")

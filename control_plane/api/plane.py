@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from control_plane.api.limits import RequestRate, SignupLimits
+from control_plane.api.limits import RequestRate
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config
@@ -48,7 +48,6 @@ class Plane:
     box: MasterKey
     operator_digest: str
     incarnation: int
-    signup_limits: SignupLimits
     request_rate: RequestRate
     started_at: float
     key_ends: KeyEnds
@@ -68,6 +67,7 @@ class Plane:
         """Let everything that waits for changes answer at once: the process is about to end."""
         self.ending = True
         self.database.changed.notify()
+        self.database.changed_tenants.notify_all()
 
 
 def plane_of(request: Request) -> Plane:

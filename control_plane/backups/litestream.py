@@ -59,7 +59,6 @@ class LitestreamBackups:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._control.close()
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 

@@ -55,8 +55,6 @@ async def check_litestream(config: Config) -> Finding:
     except (Unavailable, TimeoutError, KeyError, ValueError) as problem:
         seen = f"no answer at {config.litestream_socket}: {_words(problem)}"
         return _down("litestream", seen, "databases are not copied; tenants cannot be put to sleep")
-    finally:
-        await control.close()
     return good("litestream", f"copies {len(found)} databases")
 
 

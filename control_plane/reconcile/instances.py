@@ -13,7 +13,7 @@ import orjson
 from control_plane.config import Config
 from control_plane.domain.tenants import Generation
 from control_plane.reconcile.ports import Activity, Drained, Probe, Unavailable, Verified
-from control_plane.reconcile.unix_http import request_json
+from control_plane.reconcile.unix_http import listens, request_json
 
 ASK_S = 2.0
 PUSH_S = 10.0
@@ -29,6 +29,8 @@ class SocketInstances:
 
     async def probe(self, slug: str) -> Probe | None:
         """What it says of itself; None when nobody answers or the key is not accepted."""
+        if not listens(self._socket(slug)):
+            return None
         try:
             (_, ready), (status, state) = await asyncio.gather(
                 request_json(self._socket(slug), "GET", "/ready", timeout_s=ASK_S), self._call(slug, "GET", "state")

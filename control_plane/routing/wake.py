@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
+from typing import Any
 
 import httpx2
 
@@ -14,12 +17,38 @@ from control_plane.domain.tenants import Status
 from control_plane.routing.answers import Refusal, no_such_tenant, suspended, unavailable, waking
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import NO_TLS
+from control_plane.routing.links import Links
+from control_plane.routing.pace import Histogram, Pace
 
-PLANE_WAIT_S = 2  # then it is asked again: somebody may have put the tenant to sleep meanwhile
-LINK_POLL_S = 0.005
+PLANE_WAIT_S = 5.0  # for which the plane may hold a question; then it is asked again: somebody may have ended the wake
+FEW = 32  # wakes under way until which each question is held; beyond, the plane answers at once
+ASK_AGAIN_S = 2.0
 RETRY_S = 0.1
+PLANE_AWAY_RETRY_S = 5
+GIVE_UP_S = 600.0  # the plane keeps a tenant in its queue however long this side follows it
+CONNECTIONS = 128
 
 ResumeNap = Callable[[str], Awaitable[bool]]
+
+
+class Wake:
+    """One tenant on its way. Awaited by any number of callers; it goes on when they leave."""
+
+    def __init__(self, left_s: Callable[[Wake], float]) -> None:
+        self._left_s = left_s
+        self._promised: float | None = None  # monotonic; by the plane
+        self.begun_at = monotonic()
+        self.task: asyncio.Task[Refusal | None]
+
+    def promise(self, in_s: float) -> None:
+        """The plane says that it will be awake then."""
+        self._promised = monotonic() + in_s
+
+    def expected_s(self) -> float:
+        """Seconds until it is awake, as far as can be told."""
+        if self._promised is not None:
+            return max(0.0, self._promised - monotonic())
+        return self._left_s(self)
 
 
 class Waker:
@@ -27,63 +56,104 @@ class Waker:
 
     def __init__(self, config: Config, edge: FolderEdge, resume_nap: ResumeNap) -> None:
         self._config = config
-        self._edge = edge
+        self._links = Links(config, edge)
         self._resume_nap = resume_nap
-        self._running: dict[str, asyncio.Task[Refusal | None]] = {}
+        self._running: dict[str, Wake] = {}
+        self._pace = Pace()
+        self._ended: Counter[str] = Counter()
+        self.seconds = Histogram()  # of those that ended awake
         host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
         self._plane = httpx2.AsyncClient(
             base_url=f"http://{host}:{config.listen_port}",
-            timeout=httpx2.Timeout(PLANE_WAIT_S + 5, connect=2.0),
+            timeout=httpx2.Timeout(PLANE_WAIT_S + 15, connect=5.0),
+            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=FEW),
             trust_env=False,
             verify=NO_TLS,
         )
 
-    async def wake(self, slug: str, deadline_s: float) -> Refusal | None:
-        """None once the tenant is routed to; else why not, after `deadline_s` at the latest.
-
-        A wake once begun goes on when its callers leave.
-        """
-        task = self._running.get(slug)
-        if task is None:
-            task = asyncio.create_task(self._wake(slug, deadline_s))
-            self._running[slug] = task
-            task.add_done_callback(lambda _: self._running.pop(slug, None))
-        done, _ = await asyncio.wait((task,), timeout=deadline_s)
-        return task.result() if done else waking()
+    def begin(self, slug: str) -> Wake:
+        """The wake of this tenant, which is under way from now on."""
+        wake = self._running.get(slug)
+        if wake is None:
+            wake = self._running[slug] = Wake(self._left_of)
+            wake.task = asyncio.create_task(self._wake(slug, wake), name=f"wake {slug}")
+        return wake
 
     async def close(self) -> None:
         """Give up what is under way."""
-        for task in list(self._running.values()):
-            task.cancel()
+        for wake in list(self._running.values()):
+            wake.task.cancel()
+        self._links.close()
         await self._plane.aclose()
 
     async def routed(self, slug: str) -> bool:
-        """True if new calls reach the instance: its link is the socket that it listens on now."""
-        return await self._edge.is_linked(slug)
+        """True if new calls reach the instance."""
+        return await self._links.is_routed(slug)
 
-    async def _wake(self, slug: str, deadline_s: float) -> Refusal | None:
-        end = asyncio.get_running_loop().time() + deadline_s
-        while (left := end - asyncio.get_running_loop().time()) > 0:
+    def under_way(self) -> int:
+        """How many tenants are on their way."""
+        return len(self._running)
+
+    def _left_of(self, wake: Wake) -> float:
+        """By its place among those under way and the pace at which they end."""
+        ahead = 0
+        for each in self._running.values():  # in the order in which they were begun
+            if each is wake:
+                break
+            ahead += 1
+        return self._pace.wait_s(ahead)
+
+    def outcomes(self) -> dict[str, int]:
+        """How many wakes ended with the tenant awake, with a refusal, or were followed no longer."""
+        return {outcome: self._ended[outcome] for outcome in ("awake", "refused", "given_up")}
+
+    async def _wake(self, slug: str, wake: Wake) -> Refusal | None:
+        asking = asyncio.create_task(self._ask_on(slug, wake))
+        routed = asyncio.create_task(self._links.until_routed(slug))
+        outcome = "given_up"
+        try:
+            done, _ = await asyncio.wait((asking, routed), timeout=GIVE_UP_S, return_when=asyncio.FIRST_COMPLETED)
+            if routed in done:
+                outcome = "awake"
+                self.seconds.add(monotonic() - wake.begun_at)
+                return None
+            if asking in done:
+                outcome = "refused"
+                return asking.result()
+            return waking()
+        finally:
+            asking.cancel()
+            routed.cancel()
+            self._links.forget(slug)
+            del self._running[slug]
+            self._ended[outcome] += 1
+            if outcome == "awake":
+                self._pace.ended(bool(self._running))
+
+    async def _ask_on(self, slug: str, wake: Wake) -> Refusal:
+        """Ask for it again and again; returns only when it will not be woken, with the reason."""
+        while True:
+            pause_s = RETRY_S
             try:
-                refusal, awake = await self._ask_plane(slug, min(PLANE_WAIT_S, left))
+                refusal, on_its_way = await self._ask_plane(slug, wake)
+                if refusal is not None:
+                    return refusal
+                if on_its_way and self.under_way() > FEW:
+                    pause_s = ASK_AGAIN_S
             except httpx2.ConnectError:
                 if not await self._resume_nap(slug):
-                    return waking(5)
-                refusal, awake = None, True
+                    return waking(PLANE_AWAY_RETRY_S)
+                pause_s = ASK_AGAIN_S
             except httpx2.TransportError:
-                refusal, awake = None, False
-            if refusal is not None:
-                return refusal
-            if awake and await self._becomes_routed(slug):
-                return None
-            await asyncio.sleep(RETRY_S)
-        return waking()
+                pass
+            await asyncio.sleep(pause_s)
 
-    async def _ask_plane(self, slug: str, wait_s: float) -> tuple[Refusal | None, bool]:
+    async def _ask_plane(self, slug: str, wake: Wake) -> tuple[Refusal | None, bool]:
+        """Why it will not be woken, or whether it is on its way."""
         answer = await self._plane.post(
             f"/internal/tenants/{slug}/wake",
-            params={"wait_s": round(wait_s, 3)},
-            headers={"Authorization": f"Bearer {self._operator_key()}"},
+            params={"wait_s": PLANE_WAIT_S if self.under_way() <= FEW else 0.0},
+            headers={"Authorization": f"Bearer {operator_key(self._config)}"},
         )
         if answer.status_code == httpx2.codes.NOT_FOUND:
             return no_such_tenant(), False
@@ -98,19 +168,19 @@ class Waker:
             case Status.FAILED:
                 return unavailable(body.get("failure") or ""), False
             case status:
-                return None, status is Status.RUNNING
+                _take_promise(wake, body.get("queue"))
+                return None, status is not Status.RUNNING
 
-    def _operator_key(self) -> str:
-        """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
-        given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
-        with suppress(FileNotFoundError):
-            return given or self._config.operator_key_file.read_text(encoding="utf-8").strip()
-        return given
 
-    async def _becomes_routed(self, slug: str) -> bool:
-        """The plane called it running; its link follows within moments, or it is on its way to sleep again."""
-        for _ in range(round(0.5 / LINK_POLL_S)):
-            if await self.routed(slug):
-                return True
-            await asyncio.sleep(LINK_POLL_S)
-        return False
+def _take_promise(wake: Wake, queue: Any) -> None:
+    """`queue` is the tenant's place in the plane's own queue, `{"position", "estimated_s"}`, if it has one."""
+    if isinstance(queue, dict) and isinstance(queue.get("estimated_s"), (int, float)):
+        wake.promise(float(queue["estimated_s"]))
+
+
+def operator_key(config: Config) -> str:
+    """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
+    given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
+    with suppress(FileNotFoundError):
+        return given or config.operator_key_file.read_text(encoding="utf-8").strip()
+    return given

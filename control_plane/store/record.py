@@ -1,4 +1,4 @@
-"""What every write leaves in its own transaction: a ledger entry and, about a tenant, an event."""
+"""What every write leaves in its own transaction: a ledger entry and, about a tenant, an event and a word that it changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from sqlalchemy import Connection, delete, func, insert, select
 from control_plane import ledger
 from control_plane.domain.state import rfc3339
 from control_plane.store.schema import events
+
+CHANGED_TENANTS = "changed_tenants"
+"""Under this name a connection keeps the slugs that its transaction recorded something of; `Database` passes them on."""
 
 
 def record(
@@ -38,6 +41,7 @@ def record(
     )
     if tenant is not None:
         note(connection, tenant, actor=actor, kind=action, message=message, detail=detail, at=at)
+        connection.info.setdefault(CHANGED_TENANTS, set()).add(tenant)
 
 
 def note(

@@ -66,6 +66,18 @@ account_tokens = Table(
     Column("revoked_at", Double),
 )
 
+# Sign-ups of the last hour, for their limits.
+signups = Table(
+    "signups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("address", String(64), nullable=False),
+    Column("domain", String(254), nullable=False),
+    Index("ix_signups_address_at", "address", "at"),
+    Index("ix_signups_domain_at", "domain", "at"),
+)
+
 tenants = Table(
     "tenants",
     metadata,

@@ -154,6 +154,18 @@ def every(connection: Connection) -> list[Tenant]:
     return [tenant_from(row, by_tenant.get(row.slug, ())) for row in rows]
 
 
+def following(connection: Connection, after: str, limit: int) -> list[Tenant]:
+    """The next tenants by slug, whole, purged ones left out; `after` "" begins."""
+    mine = tenants.c.purged_at.is_(None) & (tenants.c.slug > after)
+    rows = connection.execute(select(tenants).where(mine).order_by(tenants.c.slug).limit(limit)).all()
+    by_tenant: dict[str, list[Any]] = {}
+    if rows:
+        within = keys.c.tenant.between(rows[0].slug, rows[-1].slug)
+        for key in connection.execute(select(keys).where(within).order_by(keys.c.id)):
+            by_tenant.setdefault(key.tenant, []).append(key)
+    return [tenant_from(row, by_tenant.get(row.slug, ())) for row in rows]
+
+
 def page(
     connection: Connection,
     *,

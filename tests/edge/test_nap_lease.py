@@ -13,7 +13,7 @@ import pytest
 from control_plane.config import Config
 from control_plane.domain.tenants import Generation
 from control_plane.routing.nap import NapResumer
-from control_plane.routing.snapshot import Snapshot
+from control_plane.routing.snapshot import INDEX, Snapshot
 from control_plane.runtimes.protocol import RunState
 from tests.edge.activator_parts import write_snapshot
 
@@ -45,10 +45,10 @@ class Machine:
 
 async def _woken(config: Config, written_at: float, lease_s: int) -> Machine:
     write_snapshot(config, "napping", state={"generation": 1, "key_lease_s": lease_s})
-    content = json.loads(config.snapshot_file.read_text()) | {"written_at": written_at}
-    config.snapshot_file.write_text(json.dumps(content))
+    index = config.snapshot_dir / INDEX
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"written_at": written_at}))
     machine: Any = Machine()
-    assert await NapResumer(machine, machine, machine, Snapshot(config.snapshot_file))("acme")
+    assert await NapResumer(machine, machine, machine, Snapshot(config.snapshot_dir))("acme")
     assert machine.done[-1] == "link"
     return machine  # type: ignore[no-any-return]
 

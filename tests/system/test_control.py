@@ -250,6 +250,16 @@ async def test_activity_tells_what_is_due_first_of_all_that_is_scheduled(one: Op
     assert parse_time(await scheduled() or "") == parse_time("2030-01-02")
 
 
+async def test_what_an_open_page_of_the_console_asks_for_is_no_activity(one: Opened) -> None:
+    await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
+    async with one.client("") as client:
+        for path in ("/ui", "/ui/app.js", "/ui/events"):
+            await client.get(path)
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is None
+        await client.get("/api/status")
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is not None
+
+
 async def test_a_drained_instance_is_not_ready_and_folded_and_still_answers_the_plane(one: Opened) -> None:
     await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
     await calls(one, KEY)

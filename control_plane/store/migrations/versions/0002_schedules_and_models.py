@@ -1,4 +1,4 @@
-"""When instances have something to do, announced suspensions, last use of keys, fate of backups, usage by model."""
+"""When instances have something to do, announced suspensions, last use of keys, fate of backups, usage by model, sign-ups."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,3 +52,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_usage_model_days_tenant_day", "usage_model_days", ["tenant", "day"], unique=False)
     op.create_index("ix_events_at", "events", ["at"], unique=False)
+    op.create_table(
+        "signups",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("domain", sa.String(length=254), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_signups")),
+    )
+    op.create_index(op.f("ix_signups_at"), "signups", ["at"], unique=False)
+    op.create_index("ix_signups_address_at", "signups", ["address", "at"], unique=False)
+    op.create_index("ix_signups_domain_at", "signups", ["domain", "at"], unique=False)
