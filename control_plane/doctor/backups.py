@@ -77,11 +77,14 @@ def judge_backups(found: overview.Backups) -> list[Finding]:
 async def check_own_backup(subject: Subject) -> Finding:
     """Of the control plane's own database."""
     config = subject.config
+    own = await subject.read(proof)
+    if own.broken_at is not None:
+        return _own(f"restored elsewhere at {rfc3339(own.broken_at)}, and not sound", Level.BAD)
     if config.database_url:
         return good("own_backup", "`database_url` names a database of your own: you back it up")
     try:
         written = config.database_file.stat().st_mtime
-        incarnation, own = await subject.read(tenants.incarnation), await subject.read(proof)
+        incarnation = await subject.read(tenants.incarnation)
         async with asyncio.timeout(LIST_S):
             found = await history(Places(config.replica_url).control(incarnation))
     except (Unavailable, OSError, TimeoutError) as problem:
@@ -92,8 +95,6 @@ async def check_own_backup(subject: Subject) -> Finding:
     behind = written - found.last.timestamp()
     if behind > OWN_WARN_S:
         return _own(f"it is {behind / 3600:.1f} h behind the database", Level.BAD)
-    if own.broken_at is not None:
-        return _own(f"restored elsewhere at {rfc3339(own.broken_at)}, and not sound", Level.BAD)
     return good("own_backup", f"incarnation {incarnation}, newest change {found.last.isoformat()}")
 
 

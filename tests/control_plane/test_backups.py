@@ -107,5 +107,7 @@ async def test_the_status_shows_when_the_planes_own_copy_was_proven(api: Api) ->
     )
     shown = (await api("GET", "/api/status")).json()["control_backup"]
     assert (shown["verified_at"][:10], shown["broken_at"][:10]) == ("2025-10-09", "2025-10-09")
-    checks = {each["name"]: each["ok"] for each in (await api("GET", "/api/doctor")).json()["checks"]}
-    assert checks["own copy"] is False and checks["replicas"] is True
+    checks = {each["name"]: each for each in (await api("GET", "/api/doctor")).json()["checks"]}
+    assert checks["own_backup"]["level"] == "bad"
+    assert checks["own_backup"]["seen"] == f"restored elsewhere at {shown['broken_at']}, and not sound"
+    assert checks["backup_lag"]["level"] == "ok"

@@ -93,7 +93,7 @@ def test_the_form_follows_the_setting_and_the_terminal(
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
         root.handlers = []
         log_lines.set_up(form, logging.INFO)
-        logging.getLogger("stockyard.x").info("said")
+        logging.getLogger(f"nobody_else_s.{form}.{terminal}").info("said")
         assert capsys.readouterr().err.startswith("{") is as_json
     finally:
         root.handlers = before
