@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import Lost, NotDialled, forward
 from control_plane.routing.presented import presented_keys
 from control_plane.routing.snapshot import Snapshot, TenantView
-from control_plane.routing.wake import Waker
+from control_plane.routing.wake import PLANE_WAIT_S, Waker
 
 HELD_PER_TENANT = 64
 HELD_IN_ALL = 1024
@@ -31,13 +31,25 @@ DEADLINE_S = 30.0
 REDIAL_S = 0.05
 
 Scope = MutableMapping[str, Any]
+Forward = Callable[[Scope, Caller, Send, Path], Awaitable[None]]
 
 
 class Activator:
     """ASGI application. The edge names the tenant in X-Stockyard-Tenant and has taken the prefix off the path."""
 
-    def __init__(self, config: Config, snapshot: Snapshot, waker: Waker, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Snapshot,
+        waker: Waker,
+        *,
+        deadline_s: float = DEADLINE_S,
+        forward: Forward = forward,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._config = config
+        self._forward = forward
+        self._now = now
         self._snapshot = snapshot
         self._waker = waker
         self._deadline_s = deadline_s
@@ -54,7 +66,7 @@ class Activator:
             await answers.send_refusal(send, path, answers.no_such_tenant())
         elif path == "/health":
             await _answer_health(send, tenant)
-        elif not tenant.admits(presented_keys(scope["headers"]), time.time()):
+        elif not tenant.admits(presented_keys(scope["headers"]), self._now()):
             await _answer_stranger(send, path, headers, tenant)
         elif tenant.status is Status.SUSPENDED:
             await answers.send_refusal(send, path, answers.suspended(tenant.reason))
@@ -82,15 +94,16 @@ class Activator:
             await answers.send_refusal(send, scope["path"], refusal)
 
     async def _pass_on(self, scope: Scope, caller: Caller, send: Send, slug: str) -> answers.Refusal | None:
-        end = time.monotonic() + self._deadline_s
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._deadline_s
         routed = await self._waker.routed(slug)  # it may have come back while the edge was handing the call over
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - clock()) > 0:
             if not routed:
                 refusal = await self._wake(slug, caller, left)
                 if refusal is not None:
                     return refusal
             with suppress(NotDialled):
-                await forward(scope, caller, send, self._config.own_socket(slug))
+                await self._forward(scope, caller, send, self._config.own_socket(slug))
                 return None
             routed = False
             await asyncio.sleep(REDIAL_S)
@@ -155,11 +168,13 @@ def run_activator(config: Config) -> int:
 
     from control_plane.reconcile.instances import SocketInstances
     from control_plane.routing.nap import NapResumer
+    from control_plane.routing.plane_client import PlaneClient
     from control_plane.runtimes import open_runtime
 
     config.prepare()
     edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_file)
-    waker = Waker(config, edge, NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot))
+    nap = NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot)
+    waker = Waker(PlaneClient(config, PLANE_WAIT_S), edge.is_linked, nap)
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket
     socket.unlink(missing_ok=True)

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
-import httpx2
-
-from control_plane.config import Config
 from control_plane.domain.tenants import Status
+from control_plane.reconcile.ports import Unavailable
 from control_plane.routing.answers import Refusal, no_such_tenant, suspended, unavailable, waking
-from control_plane.routing.edge import FolderEdge
-from control_plane.routing.forward import NO_TLS
+from control_plane.routing.plane_client import PlaneDown, PlanePort
 
 PLANE_WAIT_S = 2  # then it is asked again: somebody may have put the tenant to sleep meanwhile
 LINK_POLL_S = 0.005
 RETRY_S = 0.1
 
 ResumeNap = Callable[[str], Awaitable[bool]]
+IsRouted = Callable[[str], Awaitable[bool]]
 
 
 class Waker:
     """Asks the control plane to wake tenants; while it is down, brings back those that only nap."""
 
-    def __init__(self, config: Config, edge: FolderEdge, resume_nap: ResumeNap) -> None:
-        self._config = config
-        self._edge = edge
+    def __init__(self, plane: PlanePort, is_routed: IsRouted, resume_nap: ResumeNap) -> None:
+        self._plane = plane
+        self._is_routed = is_routed
         self._resume_nap = resume_nap
         self._running: dict[str, asyncio.Task[Refusal | None]] = {}
-        host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
-        self._plane = httpx2.AsyncClient(
-            base_url=f"http://{host}:{config.listen_port}",
-            timeout=httpx2.Timeout(PLANE_WAIT_S + 5, connect=2.0),
-            trust_env=False,
-            verify=NO_TLS,
-        )
 
     async def wake(self, slug: str, deadline_s: float) -> Refusal | None:
         """None once the tenant is routed to; else why not, after `deadline_s` at the latest.
@@ -55,22 +44,21 @@ class Waker:
         """Give up what is under way."""
         for task in list(self._running.values()):
             task.cancel()
-        await self._plane.aclose()
 
     async def routed(self, slug: str) -> bool:
         """True if new calls reach the instance: its link is the socket that it listens on now."""
-        return await self._edge.is_linked(slug)
+        return await self._is_routed(slug)
 
     async def _wake(self, slug: str, deadline_s: float) -> Refusal | None:
         end = asyncio.get_running_loop().time() + deadline_s
         while (left := end - asyncio.get_running_loop().time()) > 0:
             try:
                 refusal, awake = await self._ask_plane(slug, min(PLANE_WAIT_S, left))
-            except httpx2.ConnectError:
+            except PlaneDown:
                 if not await self._resume_nap(slug):
                     return waking(5)
                 refusal, awake = None, True
-            except httpx2.TransportError:
+            except Unavailable:
                 refusal, awake = None, False
             if refusal is not None:
                 return refusal
@@ -80,32 +68,16 @@ class Waker:
         return waking()
 
     async def _ask_plane(self, slug: str, wait_s: float) -> tuple[Refusal | None, bool]:
-        answer = await self._plane.post(
-            f"/internal/tenants/{slug}/wake",
-            params={"wait_s": round(wait_s, 3)},
-            headers={"Authorization": f"Bearer {self._operator_key()}"},
-        )
-        if answer.status_code == httpx2.codes.NOT_FOUND:
-            return no_such_tenant(), False
-        if answer.status_code != httpx2.codes.OK:
-            return None, False
-        body = answer.json()
-        match Status(body["status"]):
+        told = await self._plane.wake(slug, wait_s)
+        match told.status:
             case Status.SUSPENDED:
-                return suspended(body.get("reason") or ""), False
+                return suspended(told.reason), False
             case Status.DELETED:
                 return no_such_tenant(), False
             case Status.FAILED:
-                return unavailable(body.get("failure") or ""), False
+                return unavailable(told.failure), False
             case status:
                 return None, status is Status.RUNNING
-
-    def _operator_key(self) -> str:
-        """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
-        given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
-        with suppress(FileNotFoundError):
-            return given or self._config.operator_key_file.read_text(encoding="utf-8").strip()
-        return given
 
     async def _becomes_routed(self, slug: str) -> bool:
         """The plane called it running; its link follows within moments, or it is on its way to sleep again."""

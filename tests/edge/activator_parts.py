@@ -16,8 +16,9 @@ import uvicorn
 from control_plane.config import Config
 from control_plane.routing.activator import Activator
 from control_plane.routing.edge import FolderEdge
+from control_plane.routing.plane_client import PlaneClient
 from control_plane.routing.snapshot import Snapshot
-from control_plane.routing.wake import Waker
+from control_plane.routing.wake import PLANE_WAIT_S, Waker
 
 KEY = "sk-sy-good"
 
@@ -46,7 +47,8 @@ async def running_activator(
     resume_nap: Callable[[str], Awaitable[bool]] = never_resumed,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
-    waker = Waker(config, FolderEdge(config), resume_nap)
+    plane = PlaneClient(config, PLANE_WAIT_S)
+    waker = Waker(plane, FolderEdge(config).is_linked, resume_nap)
     app = Activator(config, Snapshot(config.snapshot_file), waker, deadline_s=deadline_s)
     socket = config.run_dir / "a.sock"
     server = uvicorn.Server(
@@ -66,6 +68,7 @@ async def running_activator(
         server.should_exit = True
         await serving
     await waker.close()
+    await plane.close()
 
 
 class PlayedPlane:
