@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 ROUNDS_AT_MOST = 24  # of one piece of work; the next pass goes on
 LOOK_MOST_S = 15.0  # between two looks at a settled tenant that is awake
 REST_LOOK_S = 120.0  # at one that is not
-USAGE_EVERY_S = 60.0
 SAVE_ACTIVITY_S = 5.0  # the recorded time of the last call lags by at most this much
 DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
@@ -168,7 +167,7 @@ class Rounds:
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
-            track.usage_at = now + USAGE_EVERY_S
+            track.usage_at = now + self._policy.usage_every_s
             await self._collect(tenant)
         track.look_at = now + self._next_look_s(tenant, seen, decision.depth)
         machine = Machine(

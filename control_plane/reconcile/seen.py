@@ -61,4 +61,5 @@ class Policy:
     confirm_every_s: float = 30.0  # while there are calls
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
+    usage_every_s: float = 60.0  # between two readings of its counters while it is awake
     schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon
