@@ -20,7 +20,7 @@ from control_plane.store import tenants, usage
 router = make_router("usage")
 From = Annotated[str | None, Query(alias="from", max_length=40, description="RFC 3339 or a date; its UTC day is in")]
 To = Annotated[str | None, Query(max_length=40, description="RFC 3339 or a date; its UTC day is in")]
-By = Annotated[Literal["day", "key"], Query()]
+By = Annotated[Literal["day", "key", "model"], Query()]
 
 
 @router.get("/api/tenants/{slug}/usage")

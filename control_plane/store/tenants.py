@@ -19,7 +19,16 @@ from control_plane.domain.tenants import Desired, RestoreRequest, Status, Tenant
 from control_plane.errors import CloudError
 from control_plane.store.record import record
 from control_plane.store.rows import restore_row, tenant_from
-from control_plane.store.schema import events, keys, meta, tenants, usage_days, usage_readings
+from control_plane.store.schema import (
+    events,
+    keys,
+    meta,
+    tenants,
+    usage_days,
+    usage_model_days,
+    usage_model_readings,
+    usage_readings,
+)
 
 REPEATED_WAKE_S = 1.0  # how often a wake of a tenant that seems awake is written down again
 
@@ -93,7 +102,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
     else:
         connection.execute(update(tenants).where(tenants.c.slug == new.slug).values(**row))
         if before.account_id != new.account_id:
-            for table in (events, usage_days, usage_readings):
+            for table in (events, usage_days, usage_readings, usage_model_days, usage_model_readings):
                 connection.execute(delete(table).where(table.c.tenant == new.slug))
     detail = {"plan": new.plan.name, "region": new.region, "account": new.account_id}
     record(connection, actor=actor, action="tenant.create", tenant=new.slug, message="created", detail=detail)

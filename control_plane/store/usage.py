@@ -1,8 +1,4 @@
-"""Usage, each call counted once: differences of the instances' cumulative counters, added up by day.
-
-A reading is counted against the last one of the same epoch and key. The base of an epoch's first reading is zero for a
-database that began empty; where it began as a copy of another (restore, clone) the first reading itself is the base.
-"""
+"""Usage, each call counted once: what `domain.usage` finds new in an instance's reading, added up by day."""
 
 from __future__ import annotations
 
@@ -10,60 +6,63 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, select, update
 
 from control_plane.domain.state import NANO_PER_USD
-from control_plane.store.schema import epochs, usage_days, usage_readings
+from control_plane.domain.usage import COUNTERS, WHOLE, Counted, Subject, counted_now, gains, reading_from
+from control_plane.store.schema import epochs, usage_days, usage_model_days, usage_model_readings, usage_readings
 
-COUNTERS = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
-WHOLE = 0  # key_id of the whole instance
+WHOLE_ID = 0  # key_id of the whole instance
 
 
-def collect(connection: Connection, tenant: str, epoch: int, reading: Mapping[str, Any], at: float) -> None:
+def collect(connection: Connection, tenant: str, epoch: int, document: Mapping[str, Any], at: float) -> None:
     """Count a reading of `/api/instance/usage`. The same again, or an older one, counts nothing.
 
-    Raises KeyError or ValueError when the reading is not one; nothing is written then.
+    Raises KeyError, TypeError or ValueError when the reading is not one; nothing is written then.
     """
-    by_key = {int(key): each for key, each in dict(reading.get("by_key") or {}).items()}
-    counters = {WHOLE: _counters(reading)} | {key: _counters(each) for key, each in by_key.items() if key != WHOLE}
-    storage = int(reading.get("storage_bytes") or 0)
+    reading, today = reading_from(document), day_of(at)
     copied = connection.execute(
         select(epochs.c.restored).where(epochs.c.tenant == tenant, epochs.c.n == epoch)
     ).scalar_one_or_none()
-    first = not _readings(connection, tenant, epoch, WHOLE)
-    for key_id, now in counters.items():
-        last = _readings(connection, tenant, epoch, key_id)
-        if not last:
-            base = now if copied and first else dict.fromkeys(COUNTERS, 0)
-            connection.execute(insert(usage_readings).values(tenant=tenant, epoch=epoch, key_id=key_id, at=at, **now))
-        else:
-            base = last
-            highest = {name: max(last[name], now[name]) for name in COUNTERS}
-            connection.execute(update(usage_readings).where(_of(tenant, epoch, key_id)).values(at=at, **highest))
-        gained = {name: max(0, now[name] - base[name]) for name in COUNTERS}
-        if any(gained.values()) or (key_id == WHOLE and storage):
-            _add(connection, tenant, epoch, _day(at), key_id, gained, storage if key_id == WHOLE else 0)
+    counted = _counted(connection, tenant, epoch)
+    for (day, subject), gained in gains(reading, counted, today, copied=bool(copied)).items():
+        table = usage_model_days if subject.kind == "model" else usage_days
+        _add(connection, table, {"tenant": tenant, "epoch": epoch, "day": day, **_column(subject)}, gained)
+    for subject, now in counted_now(reading, counted, today).items():
+        if counted.get(subject) != now:
+            table = usage_model_readings if subject.kind == "model" else usage_readings
+            _put(connection, table, {"tenant": tenant, "epoch": epoch, **_column(subject)}, {"at": at, **now.counters})
+    if reading.storage_bytes:
+        whole = {"tenant": tenant, "epoch": epoch, "day": today, **_column(WHOLE)}
+        _add(connection, usage_days, whole, dict.fromkeys(COUNTERS, 0))
+        size = update(usage_days).where(_is(usage_days, whole))
+        connection.execute(size.values(storage_bytes=reading.storage_bytes))
 
 
 def totals(
     connection: Connection, slugs: list[str], *, first_day: str | None, last_day: str | None, by: str
 ) -> list[dict[str, Any]]:
-    """Records `{tenant, epoch, day, …}`, newest day first; `by` day (whole instances) or key."""
-    chosen: list[ColumnElement[bool]] = [usage_days.c.tenant.in_(slugs)]
-    chosen.append(usage_days.c.key_id != WHOLE if by == "key" else usage_days.c.key_id == WHOLE)
+    """Records `{tenant, epoch, day, …}`, newest day first; `by` day (whole instances), key or model."""
+    table = usage_model_days if by == "model" else usage_days
+    chosen: list[ColumnElement[bool]] = [table.c.tenant.in_(slugs)]
+    if by == "model":
+        last: ColumnElement[Any] = table.c.model
+    else:
+        last = table.c.key_id
+        chosen.append(last != WHOLE_ID if by == "key" else last == WHOLE_ID)
     if first_day:
-        chosen.append(usage_days.c.day >= first_day)
+        chosen.append(table.c.day >= first_day)
     if last_day:
-        chosen.append(usage_days.c.day <= last_day)
-    order = (usage_days.c.day.desc(), usage_days.c.tenant, usage_days.c.epoch.desc(), usage_days.c.key_id)
-    return [_record(row, by) for row in connection.execute(select(usage_days).where(*chosen).order_by(*order))]
+        chosen.append(table.c.day <= last_day)
+    order = (table.c.day.desc(), table.c.tenant, table.c.epoch.desc(), last)
+    return [_record(row, by) for row in connection.execute(select(table).where(*chosen).order_by(*order))]
 
 
 def month(connection: Connection, tenant: str, at: float) -> dict[str, Any]:
     """What a tenant used since the first of the month: requests, tokens, cost."""
-    first = _day(at)[:8] + "01"
+    first = day_of(at)[:8] + "01"
     sums = [func.coalesce(func.sum(usage_days.c[name]), 0).label(name) for name in COUNTERS]
-    chosen = (usage_days.c.tenant == tenant) & (usage_days.c.key_id == WHOLE) & (usage_days.c.day >= first)
+    chosen = (usage_days.c.tenant == tenant) & (usage_days.c.key_id == WHOLE_ID) & (usage_days.c.day >= first)
     row = connection.execute(select(*sums).where(chosen)).one()
     return {
         "since": first,
@@ -74,44 +73,53 @@ def month(connection: Connection, tenant: str, at: float) -> dict[str, Any]:
     }
 
 
-def _counters(reading: Mapping[str, Any]) -> dict[str, int]:
-    cost = reading.get("cost_nano")
-    values = {name: int(reading.get(name) or 0) for name in COUNTERS if name != "cost_nano"}
-    values["requests"] = int(reading["requests"])
-    values["cost_nano"] = int(cost) if cost is not None else round(float(reading.get("cost_usd") or 0) * NANO_PER_USD)
-    return values
-
-
-def _of(tenant: str, epoch: int, key_id: int) -> Any:
-    table = usage_readings.c
-    return (table.tenant == tenant) & (table.epoch == epoch) & (table.key_id == key_id)
-
-
-def _readings(connection: Connection, tenant: str, epoch: int, key_id: int) -> dict[str, int]:
-    columns = [usage_readings.c[name] for name in COUNTERS]
-    row = connection.execute(select(*columns).where(_of(tenant, epoch, key_id))).first()
-    return {name: int(value) for name, value in row._mapping.items()} if row else {}
-
-
-def _add(
-    connection: Connection, tenant: str, epoch: int, day: str, key_id: int, gained: dict[str, int], storage: int
-) -> None:
-    table = usage_days.c
-    here = (table.tenant == tenant) & (table.epoch == epoch) & (table.day == day) & (table.key_id == key_id)
-    added = {name: table[name] + value for name, value in gained.items()}
-    changed = connection.execute(update(usage_days).where(here).values(**added, storage_bytes=storage))
-    if changed.rowcount == 0:
-        row = {"tenant": tenant, "epoch": epoch, "day": day, "key_id": key_id, "storage_bytes": storage}
-        connection.execute(insert(usage_days).values(**row, **gained))
-
-
-def _day(at: float) -> str:
+def day_of(at: float) -> str:
+    """The UTC day of a time, as the records name it."""
     return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
+def _counted(connection: Connection, tenant: str, epoch: int) -> dict[Subject, Counted]:
+    """How far every subject of the epoch is counted."""
+    found: dict[Subject, Counted] = {}
+    for table in (usage_readings, usage_model_readings):
+        for row in connection.execute(select(table).where(table.c.tenant == tenant, table.c.epoch == epoch)):
+            if table is usage_model_readings:
+                subject = Subject("model", row.model)
+            else:
+                subject = WHOLE if row.key_id == WHOLE_ID else Subject("key", str(row.key_id))
+            found[subject] = Counted(day_of(row.at), {name: int(row._mapping[name]) for name in COUNTERS})
+    return found
+
+
+def _column(subject: Subject) -> dict[str, Any]:
+    """The column that tells the rows of one kind of subject apart."""
+    if subject.kind == "model":
+        return {"model": subject.name}
+    return {"key_id": WHOLE_ID if subject == WHOLE else int(subject.name)}
+
+
+def _is(table: Table, place: Mapping[str, Any]) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in place.items()))
+
+
+def _put(connection: Connection, table: Table, place: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    if connection.execute(update(table).where(_is(table, place)).values(**values)).rowcount == 0:
+        connection.execute(insert(table).values(**place, **values))
+
+
+def _add(connection: Connection, table: Table, place: Mapping[str, Any], gained: Mapping[str, int]) -> None:
+    added = {name: table.c[name] + value for name, value in gained.items()}
+    if connection.execute(update(table).where(_is(table, place)).values(**added)).rowcount == 0:
+        size = {"storage_bytes": 0} if table is usage_days else {}
+        connection.execute(insert(table).values(**place, **gained, **size))
+
+
 def _record(row: Any, by: str) -> dict[str, Any]:
-    record = {name: row._mapping[name] for name in ("tenant", "epoch", "day")}
-    if by == "key":
-        record["key_id"] = row.key_id
-    record |= {name: row._mapping[name] for name in COUNTERS if name != "cost_nano"}
-    return record | {"cost_usd": row.cost_nano / NANO_PER_USD, "storage_bytes": row.storage_bytes}
+    found = row._mapping
+    record = {name: found[name] for name in ("tenant", "epoch", "day")}
+    if by != "day":
+        name = "model" if by == "model" else "key_id"
+        record[name] = found[name]
+    record |= {name: found[name] for name in COUNTERS if name != "cost_nano"}
+    record["cost_usd"] = row.cost_nano / NANO_PER_USD
+    return record if by == "model" else record | {"storage_bytes": row.storage_bytes}
