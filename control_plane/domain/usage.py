@@ -8,7 +8,7 @@ the day of the reading before (or, when the instance's days do not reach back so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -65,6 +65,57 @@ def reading_from(document: Mapping[str, Any]) -> Reading:
     )
 
 
+class Origin(NamedTuple):
+    """How an epoch's database began: as a copy or empty, and out of which epoch of the same tenant."""
+
+    copied: bool
+    parent: int | None
+
+
+def compared_with(epoch: int, origins: Mapping[int, Origin], read: Container[int]) -> int | None:
+    """The epoch whose count a copy's first reading is compared with: the nearest before it that was `read` or began empty.
+
+    None when there is none in this tenant: the first reading is then a base that was counted elsewhere.
+    """
+    n, origin = epoch, origins.get(epoch)
+    while origin is not None and origin.copied and origin.parent is not None and origin.parent < n:
+        n, origin = origin.parent, origins.get(origin.parent)
+        if n in read or (origin is not None and not origin.copied):
+            return n
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a reading changes: the gains to be added, and how far its epoch and the epoch before are counted then."""
+
+    gains: Mapping[tuple[str, Subject], Counters]
+    counted: Mapping[Subject, Counted]
+    counted_before: Mapping[Subject, Counted] = field(default_factory=dict)
+
+
+def count(
+    reading: Reading,
+    counted: Mapping[Subject, Counted],
+    today: str,
+    *,
+    copied: bool,
+    before: Mapping[Subject, Counted] | None = None,
+) -> Count:
+    """Count a reading of an epoch that is `counted` so far; `before` is the count of the epoch it is `compared_with`.
+
+    A copy's first reading holds what that epoch's held when the copy was made. What of that was never counted is counted now,
+    and that epoch's count is raised to it: another copy does not count it again.
+    """
+    if not copied or WHOLE in counted or before is None:
+        return Count(gains(reading, counted, today, copied=copied), counted_now(reading, counted, today))
+    return Count(
+        gains(reading, before, today, copied=False),
+        counted_now(reading, {}, today),
+        counted_now(reading, before, today),
+    )
+
+
 def gains(
     reading: Reading, counted: Mapping[Subject, Counted], today: str, *, copied: bool
 ) -> dict[tuple[str, Subject], Counters]:
@@ -102,7 +153,8 @@ def counted_now(reading: Reading, counted: Mapping[Subject, Counted], today: str
 def _by_day(gain: Counters, reading: Reading, subject: Subject, since: str | None, today: str) -> dict[str, Counters]:
     """The gain of one subject laid on days; the shares add up to it exactly."""
     listed = sorted((day for day in reading.days if day <= today and (since is None or day > since)), reverse=True)
-    left, shares = dict(gain), {}
+    left = dict(gain)
+    shares: dict[str, dict[str, int]] = {}
     for day in listed:
         of_day = reading.days[day].get(subject)
         if of_day is not None:
