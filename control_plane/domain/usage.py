@@ -154,7 +154,7 @@ def _by_day(gain: Counters, reading: Reading, subject: Subject, since: str | Non
     """The gain of one subject laid on days; the shares add up to it exactly."""
     listed = sorted((day for day in reading.days if day <= today and (since is None or day > since)), reverse=True)
     left = dict(gain)
-    shares: dict[str, dict[str, int]] = {}
+    shares: dict[str, Counters] = {}
     for day in listed:
         of_day = reading.days[day].get(subject)
         if of_day is not None:
