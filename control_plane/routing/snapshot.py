@@ -53,13 +53,14 @@ class Snapshot:
             version = (found.st_ino, found.st_mtime_ns, found.st_size)
             if version == self._version:
                 return
-            tenants = _parse(self._path.read_bytes())
+            tenants = parse(self._path.read_bytes())
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return  # written by rename, so a whole one follows; the last one read stays in force
         self._version, self._tenants = version, tenants
 
 
-def _parse(text: bytes) -> Mapping[str, TenantView]:
+def parse(text: bytes) -> Mapping[str, TenantView]:
+    """Every tenant of a snapshot by its slug. Raises ValueError, KeyError or TypeError for what is none."""
     return {
         slug: TenantView(
             slug=slug,

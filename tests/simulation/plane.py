@@ -52,9 +52,7 @@ class Plane:
         """Now, wherever it is."""
         self.alive = False
 
-    async def effect(
-        self, do: Callable[[], T], refusal: type[Exception] | None = None, *, repeats: bool = False
-    ) -> T:
+    async def effect(self, do: Callable[[], T], refusal: type[Exception] | None = None, *, repeats: bool = False) -> T:
         """Do it, unless the dice say otherwise; `refusal` is what it raises when it fails.
 
         What `repeats` may be carried out a second time, some moments after it was answered.

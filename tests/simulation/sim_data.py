@@ -21,7 +21,6 @@ from tests.simulation.plane import Plane
 from tests.simulation.sim_store import Tables
 from tests.simulation.world import Database, Volume, World
 
-
 T = TypeVar("T")
 
 
@@ -75,6 +74,7 @@ class SimVolumes:
             world.volumes[slug] = Volume(staged, epoch=epoch, restored_for=request)
             if request:
                 self._tables.invariants.asked_for.add((slug, epoch))
+                self._tables.invariants.at_going_back(slug)
             del world.staged[slug]
 
         await self._write(put_aside)
@@ -97,7 +97,11 @@ class SimVolumes:
         await self._write(exchange)
 
     async def drop_aside(self, slug: str) -> None:
-        await self._write(lambda: self._world.aside.pop(slug, None), needs_room=False)
+        def drop() -> None:
+            kept = self._world.aside.pop(slug, None)
+            self._tables.invariants.at_dropped(slug, kept, self._world.volumes.get(slug))
+
+        await self._write(drop, needs_room=False)
 
     async def drop_staged(self, slug: str) -> None:
         await self._write(lambda: self._world.staged.pop(slug, None), needs_room=False)

@@ -12,11 +12,7 @@ from control_plane.reconcile.ports import Activity, Drained, Probe, Unavailable,
 from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
 from tests.simulation.plane import Plane
 from tests.simulation.sim_store import Tables
-from tests.simulation.world import Instance, Pushed, World
-
-
-READ = "calls"
-"""Beside the counters of a simulated reading: the calls that they count."""
+from tests.simulation.world import READ, Instance, Pushed
 
 
 class SimRuntime:

@@ -54,14 +54,14 @@ async def calm() -> AsyncIterator[Calm]:
     chance, faults = random.Random(1), Faults()
     faults.cease()
     world = World(chance)
-    tables = Tables(world, Invariants(world))
+    tables = Tables(world=world, invariants=Invariants(world))
     plane = Plane(chance, faults)
     reconciler = Reconciler(
         store=SimStore(plane, tables),
         runtime=SimRuntime(plane, tables),
         edge=SimEdge(plane, tables),
         backups=SimBackups(plane, tables),
-        instances=SimInstances(plane, world),
+        instances=SimInstances(plane, tables),
         volumes=SimVolumes(plane, tables),
         clock=SimClock(world),
         policy=POLICY,

@@ -18,6 +18,7 @@ from control_plane.domain.tenants import Generation
 from control_plane.reconcile.ports import VolumeState
 from control_plane.runtimes.protocol import RunState
 
+READ = "calls"  # beside the counters of a simulated reading: the calls that they count
 START_WALL = 1_000_000.0  # wall clock at the start
 
 
@@ -113,6 +114,7 @@ class World:
     disk_full: bool = False
     disk_slow: bool = False
     snapshot: bytes = b""  # run/snapshot.json
+    spoiled: set[tuple[str, int]] = field(default_factory=set)  # replicas that were destroyed
     ends: dict[str, float] = field(default_factory=dict)  # of keys, written beside the backups
     key_of: dict[int, int] = field(default_factory=dict)  # call -> the id of the key that made it
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
