@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from control_plane.domain.tenants import Status
 from control_plane.reconcile.ports import Edge, Instances, Unavailable
 from control_plane.routing.snapshot import Snapshot
 from control_plane.runtimes.protocol import EngineError, RunState, Runtime
@@ -17,9 +18,13 @@ class NapResumer:
         self._snapshot = snapshot
 
     async def __call__(self, slug: str) -> bool:
-        """True if the tenant is routed to afterwards; False if it is stopped, or cannot be brought back from here."""
+        """True if the tenant is routed to afterwards; False if it is stopped, or cannot be brought back from here.
+
+        Only what napped is: a nap is drained first and says so. One that runs, not drained and not routed to, is in the
+        middle of something that the control plane has to finish, such as a restore that is not verified yet.
+        """
         tenant = self._snapshot.tenant(slug)
-        if tenant is None or tenant.state is None:
+        if tenant is None or tenant.state is None or tenant.status is not Status.NAPPING:
             return False
         try:
             seen = [each for each in await self._runtime.observe(slug) if each.alive]
@@ -27,6 +32,9 @@ class NapResumer:
                 return False
             if seen[0].state is RunState.PAUSED:
                 await self._runtime.resume(slug)
+            probe = await self._instances.probe(slug)
+            if probe is None or not probe.draining:
+                return False
             await self._instances.push_state(slug, tenant.state)
             await self._instances.resume(slug)
             await self._edge.link(slug)
