@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Container, Mapping
 from contextlib import suppress
-from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import Connection, select
 
-from control_plane.backups.s3 import Bucket
+from control_plane.backups.object_store import open_store
 from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.reconcile.ports import Unavailable
 from control_plane.store.database import Database
@@ -33,43 +30,30 @@ log = logging.getLogger(__name__)
 
 
 class KeyEnds:
-    """The ends of keys at one store: a directory or S3. Others can only be read and written by Litestream: `possible` is False."""
+    """The ends of keys at one store: a directory, S3 or SFTP. Others only Litestream speaks to: `possible` is False."""
 
     def __init__(self, replica_url: str) -> None:
-        parts = urlsplit(replica_url)
-        self._url: SplitResult | None = parts if parts.scheme == "s3" else None
-        self._folder = Path(parts.path).absolute() / FOLDER if parts.scheme in ("", "file") else None
+        self._store = open_store(replica_url)
         self._written: dict[str, float] | None = None
         self._settled = asyncio.Event()
-        self.possible = self._url is not None or self._folder is not None
+        self.possible = self._store is not None
 
-    def read(self) -> dict[str, float]:
+    async def read(self) -> dict[str, float]:
         """Every end on record: SHA-256 -> seconds since 1970. Raises `Unavailable`."""
-        if self._url is not None:
-            bucket = Bucket(self._url)
-            return {name: _seconds(bucket.get(f"{FOLDER}/{name}")) for name in bucket.names(FOLDER)}
-        if self._folder is None or not self._folder.is_dir():
+        if self._store is None:
             return {}
-        return {path.name: _seconds(path.read_text()) for path in self._folder.iterdir() if _is_digest(path.name)}
+        found: dict[str, float] = {}
+        for stored in await self._store.list(FOLDER):
+            digest = stored.name.rpartition("/")[2]
+            if _is_digest(digest):
+                found[digest] = _seconds(await self._store.get(stored.name) or b"")
+        return found
 
-    def write(self, digest: str, ends_at: float) -> None:
+    async def write(self, digest: str, ends_at: float) -> None:
         """Put one end on record, durably. Raises `Unavailable`."""
-        text = f"{ends_at:.6f}"
-        if self._url is not None:
-            Bucket(self._url).put(f"{FOLDER}/{digest}", text)
-            return
-        if self._folder is None:
+        if self._store is None:
             raise Unavailable("this store takes nothing but backups")
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            making = self._folder / f".{digest}"
-            with making.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            making.replace(self._folder / digest)
-        except OSError as problem:
-            raise Unavailable(f"the end of a key cannot be written beside the backups: {problem}") from None
+        await self._store.put(f"{FOLDER}/{digest}", f"{ends_at:.6f}".encode())
 
     async def keep(self, database: Database) -> None:
         """Write whatever ends in the database, and was not written yet, for ever."""
@@ -77,7 +61,7 @@ class KeyEnds:
             seen = database.changed.count
             try:
                 if self._written is None:
-                    self._written = await asyncio.to_thread(self.read)
+                    self._written = await self.read()
                 await self._write_missing(await self._due(database), self._written)
             except Unavailable as problem:
                 log.warning("revocations are not beside the backups: %s", problem)
@@ -90,7 +74,7 @@ class KeyEnds:
     async def _write_missing(self, ends: Mapping[str, float], written: dict[str, float]) -> None:
         for digest, ends_at in ends.items():
             if written.get(digest) != ends_at:
-                await asyncio.to_thread(self.write, digest, ends_at)
+                await self.write(digest, ends_at)
                 written[digest] = ends_at
 
     async def wait(self, database: Database, timeout_s: float = WAIT_S) -> bool:
@@ -137,7 +121,7 @@ def apply_ends(connection: Connection, ends: Mapping[str, float], now: float) ->
     return changed
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: bytes) -> float:
     try:
         return float(text)
     except ValueError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from control_plane.backups.check import Checked
 from control_plane.backups.control_socket import ControlSocket, NotRegistered
 from control_plane.backups.pace import Pacer
-from control_plane.backups.places import Places
+from control_plane.backups.places import Places, tenant_folder
 from control_plane.backups.registrations import Registrations
 from control_plane.backups.restore import history, restore
 from control_plane.config import Config
@@ -112,7 +112,7 @@ class LitestreamBackups:
 
     async def destroy(self, slug: str) -> None:
         """Remove every epoch of a deleted tenant."""
-        await asyncio.to_thread(self._places.destroy_tenant, slug)
+        await self._places.store.remove_folder(tenant_folder(slug))
         self._registrations.forget(slug)
 
     # --- the control plane's own database -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Unavail
 
 RESTORE_TIMEOUT_S = 3600
 LIST_TIMEOUT_S = 60  # a store that is away is asked again and again before Litestream gives up
+_NAME = "/replica"  # stands for the database in the configuration; nothing is there
 _MISSING = ("no matching backup", "timestamp does not exist", "cannot calc restore plan: no matching")
 
 
@@ -26,7 +27,7 @@ class History(NamedTuple):
 
 async def history(replica_url: str) -> History | None:
     """First and last change in a replica; None if there is none. Raises `Unavailable` if it cannot be listed."""
-    code, out, err = await _litestream(LIST_TIMEOUT_S, "ltx", "-json", "-level", "all", replica_url)
+    code, out, err = await _litestream(LIST_TIMEOUT_S, replica_url, "ltx", "-json", "-level", "all")
     if code != 0:
         raise Unavailable(f"the backup cannot be listed: {_last_line(err)}")
     files: list[dict[str, Any]] = json.loads(out or "[]") or []
@@ -72,21 +73,29 @@ async def restore(replica_url: str, into: Path, at: str | None = None) -> Restor
 
 async def _run(into: Path, arguments: list[str], replica_url: str) -> tuple[int, str, str]:
     checked = ("-json", "-integrity-check", "full")
-    return await _litestream(RESTORE_TIMEOUT_S, "restore", *checked, *arguments, "-o", str(into), replica_url)
+    return await _litestream(RESTORE_TIMEOUT_S, replica_url, "restore", *checked, *arguments, "-o", str(into))
 
 
-async def _litestream(timeout_s: int, *arguments: str) -> tuple[int, str, str]:
+async def _litestream(timeout_s: int, replica_url: str, *arguments: str) -> tuple[int, str, str]:
+    """Run a command on one replica. Its address, which may hold a password, goes by standard input: others see arguments."""
+    settings = {
+        "dbs": [{"path": _NAME, "replica": {"url": replica_url}}],
+        "logging": {"level": "error", "stderr": True},
+    }
     process = await asyncio.create_subprocess_exec(
         litestream_binary(),
-        *arguments,
+        arguments[0],
+        *("-config", "/dev/stdin", "-no-expand-env"),
+        *arguments[1:],
+        _NAME,
         env=litestream_environment(),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate()
+            out, err = await process.communicate(json.dumps(settings).encode())
     except TimeoutError:
         raise Unavailable(f"litestream {arguments[0]} did not end within {timeout_s} s") from None
     finally:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from instance.chute.dialects.bedrock.sigv4 import Credentials
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
+from instance.core.sigv4 import Credentials
 
 if TYPE_CHECKING:
     import httpx2

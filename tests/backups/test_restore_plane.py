@@ -67,9 +67,9 @@ async def test_an_end_is_written_once_and_read_again(config: Config, plane: Data
     ends = KeyEnds(config.replica_url)
     await revoke(plane, "a")
     for digest, at in (await plane.read(ends_in)).items():
-        ends.write(digest, at)
-    assert KeyEnds(config.replica_url).read() == await plane.read(ends_in)
-    assert list(KeyEnds(config.replica_url).read()) == ["a" * 64]
+        await ends.write(digest, at)
+    assert await KeyEnds(config.replica_url).read() == await plane.read(ends_in)
+    assert list(await KeyEnds(config.replica_url).read()) == ["a" * 64]
 
 
 async def test_a_past_end_revokes_a_later_one_expires_and_an_earlier_one_that_is_known_stays(plane: Database) -> None:
@@ -95,21 +95,21 @@ async def test_a_key_that_is_given_more_time_is_not_ended_by_its_earlier_record(
     assert await ends.wait(plane)
     keeping.cancel()
 
-    on_record = KeyEnds(config.replica_url).read()
+    on_record = await KeyEnds(config.replica_url).read()
     assert on_record == {"a" * 64: NEVER}
     assert await plane.write(lambda connection: apply_ends(connection, on_record, time.time())) == 0
 
 
 async def test_a_torn_record_is_of_a_key_that_ended(config: Config) -> None:
     ends = KeyEnds(config.replica_url)
-    ends.write("d" * 64, 1.0)
+    await ends.write("d" * 64, 1.0)
     folder = Path(config.replica_url.removeprefix("file://")) / "control/ends"
     (folder / ("d" * 64)).write_text("")
-    assert ends.read() == {"d" * 64: 0.0}
+    assert await ends.read() == {"d" * 64: 0.0}
 
 
 async def test_another_store_can_only_be_told_by_litestream() -> None:
-    assert not KeyEnds("sftp://host/backups").possible
+    assert not KeyEnds("webdav://host/backups").possible
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ async def test_a_lost_database_comes_back_as_a_new_incarnation_and_a_revoked_key
     litestream.kill(signal.SIGKILL)
     await revoke(plane, "b")
     for digest, at in (await plane.read(ends_in)).items():
-        ends.write(digest, at)
+        await ends.write(digest, at)
     await plane.close()
     for suffix in ("", "-wal", "-shm"):
         config.database_file.with_name(config.database_file.name + suffix).unlink(missing_ok=True)

@@ -195,9 +195,10 @@ class Misfortunes:
         for owner, calls in invariants.counted.items():
             invariants.uncounted.setdefault(owner, set()).update(calls - copy.counted.get(owner, set()))
         invariants.counted = {owner: set(calls) for owner, calls in copy.counted.items()}
-        at_store: dict[str, list[int]] = {}
-        for owner, epoch in self._world.replicas:
-            at_store.setdefault(owner, []).append(epoch)
+        at_store: dict[str, dict[int, tuple[float, float]]] = {}
+        for (owner, epoch), replica in self._world.replicas.items():
+            if replica.marks:
+                at_store.setdefault(owner, {})[epoch] = replica.marks[0][0], replica.marks[-1][0]
         tables.restore(copy.rows, self._incarnation(), at_store)
         known = {key.sha256 for tenant in copy.rows.tenants.values() for key in tenant.keys}
         invariants.at_plane_restored(known)

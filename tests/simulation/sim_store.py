@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from control_plane.domain.found_epochs import AT_LEAST, found_epochs
 from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.domain.plans import FREE, Plan
 from control_plane.domain.secrets import TenantSecrets
@@ -129,7 +130,7 @@ class Tables(Rows):
 
     # --- the database lost and brought back -----------------------------------------------------------------------------
 
-    def restore(self, older: Rows, incarnation: int, at_store: Mapping[str, Sequence[int]]) -> None:
+    def restore(self, older: Rows, incarnation: int, at_store: Mapping[str, Mapping[int, tuple[float, float]]]) -> None:
         """As `stockyard-cloud restore` does: a new incarnation, keys that ended stay ended, epochs at the store are known."""
         for each in fields(Rows):
             setattr(self, each.name, getattr(older.copy(), each.name))
@@ -137,11 +138,20 @@ class Tables(Rows):
         for slug, tenant in self.tenants.items():
             keys = tuple(self._held(key) for key in tenant.keys)
             number = Generation(incarnation, tenant.generation.number)
-            epoch = tenant.epoch
-            for n in epochs_beyond([each.n for each in self.epochs[slug]], at_store.get(slug, ())):
-                self.epochs[slug].append(Epoch(slug, n, epoch or None, self.world.now))
-                self.copied[slug].add(n)
-                epoch = n
+            epoch, known = tenant.epoch, [each.n for each in self.epochs[slug]]
+            for found in found_epochs(epoch, known, at_store.get(slug, {}), cloned=tenant.restore is not None):
+                life = Epoch(slug, found.n, found.parent, found.first_at)
+                life = replace(life, confirmed_txid=AT_LEAST, confirmed_at=found.last_at)
+                self.epochs[slug] = [
+                    *(
+                        each if each.closed_at else replace(each, closed_at=found.first_at)
+                        for each in self.epochs[slug]
+                    ),
+                    life,
+                ]
+                if found.copied:
+                    self.copied[slug].add(found.n)
+                epoch = found.n
             self.tenants[slug] = replace(tenant, keys=keys, generation=number, epoch=epoch)
             self.invariants.at_generation(slug, number)
             self.tell(slug)
@@ -189,10 +199,6 @@ class Tables(Rows):
         self.changed.add(slug)
         self.wake.set()
         self.changes.notify()
-
-
-def epochs_beyond(known: Sequence[int], found: Sequence[int]) -> list[int]:
-    return sorted(n for n in found if n > max(known, default=0))
 
 
 def _line(n: int | None, parents: Mapping[int, int | None]) -> list[int]:

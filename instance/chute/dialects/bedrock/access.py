@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from instance.chute.dialects.bedrock.sigv4 import Credentials, signed_headers
 from instance.chute.upstream.url import UpstreamUrl
+from instance.core.sigv4 import Credentials, signed_headers
 
 SERVICE = "bedrock"
 REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-\d"

@@ -25,7 +25,6 @@ from instance.chute.dialects.bedrock.blocks import remote_urls
 from instance.chute.dialects.bedrock.errors import NOT_ENABLED, code_of, exception_name, message_of, status_of
 from instance.chute.dialects.bedrock.model_family import family, with_profile
 from instance.chute.dialects.bedrock.request import write_request
-from instance.chute.dialects.bedrock.sigv4 import Credentials
 from instance.chute.dialects.bedrock.stream_reader import ConverseReader
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
@@ -38,6 +37,7 @@ from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamUrl
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
+from instance.core.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from instance.chute.module import ModuleSettings

@@ -1,59 +1,44 @@
-"""Backups in an S3-compatible store: moto's server."""
+"""Backups in stores that are reached over the network: S3 (moto) and SFTP."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx2
 import pytest
 
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.backups.litestream import LitestreamBackups
+from control_plane.backups.restore_plane import restore_plane
 from control_plane.config import Config, load_config
 from control_plane.reconcile.ports import RestoreOutcome
-from tests.backups.conftest import DEADLINE_S, Litestream
+from control_plane.store.database import Database
+from control_plane.store.tenants import incarnation
+from tests.backups.conftest import Litestream
+from tests.backups.remote import CREDENTIALS, s3_server, sftp_server, under
 from tests.backups.tenant_database import TenantDatabase, entries_in
 
 pytestmark = pytest.mark.slow
 
-MOTO_SERVER = Path(sys.executable).parent / "moto_server"
 
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """Address of an S3-compatible store with a bucket named `backups`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([MOTO_SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            httpx2.put(f"http://127.0.0.1:{port}/backups").raise_for_status()
-            break
-        except httpx2.TransportError:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(DEADLINE_S)
+@pytest.fixture(scope="module", params=[s3_server, sftp_server], ids=["s3", "sftp"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of the store."""
+    with request.param() as url:
+        yield url
 
 
 @pytest.fixture
 def config(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
-    monkeypatch.setitem(os.environ, "AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "secret")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setitem(os.environ, name, value)
     data = Path(tempfile.mkdtemp(prefix="sy"))
-    url = f"s3://backups/{data.name}?endpoint={store}&region=us-east-1&force-path-style=true"
-    config = load_config({"data": str(data), "replica_url": url}, env={})
+    config = load_config({"data": str(data), "replica_url": under(store, data.name)}, env={})
     config.prepare()
     yield config
     shutil.rmtree(data)
@@ -96,6 +81,37 @@ async def test_destroying_a_tenant_removes_its_objects_and_no_others(
 async def test_the_ends_of_keys_lie_beside_the_backups(config: Config) -> None:
     ends = KeyEnds(config.replica_url)
     assert ends.possible
-    ends.write("a" * 64, 1_760_000_000.25)
-    ends.write("b" * 64, 2_000_000_000.0)
-    assert KeyEnds(config.replica_url).read() == {"a" * 64: 1_760_000_000.25, "b" * 64: 2_000_000_000.0}
+    await ends.write("a" * 64, 1_760_000_000.25)
+    await ends.write("b" * 64, 2_000_000_000.0)
+    assert await KeyEnds(config.replica_url).read() == {"a" * 64: 1_760_000_000.25, "b" * 64: 2_000_000_000.0}
+
+
+async def test_the_control_planes_own_database_comes_back(
+    config: Config, litestream: Litestream, backups: LitestreamBackups
+) -> None:
+    plane = Database(config.sqlalchemy_url, replicated=True)
+    await plane.open()
+    await plane.write(incarnation)
+    await backups._register_control(1)
+    await backups.sync_control()
+    await KeyEnds(config.replica_url).write("a" * 64, 1.0)
+    await plane.close()
+    litestream.kill()
+    config.database_file.unlink()
+    assert (await restore_plane(config)).incarnation == 2
+
+
+async def test_the_stores_password_is_in_no_arguments(
+    config: Config, acme: LitestreamBackups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may list processes reads arguments."""
+    seen: list[str] = []
+    start = asyncio.create_subprocess_exec
+
+    async def watched(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        seen.extend(arguments)
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    assert (await acme.restore("acme", 1, config.data / "copy.db")).outcome is RestoreOutcome.RESTORED
+    assert "restore" in seen and not [each for each in seen if "://" in each]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from instance.chute.dialects.bedrock.sigv4 import Credentials, canonical_path, signed_headers
+from instance.core.sigv4 import Credentials, canonical_path, signed_headers
 
 EXAMPLE = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 TOKEN = "6e86291e8372ff2a2260956d9b8aae1d763fbf315fa00fa31553b73ebf194267"

@@ -1,7 +1,8 @@
 """AWS Signature Version 4 of one HTTP request.
 
 As AWS documents it: the canonical request is hashed, the hash is signed with a key that is derived from the secret key for one
-day, region and service. Paths are encoded once more than they are on the wire, as every service but S3 wants it.
+day, region and service. Paths are encoded once more than they are on the wire, as every service but S3 wants it; S3 takes them as
+they are, and the body's hash in a header of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ def signed_headers(
     """The headers that make the request a signed one. `path` and `query` as on the wire; `headers` are those that are signed
     beside the date and the session's token: `host` at least."""
     stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    content = sha256(body).hexdigest()
     made = [("x-amz-date", stamp)]
+    if service == "s3":
+        made.append(("x-amz-content-sha256", content))
     if credentials.session_token:
         made.append(("x-amz-security-token", credentials.session_token))
     signed = _canonical_headers([*headers, *made])
@@ -55,12 +59,12 @@ def signed_headers(
     request = "\n".join(
         (
             method,
-            canonical_path(path),
+            path if service == "s3" else canonical_path(path),
             canonical_query(query),
             *(f"{name}:{value}" for name, value in signed.items()),
             "",
             names,
-            sha256(body).hexdigest(),
+            content,
         )
     )
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
