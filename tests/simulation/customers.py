@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.simulation.sim_snapshot import SnapshotWriter
 from tests.simulation.sim_store import SimStore, Tables
 
 WAIT_S = 2.0
+AT_ONCE_S = 1.0
 POLL_S = 0.02
 KEYS_AT_MOST = 6  # of a tenant
 
@@ -48,16 +50,36 @@ class Customers:
         self._api = api
         self.held: dict[str, list[Held]] = {}
 
-    async def create(self, slug: str, lifetime_s: float | None = None) -> None:
+    def sign_up(self, slug: str) -> None:
+        """A new tenant comes with a key."""
+        text = f"sk-sy-{slug}-{self._world.number()}"
+        self.held[slug] = [Held(text)]
+        self._tables.invariants.at_key_asked(digest_of(text), slug)
+        self._tables.create_key(slug, digest_of(text))
+
+    async def ask_again(self, slug: str) -> str:
+        """What holds now of every key in hand, after one of them was ended and one was made; what took too long, or ""."""
+        alive = [each for each in self.held.get(slug, ()) if not each.revoked]
+        if alive and not await self.revoke(slug, self._chance.choice(alive), within_s=AT_ONCE_S):
+            return "a revocation"
+        if not await self.create(slug, within_s=AT_ONCE_S):
+            return "a new key"
+        for held in list(self.held[slug]):
+            if not await self._request(slug, held.text, lambda: None, AT_ONCE_S):
+                return "what did not change"
+        return ""
+
+    async def create(self, slug: str, lifetime_s: float | None = None, *, within_s: float = WAIT_S) -> bool:
         """Make a key, which may have an end of its own."""
         if sum(not each.revoked for each in self.held.get(slug, ())) >= KEYS_AT_MOST:
-            return
+            return True
         text = f"sk-sy-{slug}-{self._world.number()}"
         expires_at = self._world.now + lifetime_s if lifetime_s is not None else None
         self.held.setdefault(slug, []).append(Held(text))
-        await self._request(slug, text, lambda: self._tables.create_key(slug, digest_of(text), expires_at))
+        make = partial(self._tables.create_key, slug, digest_of(text), expires_at)
+        return await self._request(slug, text, make, within_s)
 
-    async def revoke(self, slug: str, held: Held) -> None:
+    async def revoke(self, slug: str, held: Held, *, within_s: float = WAIT_S) -> bool:
         """End a key; it stays in hand, to be tried again."""
         held.revoked = True
         digest = digest_of(held.text)
@@ -67,7 +89,7 @@ class Customers:
             if key is not None and key.revoked_at is None:
                 self._tables.change_key(slug, digest, revoked_at=self._world.now)
 
-        await self._request(slug, held.text, end)
+        return await self._request(slug, held.text, end, within_s)
 
     async def rotate(self, slug: str, held: Held) -> None:
         """A successor; the old one works for a while longer."""
@@ -98,29 +120,26 @@ class Customers:
 
         await self._request(slug, held.text, change)
 
-    async def _request(self, slug: str, text: str, write: Callable[[], object]) -> None:
-        """Write, wait until it is effective everywhere, answer; what is answered is promised."""
+    async def _request(self, slug: str, text: str, write: Callable[[], object], within_s: float = WAIT_S) -> bool:
+        """Write, wait until it is effective everywhere, answer; what is answered is promised. True if it was."""
         api, digest = self._api(), digest_of(text)
         if api is None or not api.plane.alive:
-            return
+            return False
         self._tables.invariants.at_key_asked(digest, slug)
         try:
             generation = await api.plane.effect(lambda: self._written(slug, write))
-            if generation is None or not await self._becomes_effective(api, slug, generation):
-                return
+            if generation is None or not await self._becomes_effective(api, slug, generation, within_s):
+                return False
             on_record = await self._on_record(api.plane, digest)
             await api.plane.effect(lambda: None)  # the answer
         except PlaneDead:
-            return
+            return False
         key = self._tables.key(slug, digest)
-        if key is not None:
-            self._tables.invariants.at_key_told(
-                digest,
-                generation,
-                ends=key.revoked_at is not None,
-                expires_at=key.expires_at,
-                on_record=on_record,
-            )
+        if key is None:
+            return True
+        ends, expires_at = key.revoked_at is not None, key.expires_at
+        self._tables.invariants.at_key_told(digest, generation, ends=ends, expires_at=expires_at, on_record=on_record)
+        return True
 
     def _written(self, slug: str, write: Callable[[], object]) -> Generation | None:
         tenant = self._tables.tenants.get(slug)
@@ -129,10 +148,10 @@ class Customers:
         write()
         return self._tables.tenants[slug].generation
 
-    async def _becomes_effective(self, api: ApiProcess, slug: str, generation: Generation) -> bool:
+    async def _becomes_effective(self, api: ApiProcess, slug: str, generation: Generation, within_s: float) -> bool:
         """The real question, asked of this life's parts."""
         parts: Any = SimpleNamespace(snapshot=api.snapshot, store=api.store, config=self)
-        until = self._world.monotonic + WAIT_S
+        until = self._world.monotonic + within_s
         while self._world.monotonic < until:
             if await is_effective(parts, slug, generation):
                 return True
