@@ -8,10 +8,15 @@ from __future__ import annotations
 NEVER = float("inf")
 """On record for a key that was to end once and no longer is."""
 
+REVOKED = 0.0
+"""On record for a key that was revoked: in the past by whatever clock reads it, one that was set back too."""
+
 
 def end_of(expires_at: float | None, revoked_at: float | None) -> float:
-    """When the key ends by itself or was ended, rounded as it is written; NEVER if neither."""
-    return round(min((at for at in (expires_at, revoked_at) if at is not None), default=NEVER), 6)
+    """When the key ends by itself, rounded as it is written; REVOKED if it was ended, NEVER if neither."""
+    if revoked_at is not None:
+        return REVOKED
+    return round(expires_at, 6) if expires_at is not None else NEVER
 
 
 def held_to(ends_at: float, expires_at: float | None, revoked_at: float | None, now: float) -> dict[str, float]:
@@ -20,4 +25,4 @@ def held_to(ends_at: float, expires_at: float | None, revoked_at: float | None, 
         return {}
     if expires_at is not None and expires_at <= ends_at + 1e-6:
         return {}
-    return {"revoked_at": ends_at} if ends_at <= now else {"expires_at": ends_at}
+    return {"revoked_at": ends_at or now} if ends_at <= now else {"expires_at": ends_at}

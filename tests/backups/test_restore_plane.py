@@ -18,7 +18,7 @@ from control_plane.backups.key_ends import KeyEnds, apply_ends, ends_in
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.backups.restore_plane import restore_plane
 from control_plane.config import Config
-from control_plane.domain.key_ends import NEVER
+from control_plane.domain.key_ends import NEVER, REVOKED
 from control_plane.errors import ConfigError
 from control_plane.store import accounts
 from control_plane.store.database import Database
@@ -80,7 +80,16 @@ async def test_a_past_end_revokes_a_later_one_expires_and_an_earlier_one_that_is
 
     assert await plane.write(work) == 2
     assert await plane.write(work) == 0
-    assert await plane.read(ends_in) == {"a" * 64: round(now - 5, 6), "b" * 64: round(now + 500, 6)}
+    assert await plane.read(ends_in) == {"a" * 64: REVOKED, "b" * 64: round(now + 500, 6)}
+
+
+async def test_a_revoked_key_stays_revoked_by_a_clock_that_was_set_back(plane: Database) -> None:
+    await revoke(plane, "a")
+    on_record = await plane.read(ends_in)
+    older = "UPDATE account_tokens SET revoked_at = NULL"
+    await plane.write(lambda connection: connection.exec_driver_sql(older))
+    await plane.write(lambda connection: apply_ends(connection, on_record, time.time() - 3600))
+    assert await plane.read(ends_in) == {"a" * 64: REVOKED}
 
 
 async def test_a_key_that_is_given_more_time_is_not_ended_by_its_earlier_record(
