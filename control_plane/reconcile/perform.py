@@ -183,6 +183,8 @@ class Performer:
             return
         if not drained.drained and not action.forced:
             raise Refused(f"{drained.in_flight} calls are still running")
+        if not drained.drained and action.required and not drained.in_flight:
+            raise Refused("what it recorded is not in its database yet")  # a full disk; it would not be confirmed
         course.drained = drained
 
     async def _undrain(self, slug: str) -> None:
