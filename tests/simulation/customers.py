@@ -11,7 +11,8 @@ from typing import Any
 
 from control_plane.api.tenant_keys import is_effective
 from control_plane.domain.key_ends import NEVER
-from control_plane.domain.tenants import Desired, Generation
+from control_plane.domain.tenants import Desired, Generation, KeyRecord
+from tests.simulation.invariants import KeyPromise
 from tests.simulation.plane import Plane, PlaneDead
 from tests.simulation.routes import CONFIG, digest_of
 from tests.simulation.sim_snapshot import SnapshotWriter
@@ -59,13 +60,14 @@ class Customers:
 
     async def ask_again(self, slug: str) -> str:
         """What holds now of every key in hand, after one of them was ended and one was made; what took too long, or ""."""
-        alive = [each for each in self.held.get(slug, ()) if not each.revoked]
+        known = [each for each in self.held.get(slug, ()) if self._tables.key(slug, digest_of(each.text)) is not None]
+        alive = [each for each in known if not each.revoked]
         if alive and not await self.revoke(slug, self._chance.choice(alive), within_s=AT_ONCE_S):
             return "a revocation"
         if not await self.create(slug, within_s=AT_ONCE_S):
             return "a new key"
-        for held in list(self.held[slug]):
-            if not await self._request(slug, held.text, lambda: None, AT_ONCE_S):
+        for held in known:
+            if not await self._request(slug, held.text, lambda: None, AT_ONCE_S, certain=True):
                 return "what did not change"
         return ""
 
@@ -121,32 +123,35 @@ class Customers:
         await self._request(slug, held.text, change)
 
     async def _request(self, slug: str, text: str, write: Callable[[], object], within_s: float = WAIT_S) -> bool:
-        """Write, wait until it is effective everywhere, answer; what is answered is promised. True if it was."""
+        """Write, wait until it is effective everywhere, answer; what is answered is promised. True if it was.
+
+        `certain`: no other request for this key is on its way.
+        """
         api, digest = self._api(), digest_of(text)
         if api is None or not api.plane.alive:
             return False
         self._tables.invariants.at_key_asked(digest, slug)
         try:
-            generation = await api.plane.effect(lambda: self._written(slug, write))
-            if generation is None or not await self._becomes_effective(api, slug, generation, within_s):
+            written = await api.plane.effect(lambda: self._written(slug, digest, write))
+            if written is None or not await self._becomes_effective(api, slug, written[0], within_s):
                 return False
             on_record = await self._on_record(api.plane, digest)
             await api.plane.effect(lambda: None)  # the answer
         except PlaneDead:
             return False
-        key = self._tables.key(slug, digest)
-        if key is None:
-            return True
+        generation, key = written
         ends, expires_at = key.revoked_at is not None, key.expires_at
-        self._tables.invariants.at_key_told(digest, generation, ends=ends, expires_at=expires_at, on_record=on_record)
+        promise = KeyPromise(generation, ends, expires_at, on_record)
+        self._tables.invariants.at_key_told(digest, promise, certain=certain)
         return True
 
-    def _written(self, slug: str, write: Callable[[], object]) -> Generation | None:
+    def _written(self, slug: str, digest: str, write: Callable[[], object]) -> tuple[Generation, KeyRecord] | None:
         tenant = self._tables.tenants.get(slug)
         if tenant is None or tenant.desired is Desired.DELETED:
             return None
         write()
-        return self._tables.tenants[slug].generation
+        key = self._tables.key(slug, digest)
+        return (self._tables.tenants[slug].generation, key) if key is not None else None
 
     async def _becomes_effective(self, api: ApiProcess, slug: str, generation: Generation, within_s: float) -> bool:
         """The real question, asked of this life's parts."""

@@ -10,7 +10,8 @@
    either takes at most a second.
 6. HONEST: a stop that was not observed is not believed; asleep means confirmed; nothing busy is frozen.
 7. CALLS: every call that was answered is in its tenant's database once, except what went with a lost host.
-8. USAGE: no call is counted twice; none is left out but those that went with a lost host, or since it last was read.
+8. USAGE: no call is counted twice; none is left out but those that went, since its last reading, with a lost host or
+   an instance that could not be read.
 9. BACKUPS: a backup that is called verified restores, unless its replica was destroyed since; data of a tenant goes
    only when it is deleted and its grace over.
 10. IN THE END, when faults have ceased, everything is as wanted: who shall run runs, is routed to, backed up and has
@@ -38,6 +39,16 @@ class Violation(AssertionError):
     """An invariant was broken; the message says which and how."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyPromise:
+    """What a customer is told of a key; `ends`: it is revoked."""
+
+    generation: Generation
+    ends: bool
+    expires_at: float | None
+    on_record: bool  # its end is beside the backups too
+
+
 @dataclass
 class KeyTruth:
     """What was promised of a key. Times are of the monotonic clock, but for `expires_at`."""
@@ -47,6 +58,9 @@ class KeyTruth:
     ended_from: float | None = None  # its end was told to be effective then
     expires_at: float | None = None  # wall clock; told to be effective
     on_record: bool = False  # the end is beside the backups too
+    told: Generation = Generation(0, 0)  # noqa: RUF009 - the newest that was answered for
+    told_at: float = 0.0
+    asked: int = 0  # requests that were not answered, or not yet
     unsure: bool = False  # something was asked of it and not answered for: it may work or not
 
 
@@ -173,16 +187,19 @@ class Invariants:
 
     def at_key_asked(self, digest: str, slug: str) -> None:
         """Somebody asks for a key, or for a change of it; until it is answered nothing is promised."""
-        self.keys.setdefault(digest, KeyTruth(slug)).unsure = True
+        truth = self.keys.setdefault(digest, KeyTruth(slug))
+        truth.unsure, truth.asked = True, truth.asked + 1
 
-    def at_key_told(
-        self, digest: str, generation: Generation, *, ends: bool, expires_at: float | None, on_record: bool
-    ) -> None:
-        """The answer: it is as asked, everywhere. `ends`: it is revoked."""
-        truth, now = self.keys[digest], self.world.monotonic
-        truth.expires_at, truth.unsure = expires_at, False
-        truth.on_record = on_record
-        if ends:
+    def at_key_told(self, digest: str, promise: KeyPromise, *, certain: bool) -> None:
+        """The answer: it is so, everywhere. `certain`: nothing else is asked of it."""
+        truth, now, generation = self.keys[digest], self.world.monotonic, promise.generation
+        truth.asked = 0 if certain else truth.asked - 1
+        if generation < truth.told:
+            return  # answers that cross: the newer one holds
+        truth.told, truth.told_at = generation, now
+        truth.expires_at, truth.on_record = promise.expires_at, promise.on_record
+        truth.unsure = truth.asked > 0
+        if promise.ends:
             truth.ended_from = truth.ended_from or now
         else:
             truth.works_from = truth.works_from or now
@@ -196,12 +213,14 @@ class Invariants:
             assert truth is not None
             ended = truth.ended_from is not None and truth.ended_from <= came_at
             self._hold(not ended, f"5. {by} of {slug} let a key in that was told to be revoked")
-            over = not truth.unsure and truth.expires_at is not None and truth.expires_at <= now - CLOCKS_S
+            known = not truth.unsure and truth.told_at <= came_at
+            over = known and truth.expires_at is not None and truth.expires_at <= now - CLOCKS_S
             self._hold(not over, f"5. {by} of {slug} let a key in that had expired")
             return
         if truth is None or truth.slug != slug or truth.unsure or truth.ended_from is not None:
             return
-        over = truth.expires_at is not None and truth.expires_at <= now + CLOCKS_S
+        latest = max(now, self.world.latest_wall)  # a clock that is set back brings nothing back
+        over = truth.expires_at is not None and truth.expires_at <= latest + CLOCKS_S
         good = truth.works_from is not None and truth.works_from <= came_at and not over
         self._hold(not good, f"5. {by} of {slug} refused a key that was told to work")
 
@@ -262,10 +281,12 @@ class Invariants:
         replica = self.world.replicas.get((slug, epoch))
         at_replica = set(replica.calls) if replica is not None and replica.readable else set()
         self.may_lack.setdefault(slug, set()).update(each for each in calls if each not in at_replica)
-        self.at_crash(slug, volume)
+        self.at_unread(slug, volume)
 
-    def at_crash(self, slug: str, volume: Volume) -> None:
-        """An instance ended without having been asked: its usage since the last reading may not be read any more."""
+    def at_unread(self, slug: str, volume: Volume | None) -> None:
+        """An instance ended unasked, or did not tell its usage when it was asked: it may be the last time that it could."""
+        if volume is None:
+            return
         calls = [*(volume.database.calls if volume.database is not None else ()), *volume.journal]
         counted = self.counted.get(slug, set())
         self.uncounted.setdefault(slug, set()).update(each for each in calls if each not in counted)

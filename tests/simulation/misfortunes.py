@@ -80,7 +80,7 @@ class Misfortunes:
         instance = self._world.instances.get(slug)
         if instance is not None and instance.state is not RunState.EXITED:
             self._world.end_instance(instance, 137)
-            self._tables.invariants.at_crash(slug, instance.volume)
+            self._tables.invariants.at_unread(slug, instance.volume)
 
     def _remove_by_hand(self, slug: str) -> None:
         self._crash(slug)
@@ -90,7 +90,7 @@ class Misfortunes:
         instance = self._world.instances.get(slug)
         if instance is not None:
             instance.works = False
-            self._tables.invariants.at_crash(slug, instance.volume)
+            self._tables.invariants.at_unread(slug, instance.volume)
 
     def _pause_by_hand(self, slug: str) -> None:
         instance = self._world.instances.get(slug)
@@ -209,6 +209,7 @@ class Misfortunes:
 
     def _jump(self, slug: str) -> None:
         """The wall clock is set."""
+        self._world.latest_wall = max(self._world.latest_wall, self._world.now)
         self._world.wall_offset += self._chance.choice((-3600.0, -30.0, -2.0, 2.0, 30.0, 3600.0))
 
     def _stale_link(self, slug: str) -> None:

@@ -105,6 +105,8 @@ class SimRuntime:
     def _end(self, instance: Instance, code: int) -> None:
         if instance.state is not RunState.EXITED:
             self._world.end_instance(instance, code)
+            if instance.volume.journal or not self._world.reachable:
+                self._tables.invariants.at_unread(instance.slug, instance.volume)
 
     async def remove(self, name: str) -> None:
         def forget() -> None:
@@ -242,7 +244,11 @@ class SimInstances:
             assert volume.database is not None
             return reading | {READ: tuple(volume.database.calls)}
 
-        return await self._plane.effect(read, Unavailable)
+        try:
+            return await self._plane.effect(read, Unavailable)
+        except Unavailable:
+            self._tables.invariants.at_unread(slug, self._world.volumes.get(slug))
+            raise
 
     @property
     def _is_cut_off(self) -> bool:

@@ -99,6 +99,7 @@ class World:
 
     chance: random.Random
     wall_offset: float = START_WALL
+    latest_wall: float = 0.0  # that it ever was before it was set
     instances: dict[str, Instance] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     staged: dict[str, tuple[Database, float | None, int | None]] = field(default_factory=dict)
