@@ -122,7 +122,9 @@ class Customers:
 
         await self._request(slug, held.text, change)
 
-    async def _request(self, slug: str, text: str, write: Callable[[], object], within_s: float = WAIT_S) -> bool:
+    async def _request(
+        self, slug: str, text: str, write: Callable[[], object], within_s: float = WAIT_S, *, certain: bool = False
+    ) -> bool:
         """Write, wait until it is effective everywhere, answer; what is answered is promised. True if it was.
 
         `certain`: no other request for this key is on its way.
