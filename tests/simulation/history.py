@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from tests.simulation import virtual_time
 from tests.simulation.customers import ApiProcess, Customers
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.misfortunes import Misfortunes
+from tests.simulation.mood import mood_of
 from tests.simulation.plane import Faults, Plane, PlaneDead
 from tests.simulation.routes import Routes
 from tests.simulation.sim_data import SimBackups, SimVolumes
@@ -35,11 +37,10 @@ POLICY = Policy(
     confirm_every_s=2.0,
     verify_first_s=4.0,
     verify_every_s=10.0,
-    usage_every_s=3.0,
+    usage_every_s=1.0,
 )
 TENANTS = ("ada", "bob", "eve")
 TICK_S = 0.1
-EVENTS_PER_S = 10.0
 LONGEST_S = 60.0  # of trouble
 SETTLE_S = 400.0
 ENDS_RETRY_S = 1.0
@@ -88,7 +89,7 @@ class History:
         self.routes = Routes(self.tables, self.chance, self.faults, lambda: self._plane)
         self.customers = Customers(self.tables, self.chance, lambda: self._api)
         self.misfortunes = Misfortunes(
-            self.world, self.tables, self.chance, self.kill_plane, self.kill_activator, seed % 8 == 0
+            self.world, self.tables, self.chance, self.kill_plane, self.kill_activator, mood_of(seed)
         )
         self.effects = 0
         self.lives = 0
@@ -106,13 +107,13 @@ class History:
         # Tasks of a dead plane end with PlaneDead, which nobody awaits.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         ticking = asyncio.create_task(self._tick())
-        visitors = Visitors(self.world, self.tables, self.chance, self.routes, self.customers)
+        visitors = Visitors(self.world, self.tables, self.chance, self.routes, self.customers, mood_of(self.seed))
         for slug in TENANTS[: self.chance.choice((1, 2, 3))]:
             self.tables.create(slug, self.chance.choice((1, 2)), self.chance.choice((3, 5)))
             self.customers.sign_up(slug)
         ends_at = self.world.monotonic + LONGEST_S
         while self._goes_on(ends_at) and not self.invariants.broken:
-            await asyncio.sleep(self.chance.expovariate(EVENTS_PER_S))
+            await asyncio.sleep(visitors.pause_s())
             self._ensure_plane()
             (self.misfortunes if self.chance.random() < 0.2 else visitors).something()
         if not self.invariants.broken:
@@ -149,14 +150,18 @@ class History:
     async def _try_keys(self) -> None:
         """With nothing in the way, every key does what was promised of it, and a change of one takes at most a second."""
         running = [slug for slug, each in self.tables.tenants.items() if each.status is Status.RUNNING]
+        await self._use_keys(running)
         for slug in running:
             late = await self.customers.ask_again(slug)
             if late:
                 self.invariants.broken = self.invariants.broken or f"5. {slug}: {late} is not effective after a second"
-            for held in list(self.customers.held.get(slug, ())):
-                for owner in running:
-                    with suppress(Violation):
-                        await self.routes.call(owner, held.text)
+        await self._use_keys(running)
+
+    async def _use_keys(self, running: Sequence[str]) -> None:
+        """Call every tenant that runs with every key of each."""
+        calls = [(slug, held.text) for slug in running for keys in self.customers.held.values() for held in keys]
+        with suppress(Violation):  # it is written down
+            await asyncio.gather(*(self.routes.call(slug, text) for slug, text in calls))
 
     def _what_is_left(self) -> str:
         unreadable = self.misfortunes.unreadable

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control_plane.runtimes.protocol import RunState
+from tests.simulation.mood import Mood
 from tests.simulation.sim_store import Rows, Tables
 from tests.simulation.world import World
 
 COPIES_KEPT = 30
+Misfortune = Callable[[str], None]
 
 
 @dataclass
@@ -32,14 +34,14 @@ class Misfortunes:
         chance: random.Random,
         kill_plane: Callable[[], None],
         kill_activator: Callable[[], None],
-        bad_disks: bool,
+        mood: Mood,
     ) -> None:
         self._world = world
         self._tables = tables
         self._chance = chance
         self._kill_plane = kill_plane
         self._kill_activator = kill_activator
-        self._bad_disks = bad_disks
+        self._mood = mood
         self._copies: list[Copy] = []
         self._incarnations = 1
         self.unreadable: set[str] = set()
@@ -49,16 +51,24 @@ class Misfortunes:
         """One of them."""
         slugs = list(self._tables.tenants)
         slug = self._chance.choice(slugs) if slugs else "nobody"
-        if self._bad_disks:
-            spoils = (self._spoil_replica, self._truncate_replica, self._lose_replica)
-            self._chance.choice((self._delete_folder, self._delete_folder, self._chance.choice(spoils)))(slug)
-            return
+        self._chance.choice(self._kinds())(slug)
+
+    def _kinds(self) -> Sequence[Misfortune]:
+        spoils = (self._spoil_replica, self._truncate_replica, self._lose_replica)
+        losses = (self._lose_plane, self._lose_machine)
+        died = (self._power_of_plane, self._power_of_activator)
+        match self._mood:
+            case Mood.BAD_DISKS:
+                return (self._delete_folder, self._delete_folder, self._chance.choice(spoils))
+            case Mood.LOST_PLANES:
+                return (*losses, self._lose_plane, self._delete_folder, self._power_of_plane, self._jump)
+            case Mood.BUSY_AND_IDLE:
+                return (*died, *died, self._cut_off, self._lose_store)
+        if self._chance.random() < 0.08:
+            return (*losses, self._lose_plane, self._spoil_replica)
         common = (self._crash, self._remove_by_hand, self._hang, self._pause_by_hand, self._delete_folder)
         machine = (self._restart_litestream, self._lose_store, self._jump, self._orphan, self._stale_link)
-        disk = (self._fill_disk, self._slow_disk, self._cut_off)
-        died = (self._power_of_plane, self._power_of_activator)
-        rare = self._chance.choice((self._spoil_replica, self._lose_machine, self._lose_plane, self._lose_plane))
-        (rare if self._chance.random() < 0.08 else self._chance.choice((*common, *machine, *disk, *died)))(slug)
+        return (*common, *machine, *died, self._fill_disk, self._slow_disk, self._cut_off)
 
     def copy_plane(self) -> None:
         """What Litestream does with the control plane's own database."""

@@ -30,7 +30,7 @@ class Faults:
     failed_stop: float = 0.08
     slow_stop: float = 0.15
     bad_restore: float = 0.15
-    twice: float = 0.02  # carried out again, later, as by a retry that was on its way
+    twice: float = 0.08  # carried out again, later, as by a retry that was on its way
 
     def cease(self) -> None:
         """From now on nothing fails."""

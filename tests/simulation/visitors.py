@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from control_plane.domain.tenants import Desired, RestoreRequest
 from tests.simulation.customers import Customers, Held
+from tests.simulation.mood import Mood
 from tests.simulation.routes import Routes
 from tests.simulation.sim_store import Tables
 from tests.simulation.world import World
+
+EVENTS_PER_S = 10.0
 
 
 class Visitors:
     """Each `something` is one thing that one of them does."""
 
     def __init__(
-        self, world: World, tables: Tables, chance: random.Random, routes: Routes, customers: Customers
+        self, world: World, tables: Tables, chance: random.Random, routes: Routes, customers: Customers, mood: Mood
     ) -> None:
         self._world = world
         self._tables = tables
         self._chance = chance
         self._routes = routes
         self._customers = customers
+        self._mood = mood
         self._tasks: dict[asyncio.Task[object], None] = {}
 
     def something(self) -> None:
@@ -37,12 +41,26 @@ class Visitors:
         dice = self._chance.random()
         if dice < 0.5:
             self._call(slug)
-        elif dice < 0.65:
+        elif dice < 0.65 or (dice < 0.8 and self._mood is Mood.LOST_PLANES):
             self._keys(slug)
         else:
-            doings = (self._change, self._sleep, self._wake, self._suspend, self._resume, self._restart)
-            more = (self._restore_newest, self._restore_at, self._restore_epoch, self._verify, self._delete)
-            self._chance.choice((*doings, *more, self._resume))(slug)
+            self._chance.choice(self._wishes())(slug)
+
+    def pause_s(self) -> float:
+        """Until the next of them comes."""
+        if self._mood is Mood.BUSY_AND_IDLE and self._chance.random() < 0.1:
+            return self._chance.uniform(0.5, 3.0)
+        return self._chance.expovariate(EVENTS_PER_S)
+
+    def _wishes(self) -> Sequence[Callable[[str], None]]:
+        restores = (self._restore_newest, self._restore_at, self._restore_epoch)
+        match self._mood:
+            case Mood.BAD_DISKS | Mood.LOST_PLANES:
+                return (self._restore_newest, *restores, self._wake, self._sleep, self._verify)
+            case Mood.BUSY_AND_IDLE:
+                return (self._wake, self._change)
+        rest = (self._change, self._sleep, self._wake, self._suspend, self._resume, self._resume, self._restart)
+        return (*restores, *rest, self._verify, self._delete)
 
     def want_all_awake(self) -> None:
         """At the end: whoever shall run is called and not let sleep."""
