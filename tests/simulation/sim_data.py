@@ -43,7 +43,11 @@ class SimVolumes:
         await self._write(mark)
 
     async def mark_replicated(self, slug: str) -> None:
-        await self._write(lambda: setattr(self._volume(slug), "replicated", True))
+        def mark() -> None:
+            self._volume(slug).replicated = True
+            self._world.fresh[slug] = False
+
+        await self._write(mark)
 
     async def staging_file(self, slug: str) -> Path:
         await self._write(lambda: self._world.staged.pop(slug, None), needs_room=False)
