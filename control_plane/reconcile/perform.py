@@ -82,7 +82,7 @@ class Performer:
             case act.Thaw():
                 await parts.runtime.resume(slug)
             case act.Freeze():
-                await parts.runtime.pause(slug)
+                await self._freeze(slug)
             case act.Stop():
                 await self._stop(slug, action.why)
                 course.stopped = True
@@ -154,6 +154,13 @@ class Performer:
         if not seen[0].alive:
             code = seen[0].exit_code
             raise Refused(f"the instance ended while it was starting (exit code {'unknown' if code is None else code})")
+
+    async def _freeze(self, slug: str) -> None:
+        """Not while it is routed to: the activator may just have done so, believing that the control plane is down."""
+        await self._parts.runtime.pause(slug)
+        if slug in await self._parts.edge.linked():
+            await self._parts.runtime.resume(slug)
+            raise Refused("it was routed to while it was being frozen")
 
     async def _stop(self, slug: str, why: str) -> None:
         await self._parts.runtime.stop(slug, self._policy.stop_grace_s)

@@ -78,6 +78,7 @@ class Invariants:
     may_lack: dict[str, set[int]] = field(default_factory=dict)  # of those, what went with a lost host or a restore
     counted: dict[str, set[int]] = field(default_factory=dict)  # calls of which usage was collected
     uncounted: dict[str, set[int]] = field(default_factory=dict)  # those that went with a lost host before they were
+    linked_at: dict[str, float] = field(default_factory=dict)  # when the activator last routed to it
     checks: int = 0
     broken: str = ""  # the first violation; the code under test may swallow what is raised
 
@@ -121,6 +122,8 @@ class Invariants:
         self, slug: str, instance: Instance | None, tenant: Tenant | None, *, by_activator: bool = False
     ) -> None:
         """Checked against the world at the moment the link is made."""
+        if by_activator:
+            self.linked_at[slug] = self.world.monotonic
         self._hold(tenant is not None, f"3. {slug} is routed to and belongs to nobody")
         if instance is None or tenant is None:
             return  # removed by hand after it was asked
