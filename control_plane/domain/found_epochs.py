@@ -30,8 +30,8 @@ def found_epochs(
 ) -> list[FoundEpoch]:
     """The epochs at the store beyond those that a tenant, at `epoch`, is known to have had; oldest first.
 
-    `at_store`: number -> when the first and the last part of its backup were written. `cloned`: the tenant waits for a
-    restore, so even its first database is a copy.
+    `at_store`: number -> when the first and the last part of its backup were written. `cloned`: the tenant waits for
+    another's database, so even its first one is a copy.
     """
     newest, parent = max((epoch, *known)), epoch or None
     found: list[FoundEpoch] = []

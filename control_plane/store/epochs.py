@@ -55,7 +55,7 @@ def adopt(connection: Connection, at_store: Mapping[str, Mapping[int, tuple[floa
     adopted = 0
     for row in connection.execute(select(tenants.c.slug, tenants.c.epoch, tenants.c.restore)).all():
         known = connection.execute(select(epochs.c.n).where(epochs.c.tenant == row.slug)).scalars().all()
-        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=bool(row.restore)):
+        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=_is_clone(row.restore)):
             open_ones = (epochs.c.tenant == row.slug) & epochs.c.closed_at.is_(None)
             connection.execute(update(epochs).where(open_ones).values(closed_at=found.first_at))
             life = {"tenant": row.slug, "n": found.n, "parent": found.parent, "restored": found.copied}
@@ -126,6 +126,10 @@ def verified(connection: Connection, slug: str, n: int, *, ok: bool, detail: Map
 
 def _is(slug: str, n: int) -> Any:
     return (epochs.c.tenant == slug) & (epochs.c.n == n)
+
+
+def _is_clone(restore: Mapping[str, Any] | None) -> bool:
+    return bool(restore and restore.get("source"))
 
 
 def _plain(value: Any) -> Any:

@@ -139,7 +139,9 @@ class Tables(Rows):
             keys = tuple(self._held(key) for key in tenant.keys)
             number = Generation(incarnation, tenant.generation.number)
             epoch, known = tenant.epoch, [each.n for each in self.epochs[slug]]
-            for found in found_epochs(epoch, known, at_store.get(slug, {}), cloned=tenant.restore is not None):
+            for found in found_epochs(
+                epoch, known, at_store.get(slug, {}), cloned=tenant.restore is not None and bool(tenant.restore.source)
+            ):
                 life = Epoch(slug, found.n, found.parent, found.first_at)
                 life = replace(life, confirmed_txid=AT_LEAST, confirmed_at=found.last_at)
                 self.epochs[slug] = [
