@@ -37,6 +37,9 @@ class NapResumer:
                 return False
             await self._instances.push_state(slug, tenant.state)
             await self._instances.resume(slug)
+            now = [each.run_id for each in await self._runtime.observe(slug) if each.alive]
+            if now != [seen[0].run_id]:
+                return False  # the control plane is back and started another one
             await self._edge.link(slug)
         except (Unavailable, EngineError):
             return False
