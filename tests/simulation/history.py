@@ -19,7 +19,7 @@ from tests.simulation import virtual_time
 from tests.simulation.customers import ApiProcess, Customers
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.misfortunes import Misfortunes
-from tests.simulation.mood import mood_of
+from tests.simulation.mood import Mood, mood_of
 from tests.simulation.plane import Faults, Plane, PlaneDead
 from tests.simulation.routes import Routes
 from tests.simulation.sim_data import SimBackups, SimVolumes
@@ -84,7 +84,7 @@ class History:
         self.world = World(self.chance)
         self.invariants = Invariants(self.world)
         self.tables = Tables(world=self.world, invariants=self.invariants)
-        self.faults = Faults()
+        self.faults = Faults(delay=0.3) if mood_of(seed) is Mood.BUSY_AND_IDLE else Faults()
         self._api: ApiProcess | None = None
         self.routes = Routes(self.tables, self.chance, self.faults, lambda: self._plane)
         self.customers = Customers(self.tables, self.chance, lambda: self._api)

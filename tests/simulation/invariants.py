@@ -10,8 +10,8 @@
    either takes at most a second.
 6. HONEST: a stop that was not observed is not believed; asleep means confirmed; nothing busy is frozen.
 7. CALLS: every call that was answered is in its tenant's database once, except what went with a lost host.
-8. USAGE: no call is counted twice; none is left out but those that went, since its last reading, with a lost host or
-   an instance that could not be read.
+8. USAGE: no call is counted twice; none is left out but those that went, since the last reading, with a lost host, or
+   with a database that was replaced on request while nothing could be read of it.
 9. BACKUPS: a backup that is called verified restores, unless its replica was destroyed since; data of a tenant goes
    only when it is deleted and its grace over.
 10. IN THE END, when faults have ceased, everything is as wanted: who shall run runs, is routed to, backed up and has
@@ -124,6 +124,8 @@ class Invariants:
         """Checked against the world at the moment the link is made."""
         if by_activator:
             self.linked_at[slug] = self.world.monotonic
+            if instance is not None and instance.made_at > self.world.monotonic - APPEARING_S:
+                return  # started by a control plane that came back after it was looked for
         self._hold(tenant is not None, f"3. {slug} is routed to and belongs to nobody")
         if instance is None or tenant is None:
             return  # removed by hand after it was asked
@@ -227,12 +229,12 @@ class Invariants:
         good = truth.works_from is not None and truth.works_from <= came_at and not over
         self._hold(not good, f"5. {by} of {slug} refused a key that was told to work")
 
-    def at_plane_restored(self, older_keys: set[str]) -> None:
+    def at_plane_restored(self, older_keys: set[str], copied_at: float) -> None:
         """What was promised after the copy was made and is nowhere else is no longer known, unless it is on record."""
         for digest, truth in self.keys.items():
             if not truth.on_record:
                 truth.ended_from, truth.unsure = None, True
-            if digest not in older_keys:
+            if digest not in older_keys or truth.told_at > copied_at:
                 truth.unsure = True
         self.told.clear()
 

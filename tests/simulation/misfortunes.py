@@ -20,6 +20,7 @@ Misfortune = Callable[[str], None]
 class Copy:
     """The control plane's database as its replica held it at some moment, and what was true then."""
 
+    at: float  # monotonic
     rows: Rows
     counted: dict[str, set[int]]
 
@@ -74,7 +75,7 @@ class Misfortunes:
         """What Litestream does with the control plane's own database."""
         if self._world.litestream_up and self._world.store_up:
             counted = {slug: set(calls) for slug, calls in self._tables.invariants.counted.items()}
-            self._copies = [*self._copies[-COPIES_KEPT:], Copy(self._tables.copy(), counted)]
+            self._copies = [*self._copies[-COPIES_KEPT:], Copy(self._world.monotonic, self._tables.copy(), counted)]
 
     def cease(self) -> None:
         """The machine and the object store are well again."""
@@ -211,7 +212,7 @@ class Misfortunes:
                 at_store.setdefault(owner, {})[epoch] = replica.marks[0][0], replica.marks[-1][0]
         tables.restore(copy.rows, self._incarnation(), at_store)
         known = {key.sha256 for tenant in copy.rows.tenants.values() for key in tenant.keys}
-        invariants.at_plane_restored(known)
+        invariants.at_plane_restored(known, copy.at)
 
     def _incarnation(self) -> int:
         self._incarnations += 1

@@ -30,6 +30,7 @@ class Faults:
     failed_stop: float = 0.08
     slow_stop: float = 0.15
     bad_restore: float = 0.15
+    late_reading: float = 0.25  # of usage, counted again some moments later
     twice: float = 0.08  # carried out again, later, as by a retry that was on its way
 
     def cease(self) -> None:
@@ -52,10 +53,10 @@ class Plane:
         """Now, wherever it is."""
         self.alive = False
 
-    async def effect(self, do: Callable[[], T], refusal: type[Exception] | None = None, *, repeats: bool = False) -> T:
+    async def effect(self, do: Callable[[], T], refusal: type[Exception] | None = None, *, repeats: float = 0.0) -> T:
         """Do it, unless the dice say otherwise; `refusal` is what it raises when it fails.
 
-        What `repeats` may be carried out a second time, some moments after it was answered.
+        `repeats`: how probably it is carried out a second time, some moments after it was answered.
         """
         self._maybe_die()
         faults, dice = self.faults, self.chance.random()
@@ -66,7 +67,7 @@ class Plane:
         if refusal is not None and dice < faults.fail:
             raise refusal("a fault")
         result = do()
-        if repeats and self.chance.random() < faults.twice:
+        if repeats and self.chance.random() < repeats:
             asyncio.get_running_loop().call_later(self.chance.uniform(0.0, 1.5), _again, do)
         self._maybe_die()
         if refusal is not None and dice > 1.0 - faults.lose_answer:

@@ -5,7 +5,7 @@ A simulation that finds none of these finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +32,7 @@ from control_plane.reconcile.status import status_of
 from control_plane.routing.nap import NapResumer
 from control_plane.routing.snapshot import TenantView
 from control_plane.routing.wake import Waker
-from tests.simulation import customers, sim_store
-from tests.simulation.sim_machine import SimInstances
+from tests.simulation import customers, sim_machine, sim_store
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -130,16 +129,7 @@ def _effective_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def _older_states_taken(patch: pytest.MonkeyPatch) -> None:
-    """The instance takes whatever it is pushed; what comes late is old."""
-    real = SimInstances.push_state
-
-    async def push(self: Any, slug: str, state: Mapping[str, Any]) -> Any:
-        instance = self._world.instances.get(slug)
-        if instance is not None and instance.volume.database is not None:
-            instance.volume.database.state = None
-        return await real(self, slug, state)
-
-    patch.setattr(SimInstances, "push_state", push)
+    patch.setattr(sim_machine, "is_stale", lambda pushed, database: False)
 
 
 def _ends_forgotten(patch: pytest.MonkeyPatch) -> None:

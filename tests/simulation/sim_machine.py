@@ -12,7 +12,7 @@ from control_plane.reconcile.ports import Activity, Drained, Probe, Unavailable,
 from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
 from tests.simulation.plane import Plane
 from tests.simulation.sim_store import Tables
-from tests.simulation.world import READ, Instance, Pushed
+from tests.simulation.world import READ, Database, Instance, Pushed
 
 
 class SimRuntime:
@@ -105,8 +105,8 @@ class SimRuntime:
     def _end(self, instance: Instance, code: int) -> None:
         if instance.state is not RunState.EXITED:
             self._world.end_instance(instance, code)
-            if instance.volume.journal or not self._world.reachable:
-                self._tables.invariants.at_unread(instance.slug, instance.volume)
+            # A call that was cut off may have ended after the last reading.
+            self._tables.invariants.at_unread(instance.slug, instance.volume)
 
     async def remove(self, name: str) -> None:
         def forget() -> None:
@@ -203,7 +203,7 @@ class SimInstances:
         def push() -> Generation:
             database = self._answering(slug).volume.database
             assert database is not None
-            if database.generation is not None and pushed.generation < database.generation:
+            if is_stale(pushed, database):
                 raise Unavailable("409 stale_generation")
             if pushed != database.state:
                 if self._world.disk_full:
@@ -211,7 +211,7 @@ class SimInstances:
                 database.state, database.txid = pushed, database.txid + 1
             return pushed.generation
 
-        return await self._plane.effect(push, Unavailable, repeats=True)
+        return await self._plane.effect(push, Unavailable, repeats=self._plane.faults.twice)
 
     async def drain(self, slug: str, deadline_s: float) -> Drained:
         instance = await self._plane.effect(lambda: self._answering(slug), Unavailable)
@@ -259,6 +259,11 @@ class SimInstances:
         if self._is_cut_off or instance is None or not self._world.is_ready(instance):
             raise Unavailable(f"{slug} does not answer")
         return instance
+
+
+def is_stale(pushed: Pushed, database: Database) -> bool:
+    """Whether an instance has a newer state already; then it refuses this one."""
+    return database.generation is not None and pushed.generation < database.generation
 
 
 def _seconds(text: str | None) -> float | None:

@@ -327,7 +327,8 @@ class SimStore:
         await self._plane.effect(lambda: None)
 
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
-        await self._plane.effect(lambda: self._tables.count_usage(slug, epoch, reading), repeats=True)
+        late = self._plane.faults.late_reading
+        await self._plane.effect(lambda: self._tables.count_usage(slug, epoch, reading), repeats=late)
 
     async def begin_purge(self, slug: str) -> bool:
         def doom() -> bool:
