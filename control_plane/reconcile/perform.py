@@ -72,7 +72,7 @@ class Performer:
         slug = tenant.slug
         match action:
             case act.Link():
-                await parts.edge.link(slug)
+                await self._link(course)
             case act.Unlink():
                 await parts.edge.unlink(slug)
             case act.Start():
@@ -154,6 +154,16 @@ class Performer:
         if not seen[0].alive:
             code = seen[0].exit_code
             raise Refused(f"the instance ended while it was starting (exit code {'unknown' if code is None else code})")
+
+    async def _link(self, course: Course) -> None:
+        """Not with a state that changed since it was pushed: whoever changed it may have been told that it holds already.
+
+        What is not routed to counts as having it. The next look finds it unrouted, and pushes first.
+        """
+        slug = course.tenant.slug
+        current = await self._parts.store.tenant(slug)
+        if current is not None and current.generation == (course.applied or course.tenant.generation):
+            await self._parts.edge.link(slug)
 
     async def _freeze(self, slug: str) -> None:
         """Not while it is routed to: the activator may just have done so, believing that the control plane is down."""
