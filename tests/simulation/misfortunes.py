@@ -195,6 +195,7 @@ class Misfortunes:
         if not self._copies:
             return
         self._kill_plane()
+        self._world.registered.clear()  # Litestream is stopped for it
         tables = self._tables
         index = -1 if self._chance.random() < 0.5 else self._chance.randrange(len(self._copies))
         copy = self._copies[index]

@@ -53,14 +53,21 @@ class Plane:
         """Now, wherever it is."""
         self.alive = False
 
-    async def effect(self, do: Callable[[], T], refusal: type[Exception] | None = None, *, repeats: float = 0.0) -> T:
+    async def effect(
+        self,
+        do: Callable[[], T],
+        refusal: type[Exception] | None = None,
+        *,
+        repeats: float = 0.0,
+        at_once: bool = False,
+    ) -> T:
         """Do it, unless the dice say otherwise; `refusal` is what it raises when it fails.
 
-        `repeats`: how probably it is carried out a second time, some moments after it was answered.
+        `at_once`: it takes no time, as a system call. `repeats`: how probably it is carried out a second time, some moments after it was answered.
         """
         self._maybe_die()
         faults, dice = self.faults, self.chance.random()
-        if dice < faults.delay:
+        if dice < faults.delay and not at_once:
             await asyncio.sleep(self.chance.choice((0.0, 0.0, 0.01, 0.1, 0.5)))
             self._must_live()
         dice = self.chance.random()

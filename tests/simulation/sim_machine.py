@@ -148,7 +148,7 @@ class SimEdge:
             self._tables.invariants.at_link(slug, instance, tenant, by_activator=self._by_activator)
             self._world.links[slug] = run_id
 
-        await self._plane.effect(make, Unavailable)
+        await self._plane.effect(make, Unavailable, at_once=True)
 
     async def unlink(self, slug: str) -> None:
         await self._plane.effect(lambda: self._world.links.pop(slug, None), Unavailable)
