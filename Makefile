@@ -49,7 +49,7 @@ slow:
 docker-ready:
 	@sh deploy/test-machine.sh
 
-simulate: install ## the reconciler's simulation: make simulate SEEDS=1000
+simulate: install ## the control plane's simulation: make simulate SEEDS=1000
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 bench: install ## the benchmarks; table here, JSON in bench/results.json

@@ -20,7 +20,6 @@ from control_plane.reconcile.actions import (
     BeginRestoredLife,
     Candidate,
     Confirm,
-    Drain,
     Link,
     PushState,
     Unlink,
@@ -32,7 +31,7 @@ from control_plane.reconcile.status import status_of
 from control_plane.routing.nap import NapResumer
 from control_plane.routing.snapshot import TenantView
 from control_plane.routing.wake import Waker
-from tests.simulation import customers, sim_machine, sim_store
+from tests.simulation import customers, sim_store
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -128,10 +127,6 @@ def _effective_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(customers, "is_effective", hopeful)
 
 
-def _older_states_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sim_machine, "is_stale", lambda pushed, database: False)
-
-
 def _ends_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sim_store, "held_to", lambda *arguments: {})
 
@@ -162,12 +157,6 @@ def _counted_from_zero(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _late_reading_is_the_last(patch: pytest.MonkeyPatch) -> None:
-    """The newest reading is remembered, not the highest."""
-    real = usage.counted_now
-    patch.setattr(usage, "counted_now", lambda reading, counted, today: real(reading, {}, today))
-
-
 def _first_reading_is_a_base(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sim_store, "compared_with", lambda *arguments: None)
 
@@ -189,7 +178,6 @@ MUTATIONS: dict[str, Mutation] = {
     "an instance is routed to before it has its keys": _without("_serve", PushState),
     "an idle instance is stopped without its backup confirmed": _without("stop", Confirm),
     "a nap does not take the instance out of routing": _without("_nap", Unlink),
-    "a nap does not drain": _without("_nap", Drain),
     "a ready instance is not routed to": _without("_serve", Link),
     "nothing ends an instance of another epoch": _no_fence,
     "a restored database continues the old epoch": _no_new_epoch_after_a_restore,
@@ -201,12 +189,13 @@ MUTATIONS: dict[str, Mutation] = {
     "the activator ends a nap without the newest keys, and whatever else is not routed to": _nap_without_keys,
     "the activator passes calls on to what is not routed to": _forwarded_unrouted,
     "a change of a key is called effective at once": _effective_at_once,
-    "an instance takes an older state": _older_states_taken,
     "the ends of keys are not looked for when the plane comes back": _ends_forgotten,
     "the end of a key that was given more time stays on record": _ends_not_taken_back,
     "what a copied database brings along is counted again": _counted_from_zero,
-    "a late reading is taken for the last": _late_reading_is_the_last,
     "what was done since the last reading is a base": _first_reading_is_a_base,
     "the plane comes back without the epochs that began since": _epochs_not_looked_for,
     "the plane comes back in the same incarnation": _same_incarnation,
 }
+
+LONG: dict[str, tuple[range, int]] = {"an older backup is taken silently": (range(0, 1200, 6), 4_000)}
+"""Seeds and steps of histories for what seldom comes together: an epoch, calls in it, its backup lost, then its folder."""

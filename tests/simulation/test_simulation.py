@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.simulation.history import History
-from tests.simulation.planted import MUTATIONS
+from tests.simulation.planted import LONG, MUTATIONS
 
 FRESH_SEEDS = 200
 SEEDS_TO_FIND = 200
@@ -36,5 +36,6 @@ def test_a_control_plane_killed_at_any_step_of_a_first_start_is_healed(step: int
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTATIONS[name](monkeypatch)
-    histories = (History(seed) for seed in range(SEEDS_TO_FIND))
+    seeds, steps = LONG.get(name, (range(SEEDS_TO_FIND), 500))
+    histories = (History(seed, steps) for seed in seeds)
     assert any(history.run().violation for history in histories), f"not found: {name}"
