@@ -19,7 +19,7 @@ from control_plane import ledger
 from control_plane.domain.plans import FREE
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status
 from control_plane.errors import CloudError
-from control_plane.store import accounts, keys, tenants, usage
+from control_plane.store import accounts, epochs, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
 from control_plane.store.migrate import FOLDER, HEAD, migrate
@@ -338,3 +338,16 @@ async def test_a_life_that_was_never_read_does_not_hide_the_usage_of_the_one_bef
         await store.new_epoch("acme", parent)
     await database.write(lambda c: usage.collect(c, "acme", 3, _reading(7), 0.0))
     assert [row[1:4] for row in await _used(database)] == [(3, None, 7)]
+
+
+async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    at_store = {"acme": {1: (1.0, 1.0), 2: (5.0, 6.0), 3: (7.0, 8.0)}, "nobody": {1: (1.0, 1.0)}}
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 2
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 0
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.epoch == 3
+    lives = [(life.n, life.parent, life.closed_at, life.confirmed_at) for life in await store.epochs("acme")]
+    assert lives == [(1, None, 5.0, None), (2, 1, 7.0, 6.0), (3, 2, None, 8.0)]
+    assert (await store.new_epoch("acme", 3)).n == 4

@@ -36,13 +36,14 @@ class SnapshotWriter:
         while True:
             seen = self._tables.changes.count
             try:
-                await self._write()
+                await self.write()
             except OSError:
                 await self._plane.pause(RETRY_S)
                 continue
             await self._tables.changes.wait(seen, 60.0)
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
+        """Rewrite it now."""
         everyone = list(self._tables.tenants.values())
         content = orjson.dumps(snapshot(everyone, lambda name: FREE, self._tables.world.now))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from control_plane.domain.tenants import Desired, Status
 from control_plane.reconcile.loop import Reconciler
+from control_plane.routing.nap import NapResumer
 from control_plane.runtimes.protocol import RunState
 from tests.simulation import virtual_time
 from tests.simulation.history import POLICY, SimClock
@@ -17,6 +18,7 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.plane import Faults, Plane
 from tests.simulation.sim_data import SimBackups, SimVolumes
 from tests.simulation.sim_machine import SimEdge, SimInstances, SimRuntime
+from tests.simulation.sim_snapshot import SnapshotReader, SnapshotWriter
 from tests.simulation.sim_store import SimStore, Tables
 from tests.simulation.world import World
 
@@ -172,5 +174,28 @@ def test_whoever_is_frozen_by_hand_is_thawed() -> None:
         machine.world.instances["ada"].state = RunState.PAUSED
         await machine.until(lambda: machine.world.instances["ada"].state is RunState.RUNNING, 3)
         await machine.until(lambda: machine.is_routed("ada"), A_MOMENT_S)
+
+    story(tell)
+
+
+def test_the_activator_does_not_route_to_a_restored_database_that_was_not_verified() -> None:
+    """The control plane dies before it judges: the instance runs, not drained and not routed to."""
+
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 200)
+        await machine.until(lambda: machine.status("ada") is Status.NAPPING, 10)
+        ada, world = machine.world.instances["ada"], machine.world
+        await SnapshotWriter(machine.plane, machine.tables).write()
+        machine.plane.die()
+        life = Plane(world.chance, machine.plane.faults)
+        edge = SimEdge(life, machine.tables, by_activator=True)
+        instances = SimInstances(life, machine.tables, by_activator=True)
+        resume = NapResumer(SimRuntime(life, machine.tables), instances, edge, SnapshotReader(world))
+        ada.draining = False
+        assert not await resume("ada")
+        assert "ada" not in world.links
+        ada.draining = True
+        assert await resume("ada")
+        assert machine.is_routed("ada")
 
     story(tell)
