@@ -42,7 +42,7 @@ POLICY = Policy(
 TENANTS = ("ada", "bob", "eve")
 TICK_S = 0.1
 LONGEST_S = 60.0  # of trouble
-SETTLE_S = 400.0
+SETTLE_S = 200.0
 ENDS_RETRY_S = 1.0
 
 

@@ -134,7 +134,9 @@ class Invariants:
             return  # somebody did that to it after it was asked: the next pass sees it
         self._hold(instance.state is RunState.RUNNING, f"3. {slug} is routed to while {instance.state}")
         self._hold(self.world.is_ready(instance) and not instance.draining, f"3. {slug} is routed to and not ready")
-        self._hold(tenant.desired is not Desired.DELETED or self._recent(slug), f"3. {slug} is deleted and routed to")
+        known = not by_activator  # who goes by what was written before the control plane died
+        deleted = known and tenant.desired is Desired.DELETED and not self._recent(slug)
+        self._hold(not deleted, f"3. {slug} is deleted and routed to")
         database = instance.volume.database
         has = database.generation if database is not None else None
         due = self.told.get(slug, Generation(0, 0)) if by_activator else self._due_generation(slug)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from control_plane.domain import usage
-from control_plane.domain.key_ends import NEVER
 from control_plane.domain.tenants import Status
 from control_plane.reconcile import plan, rounds
 from control_plane.reconcile.actions import (
@@ -131,20 +130,6 @@ def _ends_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sim_store, "held_to", lambda *arguments: {})
 
 
-def _ends_not_taken_back(patch: pytest.MonkeyPatch) -> None:
-    real = sim_store.Tables.ends_due
-
-    def forgetful(self: Any) -> dict[str, float]:
-        return {digest: ends_at for digest, ends_at in real(self).items() if ends_at != NEVER}
-
-    patch.setattr(sim_store.Tables, "ends_due", forgetful)
-    patch.setattr(customers.Customers, "_on_record", _always)
-
-
-async def _always(*arguments: object) -> bool:
-    return True
-
-
 # --- metering ---------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +175,6 @@ MUTATIONS: dict[str, Mutation] = {
     "the activator passes calls on to what is not routed to": _forwarded_unrouted,
     "a change of a key is called effective at once": _effective_at_once,
     "the ends of keys are not looked for when the plane comes back": _ends_forgotten,
-    "the end of a key that was given more time stays on record": _ends_not_taken_back,
     "what a copied database brings along is counted again": _counted_from_zero,
     "what was done since the last reading is a base": _first_reading_is_a_base,
     "the plane comes back without the epochs that began since": _epochs_not_looked_for,
