@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate bench bench-peers clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-reconciler bench-peers bench-quality clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNTIME ?= process
 SEEDS ?= 200
+MINUTES ?= 10
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## .venv with both commands
 
@@ -52,11 +53,22 @@ docker-ready:
 simulate: install ## the control plane's simulation: make simulate SEEDS=1000
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
+chaos: RUNTIME = docker
+chaos: install ## faults of every kind under steady calls, on Docker, as root: make chaos MINUTES=10 SEED=1
+	@if [ "$(RUNTIME)" = docker ]; then sh deploy/test-machine.sh; sh deploy/build-image.sh --if-missing; fi
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --runtime $(RUNTIME) $(if $(SEED),--seed $(SEED))
+
 bench: install ## the benchmarks; table here, JSON in bench/results.json
 	@$(BIN)/python -m bench
 
+bench-reconciler: install ## a pass over 10,000 tenants; JSON in bench/results-reconciler.json
+	@$(BIN)/python -m bench.reconciler
+
 bench-peers: install ## the same for other gateways that can be installed
 	@$(BIN)/python -m bench.peers
+
+bench-quality: install ## precision and recall of what detects and matches, on labelled sets
+	@$(BIN)/python -m bench.quality
 
 clean: ## remove what was built here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info bench/.venvs bench/node_modules

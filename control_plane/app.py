@@ -21,6 +21,9 @@ from control_plane.api import (
     events,
     health,
     internal,
+    logs,
+    master_key,
+    moving,
     operator,
     tenant_keys,
     tenant_verbs,
@@ -29,14 +32,30 @@ from control_plane.api import (
 )
 from control_plane.api.frame import Frame
 from control_plane.api.idempotent import Idempotent
+from control_plane.api.measured import Measured
 from control_plane.api.plane import Plane
 from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.running import running_plane
 from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
+from instance.core import log_lines
 
-ROUTERS = (health, accounts, tenants, tenant_verbs, events, tenant_keys, backups, usage, operator, internal)
+ROUTERS = (
+    health,
+    accounts,
+    moving,
+    tenants,
+    tenant_verbs,
+    events,
+    logs,
+    tenant_keys,
+    backups,
+    usage,
+    operator,
+    master_key,
+    internal,
+)
 SHUTDOWN_S = 8
 
 
@@ -52,10 +71,12 @@ def api_app(plane: Plane) -> FastAPI:
     )
     app.state.plane = plane
     app.state.event_streams = set()
+    app.state.log_followers = set()
     for part in ROUTERS:
         app.router.routes.extend(part.router.routes)  # include_router builds every route anew: 0.2 s of the start
     answers.install(app)
     app.add_middleware(Idempotent)
+    app.add_middleware(Measured, instruments=plane.instruments)
     return app
 
 
@@ -64,7 +85,7 @@ def serve(config: Config) -> int:
 
     Raises ConfigError.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_lines.set_up(config.log_format, logging.INFO)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every call to Litestream says nothing
     try:
         return uvloop.run(_serve(config))
@@ -112,6 +133,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 Frame(api_app(plane)),
+                log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from control_plane.commands import backups, keys, tenants
-from control_plane.commands.output import AsJson, Data, client, show, table
+from control_plane.commands import backups, keys, master_key, tenants
+from control_plane.commands.output import AsJson, Data, client, show
 
 if TYPE_CHECKING:
     from control_plane.config import Config
@@ -23,6 +23,7 @@ ledger = typer.Typer(no_args_is_help=True, help="The control plane's own ledger.
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(backups.app, name="backups")
+app.add_typer(master_key.app, name="master-key")
 app.add_typer(ledger, name="ledger")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Another file than cloud.toml in the data folder.")]
@@ -119,6 +120,7 @@ def backup(data: Data = None, as_json: AsJson = False) -> None:
 def restore(
     at: Annotated[str | None, typer.Option(help="A moment (RFC 3339) instead of the newest copy.")] = None,
     incarnation: Annotated[int | None, typer.Option(help="Another incarnation than the newest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it on a copy and say what would be.")] = False,
     data: Data = None,
     config: ConfigFile = None,
     replica_url: ReplicaUrl = None,
@@ -133,6 +135,14 @@ def restore(
         from control_plane.running import only_one
 
         settings.prepare()
+        if dry_run:
+            tried = asyncio.run(restore_plane(settings, at=at, incarnation=incarnation, dry_run=True))
+            told = (
+                f"incarnation {tried.restored_from} would be restored as {tried.incarnation}: {tried.tenants} tenants, "
+                f"{tried.keys_ended} keys ended since\nnothing was changed; what is there would be set aside"
+            )
+            show(tried.shown(), as_json, lambda: told)
+            return 0
         with only_one(settings):
             done = asyncio.run(restore_plane(settings, at=at, incarnation=incarnation))
         text = (
@@ -147,14 +157,14 @@ def restore(
 
 
 @app.command(epilog="Example: stockyard-cloud doctor")
-def doctor(data: Data = None, as_json: AsJson = False) -> None:
-    """Check what could be wrong here; exit code 1 when something is."""
-    with client(data, as_json) as api:
-        answer = api.get("/api/doctor")
-        rows = [("ok" if check["ok"] else "BAD", check["name"], check["message"]) for check in answer["checks"]]
-        show(answer, as_json, lambda: table(rows, ("", "check", "finding")))
-        if not answer["ok"]:
-            raise typer.Exit(1)
+def doctor(data: Data = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check what could be wrong here and say how to mend it; exit code 1 when something is bad.
+
+    While the control plane is down it checks what can be checked without it.
+    """
+    from control_plane.commands.doctor import check_up
+
+    _run(lambda settings: check_up(settings, as_json), {"data": data, "config": config})
 
 
 @ledger.command("verify", epilog="Example: stockyard-cloud ledger verify --json")

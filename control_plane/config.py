@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,11 @@ from control_plane.errors import ConfigError, nearest
 
 ENV_PREFIX = "STOCKYARD_CLOUD_"
 # Read elsewhere by these names; no settings.
-ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "DATA", "CONFIG"}
+ENV_NOT_SETTINGS = {"URL", "OPERATOR_KEY", "MASTER_KEY", "MASTER_KEY_OLD", "DATA", "CONFIG"}
+
+LEASE_LEAST_S = 60  # several looks of the reconciler at an instance that is awake
+
+LISTS = ("reserved_slugs", "trusted_proxies")  # given with commas in the environment
 
 
 class PlanSettings(BaseModel):
@@ -36,6 +41,13 @@ class PlanSettings(BaseModel):
     delete_grace_s: int = Field(ge=0, le=31_536_000)
     quota_grace_percent: int = Field(ge=0, le=1_000)
 
+    @field_validator("key_lease_s")
+    @classmethod
+    def _lease(cls, value: int) -> int:
+        if 0 < value < LEASE_LEAST_S:
+            raise ValueError(f"must be 0 or at least {LEASE_LEAST_S}: it is renewed about every 15 s")
+        return value
+
 
 class Config(BaseModel):
     """Everything an operator sets, and the paths that follow from `data`."""
@@ -52,13 +64,28 @@ class Config(BaseModel):
     region: str = Field("local", description="region of new tenants")
     replica_url: str = Field("", description="where backups go: directory, s3://…, sftp://…; empty = DATA/replicas")
     replica_sync_ms: int = Field(250, ge=50, le=60_000, description="how often replicas are synced")
+    replica_lag_alarm_s: int = Field(30, ge=1, le=86_400, description="a replica so far behind is told of")
     replicated: bool = Field(False, description="Litestream is attached to control.db and owns its checkpoints")
     signup: Literal["open", "closed", "invite"] = Field("open", description="who may sign up")
     signup_per_address_hour: int = Field(20, ge=1, le=100_000, description="sign-ups from one address in an hour")
     signup_per_domain_hour: int = Field(100, ge=1, le=100_000, description="sign-ups of one mail domain in an hour")
+    trusted_proxies: tuple[str, ...] = Field((), description="addresses or networks whose X-Forwarded-For is believed")
+    held_calls: int = Field(1024, ge=1, le=100_000, description="calls held at once while their tenants wake")
+    held_calls_per_tenant: int = Field(64, ge=1, le=100_000, description="of them, of one tenant")
+    held_body_bytes: int = Field(64 << 20, ge=1 << 20, description="bytes of their bodies that are read ahead")
+    wake_deadline_s: int = Field(30, ge=1, le=600, description="for which a call is held at most")
     tenants_per_account: int = Field(10, ge=1, description="tenants of one account; the operator's has no limit")
-    delete_grace_s: int = Field(7 * 86_400, ge=0, le=31_536_000, description="from DELETE until data is removed")
+    starts_at_once: int = Field(
+        0, ge=0, le=10_000, description="instances that start at the same time; 0 = twice the CPUs, at least 4"
+    )
     plans: dict[str, PlanSettings] = Field({}, validate_default=True, description="limits by plan name")
+    metrics_per_tenant: bool = Field(False, description="metrics with a label for each tenant")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON lines")
+    events_days: int = Field(90, ge=1, le=3_650, description="how long a tenant's events are kept")
+    events_per_tenant: int = Field(10_000, ge=100, le=1_000_000, description="events kept of one tenant at most")
+    allow_private_providers: bool = Field(
+        False, description="tenants may name providers at private addresses, such as models on your own network"
+    )
     reserved_slugs: tuple[str, ...] = Field((), description="slugs nobody gets, beside the built-in ones")
     master_key_file: Path = Field(Path(), description="wraps tenants' secrets; empty = DATA/master.key")
 
@@ -68,6 +95,13 @@ class Config(BaseModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65_536:
             raise ValueError("must be HOST:PORT, for example 127.0.0.1:4300")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each, strict=False)
         return value
 
     @field_validator("plans", mode="before")
@@ -145,8 +179,8 @@ class Config(BaseModel):
         return self.data / "logs"
 
     @property
-    def snapshot_file(self) -> Path:
-        return self.run_dir / "snapshot.json"
+    def snapshot_dir(self) -> Path:
+        return self.run_dir / "snapshot"
 
     @property
     def activator_socket(self) -> Path:
@@ -235,8 +269,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         if key.startswith("plans_"):
             plan, _, setting = key.removeprefix("plans_").partition("_")
             values.setdefault("plans", {}).setdefault(plan, {})[setting] = text
-        elif key == "reserved_slugs":
-            values[key] = [slug.strip() for slug in text.split(",") if slug.strip()]
+        elif key in LISTS:
+            values[key] = [each.strip() for each in text.split(",") if each.strip()]
         elif key in Config.model_fields:
             values[key] = text
         else:

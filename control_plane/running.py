@@ -8,19 +8,23 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-from control_plane.api.limits import RequestRate, SignupLimits
+from control_plane.api.limits import RequestRate
 from control_plane.api.plane import Plane
 from control_plane.backups.key_ends import KeyEnds
 from control_plane.config import Config
 from control_plane.errors import ConfigError
-from control_plane.keys import digest, master_box, operator_key
+from control_plane.keys import digest, operator_key
+from control_plane.master_key import load_master_key
+from control_plane.moving.room import Room
 from control_plane.snapshot import Snapshot
+from control_plane.store import plans, suspensions, tenants
 from control_plane.store.database import Database
 from control_plane.store.store import Store
 from control_plane.store.tenants import incarnation
+from control_plane.store.upkeep import keep_bounded
 
 log = logging.getLogger(__name__)
 REQUESTS_PER_MINUTE = 600  # of one account key; the operator's has no limit
@@ -62,7 +66,7 @@ async def _opened(
     config: Config, reconcile: bool, env: Mapping[str, str] | None, on_failure: Callable[[], None]
 ) -> AsyncIterator[Plane]:
     key, made = operator_key(config, env)
-    box = master_box(config, env)
+    box = load_master_key(config, env)
     database = Database(config.sqlalchemy_url, replicated=config.replicated)
     await database.open()
     try:
@@ -71,15 +75,19 @@ async def _opened(
             config=config,
             database=database,
             store=store,
-            snapshot=Snapshot(database, config.snapshot_file, config.plan),
+            snapshot=Snapshot(database, config.snapshot_dir, config.plan),
             box=box,
             operator_digest=digest(key),
             incarnation=await database.write(incarnation),
-            signup_limits=SignupLimits(config.signup_per_address_hour, config.signup_per_domain_hour),
             request_rate=RequestRate(REQUESTS_PER_MINUTE),
             started_at=time.time(),
             key_ends=KeyEnds(config.replica_url),
+            room=Room(config),
         )
+        plane.room.sweep(await database.read(tenants.slugs))
+        known = [config.plan(name) for name in config.plans]
+        for name in await database.write(lambda connection: plans.take_up(connection, known)):
+            log.info("plan %s is new or has changed", name)
         if made:
             log.warning("operator key made and kept in %s", config.operator_key_file)
             if sys.stderr.isatty():
@@ -88,6 +96,8 @@ async def _opened(
         async with (
             _running(plane.snapshot.run(), "snapshot", on_failure),
             _running(plane.key_ends.keep(database), "key ends", on_failure),
+            _running(suspensions.keep(database), "suspensions", on_failure),
+            _running(keep_bounded(database, config), "upkeep", on_failure),
         ):
             if not reconcile:
                 yield plane
@@ -101,8 +111,13 @@ async def _opened(
 @asynccontextmanager
 async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIterator[None]:
     """The loop with its real parts: runtime, edge, Litestream, instances."""
+    from control_plane.backups.control_copy import ControlCopy
+    from control_plane.backups.keeper import RetentionKeeper
+    from control_plane.backups.lag_watch import LagWatch
     from control_plane.backups.litestream import LitestreamBackups
+    from control_plane.checkups import keep_examining
     from control_plane.reconcile.assemble import assemble
+    from control_plane.runtimes import open_runtime
 
     backups = LitestreamBackups(plane.config)
     if plane.config.replicated:
@@ -110,12 +125,23 @@ async def _reconciling(plane: Plane, on_failure: Callable[[], None]) -> AsyncIte
     backups.start()
     plane.backups = backups
     try:
-        reconciler = assemble(plane.config, plane.store, backups)
+        plane.runtime = open_runtime(plane.config)
+        reconciler = assemble(plane.config, plane.store, backups, plane.runtime, plane.instruments)
         plane.reconciler = reconciler
-        async with _running(reconciler.run(), "reconciler", on_failure):
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "retention": RetentionKeeper(plane.database, backups, plane.config.plan).run(),
+            "lag of replicas": LagWatch(plane.database, backups, plane.config.replica_lag_alarm_s).run(),
+            "reconciler": reconciler.run(),
+            "check-ups": keep_examining(plane),
+        }
+        if plane.config.replicated:
+            parts["own copy"] = ControlCopy(plane.database, backups, plane.incarnation).run()
+        async with AsyncExitStack() as running:
+            for name, work in parts.items():
+                await running.enter_async_context(_running(work, name, on_failure))
             yield
     finally:
-        plane.reconciler = plane.backups = None
+        plane.reconciler = plane.backups = plane.runtime = None
         await backups.close()
 
 

@@ -33,7 +33,8 @@ if ! docker version >/dev/null 2>&1; then
     [ "$(id -u)" = 0 ] || missing "no Docker engine answers"
     echo "starting dockerd"
     log=$(mktemp /tmp/dockerd.XXXXXX.log)
-    PATH="$PATH:/usr/sbin:/sbin" setsid dockerd >"$log" 2>&1 &
+    # Containers outlive a restart of the engine, as docs/cloud.md advises operators.
+    PATH="$PATH:/usr/sbin:/sbin" setsid dockerd --live-restore >"$log" 2>&1 &
     tries=0
     until docker version >/dev/null 2>&1; do
         tries=$((tries + 1))

@@ -20,18 +20,22 @@ from instance.brand.app import MIGRATIONS as BRAND_MIGRATIONS
 from instance.brand.app import Brand
 from instance.brand.ledger import Ledger, head
 from instance.chute.app import Chute, components
+from instance.core import log_lines
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
+from instance.core.principals import lease_expired
 from instance.lookout.app import MIGRATIONS as LOOKOUT_MIGRATIONS
 from instance.lookout.app import Lookout
 from instance.lookout.call_columns import CALL_KIND
 from instance.system.control import ControlApi
 from instance.system.gateway import Gateway
-from instance.system.listener import CannotListen, Listener
+from instance.system.key_lease import KeyLease
+from instance.system.listener import HOSTED_SOCKET_MODE, SOCKET_MODE, CannotListen, Listener
 from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
+from instance.system.usage_days import UsageDaysFold
 
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
@@ -74,6 +78,7 @@ def wire_folds(core: Core) -> tuple[Brand, Lookout]:
     brand.start()
     lookout.start()
     core.writer.register(CALL_KIND, fold_usage)
+    core.writer.register(CALL_KIND, UsageDaysFold())
     core.writer.register(CALL_KIND, fold_spend)
     core.writer.register(CALL_KIND, fold_quota)
     return brand, lookout
@@ -89,7 +94,8 @@ class Instance:
         self.chute = Chute(core)
         self.draining = False
         self.open_principal = open_principal() if is_open else None
-        self._pushed = PushedState(core)
+        self._lease = KeyLease(core, self._end_streams)
+        self._pushed = PushedState(core, self._lease)
         self._housekeeping: asyncio.Task[None] | None = None
 
     @classmethod
@@ -115,7 +121,7 @@ class Instance:
         await self.chute.start()
         if self.open_principal is not None:
             self.chute.endpoint.keys = OpenKeys(self.open_principal)
-        self.gateway = Gateway(self, ControlApi(self, self._pushed))
+        self.gateway = Gateway(self, ControlApi(self, self._pushed, self._lease))
         self.listener = Listener(self.gateway)
         self._started_ns = perf_counter_ns()
         self._housekeeping = asyncio.create_task(self._keep_house())
@@ -150,7 +156,8 @@ class Instance:
         if self.open_principal is not None and self.core.hosted is not None:
             raise CannotListen("--open turns key checks off, which no hosted instance may do")
         if server.uds:
-            await self.listener.listen_unix(server.uds)
+            mode = SOCKET_MODE if self.core.hosted is None else HOSTED_SOCKET_MODE
+            await self.listener.listen_unix(server.uds, mode)
             return f"unix:{server.uds}"
         if self.open_principal is not None and not is_loopback(server.host):
             raise CannotListen(f"--open turns key checks off, so it listens on loopback only, not on {server.host}")
@@ -165,8 +172,14 @@ class Instance:
             log.warning("%d requests were cut off at the deadline", cancelled)
         if self._housekeeping is not None:
             self._housekeeping.cancel()
+        await self._lease.close()
         await self.chute.stop()
         await self.core.close()
+
+    def _end_streams(self) -> None:
+        """The lease on keys has run out."""
+        if self.chute.streams:
+            self.chute.endpoint.running.end_all(lease_expired())
 
     async def _keep_house(self) -> None:
         while True:
@@ -205,6 +218,9 @@ async def serve(options: ServeOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     instance = await Instance.open(options)
+    hosted = instance.core.hosted
+    slug = hosted.slug if hosted is not None else ""
+    log_lines.set_up(instance.core.settings.log_format, logging.WARNING, fixed_tenant=slug)
     address_file = instance.core.data_dir / ADDRESS_NAME
     try:
         address = await instance.listen()
@@ -250,7 +266,7 @@ def run(options: ServeOptions) -> int:
     """`stockyard serve`: the exit code: 0 after a signal, 1 when it could not start, 3 when the database is missing."""
     import uvloop
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    log_lines.set_up("auto", logging.WARNING)
     try:
         uvloop.run(serve(options))
     except (StockyardError, DataFolderError, CannotListen) as problem:

@@ -12,6 +12,7 @@ REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") 
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
 
 
+RUNNING = "tests.modules.conftest"
 INTEGRATION = (
     "contract/*.py",
     "mock_upstream/*.py",
@@ -20,26 +21,19 @@ INTEGRATION = (
     "dialects/test_odd_requests.py",
     "modules/test_*shim.py",
     "modules/test_*_over_http.py",
-    "modules/test_anthrofit.py",
-    "modules/test_misbehaving_providers.py",
-    "modules/test_native_shims.py",
-    "modules/test_abrouter.py",
-    "modules/test_circuitbreaker.py",
-    "modules/test_keypool.py",
     "modules/test_loadbalancer.py",
-    "modules/test_modelswitch.py",
-    "modules/test_multicall.py",
-    "modules/test_weightedrouter.py",
-    "chute/test_routing*.py",
+    "modules/test_misbehaving_providers.py",
 )
-"""Tests that put whole instances in front of the mock upstream, by their files: a second for every few of them."""
+"""Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that use
+`tests.modules.conftest.running`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     for item in items:
         path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
-        if any(path.match(pattern) for pattern in INTEGRATION):
+        whole = getattr(getattr(item, "module", None), "running", None)
+        if any(path.match(pattern) for pattern in INTEGRATION) or getattr(whole, "__module__", "") == RUNNING:
             item.add_marker(pytest.mark.integration)
 
 

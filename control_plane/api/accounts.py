@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from typing import Any
 
 from fastapi import Request
 
 from control_plane.api import opening
-from control_plane.api.auth import Caller, CurrentCaller
+from control_plane.api.auth import Caller, CurrentCaller, TenantWriter
 from control_plane.api.bodies import AccountChange, Signup, TokenCreate, epoch_seconds
+from control_plane.api.client_address import origin
 from control_plane.api.opening import Opening
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
 from control_plane.api.shapes import account_shape, list_shape, tenant_shape, token_shape
 from control_plane.errors import CloudError
 from control_plane.keys import new_key
-from control_plane.store import accounts, tenants
+from control_plane.store import accounts, signups, tenants
 
 router = make_router("account")
 
@@ -33,7 +35,7 @@ async def sign_up(request: Request, body: Signup, plane: CurrentPlane) -> dict[s
         raise CloudError(
             "invalid_value", "sign-up opens plan `free`; another plan is given by the operator", param="plan"
         )
-    plane.signup_limits.take(request.client.host if request.client else "?", body.email)
+    await _count_sign_up(request, body, plane)
     password_hash = await asyncio.to_thread(hash_password, body.password) if body.password else ""
     account_key = new_key("account")
 
@@ -66,6 +68,24 @@ async def sign_up(request: Request, body: Signup, plane: CurrentPlane) -> dict[s
     return await plane.database.write(work, asks=body.tenant_slug)
 
 
+async def _count_sign_up(request: Request, body: Signup, plane: CurrentPlane) -> None:
+    """Raise `rate_limited` when there were too many; one that is refused for something else counts too."""
+    config = plane.config
+    peer = request.client.host if request.client else "?"
+    address = origin(peer, request.headers.getlist("x-forwarded-for"), config.trusted_proxies)
+    domain = body.email.rpartition("@")[2].lower().rstrip(".")
+    await plane.database.write(
+        lambda connection: signups.take(
+            connection,
+            address,
+            domain,
+            per_address=config.signup_per_address_hour,
+            per_domain=config.signup_per_domain_hour,
+            now=time.time(),
+        )
+    )
+
+
 @router.get("/api/account")
 async def show_account(caller: CurrentCaller, plane: CurrentPlane) -> dict[str, Any]:
     """The caller's account; the operator's own for the operator."""
@@ -75,7 +95,7 @@ async def show_account(caller: CurrentCaller, plane: CurrentPlane) -> dict[str, 
 
 
 @router.put("/api/account")
-async def change_account(body: AccountChange, caller: CurrentCaller, plane: CurrentPlane) -> dict[str, Any]:
+async def change_account(body: AccountChange, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
     """Change name or e-mail address."""
     account = await own_account(plane, caller)
     values = {name: value for name, value in body.model_dump().items() if value is not None}
@@ -125,11 +145,17 @@ async def create_token(body: TokenCreate, caller: CurrentCaller, plane: CurrentP
 
 @router.delete("/api/account/tokens/{token_id}")
 async def revoke_token(token_id: int, caller: CurrentCaller, plane: CurrentPlane) -> dict[str, Any]:
-    """End a token now."""
+    """End a token now: the caller's own, or one that holds nothing that the caller does not hold."""
     account = await own_account(plane, caller)
-    token = await plane.database.write(
-        lambda connection: accounts.revoke_token(connection, account.id, token_id, actor=caller.actor)
-    )
+
+    def revoke(connection: Any) -> accounts.Token:
+        for token in accounts.tokens(connection, account.id):
+            missing = [scope for scope in token.scopes if not caller.may(scope)]
+            if token.id == token_id and missing and not caller.actor.endswith(f"/token:{token_id}"):
+                raise CloudError("scope_missing", f"this key lacks the scope `{missing[0]}`, which that one holds")
+        return accounts.revoke_token(connection, account.id, token_id, actor=caller.actor)
+
+    token = await plane.database.write(revoke)
     await plane.key_ends.wait(plane.database)
     return {"status": "revoked"} | token_shape(token)
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from control_plane.errors import CloudError, nearest
 from instance.core.keys import SCOPES
+from instance.core.passphrase import PASSPHRASE_MAX, PASSPHRASE_MIN
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s.]+")
 SETTINGS_MAX_BYTES = 64 * 1024
@@ -57,6 +58,8 @@ Email = Annotated[str, Field(max_length=254), AfterValidator(_email)]
 Time = Annotated[str, Field(max_length=40), AfterValidator(_time)]
 Network = Annotated[str, Field(max_length=64), AfterValidator(_network)]
 Scope = Annotated[str, Field(max_length=40), AfterValidator(_scope)]
+
+Passphrase = Annotated[str, Field(min_length=PASSPHRASE_MIN, max_length=PASSPHRASE_MAX)]
 
 
 class Body(BaseModel):
@@ -104,6 +107,20 @@ class TenantCreate(Body):
     region: str | None = Field(None, min_length=1, max_length=64)
     account: int | None = Field(None, ge=1, description="operator only: the account that shall own it")
     from_backup: FromBackup | None = None
+    import_url: str | None = Field(None, min_length=1, max_length=4096, description="https address of an exported file")
+    passphrase: Passphrase | None = Field(None, repr=False, description="of the file at `import_url`")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TenantCreate:
+        if self.import_url is not None and self.from_backup is not None:
+            raise ValueError("a tenant begins with a backup or with a file, not with both")
+        if (self.import_url is None) != (self.passphrase is None):
+            raise ValueError("`import_url` and `passphrase` go together")
+        return self
+
+
+class Export(Body):
+    passphrase: Passphrase = Field(repr=False)
 
 
 class TenantChange(Body):
@@ -120,8 +137,9 @@ class TenantChange(Body):
         return self
 
 
-class Reason(Body):
+class Suspension(Body):
     reason: str = Field("", max_length=500)
+    after_s: int = Field(0, ge=0, le=31_536_000, description="announced now, takes effect so many seconds later")
 
 
 class KeyLimits(Body):

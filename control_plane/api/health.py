@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from control_plane.api.answers import json_answer
 from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane
 from control_plane.api.routing import make_router
-from control_plane.domain.tenants import Status
+from control_plane.metrics.scrape import scrape
 from control_plane.store import tenants
 from control_plane.version import VERSION
 
@@ -34,12 +34,6 @@ async def ready(plane: CurrentPlane) -> dict[str, Any] | Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(caller: Operator, plane: CurrentPlane) -> str:
-    """Prometheus text."""
-    counts = await plane.database.read(tenants.count_by_status)
-    lines = ["# HELP stockyard_cloud_tenants Tenants by status.", "# TYPE stockyard_cloud_tenants gauge"]
-    lines += [f'stockyard_cloud_tenants{{status="{status}"}} {counts.get(status, 0)}' for status in Status]
-    lines += ["# HELP stockyard_cloud_uptime_seconds Seconds since the control plane started."]
-    lines += ["# TYPE stockyard_cloud_uptime_seconds gauge"]
-    lines += [f"stockyard_cloud_uptime_seconds {time.time() - plane.started_at:.3f}"]
-    return "\n".join(lines) + "\n"
+async def metrics(caller: Operator, plane: CurrentPlane) -> Response:
+    """Prometheus text; what each metric means stands in it."""
+    return Response(await scrape(plane), media_type=CONTENT_TYPE_LATEST)

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.answers import error_answer
+from control_plane.api.frame import is_upload
 from control_plane.api.plane import Plane
 from control_plane.errors import CloudError
 from control_plane.keys import digest
@@ -29,7 +30,7 @@ class Idempotent:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         key = headers.get("idempotency-key")
-        if key is None or scope["method"] != "POST" or not scope["path"].startswith("/api/"):
+        if key is None or scope["method"] != "POST" or not scope["path"].startswith("/api/") or _streams(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -90,6 +91,11 @@ async def _repeat(kept: Kept, scope: Scope, receive: Receive, send: Send) -> Non
     headers = [(b"content-type", b"application/json"), (b"idempotency-replayed", b"true")]
     await send({"type": "http.response.start", "status": kept.status, "headers": headers})
     await send({"type": "http.response.body", "body": kept.answer.encode()})
+
+
+def _streams(scope: Scope) -> bool:
+    """Files too large to be kept. Asked for again, an export is another one, and an import is told that its slug is taken."""
+    return is_upload(scope) or scope["path"].endswith("/export")
 
 
 def _caller(scope: Scope, headers: Headers) -> str:

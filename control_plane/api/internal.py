@@ -30,24 +30,28 @@ async def wake(
     A suspended tenant stays suspended: its status says so. 404 for one that is unknown or deleted.
     """
 
-    def ask(connection: Any) -> Tenant:
+    def ask(connection: Any) -> tuple[Tenant, bool]:
         tenant = tenants.get(connection, slug, account=None)
         if tenant.desired is Desired.DELETED:
             raise CloudError("not_found", f"tenant `{slug}` is deleted")
-        if tenant.desired is not Desired.SUSPENDED:
-            tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
-        return tenants.get(connection, slug, account=None)
+        new = tenant.desired is not Desired.SUSPENDED and tenants.desire(
+            connection, tenant, Desired.RUNNING, actor="activator"
+        )
+        return tenants.get(connection, slug, account=None), new
 
-    tenant = await plane.database.write(ask, asks=slug)
-    deadline = time.monotonic() + wait_s
-    while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
-        seen = plane.database.changed.count
-        now = await plane.store.tenant(slug)
-        if now is None:
-            raise CloudError("not_found", f"tenant `{slug}` is deleted")
-        tenant = now
-        if not _ended(tenant, plane):
-            await plane.database.changed.wait(seen, left)
+    with plane.database.changed_tenants.of(slug) as changes:
+        tenant, new = await plane.database.write(ask)
+        if new:  # else it is on its way, and a look asked for again and again would begin its round anew each time
+            plane.database.ask(slug)
+        deadline = time.monotonic() + wait_s
+        while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
+            seen = changes.count
+            now = await plane.store.tenant(slug)
+            if now is None:
+                raise CloudError("not_found", f"tenant `{slug}` is deleted")
+            tenant = now
+            if not _ended(tenant, plane):
+                await changes.wait(seen, left)
     status = Status.SUSPENDED if tenant.desired is Desired.SUSPENDED else tenant.status
     return {
         "slug": slug,
@@ -55,7 +59,14 @@ async def wake(
         "desired": tenant.desired,
         "reason": tenant.reason,
         "failure": tenant.failure,
+        "queue": _queue(plane, slug),
     }
+
+
+def _queue(plane: Plane, slug: str) -> dict[str, float] | None:
+    """How many starts come before this one, and in how many seconds it is up, guessed; null for one that does not wait."""
+    place = plane.reconciler.queue_position(slug) if plane.reconciler is not None else None
+    return {"position": place[0], "estimated_s": place[1]} if place is not None else None
 
 
 def _ended(tenant: Tenant, plane: Plane) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
@@ -17,6 +18,21 @@ from control_plane.store import keys, tenants
 from control_plane.store.keys import NewKey
 from instance.core.secrets import KEY_BYTES
 
+OPERATORS_SETTINGS = ("allow_private_networks", "server")
+"""What no file that a customer brings may set: where an instance listens, and what it may reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a tenant brings from elsewhere beside its database."""
+
+    secret_key: str
+    keys: tuple[NewKey, ...]
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return "Moved(…)"
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -26,6 +42,7 @@ class Opening:
     plan: str
     region: str
     restore: RestoreRequest | None = None
+    moved: Moved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +67,10 @@ def check(plane: Plane, slug: str, plan: str) -> None:
 
 
 def open_tenant(connection: Connection, plane: Plane, opening: Opening, account_id: int, actor: str) -> FirstKeys:
-    """Insert the tenant with its first keys. Raises `slug_taken`."""
-    texts = {"instance_key": new_key("instance").text, "secret_key": secrets.token_bytes(KEY_BYTES).hex()}
+    """Insert the tenant with its first keys and those that it brings. Raises `slug_taken`."""
+    moved = opening.moved
+    secret_key = moved.secret_key if moved is not None else secrets.token_bytes(KEY_BYTES).hex()
+    texts = {"instance_key": new_key("instance").text, "secret_key": secret_key}
     new = tenants.NewTenant(
         slug=opening.slug,
         account_id=account_id,
@@ -60,10 +79,13 @@ def open_tenant(connection: Connection, plane: Plane, opening: Opening, account_
         image=plane.config.image,
         sealed_secrets=plane.box.seal(orjson.dumps(texts), opening.slug.encode()),
         restore=opening.restore,
+        settings=moved.settings if moved is not None else {},
     )
     tenants.create(connection, new, actor=actor)
     first = FirstKeys(new_key("proxy"), new_key("admin"))
     for kind, key in (("proxy", first.api_key), ("admin", first.admin_key)):
         made = NewKey(name=f"first {kind} key", kind=kind, sha256=key.sha256, prefix=key.prefix)
         keys.create(connection, opening.slug, made, actor=actor)
+    for brought in moved.keys if moved is not None else ():
+        keys.create(connection, opening.slug, brought, actor=actor, action="key.import")
     return first

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 import time
 from typing import Annotated, Any
 
@@ -15,6 +13,9 @@ from control_plane.api.auth import Operator
 from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import Cursor, Offset, make_router
 from control_plane.api.shapes import list_shape
+from control_plane.backups.control_copy import proof
+from control_plane.checkups import examine_plane
+from control_plane.doctor.examine import report
 from control_plane.domain.state import rfc3339
 from control_plane.errors import CloudError
 from control_plane.reconcile.ports import Unavailable
@@ -22,7 +23,6 @@ from control_plane.store import epochs, tenants
 from control_plane.version import VERSION
 
 router = make_router("operator")
-DISK_FREE_MIN_BYTES = 1 << 30
 
 
 @router.get("/api/status")
@@ -37,6 +37,8 @@ async def status(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
         "tenants": counts,
         "reconciler": _reconciler(plane),
         "oldest_unverified_backup": rfc3339(await plane.database.read(epochs.oldest_unverified)),
+        "replicas_behind": _behind(plane),
+        "control_backup": await _control_backup(plane),
         "nodes": 1,
     }
 
@@ -117,31 +119,25 @@ async def verify_ledger(caller: Operator, plane: CurrentPlane) -> dict[str, Any]
 
 @router.get("/api/doctor")
 async def doctor(caller: Operator, plane: CurrentPlane) -> dict[str, Any]:
-    """What could be wrong here, checked; each check says how to mend it."""
-    verdict = await plane.database.read(ledger.verify)
-    free = shutil.disk_usage(plane.config.data).free
-    loose = [
-        path.name
-        for path in (plane.config.operator_key_file, plane.config.master_key_file, plane.config.snapshot_file)
-        if path.exists() and path.stat().st_mode & 0o077
-    ]
-    counts = await plane.database.read(tenants.count_by_status)
-    loop = _reconciler(plane)
-    checks = [
-        _check("ledger", verdict["valid"], f"{verdict['events_checked']} entries hold", "the chain is broken: restore"),
-        _check("disk", free >= DISK_FREE_MIN_BYTES, f"{free} bytes free", f"only {free} bytes free: make room"),
-        _check("data", os.access(plane.config.data, os.W_OK), "writable", "the data folder is not writable"),
-        _check("secrets", not loose, "0600", f"readable by others: {', '.join(loose)}: chmod 600"),
-        _check("reconciler", bool(loop["running"]), "running", "not running: restart `stockyard-cloud serve`"),
-        _check("litestream", plane.config.litestream_socket.exists(), "up", "no control socket: run under `up`"),
-        _check("activator", plane.config.activator_socket.exists(), "up", "no socket: run `stockyard-cloud activator`"),
-        _check("tenants", not counts.get("failed"), "none failed", f"{counts.get('failed')} failed: `tenants list`"),
-    ]
-    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+    """What could be wrong here, checked now; each finding says why it matters and how to mend it."""
+    return report(await examine_plane(plane), plane_runs=True)
 
 
-def _check(name: str, ok: bool, good: str, bad: str) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "message": good if ok else bad}
+def _behind(plane: Plane) -> list[str]:
+    """Tenants whose replica is further behind than the operator allows."""
+    lag = plane.backups.lag() if plane.backups is not None else {}
+    return sorted(slug for slug, seconds in lag.items() if seconds >= plane.config.replica_lag_alarm_s)
+
+
+async def _control_backup(plane: Plane) -> dict[str, Any]:
+    """How safe the plane's own database is; `lag_s` null when this process does not have it copied."""
+    own = await plane.database.read(proof)
+    lag = plane.backups.control_lag() if plane.backups is not None else None
+    return {
+        "lag_s": round(lag, 3) if lag is not None else None,
+        "verified_at": rfc3339(own.verified_at),
+        "broken_at": rfc3339(own.broken_at),
+    }
 
 
 def _reconciler(plane: Plane) -> dict[str, Any]:

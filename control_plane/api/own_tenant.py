@@ -12,7 +12,7 @@ from control_plane.api import opening
 from control_plane.api.auth import Caller
 from control_plane.api.opening import Opening
 from control_plane.api.plane import Plane
-from control_plane.api.shapes import tenant_shape
+from control_plane.api.shapes import quota_shape, tenant_shape
 from control_plane.domain.tenants import Tenant
 from control_plane.errors import CloudError
 from control_plane.store import epochs, tenants, usage
@@ -23,8 +23,14 @@ Step = Callable[[Connection, Tenant], None]
 def whole(connection: Connection, plane: Plane, slug: str, caller: Caller) -> dict[str, Any]:
     """A tenant with its backups' age and this month's usage. Raises `not_found`."""
     tenant = tenants.get(connection, slug, account=caller.account)
-    shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug))
-    return shape | {"usage": usage.month(connection, slug, time.time())}
+    shape = tenant_shape(tenant, plane.config, epochs.of(connection, slug), plane.lag_of(slug))
+    progress = plane.reconciler.progress(slug) if plane.reconciler is not None else {}
+    used = usage.month(connection, slug, time.time())
+    return (
+        shape
+        | progress
+        | {"usage": used | {"quota": quota_shape(tenant, plane.config.plan(tenant.plan), used["since"][:7])}}
+    )
 
 
 async def carry_out(plane: Plane, slug: str, caller: Caller, step: Step) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from control_plane.config import Config
+from control_plane.domain.plans import Plan
+from control_plane.domain.quota import QuotaUsed
+from control_plane.domain.retention import present_line
 from control_plane.domain.slugs import addresses
 from control_plane.domain.state import NANO_PER_USD, rfc3339
 from control_plane.domain.tenants import Epoch, Generation, KeyRecord, Status, Tenant
@@ -16,8 +19,10 @@ from control_plane.store.accounts import Account, Token
 SLEEPING = (Status.ASLEEP, Status.NAPPING)
 
 
-def tenant_shape(tenant: Tenant, config: Config, epochs: Sequence[Epoch] = ()) -> dict[str, Any]:
-    """A tenant as its owner sees it; times RFC 3339."""
+def tenant_shape(
+    tenant: Tenant, config: Config, epochs: Sequence[Epoch] = (), lag_s: float | None = None
+) -> dict[str, Any]:
+    """A tenant as its owner sees it; times RFC 3339. `lag_s` is that of its replica, None while it is not written."""
     where = addresses(tenant.slug, config.domain, config.edge_listen)
     shape: dict[str, Any] = {
         "id": tenant.slug,
@@ -36,8 +41,13 @@ def tenant_shape(tenant: Tenant, config: Config, epochs: Sequence[Epoch] = ()) -
         "applied": generation_shape(tenant.applied),
         "epoch": tenant.epoch or None,
         "desired": tenant.desired,
-        "observed": tenant.status,
+        "observed": None,  # and what follows: known to the loop, which adds it
         "next_action": tenant.next_action or None,
+        "failures": 0,
+        "trouble": None,
+        "retry_in_s": None,
+        "working": False,
+        "queue": None,
         "since": rfc3339(tenant.since),
         "created_at": rfc3339(tenant.created_at),
         "last_request_at": rfc3339(tenant.last_request_at),
@@ -46,12 +56,31 @@ def tenant_shape(tenant: Tenant, config: Config, epochs: Sequence[Epoch] = ()) -
         "idle_sleep_s": tenant.sleep_after_s,
         "settings": tenant.settings,
         "delete_after": rfc3339(tenant.delete_after),
+        "suspend_after": rfc3339(tenant.suspend_after),
+        "suspend_reason": tenant.suspend_reason or None,
         "restore": None,
-        "backup": backup_shape(epochs),
+        "backup": backup_shape(epochs, lag_s, written=tenant.status is Status.RUNNING),
     }
     if tenant.restore is not None:
         shape["restore"] = {"at": tenant.restore.at, "epoch": tenant.restore.epoch}
     return shape
+
+
+def quota_shape(tenant: Tenant, plan: Plan, month: str) -> dict[str, Any] | None:
+    """How much of the plan's calls of a month (YYYY-MM) is used, by the instance's own count; None without a limit."""
+    limit = plan.requests_month
+    if not limit:
+        return None
+    said = tenant.quota if tenant.quota is not None and tenant.quota.month == month else None
+    served_most = limit + limit * plan.quota_grace_percent // 100
+    now = QuotaUsed(month, said.calls if said else 0, limit, served_most)
+    return {
+        "requests_month": limit,
+        "used": now.calls,
+        "percent": round(100 * now.calls / limit, 1),
+        "served_most": served_most,
+        "state": now.step.name.lower(),
+    }
 
 
 def generation_shape(generation: Generation) -> dict[str, int]:
@@ -59,14 +88,22 @@ def generation_shape(generation: Generation) -> dict[str, int]:
     return {"incarnation": generation.incarnation, "number": generation.number}
 
 
-def backup_shape(epochs: Sequence[Epoch]) -> dict[str, Any]:
-    """How safe a tenant's data is: newest confirmation and verification over all its epochs."""
-    confirmed = max((epoch.confirmed_at for epoch in epochs if epoch.confirmed_at), default=None)
-    verified = max((epoch.verified_at for epoch in epochs if epoch.verified_at), default=None)
+def backup_shape(epochs: Sequence[Epoch], lag_s: float | None, *, written: bool) -> dict[str, Any]:
+    """How safe a tenant's data is: newest confirmation and verification over the present line of its epochs.
+
+    `lag_s` is 0 when everything is at the replica, as it is of one that sleeps; None where that is not known.
+    """
+    kept = [epoch for epoch in present_line(epochs) if epoch.expired_at is None]
+    confirmed = max((epoch.confirmed_at for epoch in kept if epoch.confirmed_at), default=None)
+    verified = max((epoch.verified_at for epoch in kept if epoch.verified_at), default=None)
+    newest = max((epoch for epoch in kept if epoch.confirmed_at), key=lambda epoch: epoch.n, default=None)
+    if lag_s is None and confirmed is not None and not written:
+        lag_s = 0.0
     return {
         "confirmed_at": rfc3339(confirmed),
         "verified_at": rfc3339(verified),
-        "lag_s": round(max(0.0, time.time() - confirmed), 3) if confirmed else None,
+        "broken_at": rfc3339(newest.broken_at) if newest is not None else None,
+        "lag_s": round(lag_s, 3) if lag_s is not None else None,
     }
 
 
@@ -81,6 +118,8 @@ def epoch_shape(epoch: Epoch) -> dict[str, Any]:
         "confirmed_txid": epoch.confirmed_txid,
         "confirmed_at": rfc3339(epoch.confirmed_at),
         "verified_at": rfc3339(epoch.verified_at),
+        "broken_at": rfc3339(epoch.broken_at),
+        "expired_at": rfc3339(epoch.expired_at),
         "bytes": epoch.bytes,
         "ledger": {"seq": epoch.ledger_seq, "hash": epoch.ledger_hash or None},
     }
@@ -103,6 +142,7 @@ def key_shape(key: KeyRecord) -> dict[str, Any]:
         "created_at": rfc3339(key.created_at),
         "expires_at": rfc3339(key.expires_at),
         "revoked_at": rfc3339(key.revoked_at),
+        "last_used_at": rfc3339(key.last_used_at),
     }
 
 

@@ -9,13 +9,14 @@ from fastapi import Query
 from sqlalchemy import Connection
 
 from control_plane.api.auth import Caller, TenantWriter
-from control_plane.api.bodies import Reason
+from control_plane.api.bodies import Suspension
 from control_plane.api.own_tenant import carry_out
-from control_plane.api.plane import CurrentPlane
+from control_plane.api.plane import CurrentPlane, Plane
 from control_plane.api.routing import make_router
+from control_plane.domain.state import rfc3339
 from control_plane.domain.tenants import Desired, Tenant
 from control_plane.errors import CloudError
-from control_plane.store import epochs, tenants
+from control_plane.store import epochs, suspensions, tenants
 
 router = make_router("tenants")
 
@@ -37,27 +38,37 @@ async def wake(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str
 
 
 @router.post("/api/tenants/{slug}/suspend", status_code=202)
-async def suspend(slug: str, caller: TenantWriter, plane: CurrentPlane, body: Reason | None = None) -> dict[str, Any]:
-    """Stop it until the operator resumes it; its callers get 403 with the reason."""
+async def suspend(
+    slug: str, caller: TenantWriter, plane: CurrentPlane, body: Suspension | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Stop it until the operator resumes it; its callers get 403 with the reason. With `after_s` it is announced first;
+    `dry_run` says what would stop."""
     if not caller.is_operator:
         raise CloudError("forbidden", "only the operator suspends a tenant; `sleep` stops it until the next call")
-    reason = body.reason if body else ""
+    reason, after_s = (body.reason, body.after_s) if body else ("", 0)
+    if dry_run:
+        return await plane.database.read(lambda connection: _would_stop(connection, slug, reason))
 
     def step(connection: Connection, tenant: Tenant) -> None:
         if tenant.desired is Desired.DELETED:
             raise CloudError("conflict", f"tenant `{slug}` is being deleted")
-        tenants.desire(connection, tenant, Desired.SUSPENDED, actor=caller.actor, reason=reason)
+        if after_s and tenant.desired is not Desired.SUSPENDED:
+            suspensions.announce(connection, tenant, time.time() + after_s, actor=caller.actor, reason=reason)
+        else:
+            suspensions.suspend(connection, tenant, actor=caller.actor, reason=reason)
 
     return await carry_out(plane, slug, caller, step)
 
 
 @router.post("/api/tenants/{slug}/resume", status_code=202)
 async def resume(slug: str, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """End a suspension (operator), or take back a deletion within its grace."""
+    """End or take back a suspension (operator), or take back a deletion within its grace."""
 
     def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.SUSPENDED and not caller.is_operator:
+        suspended = tenant.desired is Desired.SUSPENDED or tenant.suspend_after is not None
+        if suspended and not caller.is_operator:
             raise CloudError("forbidden", "only the operator ends a suspension")
+        suspensions.take_back(connection, tenant, actor=caller.actor)
         if tenant.purge_began_at is not None:
             raise CloudError("conflict", f"the data of tenant `{slug}` is being removed; it cannot be taken back")
         if tenant.desired is Desired.DELETED:
@@ -95,25 +106,30 @@ async def delete_tenant(
     plane: CurrentPlane,
     dry_run: bool = False,
     grace_s: Annotated[int | None, Query(ge=0, le=31_536_000, description="operator only")] = None,
+    force: Annotated[bool, Query(description="at once, and although its last backup is not verified")] = False,
 ) -> dict[str, Any]:
-    """Delete it after its grace; `dry_run` lists what would go and changes nothing."""
-    if grace_s is not None and not caller.is_operator:
-        raise CloudError("forbidden", "only the operator sets another grace", param="grace_s")
-    grace = plane.config.delete_grace_s if grace_s is None else grace_s
+    """Delete it after its plan's grace, once its last backup is verified; `dry_run` lists what would go."""
+    if not caller.is_operator and (grace_s is not None or force):
+        given = "force" if force else "grace_s"
+        raise CloudError("forbidden", "only the operator sets another grace, or deletes by force", param=given)
     if dry_run:
-        return await plane.database.read(lambda connection: _would_go(connection, slug, caller, grace))
+        return await plane.database.read(lambda connection: _would_go(connection, plane, slug, caller, grace_s))
 
     def step(connection: Connection, tenant: Tenant) -> None:
-        if tenant.desired is Desired.DELETED and grace_s is None:
+        if tenant.desired is Desired.DELETED and grace_s is None and not force:
             return
+        grace, now = _grace(plane, tenant, 0 if force else grace_s), time.time()
+        values: dict[str, Any] = {"desired": Desired.DELETED, "delete_after": now + grace, "restore": None}
+        if force:
+            values["purge_began_at"] = now
         tenants.change(
             connection,
             tenant,
-            {"desired": Desired.DELETED, "delete_after": time.time() + grace, "restore": None},
+            values,
             actor=caller.actor,
             action="tenant.delete",
-            message=f"asked to delete after {grace} s",
-            detail={"grace_s": grace},
+            message="asked to delete by force" if force else f"asked to delete after {grace} s",
+            detail={"force": True} if force else {"grace_s": grace},
         )
 
     return await carry_out(plane, slug, caller, step)
@@ -132,13 +148,33 @@ def _refuse_stopped(tenant: Tenant) -> None:
         raise CloudError("conflict", f"tenant `{tenant.slug}` is being deleted; `resume` takes that back")
 
 
-def _would_go(connection: Connection, slug: str, caller: Caller, grace: int) -> dict[str, Any]:
+def _would_stop(connection: Connection, slug: str, reason: str) -> dict[str, Any]:
+    tenant = tenants.get(connection, slug, account=None)
+    now = time.time()
+    return {
+        "dry_run": True,
+        "id": slug,
+        "would_suspend": {
+            "status": tenant.status,
+            "last_request_at": rfc3339(tenant.last_request_at),
+            "scheduled_next_at": rfc3339(tenant.scheduled_next_at),
+            "keys_refused": sum(key.valid_at(now) for key in tenant.keys),
+            "callers_are_told": f"403 tenant_suspended{': ' + reason if reason else ''}",
+        },
+    }
+
+
+def _grace(plane: Plane, tenant: Tenant, given_s: int | None) -> int:
+    return plane.config.plan(tenant.plan).delete_grace_s if given_s is None else given_s
+
+
+def _would_go(connection: Connection, plane: Plane, slug: str, caller: Caller, grace_s: int | None) -> dict[str, Any]:
     tenant = tenants.get(connection, slug, account=caller.account)
     kept = epochs.of(connection, slug)
     return {
         "dry_run": True,
         "id": slug,
-        "grace_s": grace,
+        "grace_s": _grace(plane, tenant, grace_s),
         "would_delete": {
             "data": True,
             "routes": True,

@@ -19,6 +19,7 @@ from control_plane.api.routing import Cursor, Limit, Offset, make_router
 from control_plane.api.shapes import list_shape, tenant_shape
 from control_plane.domain.tenants import RestoreRequest, Status, Tenant
 from control_plane.errors import CloudError, nearest
+from control_plane.moving.imports import Import, import_from, require_good_passphrase
 from control_plane.store import accounts, epochs, tenants
 
 router = make_router("tenants")
@@ -43,7 +44,7 @@ async def list_tenants(
     def read(connection: Connection) -> dict[str, Any]:
         rows, total = tenants.page(connection, account=caller.account, status=status, q=q, limit=limit, offset=begin)
         lives = epochs.of_each(connection, [row.slug for row in rows])
-        shapes = [tenant_shape(row, plane.config, lives[row.slug]) for row in rows]
+        shapes = [tenant_shape(row, plane.config, lives[row.slug], plane.lag_of(row.slug)) for row in rows]
         return list_shape("tenants", shapes, total, begin)
 
     return await plane.database.read(read)
@@ -51,13 +52,16 @@ async def list_tenants(
 
 @router.post("/api/tenants", status_code=201)
 async def create_tenant(body: TenantCreate, caller: TenantWriter, plane: CurrentPlane) -> dict[str, Any]:
-    """Open a tenant; its first keys are in this answer and in no other. It goes on `provisioning`."""
-    account = await _owner(plane, caller, body.account)
-    plan = body.plan or account.plan
-    opening.check(plane, body.slug, plan)
-    if not caller.is_operator and plan != account.plan:
-        raise CloudError("forbidden", f"this account has plan `{account.plan}`; ask the operator for another")
-    await refuse_too_many(plane, caller, account.id)
+    """Open a tenant; its first keys are in this answer and in no other. It goes on `provisioning`.
+
+    With `import_url` and `passphrase` it begins with an exported file. The file itself may be sent instead, as
+    `multipart/form-data` with the fields `slug`, `passphrase`, `plan` and, last, `file`.
+    """
+    account, plan = await may_open(plane, caller, body.slug, body.plan, body.account)
+    if body.import_url is not None:
+        given = require_good_passphrase(body.passphrase)
+        asked_in = Import(body.slug, plan, body.region or plane.config.region, account.id, caller.actor, given)
+        return await import_from(plane, asked_in, body.import_url)
     restore = None
     if body.from_backup is not None:
         source = body.from_backup.tenant
@@ -93,6 +97,19 @@ async def change_tenant(slug: str, body: TenantChange, caller: TenantWriter, pla
             )
 
     return await carry_out(plane, slug, caller, change)
+
+
+async def may_open(
+    plane: Plane, caller: Caller, slug: str, plan: str | None, owner: int | None
+) -> tuple[accounts.Account, str]:
+    """The account and the plan of a tenant that the caller may open. Raises what is in the way."""
+    account = await _owner(plane, caller, owner)
+    plan = plan or account.plan
+    opening.check(plane, slug, plan)
+    if not caller.is_operator and plan != account.plan:
+        raise CloudError("forbidden", f"this account has plan `{account.plan}`; ask the operator for another")
+    await refuse_too_many(plane, caller, account.id)
+    return account, plan
 
 
 async def _owner(plane: Plane, caller: Caller, named: int | None) -> accounts.Account:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
+from control_plane.backups.shared_look import SharedLook
 from control_plane.reconcile.ports import Unavailable
+from control_plane.reconcile.unix_http import request_json
 
 CALL_TIMEOUT_S = 10
 SYNC_TIMEOUT_S = 30
@@ -21,19 +22,15 @@ class ControlSocket:
     """Registers and syncs databases. All methods raise `Unavailable` when Litestream or the store does not go along."""
 
     def __init__(self, path: Path) -> None:
-        # Connections that rest are closed: a Litestream that was started again listens on another socket file.
-        self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(uds=str(path), verify=False, limits=httpx2.Limits(keepalive_expiry=5)),
-            base_url="http://litestream",
-        )
+        self._path = path
+        self._listing = SharedLook(self._list)
 
-    async def close(self) -> None:
-        """Close what connections are open."""
-        await self._client.aclose()
-
-    async def databases(self) -> set[Path]:
+    async def databases(self) -> frozenset[Path]:
         """Every database being copied now."""
-        return {Path(each["path"]) for each in (await self._call("GET", "/list"))["databases"]}
+        return await self._listing.fresh()
+
+    async def _list(self) -> frozenset[Path]:
+        return frozenset(Path(each["path"]) for each in (await self._call("GET", "/list"))["databases"])
 
     async def register(self, database: Path, replica_url: str) -> None:
         """Begin to copy the database; it must not be registered yet."""
@@ -56,13 +53,13 @@ class ControlSocket:
     async def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, timeout_s: int = CALL_TIMEOUT_S
     ) -> dict[str, Any]:
+        timeout_s += CALL_TIMEOUT_S
         try:
-            answer = await self._client.request(method, path, json=body, timeout=timeout_s + CALL_TIMEOUT_S)
-        except httpx2.TransportError as error:
-            raise Unavailable(f"litestream does not answer: {error!r}") from None
-        found: dict[str, Any] = answer.json()
-        if answer.status_code == httpx2.codes.NOT_FOUND:
+            status, found = await request_json(self._path, method, path, body=body, timeout_s=timeout_s)
+        except Unavailable as error:
+            raise Unavailable(f"litestream does not answer: {error}") from None
+        if status == HTTPStatus.NOT_FOUND:
             raise NotRegistered(str(found.get("error")))
-        if answer.status_code != httpx2.codes.OK:
+        if status != HTTPStatus.OK:
             raise Unavailable(f"litestream: {found.get('error')}")
         return found

@@ -33,8 +33,17 @@ class FolderStore:
 
         return await _off_loop(read)
 
-    async def list(self, folder: str) -> list[Stored]:
-        return await _off_loop(lambda: self._list(folder))
+    async def entries(self, folder: str) -> list[Stored]:
+        return await _off_loop(lambda: self._entries(folder))
+
+    async def folders(self, folder: str) -> set[str]:
+        def read() -> set[str]:
+            self._require()
+            with suppress(FileNotFoundError), os.scandir(self._folder / folder) as found:
+                return {each.name for each in found if each.is_dir()}
+            return set()
+
+        return await _off_loop(read)
 
     async def remove(self, names: Iterable[str]) -> None:
         def unlink() -> None:
@@ -45,12 +54,15 @@ class FolderStore:
 
     async def remove_folder(self, folder: str) -> None:
         def remove() -> None:
-            if not self._folder.is_dir():
-                raise Unavailable(f"the backups' folder {self._folder} is not there")
+            self._require()
             with suppress(FileNotFoundError):
                 shutil.rmtree(self._folder / folder)
 
         await _off_loop(remove)
+
+    def _require(self) -> None:
+        if not self._folder.is_dir():
+            raise Unavailable(f"the backups' folder {self._folder} is not there")
 
     def _put(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +73,7 @@ class FolderStore:
             os.fsync(file.fileno())
         making.replace(path)
 
-    def _list(self, folder: str) -> list[Stored]:
+    def _entries(self, folder: str) -> list[Stored]:
         found = []
         for path in sorted((self._folder / folder).rglob("*")):
             with suppress(FileNotFoundError):  # removed by Litestream meanwhile

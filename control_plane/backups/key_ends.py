@@ -43,7 +43,7 @@ class KeyEnds:
         if self._store is None:
             return {}
         found: dict[str, float] = {}
-        for stored in await self._store.list(FOLDER):
+        for stored in await self._store.entries(FOLDER):
             digest = stored.name.rpartition("/")[2]
             if _is_digest(digest):
                 found[digest] = _seconds(await self._store.get(stored.name) or b"")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shutil
-import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from control_plane.backups.check import Checked
 from control_plane.backups.control_socket import ControlSocket, NotRegistered
 from control_plane.backups.pace import Pacer
-from control_plane.backups.places import Places, tenant_folder
+from control_plane.backups.places import TENANTS, Places, epoch_folder, tenant_folder
+from control_plane.backups.program import verdict_of
+from control_plane.backups.pruning import superfluous
 from control_plane.backups.registrations import Registrations
 from control_plane.backups.restore import history, restore
 from control_plane.config import Config
@@ -24,9 +24,6 @@ from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Synced,
 DATABASE = "stockyard.db"
 CONTROL = ".control"  # no slug begins with a dot
 CONTROL_CHECK_S = 2.0
-CONTROL_FIRST_VERIFY_S = 600.0
-CONTROL_VERIFY_S = 86_400.0
-CHECK_TIMEOUT_S = 3600
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +42,7 @@ class LitestreamBackups:
         self._registrations = Registrations(self._control, config.run_dir / "replicating")
         self._paced: dict[str, Path] = {}
         self._pacer = Pacer(self._control, config.replica_sync_ms / 1000, lambda: self._paced)
+        self._unattached: dict[str, float] = {}  # should be copied and is not, since (monotonic)
         self._incarnation: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         if self._places.folder == config.replicas_dir:
@@ -53,7 +51,7 @@ class LitestreamBackups:
     def start(self) -> None:
         """Begin to keep the replicas close behind, in the running event loop."""
         shutil.rmtree(self._workshop, ignore_errors=True)
-        work = (self._pacer.run(), self._keep_control_registered(), self._keep_control_verified())
+        work = (self._pacer.run(), self._keep_control_registered())
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
@@ -61,13 +59,19 @@ class LitestreamBackups:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._control.close()
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
-    async def registered(self) -> Mapping[str, int]:
-        """Tenants whose database is being copied now, and to which epoch."""
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        """Tenants whose database is being copied now, or only this one, and to which epoch.
+
+        Raises `Unavailable` also while the store is away: nothing could be attached to it then, and nothing confirmed.
+        """
+        self._places.require()
         listed = await self._control.databases()
+        if slug is not None:
+            noted = self._registrations.noted(slug) if self._database(slug) in listed else None
+            return {slug: noted} if noted is not None else {}
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
         control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}
@@ -85,12 +89,13 @@ class LitestreamBackups:
         """Sync a last time, then end the copying."""
         await self._registrations.unregister(slug, self._database(slug))
         self._paced.pop(slug, None)
+        self._pacer.forget(slug)
 
     async def sync_wait(self, slug: str) -> Synced:
         """Everything committed before the call is at the replica when it returns."""
         database = self._database(slug)
         try:
-            txid = await self._control.sync(database)
+            txid = await self._pacer.sync(slug, database)
         except NotRegistered as problem:
             raise Unavailable(str(problem)) from None
         return Synced(txid=txid, bytes=_size(database))
@@ -114,6 +119,53 @@ class LitestreamBackups:
         """Remove every epoch of a deleted tenant."""
         await self._places.store.remove_folder(tenant_folder(slug))
         self._registrations.forget(slug)
+        self._pacer.forget(slug)
+
+    # --- how far behind -----------------------------------------------------------------------------------------------
+
+    def lag(self) -> Mapping[str, float]:
+        """By tenant, how old the oldest write is, in seconds, that is not known to be at its replica; 0: everything is.
+
+        One that should be copied and is not counts from when that was first seen. Sleeping ones are not in it.
+        """
+        return {slug: self.lag_of(slug) or 0.0 for slug in {*self._paced, *self._unattached} - {CONTROL}}
+
+    def lag_of(self, slug: str) -> float | None:
+        """The same of one tenant; None when its database is not being written, as far as is known here."""
+        if (since := self._unattached.get(slug)) is not None:
+            return time.monotonic() - since
+        database = self._paced.get(slug)
+        return self._pacer.lag_s(slug, database) if database is not None else None
+
+    def control_lag(self) -> float | None:
+        """The same of the control plane's own database; None when this process does not have it copied."""
+        return self.lag_of(CONTROL) if self._incarnation is not None else None
+
+    def expect(self, slugs: Iterable[str]) -> None:
+        """These tenants are awake: one of them that is not registered falls behind, whatever it writes."""
+        wanted = [*slugs, *([CONTROL] if self._incarnation is not None else [])]
+        now = time.monotonic()
+        self._unattached = {
+            slug: self._unattached.get(slug) or self._pacer.behind_since(slug) or now
+            for slug in wanted
+            if slug not in self._paced
+        }
+
+    async def expire(self, slug: str, epoch: int) -> None:
+        """Remove the replica of a closed epoch. Raises `Unavailable` while it is being written."""
+        if (await self.registered()).get(slug) == epoch:
+            raise Unavailable(f"epoch {epoch} of {slug} is being copied to")
+        await self._places.store.remove_folder(epoch_folder(slug, epoch))
+
+    async def prune(self, slug: str, epoch: int, begin: float) -> float | None:
+        """Remove what no restore to a time from `begin` on reads; the oldest time that can be restored afterwards."""
+        found = superfluous(await self._places.store.entries(epoch_folder(slug, epoch)), begin)
+        await self._places.store.remove(found.names)
+        return found.reaches_back_to
+
+    async def owners(self) -> set[str]:
+        """Slugs of which there is a replica."""
+        return await self._places.store.folders(TENANTS)
 
     # --- the control plane's own database -----------------------------------------------------------------------------
 
@@ -124,7 +176,7 @@ class LitestreamBackups:
     async def sync_control(self) -> int:
         """Everything committed to control.db is at its replica when this returns; the transaction id."""
         try:
-            return await self._control.sync(self._config.database_file)
+            return await self._pacer.sync(CONTROL, self._config.database_file)
         except NotRegistered as problem:
             raise Unavailable(str(problem)) from None
 
@@ -145,19 +197,6 @@ class LitestreamBackups:
                 except Unavailable as problem:
                     _log.warning("control.db is not being copied: %s", problem)
             await asyncio.sleep(CONTROL_CHECK_S)
-
-    async def _keep_control_verified(self) -> None:
-        """Say in the log, once a day, whether the control plane's own backup is sound."""
-        await asyncio.sleep(CONTROL_FIRST_VERIFY_S)
-        while True:
-            if self._incarnation is not None:
-                try:
-                    verified = await self.verify_control(self._incarnation)
-                except Unavailable as problem:
-                    verified = VerifyResult(ok=False, detail=str(problem))
-                level = logging.INFO if verified.ok else logging.ERROR
-                _log.log(level, "backup of control.db: %s", "sound" if verified.ok else verified.detail)
-            await asyncio.sleep(CONTROL_VERIFY_S)
 
     async def _register_control(self, incarnation: int) -> None:
         database = self._config.database_file
@@ -180,7 +219,7 @@ class LitestreamBackups:
             restored = await restore(place, copy)
             if restored.outcome is not RestoreOutcome.RESTORED:
                 return VerifyResult(ok=False, detail=f"{restored.outcome}: {restored.detail}")
-            checked = await _check(copy)
+            checked = await verdict_of("control_plane.backups.check", str(copy))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder)
         return VerifyResult(
@@ -207,29 +246,3 @@ def _size(database: Path) -> int:
     with suppress(FileNotFoundError):
         size += database.with_name(f"{database.name}-wal").stat().st_size
     return size
-
-
-async def _check(copy: Path) -> Checked:
-    """Run the check as a program of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "control_plane.backups.check",
-        str(copy),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT_S):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise Unavailable(f"the check did not end within {CHECK_TIMEOUT_S} s") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise Unavailable(f"the check failed: {err.decode('utf-8', 'replace')[-500:]}")
-    return Checked(**json.loads(out))

@@ -28,8 +28,11 @@ class ObjectStore(Protocol):
     async def get(self, name: str) -> bytes | None:
         """A small object; None if there is none."""
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         """Every object below the folder, at any depth, in order of name; none if there is no such folder."""
+
+    async def folders(self, folder: str) -> set[str]:
+        """Names of what lies directly in the folder and has something below it; none if there is no such folder."""
 
     async def remove(self, names: Iterable[str]) -> None:
         """Remove these objects; one that is not there is no error."""

@@ -44,6 +44,18 @@ class Places:
             raise Unavailable("what Litestream has no command for must be done by this store's own means")
         return self._store
 
+    @property
+    def listed(self) -> bool:
+        """Whether `store` can be had."""
+        return self._store is not None
+
+    @property
+    def shown(self) -> str:
+        """The store's address for people: without a password."""
+        if self._url is None:
+            return str(self.folder)
+        return urlunsplit(self._url._replace(netloc=self._url.netloc.rpartition("@")[2]))
+
     def require(self) -> None:
         """Raise `Unavailable` if the store is a directory that is not there, such as a disk that was not mounted."""
         if self.folder is not None and not self.folder.is_dir():
@@ -55,9 +67,12 @@ class Places:
         return urlunsplit(self._url._replace(path=f"{self._url.path.rstrip('/')}/{path}"))
 
 
+TENANTS = "tenants"
+
+
 def tenant_folder(slug: str) -> str:
     """Every epoch of a tenant, below the store."""
-    return f"tenants/{slug}"
+    return f"{TENANTS}/{slug}"
 
 
 def epoch_folder(slug: str, epoch: int) -> str:

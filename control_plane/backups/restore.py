@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,20 +85,21 @@ async def _litestream(timeout_s: int, replica_url: str, *arguments: str) -> tupl
         "dbs": [{"path": _NAME, "replica": {"url": replica_url}}],
         "logging": {"level": "error", "stderr": True},
     }
-    process = await asyncio.create_subprocess_exec(
-        litestream_binary(),
-        arguments[0],
-        *("-config", "/dev/stdin", "-no-expand-env"),
-        *arguments[1:],
-        _NAME,
-        env=litestream_environment(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    with _readable(json.dumps(settings).encode()) as settings_pipe:
+        process = await asyncio.create_subprocess_exec(
+            litestream_binary(),
+            arguments[0],
+            *("-config", "/dev/stdin", "-no-expand-env"),
+            *arguments[1:],
+            _NAME,
+            env=litestream_environment(),
+            stdin=settings_pipe,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     try:
         async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate(json.dumps(settings).encode())
+            out, err = await process.communicate()
     except TimeoutError:
         raise Unavailable(f"litestream {arguments[0]} did not end within {timeout_s} s") from None
     finally:
@@ -103,6 +107,18 @@ async def _litestream(timeout_s: int, replica_url: str, *arguments: str) -> tupl
             process.kill()
             await process.wait()
     return process.returncode or 0, out.decode(), err.decode("utf-8", "replace")
+
+
+@contextmanager
+def _readable(content: bytes) -> Iterator[int]:
+    """A pipe that holds the content, which is short. An event loop's own may be a socket, which has no name to open."""
+    read, write = os.pipe()
+    try:
+        os.write(write, content)
+        os.close(write)
+        yield read
+    finally:
+        os.close(read)
 
 
 def _remove_database(path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from control_plane import ledger
+from control_plane.backups import control_copy
 from control_plane.backups.check import check
 from control_plane.backups.key_ends import KeyEnds, apply_ends
 from control_plane.backups.places import Places, epochs_in
@@ -47,33 +48,36 @@ class RestoredPlane:
     tenants: int
     keys_ended: int
     aside: str
+    status: str = "restored"
 
     def shown(self) -> dict[str, Any]:
-        return {"status": "restored", **asdict(self)}
+        return asdict(self)
 
 
-async def restore_plane(config: Config, *, at: str | None = None, incarnation: int | None = None) -> RestoredPlane:
+async def restore_plane(
+    config: Config, *, at: str | None = None, incarnation: int | None = None, dry_run: bool = False
+) -> RestoredPlane:
     """Restore control.db from `incarnation` (the newest with a copy) as of `at` (RFC 3339; the newest).
 
-    The caller holds the data folder (`running.only_one`). Raises ConfigError when it cannot be done, with the reason;
+    With `dry_run` all is done on a copy that is then removed: whether it can be restored, and what would be. Else the caller holds the data folder (`running.only_one`). Raises ConfigError when it cannot be done, with the reason;
     the database that is there is then as it was.
     """
     if config.database_url:
         raise ConfigError("`database_url` names a database of your own: restore it by its own means")
-    if _listens(config.litestream_socket):
+    if not dry_run and _listens(config.litestream_socket):
         raise ConfigError("Litestream runs on this data folder; stop `stockyard-cloud up` first")
     places = Places(config.replica_url)
-    making = config.database_file.with_name("control.db.restored")
+    making = config.database_file.with_name("control.db.tried" if dry_run else "control.db.restored")
     try:
         places.require()
         newest = await _newest(places)
         source = incarnation or newest
         if not source:
-            raise ConfigError(f"there is no copy of the control plane's database at {config.replica_url}")
+            raise ConfigError(f"there is no copy of the control plane's database at {places.shown}")
         _remove(making)
         result = await restore(places.control(source), making, at)
         ends = await KeyEnds(config.replica_url).read()
-        lives = epochs_in(await places.store.list("tenants")) if places.can_be_listed else {}
+        lives = epochs_in(await places.store.entries("tenants")) if places.can_be_listed else {}
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:
@@ -88,6 +92,9 @@ async def restore_plane(config: Config, *, at: str | None = None, incarnation: i
         ended, count = await database.write(lambda connection: _reborn(connection, reborn, source, ends, lives))
     finally:
         await database.close()
+    if dry_run:
+        _remove(making)
+        return RestoredPlane(source, reborn, result.txid or 0, count, ended, "", status="would_restore")
     _settle(making)
     aside = _set_aside(config)
     making.replace(config.database_file)
@@ -105,6 +112,7 @@ def _reborn(
     """Make it the new incarnation and let keys end that ended; how many did, and how many tenants there are."""
     tenants.incarnation(connection)
     connection.execute(update(meta).where(meta.c.name == "incarnation").values(value=str(incarnation)))
+    control_copy.forget(connection)
     raised = connection.execute(update(tenants_table).values(incarnation=incarnation))
     ended = apply_ends(connection, ends, time.time())
     found = epochs.adopt(connection, lives)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ class S3Store:
     def __init__(self, address: SplitResult, environ: Mapping[str, str] = os.environ) -> None:
         options = dict(parse_qsl(address.query))
         self._environ = environ
+        self._tls: ssl.SSLContext | None = None
         self._prefix = f"{address.path.strip('/')}/".lstrip("/")
         self._region = options.get("region") or environ.get("AWS_REGION") or "us-east-1"
         endpoint = options.get("endpoint")
@@ -45,9 +47,16 @@ class S3Store:
             answer = await self._send(client, "GET", self._prefix + name, missing_ok=True)
             return answer.content if answer.is_success else None
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         async with self._client() as client:
             return [each async for each in self._list(client, folder)]
+
+    async def folders(self, folder: str) -> set[str]:
+        prefix = f"{self._prefix}{folder}/"
+        async with self._client() as client:
+            pages = self._pages(client, {"prefix": prefix, "delimiter": "/"})
+            found = [each.text or "" async for page in pages for each in page.iterfind("{*}CommonPrefixes/{*}Prefix")]
+        return {each.removeprefix(prefix).rstrip("/") for each in found}
 
     async def remove(self, names: Iterable[str]) -> None:
         async with self._client() as client:
@@ -67,13 +76,17 @@ class S3Store:
         await asyncio.gather(*(remove(name) for name in names))
 
     async def _list(self, client: httpx2.AsyncClient, folder: str) -> AsyncIterator[Stored]:
-        query = {"list-type": "2", "max-keys": str(PAGE), "prefix": f"{self._prefix}{folder}/"}
-        while True:
-            page = ElementTree.fromstring((await self._send(client, "GET", "", query)).content)
+        async for page in self._pages(client, {"prefix": f"{self._prefix}{folder}/"}):
             for found in page.iterfind("{*}Contents"):
                 modified = datetime.fromisoformat(found.findtext("{*}LastModified") or "")
                 name = (found.findtext("{*}Key") or "").removeprefix(self._prefix)
                 yield Stored(name, int(found.findtext("{*}Size") or 0), modified.timestamp())
+
+    async def _pages(self, client: httpx2.AsyncClient, wanted: Mapping[str, str]) -> AsyncIterator[ElementTree.Element]:
+        query = {"list-type": "2", "max-keys": str(PAGE), **wanted}
+        while True:
+            page = ElementTree.fromstring((await self._send(client, "GET", "", query)).content)
+            yield page
             following = page.findtext("{*}NextContinuationToken")
             if not following:
                 return
@@ -81,7 +94,9 @@ class S3Store:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()  # made once: reading the certificates takes longer than a request
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=self._tls) as client:
             yield client
 
     async def _send(

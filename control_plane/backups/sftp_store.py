@@ -44,12 +44,21 @@ class SftpStore:
         async with self._connected() as sftp:
             with suppress(asyncssh.SFTPNoSuchFile):
                 async with sftp.open(self._path(name), "rb") as file:
-                    return bytes(await file.read())
+                    content = await file.read()
+                    return content if isinstance(content, bytes) else content.encode()
             return None
 
-    async def list(self, folder: str) -> list[Stored]:
+    async def entries(self, folder: str) -> list[Stored]:
         async with self._connected() as sftp:
             return sorted([each async for each in self._walk(sftp, folder)])
+
+    async def folders(self, folder: str) -> set[str]:
+        async with self._connected() as sftp:
+            with suppress(asyncssh.SFTPNoSuchFile):
+                found = [each async for each in sftp.scandir(self._path(folder))]
+                names = {str(each.filename) for each in found if each.attrs.type == _DIRECTORY}
+                return {each for each in names if not each.startswith(".")}
+            return set()
 
     async def remove(self, names: Iterable[str]) -> None:
         async with self._connected() as sftp:

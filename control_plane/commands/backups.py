@@ -12,7 +12,17 @@ from control_plane.commands.output import POLL_S, AsJson, Data, Timeout, Wait, c
 
 app = typer.Typer(no_args_is_help=True, help="Backups of a tenant.")
 Slug = Annotated[str, typer.Argument(help="The tenant's name.")]
-HEADS = ("n", "parent", "started_at", "closed_at", "confirmed_txid", "confirmed_at", "verified_at", "bytes")
+HEADS = (
+    "n",
+    "parent",
+    "started_at",
+    "closed_at",
+    "confirmed_txid",
+    "confirmed_at",
+    "verified_at",
+    "expired_at",
+    "bytes",
+)
 OUTCOMES = ("backup.verified", "backup.broken", "backup.unverified")
 
 
@@ -21,7 +31,13 @@ def list_(slug: Slug, data: Data = None, as_json: AsJson = False) -> None:
     """List the lives of its database and how safe each is, newest first."""
     with client(data, as_json) as api:
         answer = api.get(f"/api/tenants/{slug}/backups")
-        show(answer, as_json, lambda: table([[row[head] for head in HEADS] for row in answer["epochs"]], HEADS))
+        show(answer, as_json, lambda: _listed(answer))
+
+
+def _listed(answer: dict[str, Any]) -> str:
+    window = answer["window"]
+    lives = table([[row[head] for head in HEADS] for row in answer["epochs"]], HEADS)
+    return f"{lives}\nrestores reach from {window['from']} to {window['to']}; the plan keeps {window['days']} days"
 
 
 @app.command(epilog="Example: stockyard-cloud backups verify acme")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 TIMEOUT_S = 60.0
+FILE_TIMEOUT_S = 1_800.0  # until the first byte: a large database is read twice before
+FILE_CHUNK = 1 << 20
 DEFAULT_LISTEN = "127.0.0.1:4300"
+
+Progress = Callable[[int, int], None]
 
 
 class Refused(Exception):
@@ -48,18 +55,71 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._call("DELETE", path + ("?" + urlencode(given) if given else ""), None)
 
+    def follow(self, path: str, **query: Any) -> Iterator[Any]:
+        """The data of server-sent events as they come, each a JSON value; ends when the other side ends it."""
+        accept = {"Accept": "text/event-stream"}
+        with self._open("GET", f"{path}?{urlencode(query)}", None, "", TIMEOUT_S, accept) as answer:
+            for line in answer:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
+    def download(self, path: str, body: Mapping[str, Any], into: BinaryIO, progress: Progress) -> int:
+        """POST a JSON object and write the answer, which is a file; its bytes. `progress` is told (done, in all)."""
+        data = json.dumps(dict(body)).encode()
+        with self._open("POST", path, data, "application/json", FILE_TIMEOUT_S) as answer:
+            size = int(answer.headers["Content-Length"])
+            while chunk := answer.read(FILE_CHUNK):
+                into.write(chunk)
+                progress(into.tell(), size)
+            if into.tell() != size:
+                raise Refused("the answer was cut off; try again", "bad_answer")
+        return into.tell()
+
+    def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO, progress: Progress) -> Any:
+        """POST a form with a file, which is sent as it is read; `progress` is told (done, in all)."""
+        boundary = secrets.token_hex(16)
+        part = f'--{boundary}\r\nContent-Disposition: form-data; name="{{}}"{{}}\r\n\r\n'
+        head = "".join(part.format(name, "") + value + "\r\n" for name, value in fields.items())
+        head += part.format("file", '; filename="file.stockyard"\r\nContent-Type: application/octet-stream')
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        file_size = os.fstat(file.fileno()).st_size
+        size = len(head.encode()) + file_size + len(tail)
+
+        def content() -> Iterator[bytes]:
+            while chunk := file.read(FILE_CHUNK):
+                yield chunk
+                progress(file.tell(), file_size)
+
+        chunks = chain((head.encode(),), content(), (tail,))
+        kind = f"multipart/form-data; boundary={boundary}"
+        with self._open("POST", path, chunks, kind, FILE_TIMEOUT_S, {"Content-Length": str(size)}) as answer:
+            return json.loads(answer.read())
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        headers = {"Accept": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        with self._open(method, path, data, "" if body is None else "application/json", TIMEOUT_S) as answer:
+            return json.loads(answer.read())
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        data: bytes | Iterable[bytes] | None,
+        kind: str,
+        timeout_s: float,
+        more: Mapping[str, str] | None = None,
+    ) -> Iterator[Any]:
+        """The answer to a request, to be read; every accident on the way is a `Refused`."""
+        headers = {"Accept": "application/json", **(more or {})}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+        if kind:
+            headers["Content-Type"] = kind
         request = Request(self.url + path, data=data, headers=headers, method=method)
         try:
-            with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_S) as answer:
-                return json.loads(answer.read())
+            with build_opener(ProxyHandler({})).open(request, timeout=timeout_s) as answer:
+                yield answer
         except HTTPError as error:
             raise _refusal(error) from None
         except (URLError, TimeoutError, HTTPException, OSError, ValueError) as error:

@@ -19,7 +19,7 @@ def list_(slug: Slug, data: Data = None, as_json: AsJson = False) -> None:
     """List keys, newest first; their texts are kept nowhere."""
     with client(data, as_json) as api:
         answer = api.get(f"/api/tenants/{slug}/keys", limit=500)
-        heads = ("id", "name", "kind", "prefix", "state", "expires_at")
+        heads = ("id", "name", "kind", "prefix", "state", "expires_at", "last_used_at")
         show(answer, as_json, lambda: table([[row[head] for head in heads] for row in answer["keys"]], heads))
 
 

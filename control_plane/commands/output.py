@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -33,7 +33,7 @@ def client(data: Path | None, as_json: bool) -> Iterator[Client]:
         fail(str(refusal), refusal.code, as_json)
 
 
-def fail(message: str, code: str, as_json: bool) -> None:
+def fail(message: str, code: str, as_json: bool) -> NoReturn:
     """Print why it was not done and end with exit code 1."""
     if as_json:
         print(json.dumps({"error": {"code": code, "message": message}}))

@@ -39,16 +39,25 @@ def key_state(key: KeyRecord) -> dict[str, Any]:
     }
 
 
+def plan_state(plan: Plan) -> dict[str, Any]:
+    """What of its plan an instance holds by itself."""
+    return {
+        "key_lease_s": plan.key_lease_s,
+        "quotas": {
+            "rpm": plan.rpm or None,
+            "requests_month": plan.requests_month or None,
+            "quota_grace_percent": plan.quota_grace_percent,
+            "max_database_bytes": plan.max_database_bytes,
+        },
+    }
+
+
 def desired_state(tenant: Tenant, plan: Plan) -> dict[str, Any]:
     """The whole state; revoked keys are left out, expired ones die by their own `expires_at`."""
     return {
         "generation": {"incarnation": tenant.generation.incarnation, "number": tenant.generation.number},
         "keys": [key_state(key) for key in tenant.keys if key.revoked_at is None],
-        "quotas": {
-            "rpm": plan.rpm or None,
-            "requests_month": plan.requests_month or None,
-            "max_database_bytes": plan.max_database_bytes,
-        },
+        **plan_state(plan),
         "plan": tenant.plan,
         "settings": tenant.settings,
         "provider_secrets": [],

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from control_plane.domain.quota import QuotaUsed
+
 
 class Desired(StrEnum):
     """What the customer or operator wants. Naps and idle sleep are decided by `plan()` from activity, not here.
@@ -50,6 +52,7 @@ class RestoreRequest:
     epoch: int | None = None
     source: str = ""  # slug whose backups to read; "" = the tenant's own (a clone names another)
     requested_at: float = 0.0  # tells this request from an earlier one
+    imported: bool = False  # its database was staged before it was opened; there is nothing else to go on with
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Epoch:
     verified_at: float | None = None
     broken_at: float | None = None  # when it last did not verify; None once it did
     expired_at: float | None = None  # when its replica was removed, being older than the plan keeps
+    reaches_back_to: float | None = None  # the oldest time it restores to; None = its beginning
     bytes: int = 0
     ledger_seq: int = 0
     ledger_hash: str = ""
@@ -117,6 +121,8 @@ class Tenant:
     last_request_at: float | None = None
     scheduled_next_at: float | None = None  # when its instance has something to do next, as it last said
     suspend_after: float | None = None  # an announced suspension takes effect then
+    suspend_reason: str = ""  # why it was announced
+    quota: QuotaUsed | None = None  # of the plan's calls of the month, as its instance last said
     nap_after_s: int = 300
     sleep_after_s: int = 3600
     restore: RestoreRequest | None = None

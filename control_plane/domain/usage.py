@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from control_plane.domain.state import NANO_PER_USD
 
 COUNTERS = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
 MODEL_CHARACTERS = 200
-OTHER = "other"  # models beyond those that an instance counts by name
 
 Counters = Mapping[str, int]  # one value for each of COUNTERS
 
@@ -38,7 +38,7 @@ class Reading:
     counters: Mapping[Subject, Counters]
     days: Mapping[str, Mapping[Subject, Counters]] = field(default_factory=dict)
     storage_bytes: int = 0
-    last_used_at: Mapping[int, str] = field(default_factory=dict)  # by key id, RFC 3339
+    last_used_at: Mapping[int, float] = field(default_factory=dict)  # by key id, seconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def reading_from(document: Mapping[str, Any]) -> Reading:
         counters=_subjects(document),
         days=days,
         storage_bytes=int(document.get("storage_bytes") or 0),
-        last_used_at={key: str(at) for key, at in last_used.items() if at},
+        last_used_at={key: datetime.fromisoformat(at).timestamp() for key, at in last_used.items() if at},
     )
 
 

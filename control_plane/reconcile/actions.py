@@ -172,6 +172,7 @@ class Candidate:
 
     epoch: int
     confirmed: bool
+    txid: int = 0  # up to which it was confirmed: a backup that holds less lost something; 0 = take what there is
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 from control_plane.config import Config
 from control_plane.domain.tenants import Generation
 from control_plane.reconcile.ports import Activity, Drained, Probe, Unavailable, Verified
-from control_plane.reconcile.unix_http import request_json
+from control_plane.reconcile.unix_http import listens, request_json
 
 ASK_S = 2.0
 PUSH_S = 10.0
@@ -29,6 +29,8 @@ class SocketInstances:
 
     async def probe(self, slug: str) -> Probe | None:
         """What it says of itself; None when nobody answers or the key is not accepted."""
+        if not listens(self._socket(slug)):
+            return None
         try:
             (_, ready), (status, state) = await asyncio.gather(
                 request_json(self._socket(slug), "GET", "/ready", timeout_s=ASK_S), self._call(slug, "GET", "state")
@@ -38,7 +40,7 @@ class SocketInstances:
         if status != 200:
             return None
         return Probe(
-            ready=ready.get("ready") is True and ready.get("draining") is not True,
+            ready=_can_be_routed_to(ready) and ready.get("draining") is not True,
             draining=ready.get("draining") is True,
             generation=_generation(state.get("generation")),
             epoch=_integer(state.get("epoch")),
@@ -65,9 +67,13 @@ class SocketInstances:
             raise Unavailable(f"{slug} does not say which state it has now")
         return applied
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained:
-        """Close idle connections, finish calls, fold the journal."""
-        body = {"deadline_s": deadline_s}
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        """Its keys are good for so long from now."""
+        await self._ask(slug, "POST", "lease", {"lease_s": lease_s})
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
+        """Close idle connections, finish calls, fold the journal; of a suspended tenant, end the streams."""
+        body: dict[str, Any] = {"deadline_s": deadline_s} | ({"suspended": True} if suspended else {})
         found = await self._ask(slug, "POST", "drain", body, timeout_s=deadline_s + PUSH_S)
         seq, own_hash = _head(found.get("ledger"))
         return Drained(found.get("drained") is True, _integer(found.get("in_flight")), seq, own_hash)
@@ -120,6 +126,17 @@ class SocketInstances:
             self._keys.pop(slug, None)
             raise Unavailable(f"{slug} has no readable instance file") from None
         return key
+
+
+def _can_be_routed_to(ready: Mapping[str, Any]) -> bool:
+    """True also for one whose journal takes nothing: its size limit is reached, or its disk is full.
+
+    It refuses calls itself, with a code that says why. No restart would cure it, and a larger limit must reach it.
+    """
+    checks = ready.get("checks")
+    if not isinstance(checks, dict):
+        return ready.get("ready") is True
+    return all(usable is True for part, usable in checks.items() if part != "journal")
 
 
 def _generation(found: object) -> Generation | None:

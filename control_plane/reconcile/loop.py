@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from itertools import islice
 from typing import Any
 
 from control_plane.domain.tenants import Tenant
-from control_plane.reconcile import actions as act
 from control_plane.reconcile.look import Machine, look_at_machine
-from control_plane.reconcile.orphans import remove_orphan
+from control_plane.reconcile.orphans import Orphans
 from control_plane.reconcile.perform import Parts
 from control_plane.reconcile.ports import Backups, Clock, Edge, Instances, Store, Unavailable, Volumes
 from control_plane.reconcile.rounds import EXPECTED, Rounds
 from control_plane.reconcile.seen import Policy
 from control_plane.reconcile.track import Track
+from control_plane.reconcile.turns import Turns, starts_for
 from control_plane.runtimes.protocol import EngineError, Runtime
 
 log = logging.getLogger(__name__)
 
 PASS_S = 1.0
 PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time
-NOTHING_TO_VERIFY_S = 15.0  # a request to verify is looked at again after
-WAKING_AT_ONCE = 32
-OTHERS_AT_ONCE = 8
+SLICE = 100  # tenants of a pass that are gone through before others get their turn in the process
+NAMED_AT_MOST = 100  # tenants in one list of `status`
 
 
 class Reconciler:
@@ -45,14 +45,14 @@ class Reconciler:
         volumes: Volumes,
         clock: Clock,
         policy: Policy | None = None,
+        starts_at_once: int = 0,
         seed: int | None = None,
     ) -> None:
         self._parts = Parts(store, runtime, edge, backups, instances, volumes, clock)
         self._tracks: dict[str, Track] = {}
-        self._verify_requests: set[str] = set()
-        self._waking = asyncio.Semaphore(WAKING_AT_ONCE)
-        self._others = asyncio.Semaphore(OTHERS_AT_ONCE)
         self._rounds = Rounds(self._parts, policy or Policy(), random.Random(seed))
+        self._turns = Turns(self._parts, self._rounds, self._tracks, starts_at_once or starts_for())
+        self._orphans = Orphans(self._parts)
         self._pass_s = 0.0
         self._passed_at: float | None = None
         self._paused = False
@@ -70,61 +70,80 @@ class Reconciler:
                 self._pass_s = self._parts.clock.monotonic() - begun
                 await self._parts.clock.sleep(max(PASS_S, self._pass_s * PASS_SHARE))
         finally:
-            await self._cancel([changes, *self._tasks()])
-
-    def notify(self, slug: str) -> None:
-        """Something was asked of this tenant: look at it now, back-off or not."""
-        track = self._tracks.setdefault(slug, Track())
-        track.asked, track.retry_at = True, 0.0
-        if not self._paused:
-            self._begin(slug, track)
+            self._turns.hold_back()
+            await self._cancel([changes, *self._turns.tasks()])
 
     def pause(self) -> None:
         """Begin nothing new; what is being worked on is finished."""
         self._paused = True
+        self._turns.hold_back()
 
     def resume(self) -> None:
         """Go on after a pause, from what is seen then."""
         self._paused = False
-
-    def status(self) -> dict[str, Any]:
-        """What it is at: for `GET /api/reconciler`."""
-        now = self._parts.clock.monotonic()
-        working = sorted(slug for slug, each in self._tracks.items() if each.task is not None)
-        waiting = {
-            slug: {
-                "failures": each.failures,
-                "trouble": each.trouble,
-                "retry_in_s": round(max(0.0, each.retry_at - now), 3),
-            }
-            for slug, each in sorted(self._tracks.items())
-            if each.failures
-        }
-        since_pass = now - self._passed_at if self._passed_at is not None else None
-        return {
-            "paused": self._paused,
-            "pass_s": round(self._pass_s, 4),
-            "since_pass_s": round(since_pass, 3) if since_pass is not None else None,
-            "working": working,
-            "backing_off": waiting,
-        }
+        self._turns.go_on()
 
     async def one_pass(self) -> None:
         """Look at everything once and start what is needed; the work itself goes on in tasks."""
         store = self._parts.store
         tenants = {each.slug: each for each in await store.tenants()}
         machine = await look_at_machine(self._parts)
-        self._verify_requests = {slug for slug, _ in await store.verify_requests()}
-        for slug, tenant in tenants.items():
-            track = self._tracks.setdefault(slug, Track())
+        self._turns.verify_requests = frozenset([slug for slug, _ in await store.verify_requests()])
+        at_rest: list[Tenant] = []
+        for n, tenant in enumerate(tenants.values(), start=1):
+            track = self._tracks.setdefault(tenant.slug, Track())
             if self._is_due(tenant, machine, track):
-                self._begin(slug, track)
-        await self._remove_orphans(tenants, machine)
+                if machine.has_nothing_of(tenant.slug):
+                    at_rest.append(tenant)
+                else:
+                    self._turns.want(tenant, track)
+            if n % SLICE == 0:
+                await asyncio.sleep(0)
+        await self._leave_resting(at_rest, machine)
+        await self._orphans.see(tenants.keys(), machine)
+        await self._forget(tenants.keys())
 
     async def settle(self) -> None:
         """Wait until no work is running."""
-        while tasks := self._tasks():
+        while tasks := self._turns.tasks():
             await asyncio.wait(tasks)
+
+    # --- what it is at --------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What it is at: for `GET /api/reconciler`. Lists of tenants are cut off; the counts are whole."""
+        now = self._parts.clock.monotonic()
+        working = sorted(slug for slug, each in self._tracks.items() if each.task is not None)
+        failing = sorted(slug for slug, each in self._tracks.items() if each.failures)
+        since_pass = now - self._passed_at if self._passed_at is not None else None
+        return {
+            "paused": self._paused,
+            "pass_s": round(self._pass_s, 4),
+            "since_pass_s": round(since_pass, 3) if since_pass is not None else None,
+            "queues": self._turns.status(),
+            "working": working[:NAMED_AT_MOST],
+            "backing_off": {slug: self._tracks[slug].back_off(now) for slug in islice(failing, NAMED_AT_MOST)},
+            "backing_off_count": len(failing),
+            "unowned": self._orphans.unowned,
+        }
+
+    def progress(self, slug: str) -> dict[str, Any]:
+        """What was seen of one tenant last, what stands in its way, and where it is in the queue."""
+        track = self._tracks.get(slug) or Track()
+        place = self._turns.position(slug)
+        return {
+            "observed": track.sighting.shape() if track.sighting is not None else None,
+            "working": track.task is not None,
+            **track.back_off(self._parts.clock.monotonic()),
+            "queue": {"position": place[0], "estimated_s": place[1]} if place is not None else None,
+        }
+
+    def queue_position(self, slug: str) -> tuple[int, float] | None:
+        """How many starts come before this tenant's and in how many seconds it is up, guessed; 0 = it is worked on.
+
+        None for one that waits for nothing.
+        """
+        return self._turns.position(slug)
 
     # --- parts of a pass ----------------------------------------------------------------------------------------------
 
@@ -150,65 +169,52 @@ class Reconciler:
     async def _follow_changes(self) -> None:
         while True:
             try:
-                slugs = await self._parts.store.wait_change(30.0)
+                for slug in sorted(await self._parts.store.wait_change(30.0)):
+                    await self._changed(slug)
             except Exception:  # the passes find changes too, only later
                 log.exception("changes cannot be followed")
                 await self._parts.clock.sleep(1.0)
-                continue
-            for slug in sorted(slugs):
-                self.notify(slug)
+
+    async def _changed(self, slug: str) -> None:
+        """Something was asked of this tenant: look at it now, back-off or not."""
+        track = self._tracks.setdefault(slug, Track())
+        track.asked, track.retry_at = True, 0.0
+        if track.task is None and (tenant := await self._parts.store.tenant(slug)) is not None:
+            self._turns.want(tenant, track)
 
     def _is_due(self, tenant: Tenant, machine: Machine, track: Track) -> bool:
         now = self._parts.clock.monotonic()
-        if track.task is not None or now < track.retry_at:
+        if track.task is not None or now < track.retry_at or self._turns.waits(tenant.slug):
             return False
-        asked = tenant.slug in self._verify_requests and track.verifying is None and now >= track.verify_at
-        return asked or now >= track.look_at or track.settled != self._rounds.picture(tenant, machine)
+        requested = tenant.slug in self._turns.verify_requests
+        asked = requested and track.verification is None and now >= track.verify_at
+        if asked or now >= track.look_at:
+            return True
+        share = machine.of(tenant.slug)
+        return track.settled != self._rounds.picture(tenant, share, self._parts.clock.now())
 
-    async def _remove_orphans(self, tenants: dict[str, Tenant], machine: Machine) -> None:
-        found = {*machine.instances, *machine.linked, *machine.registered} - tenants.keys()
-        for slug in sorted(found):
-            if await self._parts.store.tenant(slug) is None:  # not one that was created a moment ago
-                await remove_orphan(self._parts, slug, machine)
-        for slug in [each for each in self._tracks if each not in tenants]:
-            if self._tracks[slug].task is None and await self._parts.store.tenant(slug) is None:
-                del self._tracks[slug]
+    async def _leave_resting(self, tenants: list[Tenant], machine: Machine) -> None:
+        """Whoever rests and shall rest is left so, without a look of its own; the others are worked on."""
+        if not tenants:
+            return
+        epochs = await self._parts.store.epochs_of([each.slug for each in tenants])
+        for n, tenant in enumerate(tenants, start=1):
+            track = self._tracks.setdefault(tenant.slug, Track())
+            if track.task is not None or self._turns.waits(tenant.slug):
+                continue
+            requested = tenant.slug in self._turns.verify_requests
+            known = epochs.get(tenant.slug, ())
+            if not self._rounds.rests(tenant, machine, known, track, requested):
+                self._turns.want(tenant, track)
+            if n % SLICE == 0:
+                await asyncio.sleep(0)
 
-    # --- one tenant ---------------------------------------------------------------------------------------------------
-
-    def _begin(self, slug: str, track: Track) -> None:
-        if track.task is None:
-            track.task = asyncio.create_task(self._work(slug, track), name=f"reconcile {slug}")
-
-    async def _work(self, slug: str, track: Track) -> None:
-        try:
-            while True:
-                track.asked = False
-                tenant = await self._parts.store.tenant(slug)
-                if tenant is None:
-                    return
-                async with self._waking if self._rounds.is_waking(tenant) else self._others:
-                    background = await self._rounds.bring_about(tenant, track, slug in self._verify_requests)
-                self._verify(slug, track, background)
-                if not track.asked:
-                    return
-        except Exception as error:  # recorded in the back-off; the next look starts afresh
-            log.error("tenant %s: %s", slug, error, exc_info=not isinstance(error, EXPECTED))
-            track.failed(str(error), self._parts.clock.monotonic(), self._rounds.chance)
-        finally:
-            track.task = None
-
-    def _verify(self, slug: str, track: Track, background: tuple[act.Action, ...]) -> None:
-        now = self._parts.clock.monotonic()
-        if slug in self._verify_requests and not background:
-            track.verify_at = now + NOTHING_TO_VERIFY_S
-        for action in background:
-            if track.verifying is None and now >= track.verify_at:
-                work = self._rounds.verify(slug, action, track)
-                track.verifying = asyncio.create_task(work, name=f"verify {slug}")
-
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [task for each in self._tracks.values() for task in (each.task, each.verifying) if task is not None]
+    async def _forget(self, known: Any) -> None:
+        for slug in [each for each in self._tracks if each not in known]:
+            idle = self._tracks[slug].task is None and self._tracks[slug].verifying is None
+            if idle and await self._parts.store.tenant(slug) is None:
+                self._turns.forget(slug)
+                self._tracks.pop(slug, None)
 
     async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:

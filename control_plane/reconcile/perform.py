@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from control_plane.domain.state import desired_state
-from control_plane.domain.tenants import Generation, Tenant
+from control_plane.domain.tenants import Desired, Generation, Tenant
 from control_plane.reconcile import actions as act
 from control_plane.reconcile.ports import Backups, Clock, Drained, Edge, Instances, Store, Unavailable, Volumes
 from control_plane.reconcile.previous_head import previous_head
@@ -168,7 +168,7 @@ class Performer:
     async def _freeze(self, slug: str) -> None:
         """Not while it is routed to: the activator may just have done so, believing that the control plane is down."""
         await self._parts.runtime.pause(slug)
-        if slug in await self._parts.edge.linked():
+        if slug in await self._parts.edge.linked(slug):
             await self._parts.runtime.resume(slug)
             raise Refused("it was routed to while it was being frozen")
 
@@ -184,15 +184,18 @@ class Performer:
         tenant = await store.tenant(slug)
         if tenant is None:
             raise Refused("the tenant is gone")
-        state = desired_state(tenant, await store.plan(tenant.plan))
-        applied = await self._parts.instances.push_state(slug, state)
+        plan = await store.plan(tenant.plan)
+        applied = await self._parts.instances.push_state(slug, desired_state(tenant, plan))
         if applied != tenant.generation:
             raise Refused(f"it has state {applied.incarnation}.{applied.number} and does not take this one")
         course.applied = applied
+        if plan.key_lease_s:
+            await self._parts.instances.renew_lease(slug, plan.key_lease_s)
 
     async def _drain(self, course: Course, action: act.Drain) -> None:
         try:
-            drained = await self._parts.instances.drain(course.tenant.slug, self._policy.drain_s)
+            suspended = course.tenant.desired is Desired.SUSPENDED
+            drained = await self._parts.instances.drain(course.tenant.slug, self._policy.drain_s, suspended=suspended)
         except Unavailable as error:
             if action.required:
                 raise
@@ -243,7 +246,10 @@ class Performer:
         )
 
     async def _verify_backup(self, slug: str, epoch: int) -> None:
+        known = next((each.confirmed_txid or 0 for each in await self._parts.store.epochs(slug) if each.n == epoch), 0)
         result = await self._parts.backups.verify(slug, epoch)
+        if result.ok and 0 < result.txid < known:
+            result = replace(result, ok=False, detail=f"it ends at {result.txid}, {known} was confirmed")
         head = {"ledger_seq": result.ledger_seq, "ledger_hash": result.ledger_hash}
         detail = {"epoch": epoch, "txid": result.txid, **head, "detail": result.detail}
         await self._parts.store.verified(slug, epoch, ok=result.ok, detail=detail)
@@ -266,7 +272,8 @@ class Performer:
         verified = await self._parts.instances.verify(tenant.slug)
         if not verified.ok:
             await self._parts.volumes.reject(tenant.slug)
-            raise Refused(f"the restored database did not verify: {verified.detail}")
+            why = f"the restored database did not verify: {verified.detail}"
+            raise GivenUp(BACKUP_UNREADABLE, why) if tenant.restore and tenant.restore.imported else Refused(why)
         await self._parts.volumes.drop_aside(tenant.slug)
         detail = {"ok": True, "epoch": tenant.epoch, "ledger_seq": verified.ledger_seq}
         await self._parts.store.restore_done(tenant.slug, request, detail)

@@ -15,14 +15,12 @@ from control_plane.reconcile.actions import (
     AwaitAnswer,
     BeginLife,
     BeginRestoredLife,
-    CloseEpoch,
     CollectUsage,
     Confirm,
     Drain,
     Freeze,
     JudgeRestore,
     Link,
-    Purge,
     PushState,
     PutBack,
     Register,
@@ -35,9 +33,9 @@ from control_plane.reconcile.actions import (
     Undrain,
     Unlink,
     Unregister,
-    VerifyBackup,
 )
 from control_plane.reconcile.backup_schedule import confirm_due, verification
+from control_plane.reconcile.deletion import ended
 from control_plane.reconcile.depth import Depth, wanted_depth
 from control_plane.reconcile.restore_plan import candidates, held_back, restore_request
 from control_plane.reconcile.seen import Policy, Seen
@@ -104,7 +102,7 @@ def _down(tenant: Tenant, seen: Seen, depth: Depth, now: float, policy: Policy) 
     if not seen.alive:
         steps = _at_rest(tenant, seen, confirm_required=depth is Depth.SLEEP)
         if not steps and tenant.desired is Desired.DELETED:
-            return _ended(tenant, seen, now)
+            return ended(tenant, seen, now, policy)
         return steps
     asked = depth is Depth.DOWN or tenant.desired is Desired.ASLEEP
     if depth is Depth.SLEEP and not seen.backups_up:
@@ -138,18 +136,6 @@ def _nap(tenant: Tenant, seen: Seen, policy: Policy) -> list[Action]:
     if not seen.answers:
         return _impatient(seen, policy)
     return [*unrouted(seen), Drain(forced=False), CollectUsage(required=False), Freeze()]
-
-
-def _ended(tenant: Tenant, seen: Seen, now: float) -> list[Action]:
-    """A deleted tenant at rest: a last verified backup, and after the grace nothing."""
-    if tenant.delete_after is not None and now >= tenant.delete_after:
-        return [Purge()]
-    if tenant.epoch == 0 or seen.is_closed(tenant.epoch) or not seen.backups_up:
-        return []
-    if not seen.volume.database or seen.volume.epoch != tenant.epoch:
-        return [CloseEpoch(tenant.epoch)]
-    n = tenant.epoch
-    return [Register(n), Confirm(n), Unregister(), VerifyBackup(n), CloseEpoch(n)]
 
 
 # --- awake -----------------------------------------------------------------------------------------------------------
@@ -187,7 +173,7 @@ def _raise(tenant: Tenant, seen: Seen) -> list[Action]:
         return [*steps, BeginRestoredLife(volume.staged_epoch)]
     if volume.aside is not None:
         return [*steps, PutBack(volume.aside or tenant.epoch or None)]  # which was interrupted
-    confirmed = any(each.confirmed_txid is not None for each in seen.epochs)
+    confirmed = any(each.confirmed_txid is not None and each.expired_at is None for each in seen.epochs)
     if tenant.epoch == 0:
         return [*steps, BeginLife(None)]
     if volume.epoch == tenant.epoch and not volume.replicated and not confirmed and not seen.is_closed(tenant.epoch):
@@ -227,7 +213,7 @@ def _impatient(seen: Seen, policy: Policy) -> list[Action]:
     """An instance that does not answer: wait, and after its time is up end it, to be started again."""
     if seen.linked is False:
         return [Unlink()]
-    limit = policy.start_s if seen.linked is None else policy.unanswered_s
+    limit = policy.patience_s(seen.failures) if seen.linked is None else policy.unanswered_s
     if seen.unready_s >= limit:
         return [*unrouted(seen), Stop(f"it was not ready for {limit:.0f} s", failed=True)]
     return [AwaitAnswer()] if seen.linked is None else []

@@ -41,14 +41,18 @@ class Store(Protocol):
     """Desired state and what was learned; implemented by `control_plane.store`."""
 
     async def tenants(self) -> Sequence[Tenant]:
-        """Every tenant not yet purged, deleted ones included, whole."""
+        """Every tenant not yet purged, deleted ones included; without keys and settings. Not to be changed."""
 
-    async def tenant(self, slug: str) -> Tenant | None: ...
+    async def tenant(self, slug: str) -> Tenant | None:
+        """The tenant, whole."""
 
     async def plan(self, name: str) -> Plan: ...
 
     async def epochs(self, slug: str) -> Sequence[Epoch]:
         """Oldest first."""
+
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        """The same of several tenants, read at once."""
 
     async def secrets(self, slug: str) -> TenantSecrets: ...
 
@@ -88,6 +92,9 @@ class Store(Protocol):
     ) -> None:
         """Write what changed of it; `since` moves when `status` does."""
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        """When its instance has something to do next, as it last said; None for nothing."""
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         """Clear the restore request if it is still the one made at `requested_at`."""
 
@@ -101,6 +108,9 @@ class Store(Protocol):
 
     async def purge(self, slug: str) -> None:
         """After data and backups are gone: drop keys and secrets, leave a tombstone."""
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        """Write down that these things of an unknown tenant were ended: its instance, its link, its copying."""
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         """Slugs written through the API since the last call, as soon as there are any; empty after the timeout."""
@@ -118,8 +128,8 @@ class Edge(Protocol):
     async def unlink(self, slug: str) -> None:
         """Take it out of routing; no error if it is not in."""
 
-    async def linked(self) -> Mapping[str, bool]:
-        """Every slug that has a link; True when it is the same file as its present own.sock, False when it is stale."""
+    async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
+        """Every slug that has a link, or only this one; True when it is the same file as its present own.sock, False when it is stale."""
 
 
 # --- backups ---------------------------------------------------------------------------------------------------------
@@ -159,8 +169,8 @@ class VerifyResult:
 class Backups(Protocol):
     """Litestream of this machine, tenants only; implemented by `control_plane.backups`. All may raise `Unavailable`."""
 
-    async def registered(self) -> Mapping[str, int]:
-        """Slug -> epoch whose replica path its database is being copied to now."""
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
+        """Slug, or only this one -> epoch whose replica path its database is being copied to now."""
 
     async def register(self, slug: str, epoch: int) -> None:
         """Copy the tenant's database to this epoch's path from now on; an error if another epoch's is registered."""
@@ -178,6 +188,9 @@ class Backups(Protocol):
 
     async def destroy(self, slug: str) -> None:
         """Remove every epoch's replica of a deleted tenant."""
+
+    async def owners(self) -> set[str]:
+        """Slugs of which there is a replica, known tenants or not; `Unavailable` where the store cannot be listed."""
 
 
 # --- the instance, over its own socket -------------------------------------------------------------------------------
@@ -228,7 +241,11 @@ class Instances(Protocol):
     async def push_state(self, slug: str, state: Mapping[str, Any]) -> Generation:
         """Apply the whole desired state; the generation that the instance then has."""
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained: ...
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        """Its keys are good for so long from now, if its plan's keys need a lease; never shortens one."""
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
+        """`suspended` ends its running streams at once."""
 
     async def resume(self, slug: str) -> None:
         """Undo a drain."""
@@ -305,3 +322,6 @@ class Volumes(Protocol):
 
     async def destroy(self, slug: str) -> None:
         """Remove data, sockets and secrets of a deleted tenant."""
+
+    async def owners(self) -> set[str]:
+        """Slugs of which there is a data folder, known tenants or not."""

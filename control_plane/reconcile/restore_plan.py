@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from control_plane.domain.retention import present_line
 from control_plane.domain.tenants import Epoch, RestoreRequest, Tenant
 from control_plane.reconcile.actions import (
     Action,
@@ -37,24 +38,16 @@ def candidates(epochs: Sequence[Epoch], request: RestoreRequest | None) -> tuple
     no part of it. A point in time is looked for in whichever epoch was the tenant's then.
     """
     if request is not None and request.epoch is not None:
-        return tuple(Candidate(each.n, confirmed=True) for each in epochs if each.n == request.epoch)
+        return tuple(
+            Candidate(each.n, confirmed=True) for each in epochs if each.n == request.epoch and not each.expired_at
+        )
     at = _seconds(request.at) if request is not None and request.at is not None else None
     if at is not None:
         ordered = [each for each in sorted(epochs, key=lambda each: -each.n) if each.started_at <= at]
     else:
-        ordered = _line(epochs)
-    return tuple(Candidate(each.n, each.confirmed_txid is not None) for each in ordered)
-
-
-def _line(epochs: Sequence[Epoch]) -> list[Epoch]:
-    """The newest epoch, its parent, and so on."""
-    by_number = {each.n: each for each in epochs}
-    line: list[Epoch] = []
-    n = max(by_number, default=None)
-    while n is not None and n in by_number and (not line or n < line[-1].n):
-        line.append(by_number[n])
-        n = by_number[n].parent
-    return line
+        ordered = present_line(epochs)
+    ordered = [each for each in ordered if each.expired_at is None]
+    return tuple(Candidate(each.n, each.confirmed_txid is not None, each.confirmed_txid or 0) for each in ordered)
 
 
 def restore_request(tenant: Tenant, seen: Seen, depth: Depth) -> list[Action] | None:
@@ -63,6 +56,8 @@ def restore_request(tenant: Tenant, seen: Seen, depth: Depth) -> list[Action] | 
     if request is None or depth is Depth.DOWN or held_back(tenant):
         return None
     if volume.restored_for == request.requested_at:
+        if volume.rejected and request.imported:
+            return _stage(tenant, seen, request)  # which gives up: there is no other
         return [ReportRejected(request.requested_at)] if volume.rejected else None
     if volume.rejected:
         return None  # an earlier request's: put back what was there first
@@ -83,7 +78,7 @@ def _stage(tenant: Tenant, seen: Seen, request: RestoreRequest) -> list[Action]:
     steps: list[Action] = []
     if seen.alive and seen.registered == tenant.epoch:
         steps.append(Confirm(tenant.epoch, required=False))
-    read = () if request.source else candidates(seen.epochs, request)
+    read = () if request.source or request.imported else candidates(seen.epochs, request)
     return [*steps, StageRestore(request.requested_at, read, request.source, request.at)]
 
 

@@ -7,6 +7,8 @@ from control_plane.reconcile import actions as act
 from control_plane.reconcile.ports import Backups, RestoreOutcome, Store, Volumes
 from control_plane.reconcile.restore_plan import candidates
 
+IMPORT_UNUSABLE = "the imported database is gone or did not verify: delete the tenant and import it again"
+
 
 class Restoring:
     """Order matters in each: the epoch is taken first, so that no database ever continues another life's replica."""
@@ -26,7 +28,8 @@ class Restoring:
                 at = tenant.restore.at if tenant.restore is not None else None
                 epoch = await self._store.new_epoch(slug, action.parent, restored_from_at=at)
                 await self._volumes.activate(slug, epoch.n)
-                source = f"epoch {action.parent}" if action.parent else "another tenant"
+                other = "the imported file" if tenant.restore and tenant.restore.imported else "another tenant"
+                source = f"epoch {action.parent}" if action.parent else other
                 await self._store.event(slug, "restore.placed", f"epoch {epoch.n} begins with the database of {source}")
             case act.PutBack():
                 epoch = await self._store.new_epoch(slug, action.parent)
@@ -53,9 +56,14 @@ class Restoring:
         read = action.candidates
         if action.source:
             read = candidates(await self._store.epochs(source), tenant.restore)
+        if tenant.restore is not None and tenant.restore.imported:
+            return await self._refuse(tenant, action, IMPORT_UNUSABLE)
         into = await self._volumes.staging_file(slug)
         for candidate in read:
             result = await self._backups.restore(source, candidate.epoch, into, at=action.at)
+            if result.outcome is RestoreOutcome.RESTORED and action.at is None and result.txid < candidate.txid:
+                lacks = f"epoch {candidate.epoch}: its backup ends at {result.txid}, {candidate.txid} was confirmed"
+                return await self._refuse(tenant, action, lacks)
             if result.outcome is RestoreOutcome.RESTORED:
                 await self._volumes.staged(slug, action.request, None if action.source else candidate.epoch)
                 await self._store.event(
@@ -67,7 +75,8 @@ class Restoring:
                 return await self._refuse(tenant, action, f"epoch {candidate.epoch}: {result.detail or result.outcome}")
         if action.request:
             return await self._refuse(tenant, action, "there is no backup to restore")
-        lost = [each.n for each in await self._store.epochs(slug) if each.confirmed_txid is not None]
+        lives = await self._store.epochs(slug)
+        lost = [each.n for each in lives if each.confirmed_txid is not None and each.expired_at is None]
         if lost:
             return await self._refuse(tenant, action, f"the backups of epochs {lost} are no longer the tenant's")
         await self._begin(slug, tenant.epoch or None)
@@ -76,10 +85,11 @@ class Restoring:
     async def _refuse(self, tenant: Tenant, action: act.StageRestore, why: str) -> str:
         """A request is answered, and the tenant goes on with what it has; else the operator has to decide.
 
-        A clone has nothing else to go on with, and an empty one would look like a whole one.
+        A clone or an import has nothing else to go on with, and an empty one would look like a whole one.
         """
         await self._store.event(tenant.slug, "restore.failed", why)
-        if not action.request or action.source:
+        nothing_else = action.source or (tenant.restore is not None and tenant.restore.imported)
+        if not action.request or nothing_else:
             return why
         await self._store.restore_done(tenant.slug, action.request, {"ok": False, "detail": why})
         return ""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
-from control_plane.domain.tenants import Desired, Status, Tenant
+from control_plane.domain.tenants import Desired, Epoch, Status, Tenant
 from control_plane.reconcile import actions as act
-from control_plane.reconcile.depth import Depth, last_used
-from control_plane.reconcile.look import Machine, look_at_tenant
+from control_plane.reconcile.depth import Depth, is_due, last_used
+from control_plane.reconcile.look import Machine, Share, look_at_tenant, look_from_afar
 from control_plane.reconcile.perform import Course, GivenUp, Parts, Performer, Refused
 from control_plane.reconcile.plan import Decision, decide
 from control_plane.reconcile.ports import Unavailable
+from control_plane.reconcile.records import Records
 from control_plane.reconcile.seen import Policy, Seen
-from control_plane.reconcile.status import next_action, status_of, words_for
+from control_plane.reconcile.sighting import Sighting
+from control_plane.reconcile.status import next_action, status_of
 from control_plane.reconcile.track import Track
 from control_plane.runtimes.protocol import EngineError, RunState
 
@@ -23,15 +26,30 @@ log = logging.getLogger(__name__)
 
 ROUNDS_AT_MOST = 24  # of one piece of work; the next pass goes on
 LOOK_MOST_S = 15.0  # between two looks at a settled tenant that is awake
-REST_LOOK_S = 120.0  # at one that is not
-SAVE_ACTIVITY_S = 5.0  # the recorded time of the last call lags by at most this much
+REST_LOOK_S = 120.0  # at one that is not; less by a random part, so that many are not looked at together
 DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
 VERIFY_RETRY_S = 3_600.0
-VERIFYING_AT_ONCE = 1
 # After these the tenant's record is as it was, so that a wake need not read it again.
 LEAVES_RECORD = (act.Thaw, act.AwaitAnswer, act.Undrain, act.Link, act.Unlink, act.Drain, act.Freeze, act.Start)
 EXPECTED = (Refused, Unavailable, EngineError, OSError)
+
+
+class Then(Enum):
+    """How a piece of work ended."""
+
+    DONE = auto()  # nothing is left to do, or it failed and is left alone for a while
+    AGAIN = auto()  # there is more to do
+    START = auto()  # an instance is to be started, when it is its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a piece of work; `background` may be done beside whatever follows."""
+
+    then: Then
+    tenant: Tenant | None = None
+    background: tuple[act.Action, ...] = ()
 
 
 class Rounds:
@@ -41,12 +59,12 @@ class Rounds:
         self._parts = parts
         self._policy = policy
         self._performer = Performer(parts, policy)
-        self._verifying = asyncio.Semaphore(VERIFYING_AT_ONCE)
+        self._records = Records(parts.store, parts.clock, policy)
         self.chance = chance
 
-    def picture(self, tenant: Tenant, machine: Machine) -> object:
-        """Everything cheap to see whose change is a reason to look closely."""
-        wanted = (
+    def picture(self, tenant: Tenant, share: Share, now: float) -> object:
+        """Everything cheap to see whose change is a reason to look closely; `share` is the tenant's of the machine."""
+        return (
             tenant.generation,
             tenant.desired,
             tenant.epoch,
@@ -57,49 +75,78 @@ class Rounds:
             tenant.restore,
             tenant.restart_requested_at,
             tenant.wake_requested_at,
-            tenant.delete_after,
+            tenant.delete_after is not None and now >= tenant.delete_after,
+            is_due(tenant.scheduled_next_at, now, self._policy),
             tenant.failure,
+            share,
         )
-        return wanted, machine.of(tenant.slug)
 
-    def is_waking(self, tenant: Tenant) -> bool:
-        """A caller may be waiting: such work does not queue behind stops and restores of others."""
-        return tenant.desired is Desired.RUNNING and tenant.status is not Status.RUNNING and not tenant.failure
+    def is_waited_for(self, tenant: Tenant) -> bool:
+        """Somebody waits for what is to be done: for the tenant to be awake, or for changed keys to be in force."""
+        if tenant.desired is not Desired.RUNNING or tenant.failure:
+            return False
+        if tenant.status is Status.RUNNING and tenant.applied != tenant.generation:
+            return True
+        return (tenant.wake_requested_at or 0.0) >= tenant.since
 
-    async def bring_about(self, tenant: Tenant, track: Track, verify_requested: bool) -> tuple[act.Action, ...]:
-        """Rounds until nothing is left to do or something failed; what may be done in the background."""
+    async def bring_about(self, tenant: Tenant, track: Track, verify_requested: bool, *, may_start: bool) -> Outcome:
+        """Rounds until nothing is left to do, something failed, or it is somebody else's turn.
+
+        Without `may_start` it ends before an instance is started; with it, after one was.
+        """
         for _ in range(ROUNDS_AT_MOST):
             seen = await self._look(tenant, track, verify_requested)
             decision = decide(tenant, seen, self._parts.clock.now(), self._policy)
+            tenant = await self._records.keep_schedule(tenant, seen)
             if not decision.actions:
                 await self._settle(tenant, seen, decision, track)
-                return decision.background
-            if status_of(tenant, seen, decision.depth) is not tenant.status:
-                tenant = await self._save(tenant, seen, decision, track)
+                return Outcome(Then.DONE, tenant, decision.background)
+            starts = any(isinstance(each, act.Start) for each in decision.actions)
+            status = status_of(tenant, seen, decision.depth)
+            if status is not tenant.status:
+                tenant = await self._records.save(tenant, status, seen, decision, track)
+            if starts and not may_start:
+                return Outcome(Then.START, tenant)
             course = Course(tenant, lambda: track.asked)
             went_well = await self._act(course, seen, decision, track)
             if not went_well:
-                return ()
+                return Outcome(Then.DONE, tenant)
+            if starts:
+                return Outcome(Then.AGAIN, tenant)
             if track.asked or not all(isinstance(each, LEAVES_RECORD) for each in decision.actions):
                 fresh = await self._parts.store.tenant(tenant.slug)
                 if fresh is None:
-                    return ()
+                    return Outcome(Then.DONE)
                 tenant = fresh
-        return ()
+        return Outcome(Then.AGAIN, tenant)
+
+    def rests(self, tenant: Tenant, machine: Machine, epochs: Sequence[Epoch], track: Track, verify: bool) -> bool:
+        """True for one of which nothing is on the machine, nothing is to be, and all of it is written down so."""
+        seen = look_from_afar(machine, epochs, verify_requested=verify)
+        now = self._parts.clock.now()
+        decision = decide(tenant, seen, now, self._policy)
+        if decision.depth is Depth.AWAKE or decision.actions or decision.background or tenant.restore is not None:
+            return False
+        if tenant.desired is Desired.DELETED:
+            return False  # what is left to do for it depends on its data folder
+        told = (status_of(tenant, seen, decision.depth), next_action(tenant, seen, decision, ""))
+        if told != (tenant.status, tenant.next_action) or tenant.failure:
+            return False
+        track.worked()
+        track.sighting = Sighting.of(seen, now)
+        self._look_again(tenant, seen, decision.depth, track)
+        return True
 
     async def verify(self, slug: str, action: act.Action, track: Track) -> None:
-        """A verification in the background, few at a time."""
+        """Carry out a verification in the background; what fails is tried again later."""
         try:
-            async with self._verifying:
-                tenant = await self._parts.store.tenant(slug)
-                if tenant is not None:
-                    await self._performer.carry_out(action, Course(tenant, lambda: False))
+            tenant = await self._parts.store.tenant(slug)
+            if tenant is not None:
+                await self._performer.carry_out(action, Course(tenant, lambda: False))
         except EXPECTED as error:
             track.verify_at = self._parts.clock.monotonic() + VERIFY_RETRY_S
             log.error("tenant %s: %s", slug, error)
             await self._parts.store.event(slug, "backup.unverified", str(error))
-        finally:
-            track.verifying = None
 
     # --- one round ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +161,8 @@ class Rounds:
         track.run_id = run_id
         if seen.alive and not answers and not paused:
             track.unready_since = now if track.unready_since is None else track.unready_since
-            seen = replace(seen, unready_s=now - track.unready_since)
+            seen = replace(seen, unready_s=now - track.unready_since, failures=track.failures)
+        track.sighting = Sighting.of(seen, self._parts.clock.now())
         return seen
 
     async def _act(self, course: Course, seen: Seen, decision: Decision, track: Track) -> bool:
@@ -133,7 +181,7 @@ class Rounds:
         if course.troubles:
             await self._failed(course, seen, decision, track, "; ".join(course.troubles), "")
         elif course.applied not in (None, course.tenant.applied):
-            await self._note(course, decision, track, course.tenant.failure)
+            await self._records.note(course, decision, track, course.tenant.failure)
         return not course.troubles
 
     async def _note_end(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
@@ -156,27 +204,27 @@ class Rounds:
         log.warning("tenant %s: %s", tenant.slug, trouble)
         if not code and track.failures >= FAILED_AFTER and decision.depth is Depth.AWAKE and seen.linked is not True:
             code = DOES_NOT_START
-        await self._note(course, decision, track, code or tenant.failure)
+        await self._records.note(course, decision, track, code or tenant.failure)
         if first:
             await self._parts.store.event(tenant.slug, "trouble", trouble)
 
     async def _settle(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> None:
         """Nothing is left to do: write the status back and say when to look again."""
         track.worked()
-        await self._save(tenant, seen, decision, track)
+        await self._records.save(tenant, status_of(tenant, seen, decision.depth), seen, decision, track)
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
             track.usage_at = now + self._policy.usage_every_s
             await self._collect(tenant)
-        track.look_at = now + self._next_look_s(tenant, seen, decision.depth)
-        machine = Machine(
-            {tenant.slug: seen.instance} if seen.instance is not None else {},
-            {tenant.slug: seen.linked} if seen.linked is not None else {},
-            {tenant.slug: seen.registered} if seen.registered is not None else {},
-            seen.backups_up,
-        )
-        track.settled = self.picture(tenant, machine)
+        self._look_again(tenant, seen, decision.depth, track)
+
+    def _look_again(self, tenant: Tenant, seen: Seen, depth: Depth, track: Track) -> None:
+        """Remember what it looked like when nothing was left to do, and when to look again without a reason."""
+        clock = self._parts.clock
+        track.look_at = clock.monotonic() + self._next_look_s(tenant, seen, depth)
+        share = (seen.instance, seen.linked, seen.registered, seen.backups_up)
+        track.settled = self.picture(tenant, share, clock.now())
 
     async def _collect(self, tenant: Tenant) -> None:
         try:
@@ -191,53 +239,9 @@ class Rounds:
         if depth is Depth.AWAKE:
             usual = min(LOOK_MOST_S, max(1.0, tenant.nap_after_s / 10))
             return min(usual, max(0.05, nap_in))
+        rest = REST_LOOK_S * self.chance.uniform(0.8, 1.0)
         if depth is Depth.NAP:
-            return min(REST_LOOK_S, max(0.05, sleep_in))
+            return min(rest, max(0.05, sleep_in))
         if tenant.delete_after is not None and tenant.desired is Desired.DELETED:
-            return min(REST_LOOK_S, max(1.0, tenant.delete_after - self._parts.clock.now()))
-        return REST_LOOK_S
-
-    async def _note(self, course: Course, decision: Decision, track: Track, failure: str) -> None:
-        """Write down what a list of actions led to. What was seen before it is old by now, so the status stays."""
-        tenant = await self._parts.store.tenant(course.tenant.slug)
-        if tenant is None:
-            return
-        failed = bool(failure) and decision.depth in (Depth.AWAKE, Depth.NAP, Depth.SLEEP)
-        status = Status.FAILED if failed and tenant.status is not Status.RUNNING else tenant.status
-        await self._parts.store.save_status(
-            tenant.slug,
-            tenant.generation,
-            status=status,
-            next_action=words_for(decision.actions, track.trouble),
-            failure=failure if status is Status.FAILED else "",
-            applied=course.applied,
-        )
-
-    async def _save(self, tenant: Tenant, seen: Seen, decision: Decision, track: Track) -> Tenant:
-        """Write back what was just seen, if it is news; the tenant as it is then recorded."""
-        status = status_of(tenant, seen, decision.depth)
-        failure = tenant.failure if status is Status.FAILED else ""
-        words = next_action(tenant, seen, decision, track.trouble)
-        applied = seen.probe.generation if seen.probe is not None else None
-        used = self._used(tenant, seen)
-        same = (status, words, failure) == (tenant.status, tenant.next_action, tenant.failure)
-        if same and used is None and applied in (None, tenant.applied):
-            return tenant
-        await self._parts.store.save_status(
-            tenant.slug,
-            tenant.generation,
-            status=status,
-            next_action=words,
-            failure=failure,
-            last_request_at=used,
-            applied=applied,
-        )
-        return replace(tenant, status=status, next_action=words, failure=failure)
-
-    def _used(self, tenant: Tenant, seen: Seen) -> float | None:
-        """When its last call was, if that is news."""
-        if seen.activity is None:
-            return None
-        at = self._parts.clock.now() if seen.activity.in_flight else seen.activity.last_request_at
-        known, step = tenant.last_request_at or 0.0, min(SAVE_ACTIVITY_S, tenant.nap_after_s / 10)
-        return at if at is not None and at - known > step else None
+            return min(rest, max(1.0, tenant.delete_after - self._parts.clock.now()))
+        return rest

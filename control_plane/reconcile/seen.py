@@ -8,6 +8,8 @@ from control_plane.domain.tenants import Epoch
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
 from control_plane.runtimes.protocol import Observed, RunState
 
+MOST_PATIENCE = 4.0  # times as long as a first start
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -22,6 +24,7 @@ class Seen:
     registered: int | None = None  # the epoch being replicated to
     backups_up: bool = True  # False: `registered` is not known
     unready_s: float = 0.0  # for how long the instance has been alive and not ready
+    failures: int = 0  # in a row, until now
     revision: str = ""  # of the spec that it would be started from now
     verify_requested: bool = False
 
@@ -56,10 +59,17 @@ class Policy:
 
     drain_s: float = 10.0  # for running calls to finish
     stop_grace_s: float = 12.0  # from SIGTERM to SIGKILL; more than the instance's own 10 s
-    start_s: float = 30.0  # until a started instance must be ready
+    start_s: float = 30.0  # until a started instance must be ready, see `patience_s`
     unanswered_s: float = 30.0  # until a routed instance that answers nobody is restarted
     confirm_every_s: float = 30.0  # while there are calls
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
     usage_every_s: float = 60.0  # between two readings of its counters while it is awake
-    schedule_margin_s: float = 60.0  # stay awake when the instance has something to do so soon
+    verify_unchanged_every_s: float = 7 * 86_400.0  # a backup that was written no more since it was verified
+    verify_again_s: float = 3_600.0  # after a last backup did not verify
+    schedule_margin_s: float = 60.0  # be awake so long before the instance has something to do
+    schedule_patience_s: float = 600.0  # for which an idle instance is kept awake for what is overdue
+
+    def patience_s(self, failures: int) -> float:
+        """How long a start may take. On a machine that has too much to do, ending it only to begin again makes it worse."""
+        return self.start_s * min(MOST_PATIENCE, 2.0 ** min(failures, 16))

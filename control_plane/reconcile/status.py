@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from control_plane.domain.tenants import Desired, Status, Tenant
 from control_plane.reconcile.actions import Action
+from control_plane.reconcile.deletion import held
 from control_plane.reconcile.depth import Depth
 from control_plane.reconcile.plan import Decision
 from control_plane.reconcile.restore_plan import BACKUP_UNREADABLE, held_back
@@ -13,6 +14,7 @@ from control_plane.reconcile.seen import Seen
 from control_plane.runtimes.protocol import RunState
 
 WORDS_AT_MOST = 4
+CHARACTERS_AT_MOST = 200  # as many as the tenant's row holds
 
 
 def status_of(tenant: Tenant, seen: Seen, depth: Depth) -> Status:
@@ -54,11 +56,14 @@ def words_for(actions: Sequence[Action], trouble: str) -> str:
     """A list of actions in words, and what stood in its way the last time."""
     words = [each.words for each in actions[:WORDS_AT_MOST]]
     rest = ", then more" if len(actions) > WORDS_AT_MOST else ""
-    return ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
+    told = ", then ".join(words) + rest + (f" (again, after: {trouble})" if trouble else "")
+    return told if len(told) <= CHARACTERS_AT_MOST else told[: CHARACTERS_AT_MOST - 1] + "…"
 
 
 def _rest(tenant: Tenant, seen: Seen, depth: Depth) -> str:
     if tenant.desired is Desired.DELETED:
+        if held(tenant, seen):
+            return "is not removed: its last backup did not verify; verified again later, or delete it by force"
         return "is removed for good when its grace is over"
     if depth is Depth.DOWN:
         return "stays stopped until it is resumed"

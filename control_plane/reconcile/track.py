@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from typing import Any
+
+from control_plane.reconcile import actions as act
+from control_plane.reconcile.sighting import Sighting
 
 BACK_OFF_FIRST_S = 0.25
 BACK_OFF_MOST_S = 60.0
@@ -16,6 +20,7 @@ class Track:
 
     task: asyncio.Task[None] | None = None
     verifying: asyncio.Task[None] | None = None
+    verification: act.Action | None = None  # what `verifying` does, or is to do
     asked: bool = False  # something changed since the last look began
     failures: int = 0
     trouble: str = ""
@@ -27,6 +32,7 @@ class Track:
     run_id: str = ""
     end_known: bool = False  # that no instance is there is the loop's own doing, or was said already
     usage_at: float = 0.0
+    sighting: Sighting | None = None  # what was seen of it last
 
     def failed(self, trouble: str, now: float, chance: random.Random) -> None:
         """Wait longer after each failure, by a random part, so that many do not come back together."""
@@ -38,3 +44,11 @@ class Track:
     def worked(self) -> None:
         """Forget the failures."""
         self.failures, self.trouble, self.retry_at = 0, "", 0.0
+
+    def back_off(self, now: float) -> dict[str, Any]:
+        """What stood in the way, how often in a row, and when it is tried again."""
+        return {
+            "failures": self.failures,
+            "trouble": self.trouble or None,
+            "retry_in_s": round(max(0.0, self.retry_at - now), 3) if self.failures else None,
+        }

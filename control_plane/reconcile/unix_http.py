@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket as sockets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,15 @@ import orjson
 from control_plane.reconcile.ports import Unavailable
 
 ANSWER_MOST_BYTES = 4 << 20
+
+
+def listens(path: Path) -> bool:
+    """True if somebody accepts connections there now; cheap enough to ask often."""
+    with suppress(OSError), sockets.socket(sockets.AF_UNIX) as probe:
+        probe.setblocking(False)
+        probe.connect(str(path))
+        return True
+    return False
 
 
 async def request_json(

@@ -89,6 +89,7 @@ class FolderVolumes:
             "epoch": epoch,
             "fresh": fresh,
             "previous_head": asdict(previous_head) if previous_head is not None else None,
+            "allow_private_networks": self._config.allow_private_providers,
             "instance_key": secrets.instance_key,
             "secret_key": secrets.secret_key,
         }
@@ -111,6 +112,10 @@ class FolderVolumes:
         for folder in folders:
             await asyncio.to_thread(_remove, folder)
 
+    async def owners(self) -> set[str]:
+        """Slugs with a data folder, one that is staged or kept aside included."""
+        return await asyncio.to_thread(self._owners)
+
     # --- in a thread ----------------------------------------------------------------------------------------------------
 
     def _state(self, slug: str) -> VolumeState:
@@ -128,6 +133,10 @@ class FolderVolumes:
             rejected=mark.get("rejected") is True,
             aside=(kept if isinstance(kept, int) else 0) if _is_database(aside / DATABASE) else None,
         )
+
+    def _owners(self) -> set[str]:
+        with os.scandir(self._config.tenants_dir) as found:
+            return {each.name.partition(".")[0] for each in found if each.is_dir(follow_symlinks=False)}
 
     def _prepare(self, slug: str, epoch: int) -> None:
         self._own_folder(self._config.tenant_dir(slug))

@@ -1,34 +1,42 @@
 """The activator: where the edge sends a call whose tenant is not awake.
 
 It checks the key against the snapshot first (a stranger wakes nobody), wakes the tenant, holds the call meanwhile, and
-passes it on. What it cannot bring about it answers in the error shape, with Retry-After where repeating helps.
+passes it on. What it cannot bring about it answers in the error shape, with Retry-After where repeating helps: a call that
+would wait beyond its deadline, or for which there is no place, is answered at once, and its tenant wakes all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
+import logging
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from control_plane.config import Config
 from control_plane.domain.tenants import Status
-from control_plane.routing import answers
-from control_plane.routing.answers import Send
+from control_plane.routing import answers, console, pages
+from control_plane.routing.answers import Refusal, Send
 from control_plane.routing.caller import Caller, CallerLeft, Receive
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import Lost, NotDialled, forward
+from control_plane.routing.held import HoldLimits
+from control_plane.routing.holding import Holding
+from control_plane.routing.links import FolderTable
+from control_plane.routing.pace import monotonic
+from control_plane.routing.plane_client import PlaneClient, operator_key
 from control_plane.routing.presented import presented_keys
-from control_plane.routing.snapshot import Snapshot, TenantView
+from control_plane.routing.snapshot import Snapshot, TenantView, Unreadable
 from control_plane.routing.wake import PLANE_WAIT_S, Waker
+from instance.core import log_lines
 
-HELD_PER_TENANT = 64
-HELD_IN_ALL = 1024
-DEADLINE_S = 30.0
 REDIAL_S = 0.05
+PASSED_ON_MOST = 8192  # calls that were held and are now under way
+STATS_PATH = "/internal/activator/stats"
 
 Scope = MutableMapping[str, Any]
 Forward = Callable[[Scope, Caller, Send, Path], Awaitable[None]]
@@ -43,7 +51,7 @@ class Activator:
         snapshot: Snapshot,
         waker: Waker,
         *,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = None,
         forward: Forward = forward,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -51,37 +59,45 @@ class Activator:
         self._forward = forward
         self._now = now
         self._snapshot = snapshot
-        self._waker = waker
-        self._deadline_s = deadline_s
-        self._held: Counter[str] = Counter()
+        self._deadline_s = config.wake_deadline_s if deadline_s is None else deadline_s
+        limits = HoldLimits(config.held_calls, config.held_calls_per_tenant, config.held_body_bytes)
+        self._holding = Holding(waker, limits)
+        self._door = console.Door()
+        self._passing_on = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
         if scope["type"] != "http":
             return
-        path: str = scope["path"]
         headers = dict(scope["headers"])
-        tenant = self._snapshot.tenant(headers.get(b"x-stockyard-tenant", b"").decode("latin-1"))
+        slug = headers.get(b"x-stockyard-tenant")
+        if slug is None and scope["path"] == STATS_PATH:
+            await self._answer_stats(scope, send)
+            return
+        log_lines.tenant.set((slug or b"").decode("latin-1"))
+        try:
+            tenant = self._snapshot.tenant((slug or b"").decode("latin-1"))
+        except Unreadable:
+            await answers.send_refusal(send, scope["path"], answers.waking())
+            return
         if tenant is None or tenant.status is Status.DELETED:
-            await answers.send_refusal(send, path, answers.no_such_tenant())
-        elif path == "/health":
+            await _answer_unknown(send, scope, headers)
+        elif scope["path"] == "/health":
             await _answer_health(send, tenant)
+        elif scope["path"] == console.WAKE_PATH:
+            await self._answer_door(scope, receive, send, tenant, headers)
         elif not tenant.admits(presented_keys(scope["headers"]), self._now()):
-            await _answer_stranger(send, path, headers, tenant)
+            await _answer_stranger(send, scope, headers, tenant)
         elif tenant.status is Status.SUSPENDED:
-            await answers.send_refusal(send, path, answers.suspended(tenant.reason))
+            await answers.send_refusal(send, scope["path"], answers.suspended(tenant.reason))
         elif tenant.status is Status.FAILED:
-            await answers.send_refusal(send, path, answers.unavailable(tenant.failure))
-        elif self._full(tenant.slug):
-            await answers.send_refusal(send, path, answers.waking())
+            await answers.send_refusal(send, scope["path"], answers.unavailable(tenant.failure))
         else:
-            with self._hold(tenant.slug):
-                async with Caller(receive) as caller:
-                    await self._serve(scope, caller, send, tenant.slug)
+            async with Caller(receive, self._holding.calls) as caller:
+                await self._serve(scope, caller, send, tenant.slug)
 
     async def _serve(self, scope: Scope, caller: Caller, send: Send, slug: str) -> None:
         """Pass the call on as soon as the tenant is routed to."""
-        refusal: answers.Refusal | None
         try:
             refusal = await self._pass_on(scope, caller, send, slug)
         except CallerLeft:
@@ -91,48 +107,88 @@ class Activator:
                 raise  # nothing fit can follow a begun answer: the server ends the connection
             refusal = answers.instance_lost()
         if refusal is not None:
+            await caller.discard()
             await answers.send_refusal(send, scope["path"], refusal)
 
-    async def _pass_on(self, scope: Scope, caller: Caller, send: Send, slug: str) -> answers.Refusal | None:
-        clock = asyncio.get_running_loop().time
-        end = clock() + self._deadline_s
-        routed = await self._waker.routed(slug)  # it may have come back while the edge was handing the call over
-        while (left := end - clock()) > 0:
-            if not routed:
-                refusal = await self._wake(slug, caller, left)
-                if refusal is not None:
-                    return refusal
-            with suppress(NotDialled):
-                await self._forward(scope, caller, send, self._config.own_socket(slug))
-                return None
-            routed = False
+    async def _pass_on(self, scope: Scope, caller: Caller, send: Send, slug: str) -> Refusal | None:
+        end = monotonic() + self._deadline_s
+        while monotonic() < end:
+            refusal = await self._holding.until_awake(slug, caller.left, end)
+            if refusal is not None:
+                return refusal
+            if self._passing_on >= PASSED_ON_MOST:
+                return self._holding.shed("passing_on", 1.0)
+            self._passing_on += 1
+            try:
+                with suppress(NotDialled):
+                    await self._forward(scope, caller, send, self._config.own_socket(slug))
+                    return None
+            finally:
+                self._passing_on -= 1
             await asyncio.sleep(REDIAL_S)
-        return answers.waking()
+        return self._holding.shed("deadline", 1.0)
 
-    async def _wake(self, slug: str, caller: Caller, deadline_s: float) -> answers.Refusal | None:
-        wake = asyncio.create_task(self._waker.wake(slug, deadline_s))
-        left = asyncio.create_task(caller.left.wait())
-        try:
-            await asyncio.wait((wake, left), return_when=asyncio.FIRST_COMPLETED)
-            if not wake.done():
-                raise CallerLeft
-            return wake.result()
-        finally:
-            wake.cancel()
-            left.cancel()
+    async def _answer_door(
+        self, scope: Scope, receive: Receive, send: Send, tenant: TenantView, headers: dict[bytes, bytes]
+    ) -> None:
+        """A key was entered in the form of the page: wake the tenant and go on to its console."""
+        if scope["method"] == "POST":
+            page = self._door.turned_away(tenant, headers, await _form(receive))
+            if page is None:
+                end = monotonic() + self._deadline_s
+                refusal = await self._holding.until_awake(tenant.slug, asyncio.Event(), end)
+                page = None if refusal is None else _page_for(refusal, tenant)
+            if page is not None:
+                await console.send_page(send, page, tenant.slug, headers)
+                return
+        await console.send_on(send, headers)
 
-    def _full(self, slug: str) -> bool:
-        return self._held[slug] >= HELD_PER_TENANT or self._held.total() >= HELD_IN_ALL
+    async def _answer_stats(self, scope: Scope, send: Send) -> None:
+        """Figures for the control plane's metrics, to who has the operator's key."""
+        expected = operator_key(self._config).encode()
+        presented = [key.encode("latin-1") for key in presented_keys(scope["headers"])]
+        if not expected or not any(hmac.compare_digest(key, expected) for key in presented):
+            await answers.send_refusal(send, scope["path"], answers.unauthorized())
+            return
+        await answers.send_body(send, 200, b"application/json", json.dumps(self.stats()).encode())
 
-    @contextmanager
-    def _hold(self, slug: str) -> Iterator[None]:
-        self._held[slug] += 1
-        try:
-            yield
-        finally:
-            self._held[slug] -= 1
-            if not self._held[slug]:
-                del self._held[slug]
+    def stats(self) -> dict[str, Any]:
+        """What is held now, what became of all that came, and how old the snapshot is."""
+        written_at = self._snapshot.written_at()
+        return self._holding.stats() | {
+            "passing_on": self._passing_on,
+            "deadline_s": self._deadline_s,
+            "snapshot_age_s": None if written_at is None else round(max(0.0, time.time() - written_at), 3),
+        }
+
+
+async def _form(receive: Receive) -> bytes:
+    form: bytes = b""
+    while len(form) <= console.FORM_MOST_BYTES:
+        message = await receive()
+        form += message.get("body", b"")
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return form
+    return b""
+
+
+def _page_for(refusal: Refusal, tenant: TenantView) -> pages.Page:
+    match refusal.code:
+        case "waking":
+            return pages.waking(refusal.retry_after_s)
+        case "no_such_tenant":
+            return pages.unknown()
+        case "tenant_suspended":
+            return pages.suspended(tenant.reason)
+        case _:
+            return pages.failed(refusal.retry_after_s)
+
+
+async def _answer_unknown(send: Send, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    if console.is_browser_at_console(scope["method"], scope["path"], headers):
+        await console.send_page(send, pages.unknown(), "", headers)
+    else:
+        await answers.send_refusal(send, scope["path"], answers.no_such_tenant())
 
 
 async def _answer_health(send: Send, tenant: TenantView) -> None:
@@ -144,22 +200,12 @@ async def _answer_health(send: Send, tenant: TenantView) -> None:
         await answers.send_health(send, 200, tenant.status.value)
 
 
-async def _answer_stranger(send: Send, path: str, headers: dict[bytes, bytes], tenant: TenantView) -> None:
+async def _answer_stranger(send: Send, scope: Scope, headers: dict[bytes, bytes], tenant: TenantView) -> None:
     """No good key: a person with a browser at the console is told what is the matter, anybody else is refused."""
-    if not (path == "/ui" or path.startswith("/ui/")) or b"text/html" not in headers.get(b"accept", b""):
-        await answers.send_refusal(send, path, answers.unauthorized())
-    elif tenant.status is Status.SUSPENDED:
-        why = f"Reason: {tenant.reason}." if tenant.reason else ""
-        await answers.send_page(send, 403, "This tenant is suspended", f"{why} Ask whoever runs the service.")
-    elif tenant.status is Status.FAILED:
-        await answers.send_page(send, 503, "This tenant cannot be started now", "Its operator has been shown why.")
+    if console.is_browser_at_console(scope["method"], scope["path"], headers):
+        await console.send_page(send, console.page_of(tenant), tenant.slug, headers)
     else:
-        await answers.send_page(
-            send,
-            401,
-            "This tenant is asleep",
-            "It wakes by a call with one of its keys, or from the service's console.",
-        )
+        await answers.send_refusal(send, scope["path"], answers.unauthorized())
 
 
 def run_activator(config: Config) -> int:
@@ -168,20 +214,28 @@ def run_activator(config: Config) -> int:
 
     from control_plane.reconcile.instances import SocketInstances
     from control_plane.routing.nap import NapResumer
-    from control_plane.routing.plane_client import PlaneClient
     from control_plane.runtimes import open_runtime
 
+    log_lines.set_up(config.log_format, logging.INFO)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every wake says nothing
     config.prepare()
-    edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_file)
+    edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_dir)
     nap = NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot)
-    waker = Waker(PlaneClient(config, PLANE_WAIT_S), edge.is_linked, nap)
+    waker = Waker(PlaneClient(config, PLANE_WAIT_S), FolderTable(config, edge), nap)
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket
     socket.unlink(missing_ok=True)
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            socket.chmod(0o600)  # uvicorn opens it to everybody; only the edge and the plane may call
+
+    server = Server(
         uvicorn.Config(
             app,
             uds=str(socket),
+            log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",

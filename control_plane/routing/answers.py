@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
+
+UNAVAILABLE_RETRY_S = 30
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -46,7 +47,7 @@ def unavailable(failure: str) -> Refusal:
         503,
         "overloaded_error",
         f"This tenant cannot be started now{why}; its operator sees why.",
-        30,
+        UNAVAILABLE_RETRY_S,
     )
 
 
@@ -85,17 +86,6 @@ async def send_refusal(send: Send, path: str, refusal: Refusal) -> None:
 async def send_health(send: Send, status: int, state: str) -> None:
     """Answer `/health` for an instance that is not awake to do so."""
     await send_body(send, status, b"application/json", json.dumps({"status": state}).encode())
-
-
-async def send_page(send: Send, status: int, title: str, text: str) -> None:
-    """Tell a person with a browser what is the matter."""
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{escape(title)}</title>"
-        "<body style='font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem'>"
-        f"<h1>{escape(title)}</h1><p>{escape(text)}</p>"
-    )
-    await send_body(send, status, b"text/html; charset=utf-8", page.encode())
 
 
 async def send_body(

@@ -9,9 +9,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from control_plane.routing.held import HeldCalls
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 AHEAD_BYTES = 256 * 1024  # of a body are read before the instance is awake to take it
+
+DISCARD_S, DISCARD_BYTES = 10.0, 64 << 20  # for which, and of which, a refused body is read
 
 
 class CallerLeft(Exception):
@@ -19,10 +23,14 @@ class CallerLeft(Exception):
 
 
 class Caller:
-    """Reads ahead so that a hang-up is seen while the call waits for its instance; `left` is set by one."""
+    """Reads ahead so that a hang-up is seen while the call waits for its instance; `left` is set by one.
 
-    def __init__(self, receive: Receive) -> None:
+    `held` bounds what all callers together have sent ahead: beyond it each is read only to its first block.
+    """
+
+    def __init__(self, receive: Receive, held: HeldCalls) -> None:
         self._receive = receive
+        self._held = held
         self._blocks: deque[bytes] = deque()
         self._ahead = 0
         self._whole = False
@@ -41,13 +49,15 @@ class Caller:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
+        self._count(-self._ahead)
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body, block by block, once. Raises `CallerLeft` if it will never be whole."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._blocks or self._whole or self.left.is_set())
-                blocks, self._blocks, self._ahead = self._blocks, deque(), 0
+                blocks, self._blocks = self._blocks, deque()
+                self._count(-self._ahead)
                 whole, left = self._whole, self.left.is_set()
                 self._changed.notify_all()
             for block in blocks:
@@ -56,6 +66,16 @@ class Caller:
                 return
             if left:
                 raise CallerLeft
+
+    async def discard(self) -> None:
+        """Read what is left of the body and drop it: a connection that is closed on unread bytes loses the answer."""
+        dropped = 0
+        with suppress(TimeoutError, CallerLeft):
+            async with asyncio.timeout(DISCARD_S):
+                async for block in self.body():
+                    dropped += len(block)
+                    if dropped > DISCARD_BYTES:
+                        return
 
     async def _read(self) -> None:
         while True:
@@ -66,9 +86,16 @@ class Caller:
                 else:
                     if block := message.get("body", b""):
                         self._blocks.append(block)
-                        self._ahead += len(block)
+                        self._count(len(block))
                     self._whole = not message.get("more_body", False)
                 self._changed.notify_all()
                 if self.left.is_set():
                     return
-                await self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES)
+                await self._changed.wait_for(self._may_read_on)
+
+    def _may_read_on(self) -> bool:
+        return self._ahead == 0 or (self._ahead < AHEAD_BYTES and self._held.may_read_ahead())
+
+    def _count(self, size: int) -> None:
+        self._ahead += size
+        self._held.body_bytes += size

@@ -51,8 +51,11 @@ class FolderEdge:
         """True if this tenant's link is the same file as its present own.sock."""
         return _same_file(self._config.edge_socket(slug), self._config.own_socket(slug))
 
-    async def linked(self) -> Mapping[str, bool]:
-        """Slugs in the routing table; True where the link is the same file as the present own.sock."""
+    async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
+        """Slugs in the routing table, or only this one; True where the link is the same file as the present own.sock."""
+        if slug is not None:
+            there = os.path.lexists(self._config.edge_socket(slug))
+            return {slug: await self.is_linked(slug)} if there else {}
         with suppress(FileNotFoundError):
             return {
                 path.stem: _same_file(path, self._config.own_socket(path.stem))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control_plane.domain.tenants import Status
 from control_plane.reconcile.ports import Edge, Instances, Unavailable
-from control_plane.routing.snapshot import Snapshot
+from control_plane.routing.snapshot import Snapshot, Unreadable
 from control_plane.runtimes.protocol import EngineError, RunState, Runtime
 
 
@@ -23,7 +23,10 @@ class NapResumer:
         Only what napped is: a nap is drained first and says so. One that runs, not drained and not routed to, is in the
         middle of something that the control plane has to finish, such as a restore that is not verified yet.
         """
-        tenant = self._snapshot.tenant(slug)
+        try:
+            tenant = self._snapshot.tenant(slug)
+        except Unreadable:
+            return False
         if tenant is None or tenant.state is None or tenant.status is not Status.NAPPING:
             return False
         try:
@@ -36,6 +39,9 @@ class NapResumer:
             if probe is None or not probe.draining:
                 return False
             await self._instances.push_state(slug, tenant.state)
+            lease_s = (tenant.state.get("key_lease_s") or 0) - self._snapshot.age_s()
+            if lease_s > 0:
+                await self._instances.renew_lease(slug, lease_s)
             await self._instances.resume(slug)
             now = [each.run_id for each in await self._runtime.observe(slug) if each.alive]
             if now != [seen[0].run_id]:

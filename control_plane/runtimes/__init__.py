@@ -15,9 +15,14 @@ CONTAINER_USER = 10001
 def open_runtime(config: Config) -> Runtime:
     """The configured engine; raises `EngineError` for one that there is not."""
     if config.runtime == "process":
-        from control_plane.runtimes.process import ProcessRuntime
+        from control_plane.runtimes.process import CODE_ROOT, ProcessRuntime
+        from control_plane.runtimes.template import Template
 
-        return ProcessRuntime(records=config.run_dir / "instances", logs=config.logs_dir / "instances")
+        return ProcessRuntime(
+            records=config.run_dir / "instances",
+            logs=config.logs_dir / "instances",
+            template=Template(CODE_ROOT, config.logs_dir / "template.log"),
+        )
     if config.runtime == "docker":
         from control_plane.runtimes.docker import DockerRuntime
 

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import docker
@@ -20,7 +21,8 @@ import docker.errors
 import requests.exceptions
 
 from control_plane.runtimes import CONTAINER_USER, docker_network
-from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
+from control_plane.runtimes.log_file import shown
+from control_plane.runtimes.protocol import FOLLOW_POLL_S, EngineError, InstanceSpec, Observed, RunState, StopFailed
 
 DATA = "/data"
 SOCKETS = "/run/stockyard"
@@ -75,6 +77,20 @@ class DockerRuntime:
     async def remove(self, name: str) -> None:
         """Remove the ended container."""
         await self._call(lambda api: self._remove(api, name))
+
+    async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """From the engine, asked again and again while it is followed: no thread waits for what may never come."""
+        after = ""
+        wanted: int | str = lines
+        while True:
+            said = await self._call(lambda api, after=after, wanted=wanted: self._log(api, name, after, wanted))  # type: ignore[misc]
+            for stamp, line in said:
+                after = stamp
+                yield line
+            if not follow:
+                return
+            wanted = "all" if after else lines
+            await asyncio.sleep(FOLLOW_POLL_S)
 
     # --- in a thread ----------------------------------------------------------------------------------------------------
 
@@ -145,6 +161,16 @@ class DockerRuntime:
         left = self._one(api, name)
         if left is not None and left[1] is not RunState.EXITED:
             raise StopFailed(f"container {found[0][:12]} of {name} is still {left[1]}")
+
+    def _log(self, api: Any, name: str, after: str, wanted: int | str) -> list[tuple[str, str]]:
+        """Lines written later than `after`, each with its time as the engine writes it, which sorts as text."""
+        found = self._list(api, name)
+        if not found:
+            return []
+        since = datetime.fromisoformat(after[:19] + "+00:00") if after else None
+        content: bytes = api.logs(found[0]["Id"], timestamps=True, tail=wanted, since=since)
+        stamped = [shown(each).partition(" ") for each in content.splitlines()]
+        return [(stamp, line) for stamp, _, line in stamped if stamp > after]
 
     def _remove(self, api: Any, name: str) -> None:
         for found in self._list(api, name):

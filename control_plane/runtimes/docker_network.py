@@ -99,6 +99,21 @@ async def ensure_rules() -> None:
     await _ensure_chain(FORWARD_CHAIN, forward_rules(servers), "DOCKER-USER")
 
 
+async def missing_rules() -> list[str]:
+    """What of the rules is not in force, in words; changes nothing. Raises `EngineError` where it cannot be looked at."""
+    if shutil.which("iptables") is None:
+        raise EngineError("iptables is not installed")
+    servers = private_name_servers(Path("/etc/resolv.conf").read_text(encoding="utf-8"))
+    found = []
+    chains = ((INPUT_CHAIN, input_rules(), "INPUT"), (FORWARD_CHAIN, forward_rules(servers), "DOCKER-USER"))
+    for chain, rules, hooked_into in chains:
+        found += [f"{chain} lacks {' '.join(rule)}" for rule in rules if not await _holds("-C", chain, *rule)]
+        first = [line for line in (await _iptables("-S", hooked_into)).splitlines() if line.startswith("-A")]
+        if not first or not first[0].endswith(f"-j {chain}"):
+            found.append(f"{hooked_into} does not ask {chain} first")
+    return found
+
+
 async def _ensure_chain(chain: str, rules: list[Rule], hooked_into: str) -> None:
     """The chain holds these rules and is asked first. While it is being rewritten nothing passes."""
     hook = (*FROM_BRIDGE, "-j", chain)

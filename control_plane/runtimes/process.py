@@ -2,7 +2,8 @@
 
 Each runs in a session of its own and outlives the control plane, which knows it again by the record of its process id
 and start time. The record is written before the process is made, then completed: one whose process id is missing is
-looked for among the machine's processes by its socket, so that a crash in between leaves no instance unknown.
+looked for among the machine's processes by its socket, so that a crash in between leaves no instance unknown. With a
+template it is forked from that, which is several times faster, and spawned whenever that does not work.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from control_plane.runtimes import proc
+from control_plane.runtimes.log_file import lines_of
 from control_plane.runtimes.process_record import ProcessRecord, Records
 from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
+from control_plane.runtimes.template import NoTemplate, Template
 
 SOCKET = "own.sock"
 LOG_MOST_BYTES = 8 << 20
@@ -30,14 +34,16 @@ CODE_ROOT = Path(__file__).resolve().parents[2]
 class ProcessRuntime:
     """`Runtime` on spawned processes and signals."""
 
-    def __init__(self, *, records: Path, logs: Path) -> None:
+    def __init__(self, *, records: Path, logs: Path, template: Template | None = None) -> None:
         self._records = Records(records)
         self._logs = logs
+        self._template = template
 
     async def prepare(self) -> None:
-        """Make the folders."""
-        self._records.prepare()
-        self._logs.mkdir(parents=True, exist_ok=True)
+        """Make the folders, and the template that the first starts will need."""
+        self._make_folders()
+        if self._template is not None:
+            self._template.keep()
 
     async def observe(self, name: str | None = None) -> list[Observed]:
         """From the records and /proc."""
@@ -53,12 +59,20 @@ class ProcessRuntime:
             raise EngineError(f"{spec.name} runs already, under another revision or epoch")
         if not spec.data_dir.is_dir():
             raise EngineError(f"the data folder of {spec.name} is gone")
-        await self.prepare()
+        self._make_folders()
         socket = spec.socket_dir / SOCKET
         record = ProcessRecord(spec.name, spec.epoch, spec.revision, spec.image, str(socket), time.time())
         self._records.put(record)
-        pid = self._spawn(spec, socket)
-        self._records.put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
+
+        def note(pid: int) -> None:
+            self._records.put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
+
+        log = self._open_log(spec.name)
+        try:
+            if not await self._fork(spec, socket, log, note):
+                note(self._spawn(spec, socket, log))
+        finally:
+            os.close(log)
 
     async def pause(self, name: str) -> None:
         """SIGSTOP to all of its processes; returns when it is seen stopped."""
@@ -97,18 +111,38 @@ class ProcessRuntime:
             raise EngineError(f"{name} runs; stop it first")
         self._records.drop(name)
 
+    def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """From its log file, where all that it writes goes."""
+        return lines_of(self._logs / f"{name}.log", lines=lines, follow=follow)
+
     # --- one process ----------------------------------------------------------------------------------------------------
 
-    def _spawn(self, spec: InstanceSpec, socket: Path) -> int:
-        log = self._logs / f"{spec.name}.log"
+    def _make_folders(self) -> None:
+        self._records.prepare()
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    def _open_log(self, name: str) -> int:
+        path = self._logs / f"{name}.log"
         with suppress(FileNotFoundError):
-            if log.stat().st_size > LOG_MOST_BYTES:
-                log.replace(log.with_suffix(".log.1"))
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            if path.stat().st_size > LOG_MOST_BYTES:
+                path.replace(path.with_suffix(".log.1"))
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    async def _fork(self, spec: InstanceSpec, socket: Path, log: int, note: Callable[[int], None]) -> bool:
+        """True if the template made it; else nothing was started."""
+        if self._template is None:
+            return False
+        try:
+            await self._template.fork(command(spec, socket), environment(spec), log, note)
+        except NoTemplate:
+            return False
+        return True
+
+    def _spawn(self, spec: InstanceSpec, socket: Path, log: int) -> int:
         files = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
         ]
         arguments = command(spec, socket)
         try:
@@ -143,8 +177,10 @@ class ProcessRuntime:
         if code is not None:
             return self._put(replace(record, exited=True, exit_code=code))
         same = record.boot == proc.boot_id() and proc.start_ticks(pid) == record.start_ticks
-        lives = same and proc.state(pid) not in ("Z", "X", "")
-        return record if lives else replace(record, exited=True)
+        if same and proc.state(pid) not in ("Z", "X", ""):
+            return record
+        code = self._template.exit_code(pid) if self._template is not None else None
+        return replace(record, exited=True) if code is None else self._put(replace(record, exited=True, exit_code=code))
 
     def _put(self, record: ProcessRecord) -> ProcessRecord:
         self._records.put(record)

@@ -6,11 +6,15 @@ idempotent: asking for what already holds changes nothing. Nothing it promises i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+LINE_MOST_BYTES = 8_192
+TAIL_MOST_BYTES = 4 << 20  # of a log are looked through for its last lines
+FOLLOW_POLL_S = 0.25
 
 
 class RunState(StrEnum):
@@ -90,3 +94,9 @@ class Runtime(Protocol):
 
     async def remove(self, name: str) -> None:
         """Forget an ended one; its data stays. Raises `EngineError` while it is alive."""
+
+    def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """The last lines it wrote, oldest first; with `follow` those to come too, until the caller has enough.
+
+        Nothing for one that was never started. What it wrote is not trusted: a line is cut at `LINE_MOST_BYTES`.
+        """

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
 
 from control_plane.store.migrate import upgrade
+from control_plane.store.record import CHANGED_TENANTS
 
 T = TypeVar("T")
 READERS = 3
@@ -47,14 +48,63 @@ class Changes:
         return self.count
 
 
+class _Watched(Changes):
+    """Of one tenant, while somebody waits for it."""
+
+    watchers = 0
+
+
+class TenantChanges:
+    """Which tenants were changed: all since they were last taken, and each for those that wait for that one alone."""
+
+    def __init__(self) -> None:
+        self._untaken: set[str] = set()
+        self._waiting: dict[str, _Watched] = {}
+
+    def take(self) -> set[str]:
+        """The slugs changed since the last call."""
+        taken, self._untaken = self._untaken, set()
+        return taken
+
+    def put_back(self, slugs: Iterable[str]) -> None:
+        """What was taken and could not be seen to: it is taken again."""
+        self._untaken.update(slugs)
+
+    def notify(self, slugs: Iterable[str]) -> None:
+        """These were changed."""
+        for slug in slugs:
+            self._untaken.add(slug)
+            if slug in self._waiting:
+                self._waiting[slug].notify()
+
+    def notify_all(self) -> None:
+        """Wake everybody who waits."""
+        for changes in self._waiting.values():
+            changes.notify()
+
+    @contextlib.contextmanager
+    def of(self, slug: str) -> Iterator[Changes]:
+        """The changes of one tenant, counted from here on."""
+        changes = self._waiting.setdefault(slug, _Watched())
+        changes.watchers += 1
+        try:
+            yield changes
+        finally:
+            changes.watchers -= 1
+            if not changes.watchers:
+                del self._waiting[slug]
+
+
 class Database:
     """Open once; `read` and `write` run a function with a connection in a transaction of its own, off the event loop.
 
-    `changed` counts every write; `asked` holds the slugs of which a write asked something of the reconciler.
+    `changed` counts every write; `changed_tenants` knows which tenants those recorded something of; `asked` holds the
+    slugs of which a write asked something of the reconciler.
     """
 
     def __init__(self, url: str, *, replicated: bool = False) -> None:
         self.changed = Changes()
+        self.changed_tenants = TenantChanges()
         self.asked: set[str] = set()
         parsed = make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
@@ -86,7 +136,7 @@ class Database:
         if self._file is not None:
             os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
             self._file.chmod(0o600)
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._in_write, upgrade)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._in_write, upgrade, set())
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` answers, from one consistent view."""
@@ -97,9 +147,14 @@ class Database:
 
         A write that was begun is finished, and told of, even when the caller is cancelled meanwhile.
         """
-        task = asyncio.get_running_loop().run_in_executor(self._writer, self._in_write, work)
-        task.add_done_callback(lambda _: self._tell(asks))
+        recorded: set[str] = set()
+        task = asyncio.get_running_loop().run_in_executor(self._writer, self._in_write, work, recorded)
+        task.add_done_callback(lambda _: self._tell(asks, recorded))
         return await asyncio.shield(task)
+
+    def ask(self, slug: str) -> None:
+        """Have the reconciler look at this tenant."""
+        self._tell(slug, set())
 
     async def wait_asked(self, timeout_s: float) -> set[str]:
         """Take the slugs asked for since the last call; empty after the timeout."""
@@ -115,15 +170,20 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self._engine.dispose()
 
-    def _tell(self, asks: str) -> None:
+    def _tell(self, asks: str, recorded: set[str]) -> None:
         if asks:
             self.asked.add(asks)
+        self.changed_tenants.notify(recorded | {asks} if asks else recorded)
         self.changed.notify()
 
     def _in_read(self, work: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection, connection.begin():
             return work(connection)
 
-    def _in_write(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
-            return work(connection)
+    def _in_write(self, work: Callable[[Connection], T], recorded: set[str]) -> T:
+        with self._engine.connect().execution_options(writes=True) as connection:
+            connection.info.pop(CHANGED_TENANTS, None)  # of a transaction that was rolled back
+            with connection.begin():
+                result = work(connection)
+            recorded.update(connection.info.pop(CHANGED_TENANTS, ()))
+            return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,23 +13,28 @@ from control_plane.domain.found_epochs import AT_LEAST, found_epochs
 from control_plane.domain.tenants import Epoch
 from control_plane.errors import CloudError
 from control_plane.store.record import record
-from control_plane.store.rows import epoch_from
 from control_plane.store.schema import epochs, tenants
 
 ACTOR = "control_plane"
+EPOCH_COLUMNS = [epochs.c[each.name] for each in fields(Epoch)]
+NAMED_IN_A_QUERY = 500  # of more tenants than that, all rows are read and the others passed over
 
 
 def of(connection: Connection, slug: str) -> list[Epoch]:
     """A tenant's epochs, oldest first."""
-    rows = connection.execute(select(epochs).where(epochs.c.tenant == slug).order_by(epochs.c.n))
-    return [epoch_from(row) for row in rows]
+    rows = connection.execute(select(*EPOCH_COLUMNS).where(epochs.c.tenant == slug).order_by(epochs.c.n))
+    return [Epoch(*row) for row in rows]
 
 
 def of_each(connection: Connection, slugs: Sequence[str]) -> dict[str, list[Epoch]]:
     """The epochs of several tenants, oldest first, by slug."""
     found: dict[str, list[Epoch]] = {slug: [] for slug in slugs}
-    for row in connection.execute(select(epochs).where(epochs.c.tenant.in_(slugs)).order_by(epochs.c.n)):
-        found[row.tenant].append(epoch_from(row))
+    query = select(*EPOCH_COLUMNS).order_by(epochs.c.tenant, epochs.c.n)
+    if len(slugs) <= NAMED_IN_A_QUERY:
+        query = query.where(epochs.c.tenant.in_(slugs))
+    for row in connection.execute(query):
+        if row[0] in found:
+            found[row[0]].append(Epoch(*row))
     return found
 
 
@@ -55,7 +61,7 @@ def adopt(connection: Connection, at_store: Mapping[str, Mapping[int, tuple[floa
     adopted = 0
     for row in connection.execute(select(tenants.c.slug, tenants.c.epoch, tenants.c.restore)).all():
         known = connection.execute(select(epochs.c.n).where(epochs.c.tenant == row.slug)).scalars().all()
-        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=_is_clone(row.restore)):
+        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=_is_anothers(row.restore)):
             open_ones = (epochs.c.tenant == row.slug) & epochs.c.closed_at.is_(None)
             connection.execute(update(epochs).where(open_ones).values(closed_at=found.first_at))
             life = {"tenant": row.slug, "n": found.n, "parent": found.parent, "restored": found.copied}
@@ -68,10 +74,10 @@ def adopt(connection: Connection, at_store: Mapping[str, Mapping[int, tuple[floa
 
 def get(connection: Connection, slug: str, n: int) -> Epoch:
     """The epoch. Raises `not_found`."""
-    row = connection.execute(select(epochs).where(_is(slug, n))).first()
+    row = connection.execute(select(*EPOCH_COLUMNS).where(_is(slug, n))).first()
     if row is None:
         raise CloudError("not_found", f"tenant `{slug}` has no epoch {n}")
-    return epoch_from(row)
+    return Epoch(*row)
 
 
 def oldest_unverified(connection: Connection) -> float | None:
@@ -115,8 +121,9 @@ def confirm(
 
 def verified(connection: Connection, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
     """The outcome of restoring the epoch elsewhere; answers a verify request."""
-    if ok:
-        connection.execute(update(epochs).where(_is(slug, n)).values(verified_at=time.time()))
+    now = time.time()
+    outcome = {"verified_at": now, "broken_at": None} if ok else {"broken_at": now}
+    connection.execute(update(epochs).where(_is(slug, n)).values(**outcome))
     connection.execute(update(tenants).where(tenants.c.slug == slug).values(verify_requested_at=None))
     message = f"backup of epoch {n} " + ("verified" if ok else "did not verify")
     kind = "backup.verified" if ok else "backup.broken"
@@ -124,12 +131,32 @@ def verified(connection: Connection, slug: str, n: int, *, ok: bool, detail: Map
     record(connection, actor=ACTOR, action=kind, tenant=slug, message=message, detail=known)
 
 
+def expire(connection: Connection, slug: str, n: int) -> None:
+    """Its replica is removed, being older than the plan keeps; again is no error."""
+    kept = _is(slug, n) & epochs.c.expired_at.is_(None)
+    if connection.execute(update(epochs).where(kept).values(expired_at=time.time())).rowcount:
+        message = f"the backup of epoch {n} is removed: it is older than the plan keeps"
+        record(connection, actor=ACTOR, action="backup.expired", tenant=slug, message=message, detail={"epoch": n})
+
+
+def forget_all(connection: Connection, slug: str, now: float) -> None:
+    """The replicas of a purged tenant are gone with it, all at once; its purge is what is recorded."""
+    kept = (epochs.c.tenant == slug) & epochs.c.expired_at.is_(None)
+    connection.execute(update(epochs).where(kept).values(expired_at=now))
+
+
+def reach_back(connection: Connection, slug: str, n: int, to: float) -> None:
+    """Copies from before were removed: it restores to no time before `to`. An observation, without a ledger entry."""
+    connection.execute(update(epochs).where(_is(slug, n)).values(reaches_back_to=to))
+
+
 def _is(slug: str, n: int) -> Any:
     return (epochs.c.tenant == slug) & (epochs.c.n == n)
 
 
-def _is_clone(restore: Mapping[str, Any] | None) -> bool:
-    return bool(restore and restore.get("source"))
+def _is_anothers(restore: Mapping[str, Any] | None) -> bool:
+    """The tenant waits for the database of another, or for one that was brought in from elsewhere."""
+    return bool(restore and (restore.get("source") or restore.get("imported")))
 
 
 def _plain(value: Any) -> Any:

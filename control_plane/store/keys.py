@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from control_plane.store.record import record
 from control_plane.store.rows import key_from
 from control_plane.store.schema import keys, tenants
 
+IDS_APART = 10_000
 MAX_KEYS = 1_000  # per tenant, revoked ones left out
 
 
@@ -32,6 +33,7 @@ class NewKey:
     rpm: int = 0
     budget_month_nano: int = 0
     expires_at: float | None = None
+    id: int | None = None  # chosen before, by `beyond`; None: the next
 
 
 def create(connection: Connection, slug: str, new: NewKey, *, actor: str, action: str = "key.create") -> KeyRecord:
@@ -54,11 +56,23 @@ def create(connection: Connection, slug: str, new: NewKey, *, actor: str, action
         "created_at": time.time(),
         "expires_at": new.expires_at,
         "generation": number,
-    }
+    } | ({"id": new.id} if new.id is not None else {})
     key_id = connection.execute(insert(keys).values(**row).returning(keys.c.id)).scalar_one()
     detail = {"key": key_id, "kind": new.kind, "name": new.name}
     _record(connection, slug, actor, action, f"key {key_id} ({new.kind}) made", detail)
     return get(connection, slug, key_id)
+
+
+def beyond(connection: Connection, known: int) -> int:
+    """A number beyond `known` and those of all keys, with room for keys that are made before it is used."""
+    highest = connection.execute(select(func.max(keys.c.id))).scalar_one() or 0
+    return int(max(highest, known)) + IDS_APART
+
+
+def taken(connection: Connection, digests: Sequence[str]) -> list[str]:
+    """The display forms of those digests that are kept already, of whichever tenant, revoked ones included."""
+    query = select(keys.c.prefix).where(keys.c.sha256.in_(digests)).order_by(keys.c.id)
+    return list(connection.execute(query).scalars()) if digests else []
 
 
 def get(connection: Connection, slug: str, key_id: int) -> KeyRecord:

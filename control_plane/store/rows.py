@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from control_plane.domain.tenants import Desired, Epoch, Generation, KeyRecord, RestoreRequest, Status, Tenant
+from control_plane.domain.quota import QuotaUsed
+from control_plane.domain.tenants import Desired, Generation, KeyRecord, RestoreRequest, Status, Tenant
 
 
 def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
@@ -27,12 +28,14 @@ def tenant_from(row: Any, keys: Iterable[Any]) -> Tenant:
         last_request_at=row.last_request_at,
         scheduled_next_at=row.scheduled_next_at,
         suspend_after=row.suspend_after,
+        suspend_reason=row.suspend_reason or "",
+        quota=QuotaUsed(**row.quota) if row.quota else None,
         nap_after_s=row.nap_after_s,
         sleep_after_s=row.sleep_after_s,
         restore=RestoreRequest(**row.restore) if row.restore else None,
         restart_requested_at=row.restart_requested_at,
         keys=tuple(key_from(key) for key in keys),
-        settings=dict(row.settings),
+        settings=dict(getattr(row, "settings", {})),  # not always read
         failure=row.failure,
         delete_after=row.delete_after,
         purge_began_at=row.purge_began_at,
@@ -63,13 +66,6 @@ def key_from(row: Any) -> KeyRecord:
         generation=row.generation,
         last_used_at=row.last_used_at,
     )
-
-
-def epoch_from(row: Any) -> Epoch:
-    """An epoch from its row."""
-    values = dict(row._mapping)
-    del values["restored"]
-    return Epoch(**values)
 
 
 def restore_row(request: RestoreRequest | None) -> dict[str, Any] | None:

@@ -66,6 +66,18 @@ account_tokens = Table(
     Column("revoked_at", Double),
 )
 
+# Sign-ups of the last hour, for their limits.
+signups = Table(
+    "signups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("address", String(64), nullable=False),
+    Column("domain", String(254), nullable=False),
+    Index("ix_signups_address_at", "address", "at"),
+    Index("ix_signups_domain_at", "domain", "at"),
+)
+
 tenants = Table(
     "tenants",
     metadata,
@@ -99,7 +111,11 @@ tenants = Table(
     Column("applied_number", Integer, nullable=False),
     Column("purged_at", Double, index=True),
     Column("scheduled_next_at", Double),  # when its instance has something to do next, as it last said
-    Column("suspend_after", Double),  # a suspension that was announced; its grace ends then
+    Column("suspend_after", Double, index=True),  # a suspension that was announced; its grace ends then
+    Column("suspend_reason", String(500)),  # why it was announced
+    Column(
+        "quota", JSON(none_as_null=True)
+    ),  # {month, calls, noted}: what its instance last said, and what was told of it
     Column("sealed_secrets", LargeBinary),  # instance key and secret key, wrapped by the master key; NULL once purged
 )
 
@@ -139,6 +155,7 @@ epochs = Table(
     Column("verified_at", Double),
     Column("broken_at", Double),  # when it last did not verify; NULL once it did
     Column("expired_at", Double),  # when its replica was removed: older than its plan keeps
+    Column("reaches_back_to", Double),  # the oldest time it restores to, since older copies were removed
     Column("bytes", BigInteger, nullable=False),
     Column("ledger_seq", BigInteger, nullable=False),
     Column("ledger_hash", String(64), nullable=False),
@@ -156,6 +173,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("detail", JSON, nullable=False),
     Index("ix_events_tenant_id", "tenant", "id"),
+    Index("ix_events_at", "at"),
 )
 
 # The same hash chain as an instance's ledger: instance/brand/chain.py.

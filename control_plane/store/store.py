@@ -16,9 +16,10 @@ from sqlalchemy import delete, select, update
 from control_plane.domain.plans import Plan
 from control_plane.domain.secrets import TenantSecrets
 from control_plane.domain.tenants import Desired, Epoch, Generation, Status, Tenant
-from control_plane.store import epochs, tenants, usage
+from control_plane.store import epochs, quota, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.record import note, record
+from control_plane.store.roster import Roster
 from control_plane.store.schema import keys
 from control_plane.store.schema import tenants as table
 
@@ -34,10 +35,11 @@ class Store:
         self._database = database
         self._plan = plan
         self._open_secrets = open_secrets
+        self._roster = Roster()
 
     async def tenants(self) -> Sequence[Tenant]:
-        """Every tenant not yet purged, deleted ones included, whole."""
-        return await self._database.read(tenants.every)
+        """Every tenant not yet purged, deleted ones included, without keys and settings."""
+        return await self._database.read(self._roster.read)
 
     async def tenant(self, slug: str) -> Tenant | None:
         """The tenant, or None once it is purged."""
@@ -50,6 +52,10 @@ class Store:
     async def epochs(self, slug: str) -> Sequence[Epoch]:
         """Oldest first."""
         return await self._database.read(lambda connection: epochs.of(connection, slug))
+
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        """The same of several tenants, read at once."""
+        return await self._database.read(lambda connection: epochs.of_each(connection, slugs))
 
     async def secrets(self, slug: str) -> TenantSecrets:
         """What instance.json holds. Raises LookupError for a purged tenant."""
@@ -131,6 +137,11 @@ class Store:
 
         await self._database.write(save)
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        """When its instance has something to do next, as it last said."""
+        changed = update(table).where(table.c.slug == slug).values(scheduled_next_at=at)
+        await self._database.write(lambda connection: connection.execute(changed))
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         """Clear the restore request if it is still the one made at `requested_at`."""
 
@@ -155,14 +166,20 @@ class Store:
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
         """Count a reading of cumulative counters; the same reading twice counts once."""
         at = time.time()
-        await self._database.write(lambda connection: usage.collect(connection, slug, epoch, reading, at))
+
+        def count(connection: Any) -> None:
+            usage.collect(connection, slug, epoch, reading, at)
+            quota.take(connection, slug, reading.get("quota"))
+
+        await self._database.write(count)
 
     async def begin_purge(self, slug: str) -> bool:
         """True if it is deleted and its grace is over; from then on nobody can bring it back."""
 
         def begin(connection: Any) -> bool:
             now = time.time()
-            over = (table.c.slug == slug) & (table.c.desired == Desired.DELETED) & (table.c.delete_after <= now)
+            due = (table.c.delete_after <= now) | table.c.purge_began_at.is_not(None)
+            over = (table.c.slug == slug) & (table.c.desired == Desired.DELETED) & due
             first = over & table.c.purge_began_at.is_(None)
             if connection.execute(update(table).where(first).values(purge_began_at=now)).rowcount:
                 record(connection, actor=ACTOR, action="tenant.purge_begins", tenant=slug, message="its grace is over")
@@ -179,10 +196,25 @@ class Store:
             values: dict[str, Any] = {"purged_at": now, "sealed_secrets": None, "settings": {}, "restore": None}
             gone = table.c.purged_at.is_(None) & (table.c.slug == slug)
             over = {"status": Status.DELETED, "desired": Desired.DELETED, "since": now}
+            epochs.forget_all(connection, slug, now)  # the slug may come back, and must not look for them
             if connection.execute(update(table).where(gone).values(**values, **over)).rowcount:
                 record(connection, actor=ACTOR, action="tenant.purge", tenant=slug, message="data and backups removed")
 
         await self._database.write(bury)
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        """A ledger entry; no event, as whoever gets this slug one day must not see it."""
+        detail = {"ended": list(what)}
+        await self._database.write(
+            lambda connection: record(
+                connection,
+                actor=ACTOR,
+                action="orphan.end",
+                message="",
+                resource=f"tenant:{slug}",
+                detail=detail,
+            )
+        )
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         """Slugs written through the API since the last call, as soon as there are any; empty after the timeout."""

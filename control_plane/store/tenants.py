@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -44,6 +44,7 @@ class NewTenant:
     image: str
     sealed_secrets: bytes
     restore: RestoreRequest | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def incarnation(connection: Connection) -> int:
@@ -61,9 +62,7 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
     Over a tombstone of its own account, or one older than 90 days, generation and epoch numbers go on.
     """
     now = time.time()
-    before = connection.execute(select(tenants).where(tenants.c.slug == new.slug)).first()
-    if before is not None and not _free(before, new.account_id, now):
-        raise CloudError("slug_taken", f"the slug `{new.slug}` is taken; choose another", param="slug")
+    before = require_free(connection, new.slug, new.account_id)
     row = {
         "account_id": new.account_id,
         "plan": new.plan.name,
@@ -82,10 +81,12 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
         "last_request_at": None,
         "scheduled_next_at": None,
         "suspend_after": None,
+        "suspend_reason": None,
+        "quota": None,
         "nap_after_s": new.plan.idle_nap_s,
         "sleep_after_s": new.plan.idle_sleep_s,
         "restore": restore_row(new.restore),
-        "settings": {},
+        "settings": new.settings,
         "delete_after": None,
         "purge_began_at": None,
         "status": Status.PROVISIONING,
@@ -108,10 +109,24 @@ def create(connection: Connection, new: NewTenant, *, actor: str) -> None:
     record(connection, actor=actor, action="tenant.create", tenant=new.slug, message="created", detail=detail)
 
 
+def require_free(connection: Connection, slug: str, account_id: int) -> Any:
+    """The slug's tombstone, if there is one. Raises `slug_taken` unless this account may open a tenant under it."""
+    before = connection.execute(select(tenants).where(tenants.c.slug == slug)).first()
+    if before is not None and not _free(before, account_id, time.time()):
+        raise CloudError("slug_taken", f"the slug `{slug}` is taken; choose another", param="slug")
+    return before
+
+
 def _free(before: Any, account_id: int, now: float) -> bool:
     if before.purged_at is None:
         return False
     return bool(before.account_id == account_id or now >= before.purged_at + TOMBSTONE_S)
+
+
+def awake(connection: Connection) -> list[str]:
+    """Slugs of the tenants whose instances write, as last seen."""
+    running = (tenants.c.status == Status.RUNNING) & tenants.c.purged_at.is_(None)
+    return list(connection.execute(select(tenants.c.slug).where(running)).scalars())
 
 
 def find(connection: Connection, slug: str) -> Tenant | None:
@@ -136,6 +151,18 @@ def every(connection: Connection) -> list[Tenant]:
     for key in connection.execute(select(keys).order_by(keys.c.id)):
         by_tenant.setdefault(key.tenant, []).append(key)
     rows = connection.execute(select(tenants).where(tenants.c.purged_at.is_(None)).order_by(tenants.c.slug))
+    return [tenant_from(row, by_tenant.get(row.slug, ())) for row in rows]
+
+
+def following(connection: Connection, after: str, limit: int) -> list[Tenant]:
+    """The next tenants by slug, whole, purged ones left out; `after` "" begins."""
+    mine = tenants.c.purged_at.is_(None) & (tenants.c.slug > after)
+    rows = connection.execute(select(tenants).where(mine).order_by(tenants.c.slug).limit(limit)).all()
+    by_tenant: dict[str, list[Any]] = {}
+    if rows:
+        within = keys.c.tenant.between(rows[0].slug, rows[-1].slug)
+        for key in connection.execute(select(keys).where(within).order_by(keys.c.id)):
+            by_tenant.setdefault(key.tenant, []).append(key)
     return [tenant_from(row, by_tenant.get(row.slug, ())) for row in rows]
 
 
@@ -228,3 +255,8 @@ def slugs_of(connection: Connection, account: int) -> Sequence[str]:
     """Slugs of an account's tenants that are not purged."""
     query = select(tenants.c.slug).where(tenants.c.account_id == account, tenants.c.purged_at.is_(None))
     return connection.execute(query.order_by(tenants.c.slug)).scalars().all()
+
+
+def slugs(connection: Connection) -> Sequence[str]:
+    """Slugs of all tenants that are not purged."""
+    return connection.execute(select(tenants.c.slug).where(tenants.c.purged_at.is_(None))).scalars().all()

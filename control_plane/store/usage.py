@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, sel
 
 from control_plane.domain.state import NANO_PER_USD
 from control_plane.domain.usage import COUNTERS, WHOLE, Counted, Origin, Subject, compared_with, count, reading_from
-from control_plane.store.schema import epochs, usage_days, usage_model_days, usage_model_readings, usage_readings
+from control_plane.store.schema import epochs, keys, usage_days, usage_model_days, usage_model_readings, usage_readings
 
 WHOLE_ID = 0  # key_id of the whole instance
 
@@ -35,6 +35,10 @@ def collect(connection: Connection, tenant: str, epoch: int, document: Mapping[s
     _keep(connection, tenant, epoch, counted, found.counted, at)
     if older is not None and before is not None:
         _keep(connection, tenant, older, before, found.counted_before, at)
+    for subject, now in found.counted.items():
+        used = reading.last_used_at.get(int(subject.name)) if subject.kind == "key" else None
+        if used is not None and counted.get(subject) != now:
+            _used(connection, tenant, int(subject.name), used)
     if reading.storage_bytes:
         whole = {"tenant": tenant, "epoch": epoch, "day": today, **_column(WHOLE)}
         _add(connection, usage_days, whole, dict.fromkeys(COUNTERS, 0))
@@ -146,6 +150,13 @@ def _add(connection: Connection, table: Table, place: Mapping[str, Any], gained:
     if connection.execute(update(table).where(_is(table, place)).values(**added)).rowcount == 0:
         size = {"storage_bytes": 0} if table is usage_days else {}
         connection.execute(insert(table).values(**place, **gained, **size))
+
+
+def _used(connection: Connection, tenant: str, key_id: int, at: float) -> None:
+    """Note when a key was last used, unless a later use is known."""
+    earlier = keys.c.last_used_at.is_(None) | (keys.c.last_used_at < at)
+    mine = (keys.c.tenant == tenant) & (keys.c.id == key_id)
+    connection.execute(update(keys).where(mine & earlier).values(last_used_at=at))
 
 
 def _record(row: Any, by: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from control_plane.backups.process import litestream_command, litestream_environment
-from control_plane.config import ENV_PREFIX, Config
+from control_plane.config import ENV_PREFIX, LISTS, Config
 from control_plane.routing.caddy import caddy_command, caddy_environment
 from control_plane.supervisor.child import Child
 
@@ -82,7 +82,7 @@ def _own_environment(config: Config, config_file: Path | None) -> dict[str, str]
     decided = {
         f"{ENV_PREFIX}{name.upper()}": str(value)
         for name in type(config).model_fields
-        if name not in ("plans", "reserved_slugs", "replicated") and (value := getattr(config, name)) not in ("", None)
+        if name not in ("plans", *LISTS, "replicated") and (value := getattr(config, name)) not in ("", None)
     }
     if config_file is not None:
         decided[f"{ENV_PREFIX}CONFIG"] = str(config_file.absolute())

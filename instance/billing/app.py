@@ -44,7 +44,7 @@ class Billing:
 
         def read(connection: sqlite3.Connection) -> tuple[list[Budget], list[Account], list[tuple[str, int]], int]:
             rows = store.budgets(connection)
-            accounts = [_seeded(connection, row, now_ns) for row in rows if row.enabled]
+            accounts = [seeded(connection, row, now_ns) for row in rows if row.enabled]
             keys = list(keys_since(connection, self.key_budgets.starts_ns))
             return rows, accounts, keys, calls_of_month(connection, self.quota.starts_ns)
 
@@ -61,7 +61,7 @@ class Billing:
         core = self._core
         await core.writer.drain()
         now_ns = core.clock.wall_ns()
-        account: Account = await core.database.read(lambda connection: _seeded(connection, budget, now_ns))
+        account: Account = await core.database.read(lambda connection: seeded(connection, budget, now_ns))
         return self.accounts.put(account)
 
     def close_account(self, budget_id: str) -> None:
@@ -158,7 +158,8 @@ def subject(x: Exchange) -> Subject:
     return Subject(key, x.user, x.team, x.project, x.model_requested, x.tags)
 
 
-def _seeded(connection: sqlite3.Connection, budget: Budget, now_ns: int) -> Account:
+def seeded(connection: sqlite3.Connection, budget: Budget, now_ns: int) -> Account:
+    """An account of the budget that holds what is on record for its current period."""
     account = Account(budget, now_ns)
     for at_ns, nano in spent_since(connection, budget, account.starts_ns):
         account.spend(nano, max(at_ns, account.starts_ns, budget.reset_at_ns))

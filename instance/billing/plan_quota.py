@@ -47,6 +47,8 @@ class PlanQuota:
     def __init__(self, now_ns: int) -> None:
         self.rpm = 0
         self.requests_month = 0
+        self.served_most = 0
+        """Calls of a month that are served at all: those of the plan and its grace."""
         self.calls = 0
         self._running = 0
         self._arrival_ns = 0
@@ -58,27 +60,50 @@ class PlanQuota:
         return bool(self.rpm or self.requests_month)
 
     def set(self, quotas: Mapping[str, Any]) -> None:
-        """Take the limits of a pushed state; what is absent or no positive integer is no limit."""
+        """Take the limits of a pushed state; what is absent or no positive integer is no limit, and no grace."""
         self.rpm = _positive(quotas.get("rpm"))
         self.requests_month = _positive(quotas.get("requests_month"))
+        grace = self.requests_month * _positive(quotas.get("quota_grace_percent")) // 100
+        self.served_most = self.requests_month + grace
+
+    def described(self, now_ns: int) -> dict[str, Any] | None:
+        """How much of the month's calls is used; None without such a limit."""
+        if not self.requests_month:
+            return None
+        self._roll(now_ns)
+        return {
+            "month": rfc3339(self.starts_ns)[:7],
+            "calls": self.calls,
+            "limit": self.requests_month,
+            "served_most": self.served_most,
+        }
 
     def admit(self, x: Exchange) -> None:
         """Raise `rate_limited` or `quota_exceeded` when the plan has nothing left for this call."""
         now_ns = x.started_wall_ns
-        if now_ns >= self._ends_ns:
-            self.starts_ns, self._ends_ns = calendar_window("month", now_ns)
-            self.calls = 0
+        self._roll(now_ns)
         if self.requests_month and self.calls + self._running >= self.requests_month:
-            raise StockyardError(
-                "quota_exceeded",
-                f"The plan's {self.requests_month} calls of this month are used up; the next month begins at "
-                f"{rfc3339(self._ends_ns)}, a larger plan at once.",
-                details={"limit": self.requests_month, "used": self.calls, "resets_at": rfc3339(self._ends_ns)},
-            )
+            self._passed(x)
         if self.rpm:
             self._pace(x.started_ns)
         self._running += 1
         x.state["quota"] = self
+
+    def _roll(self, now_ns: int) -> None:
+        """Begin the next month when the present one is over."""
+        if now_ns >= self._ends_ns:
+            self.starts_ns, self._ends_ns = calendar_window("month", now_ns)
+            self.calls = 0
+
+    def _passed(self, x: Exchange) -> None:
+        """The plan's calls are used up: served within the grace, and the caller is told; refused beyond it."""
+        used_up = f"The plan's {self.requests_month} calls of this month are used up"
+        detail = {"limit": self.requests_month, "used": self.calls, "resets_at": rfc3339(self._ends_ns)}
+        if self.calls + self._running >= self.served_most:
+            message = f"{used_up}; the next month begins at {rfc3339(self._ends_ns)}, a larger plan at once."
+            raise StockyardError("quota_exceeded", message, details=detail)
+        x.warnings.append(f"{used_up}; {self.served_most} are served")
+        x.note("quota_passed", {**detail, "served_most": self.served_most}, module="core", hook="admit")
 
     def _pace(self, mono_ns: int) -> None:
         self._arrival_ns, wait_s = next_arrival_ns(self._arrival_ns, mono_ns, self.rpm)

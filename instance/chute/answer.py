@@ -19,10 +19,11 @@ class Delta:
     `raw` is the event as it arrived, its blank line included. `obj` is its decoded `data:` (a chat chunk), `None` for
     `[DONE]`, comments and what is not JSON. A hook that changes `obj` sets `changed`; then `raw` is written anew.
     `final` is true on the last call of a stream: the event with which the last open choice finishes, or a made one
-    when the stream ended without it. A hook that holds text back releases all of it then.
+    when the stream ended without it. A hook that holds text back releases all of it then. `ends` is true once a hook
+    made this event the last: nothing more of the provider's is read, and its connection is given up.
     """
 
-    __slots__ = ("changed", "dropped", "final", "obj", "raw")
+    __slots__ = ("changed", "dropped", "ends", "final", "obj", "raw")
 
     def __init__(self, raw: bytes, obj: JSON | None) -> None:
         self.raw = raw
@@ -30,6 +31,14 @@ class Delta:
         self.changed = False
         self.dropped = False
         self.final = False
+        self.ends = False
+
+    def end(self, finish_reason: str) -> None:
+        """Make this the answer's last event: its choices finish now. Hooks further out release what they hold."""
+        for choice in (self.obj or {}).get("choices") or ():
+            if choice.get("finish_reason") is None:
+                choice["finish_reason"] = finish_reason
+        self.changed = self.final = self.ends = True
 
     def choices(self) -> Iterator[ChoiceDelta]:
         """The event's choices, each with its text; none for events that carry no choice."""

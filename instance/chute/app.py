@@ -33,8 +33,11 @@ from instance.chute.providers import ProviderTable
 from instance.chute.registry import Registry
 from instance.chute.route_table import RouteTable
 from instance.chute.router import Router
+from instance.chute.sub_request import SERVICE as SUB_REQUESTS
+from instance.chute.sub_request import SubRequests
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
+from instance.core.instance_file import may_call_private_networks
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
@@ -78,7 +81,7 @@ class Chute:
         """Build what a call needs and compile the first plan."""
         core = self.core
         self.trusted_proxies = TrustedProxies(core.settings.server.trusted_proxies)
-        self.upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        self.upstream = Upstream(allow_private_networks=may_call_private_networks(core.hosted))
         self.catalogue = Catalogue()
         self.prices = PriceTable(core.settings.prices, self.catalogue)
         self.providers = await ProviderTable.open(core, self.upstream, MockModel(core.clock))
@@ -99,6 +102,7 @@ class Chute:
             billing=self.billing,
             price=self.price,
         )
+        core.services[SUB_REQUESTS] = SubRequests(self)
         self.registry = Registry(core)
         core.services["registry"] = self.registry
         core.services.update(routes=self.routes, aliases=self.aliases, router=self.targets)
@@ -162,6 +166,8 @@ class Chute:
         """Count a refused key, and what the caller gets for it: ipfence's refusal goes before the key's.
 
         The ledger gets one `auth_failure` a minute for each address and code."""
+        if error.code == "key_lease_expired":
+            return error  # nothing is wrong with the key, or with who sent it
         slot = self.registry.slots.get("ipfence")
         if slot is not None and slot.running is not None:
             try:

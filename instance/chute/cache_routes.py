@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from instance.chute.modules.caching.cachelayer import CacheLayer
+from instance.chute.modules.caching.answer_store import AnswerStore
+from instance.chute.modules.caching.vector_store import VectorStore
 from instance.core.money import nano_to_usd
 from instance.core.principals import Principal
 from instance.core.writer import LedgerEvent
@@ -19,21 +20,27 @@ Reader = Annotated[Principal, Depends(require("proxy:read"))]
 Writer = Annotated[Principal, Depends(require("proxy:write"))]
 
 SECOND_NS = 1_000_000_000
+CACHES = {"exact": "cachelayer", "semantic": "semanticcache", "embed": "embedcache"}
+"""Name in this API -> module."""
 
 
 def cache_router(chute: Chute) -> APIRouter:
     """The routes of this page."""
     router = APIRouter(prefix="/api/cache", tags=["proxy"])
 
-    def exact() -> CacheLayer | None:
-        running = chute.registry.slots["cachelayer"].running
-        return running if isinstance(running, CacheLayer) else None
+    def stores() -> dict[str, AnswerStore | VectorStore]:
+        """The store of each cache that is on, by the name that this API gives it."""
+        found: dict[str, AnswerStore | VectorStore] = {}
+        for name, module in CACHES.items():
+            running = chute.registry.slots[module].running if module in chute.registry.slots else None
+            if running is not None:
+                found[name] = running.store  # type: ignore[attr-defined]
+        return found
 
     @router.get("/stats")
     async def stats(_: Reader) -> dict[str, Any]:
         """Entries, hits and savings of each cache that is on, since it was switched on."""
-        module = exact()
-        by_cache = {"exact": _shown(module)} if module is not None else {}
+        by_cache = {name: _shown(store) for name, store in stores().items()}
         totals = by_cache.values()
         hits, misses = sum(row["hits"] for row in totals), sum(row["misses"] for row in totals)
         return {
@@ -53,11 +60,11 @@ def cache_router(chute: Chute) -> APIRouter:
         older_than_s: Annotated[int | None, Query(ge=0, description="Only answers of at least this age.")] = None,
     ) -> dict[str, Any]:
         """Remove answers that fit all that is given, in memory and on disk."""
-        module = exact()
         removed = 0
-        if module is not None and cache in (None, "exact"):
-            before_ns = None if older_than_s is None else chute.core.clock.wall_ns() - older_than_s * SECOND_NS
-            removed = await module.store.clear(model=model, team=team, created_before_ns=before_ns)
+        before_ns = None if older_than_s is None else chute.core.clock.wall_ns() - older_than_s * SECOND_NS
+        for name, store in stores().items():
+            if cache in (None, name):
+                removed += await store.clear(model=model, team=team, created_before_ns=before_ns)
         event = LedgerEvent(
             "admin_action", f"key:{principal.key_id}", f"cache:{cache or 'all'}", "clear", {"removed": removed}
         )
@@ -67,8 +74,7 @@ def cache_router(chute: Chute) -> APIRouter:
     return router
 
 
-def _shown(module: CacheLayer) -> dict[str, Any]:
-    store = module.store
+def _shown(store: AnswerStore | VectorStore) -> dict[str, Any]:
     return {
         "entries": len(store),
         "hits": store.hits,

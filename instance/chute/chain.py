@@ -33,6 +33,9 @@ ShimLink = tuple[Link, Fits | None]
 LoadShim = Callable[[str, str], Awaitable[ShimLink | None]]
 """`(dialect, kind of call)`."""
 
+INNER_GROUP = 11
+"""From this group on modules reach a target and speak its language: all that a module's own sub-request passes through."""
+
 SAMPLE_MASK = 7
 """Of eight calls the first fills the modules' histograms of time: quantiles need no more, and counting costs."""
 
@@ -86,10 +89,13 @@ class Plan:
             if "around" in hooks:
                 arounds.append((link, fits))
         self._innermost = arounds[-1][0].meter if arounds else None
+        self.inner: Call = call
         for index in range(len(arounds) - 1, -1, -1):
             link, fits = arounds[index]
             outer = arounds[index - 1][0] if index else None
             call = contain(link, fits, outer, call)
+            if link.module.group >= INNER_GROUP:
+                self.inner = call
         self.call: Call = call
         self.steps = tuple(steps)
         self.whole_steps = tuple(step for step in steps if "on_request" not in step[1].module.streams_only or step[2])

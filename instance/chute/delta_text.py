@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from instance.chute.answer import JSON, Delta
+from instance.chute.stream import encode_event
 
 DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning"))
 
@@ -65,3 +66,12 @@ def release(choice: JSON, place: str, text: str) -> None:
         part.setdefault("tool_calls", []).append({"index": number, "function": {"arguments": text}})
     else:
         part["function_call"] = {"arguments": text}
+
+
+def last_event(before: Delta | None, finish_reason: str, text: str = "", index: int = 0) -> Delta:
+    """A made event that ends a choice, shaped like the ones `before` it: some last text and the reason of the end."""
+    obj = {
+        name: value for name, value in ((before.obj if before is not None else None) or {}).items() if name != "usage"
+    }
+    obj["choices"] = [{"index": index, "delta": {"content": text} if text else {}, "finish_reason": finish_reason}]
+    return Delta(encode_event(obj), obj)

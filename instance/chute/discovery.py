@@ -53,8 +53,16 @@ def builtin_migrations() -> Iterator[tuple[str, Path]]:
             yield name, folder
 
 
-def custom_modules() -> Iterator[tuple[str, type[Module]]]:
-    """Modules of other packages by entry point: `(package, class)`. One that cannot be loaded is logged and left out."""
+@cache
+def custom_modules() -> tuple[tuple[str, type[Module]], ...]:
+    """Modules of other packages by entry point: `(package, class)`. One that cannot be loaded is logged and left out.
+
+    Looked for once a process: to read what every installed package declares takes longer than to start the modules.
+    """
+    return tuple(_loaded_entry_points())
+
+
+def _loaded_entry_points() -> Iterator[tuple[str, type[Module]]]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         package = point.dist.name if point.dist is not None else point.module
         try:

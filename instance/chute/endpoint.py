@@ -31,10 +31,12 @@ from instance.chute.operations import CHAT, LOADED, operation_of
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage, streamed_answer, write_record
 from instance.chute.request_body import BodyTooLarge, read_body
+from instance.chute.running_streams import ENDED, RunningStreams
 from instance.chute.stream import StreamBroken
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.core.journal import JournalUnavailable
+from instance.core.log_lines import trace_id
 
 if TYPE_CHECKING:
     from instance.chute.app import Chute
@@ -68,6 +70,7 @@ class Endpoint:
         self.keys = core.keys
         self.trusted = chute.trusted_proxies
         self.watches = Watches()
+        self.running = RunningStreams(core.keys, core.clock)
         self.draining = False
         self.beside_calls = BesideCalls(chute, self.body_max_bytes)
 
@@ -87,6 +90,7 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         x = Exchange(new_id("tr_"), started, time_ns(), path, headers, operation)
         x.request_id = "req_" + x.id[3:]
+        trace_id.set(x.id)  # for what is logged about this call
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
         try:
             x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
@@ -291,6 +295,7 @@ class Endpoint:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
+                self.running.begin(x)
                 async for batch in events:
                     block = outgoing.take(batch)
                     if block:
@@ -301,9 +306,14 @@ class Endpoint:
                     if outgoing.done:
                         break
                 last = outgoing.end()
+            except asyncio.CancelledError:
+                if x.client_gone or ENDED not in x.state:
+                    raise
+                last = self._ended(x, answer, outgoing)
             except Exception as failure:
                 # Whatever broke the stream, it ends with an error event, and the trace says what it was.
-                last = self._broken(x, failure, outgoing)
+                last = self._ended(x, answer, outgoing) if ENDED in x.state else self._broken(x, failure, outgoing)
+            self.running.end(x)
             if keep_alive is not None:
                 keep_alive.end()
             watch.end()
@@ -314,11 +324,12 @@ class Endpoint:
             x.bytes_out += len(last)
             self._record(x, streamed_answer(x))
             await send({"type": "http.response.body", "body": last, "more_body": False})
-            if outgoing.done:
+            if outgoing.done and not outgoing.cut:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
                 async for _ in events:
                     pass
         finally:
+            self.running.end(x)
             self.chute.streams -= 1
             if keep_alive is not None:
                 keep_alive.end()
@@ -326,6 +337,17 @@ class Endpoint:
             if close is not None:
                 await close()
             answer.close()
+
+    def _ended(self, x: Exchange, answer: Answer, outgoing: Outgoing) -> bytes:
+        """The last bytes of a stream whose key may not go on with it: one error event, and nothing of what was held back."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        answer.close()
+        error: StockyardError = x.state[ENDED]
+        x.note("ended", {"code": error.code}, module="core", hook="on_delta")
+        self._failed(x, error)
+        return outgoing.error(error)
 
     def _broken(self, x: Exchange, failure: Exception, outgoing: Outgoing) -> bytes:
         """The stream's last bytes when it broke: what was held back, then one error event, and no `[DONE]`."""

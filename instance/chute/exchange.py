@@ -109,6 +109,8 @@ class Exchange:
     recorded = False
 
     timings: list[JSON] | None = None
+    measures: JSON | None = None
+    """What modules found out about the call, by name; they stand on its trace."""
     safety_count = 0
     stored_request: bytes | None = None
     stored_response: bytes | None = None
@@ -166,6 +168,12 @@ class Exchange:
                     "took_ns": took_ns,
                 }
             )
+
+    def measure(self, **values: Any) -> None:
+        """Put values on the call's trace: JSON values under names of their own, no texts of the call."""
+        if self.measures is None:
+            self.measures = {}
+        self.measures.update(values)
 
     def read_ahead(self) -> None:
         """Do what the answer and the record will ask of the request, while the provider is waited for."""

@@ -11,6 +11,7 @@ has one content chunk for each completion token. `max_tokens` cuts the answer, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import count, cycle, islice
 from secrets import token_hex
@@ -36,8 +37,17 @@ FINGERPRINT = "fp_stockyard_mock"
 _JSON_HEADERS = {b"content-type": b"application/json"}
 _STREAM_HEADERS = {b"content-type": b"text/event-stream; charset=utf-8"}
 _DONE = b"data: [DONE]\n\n"
-_PROCESS = token_hex(6)
+_process = token_hex(6)
 _numbers = count(1)
+
+
+def _renew_process() -> None:
+    """A fork goes on with names of its own."""
+    global _process
+    _process = token_hex(6)
+
+
+os.register_at_fork(after_in_child=_renew_process)
 
 
 class MockModel:
@@ -122,7 +132,7 @@ class _Call:
         self._drop_after = options.drop_after
         self._model = orjson.dumps(str(body.get("model") or "gpt"))
         self._head = b'{"id":"chatcmpl-%s%012x","object":"chat.completion%%s","created":%d,"model":%s' % (
-            _PROCESS.encode(),
+            _process.encode(),
             next(_numbers),
             created_s,
             self._model.replace(b"%", b"%%"),

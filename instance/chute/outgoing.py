@@ -12,7 +12,7 @@ from instance.core.errors import StockyardError
 class Outgoing:
     """Takes a call's events in order and gives the bytes for the client; `done` once the provider said so."""
 
-    __slots__ = ("_encoder", "_finals", "_hooks", "_last", "_native", "_open", "_x", "done")
+    __slots__ = ("_encoder", "_finals", "_hooks", "_last", "_native", "_open", "_x", "cut", "done")
 
     def __init__(self, x: Exchange, answer: Answer) -> None:
         plan = x.plan
@@ -24,6 +24,8 @@ class Outgoing:
         self._finals = False
         self._last: dict[str, object] = {}
         self.done = False
+        self.cut = False
+        """A hook ended the answer before the provider did: what the provider still sends is not wanted."""
 
     def take(self, events: list[Delta]) -> bytes:
         """The bytes to send for a block of events; `[DONE]` is kept back. Raises `StockyardError` when a module ends the stream."""
@@ -55,6 +57,10 @@ class Outgoing:
                         x.state["finished"] = True
             self._last = obj
             self._emit(event, out)
+            if event.ends:
+                self.done = self.cut = self._finals = True
+                x.state["finished"] = True
+                break
         return b"".join(out)
 
     def end(self) -> bytes:

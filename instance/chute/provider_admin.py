@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from instance.chute import provider_store
-from instance.chute.address_policy import AddressPolicy
 from instance.chute.provider import Provider
 from instance.chute.provider_check import CheckResult, check_chat, check_models
 from instance.chute.provider_spec import (
@@ -26,6 +25,7 @@ from instance.chute.provider_spec import (
 from instance.chute.providers import ProviderTable
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.upstream.dial import resolve
+from instance.core.address_policy import AddressPolicy
 from instance.core.errors import StockyardError
 from instance.core.timestamps import rfc3339
 from instance.system.audit import changed

@@ -11,6 +11,7 @@ from instance.chute.price_rows import price_row
 from instance.chute.provider_admin import ProviderAdmin
 from instance.chute.provider_spec import DIALECTS
 from instance.core.errors import StockyardError
+from instance.core.instance_file import may_call_private_networks
 from instance.core.principals import Principal
 from instance.system.auth import require
 
@@ -60,9 +61,7 @@ class Check(BaseModel):
 def router(chute: Chute) -> APIRouter:
     """The routes of this page."""
     core = chute.core
-    admin = ProviderAdmin(
-        core, chute.providers, allow_private_networks=core.hosted is None or core.settings.allow_private_networks
-    )
+    admin = ProviderAdmin(core, chute.providers, allow_private_networks=may_call_private_networks(core.hosted))
     routes = APIRouter(prefix="/api/proxy", tags=["proxy"])
 
     @routes.get("/providers")

@@ -81,7 +81,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
     plan = x.plan
     answer = x.answer
     target = answer.target if answer is not None else None
-    if target is None and x.targets and (x.attempts or x.cache == "hit"):
+    if target is None and x.targets and (x.attempts or x.status == "cache_hit"):
         target = x.targets[0]
     principal = x.principal
     usage = x.usage
@@ -146,6 +146,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         detail["cost_unknown"] = True
     if x.tags:
         detail["tags"] = dict(x.tags)
+    if x.measures is not None:
+        detail["measures"] = x.measures
     if x.timings is not None:
         detail["timings"] = x.timings
     if x.raw_error:

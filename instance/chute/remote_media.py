@@ -17,6 +17,7 @@ from instance.chute.dialects.data_url import Media
 from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
 from instance.chute.upstream.dial import Resolve, resolve
 from instance.core.errors import StockyardError
+from instance.core.instance_file import may_call_private_networks
 from instance.version import VERSION
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class RemoteMedia:
     @classmethod
     def of(cls, core: Core) -> RemoteMedia:
         """One that may reach what this instance may reach."""
-        return cls(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        return cls(allow_private_networks=may_call_private_networks(core.hosted))
 
     async def fetch_all(self, urls: Iterable[tuple[str, str]], max_bytes: int) -> dict[str, Media]:
         """What lies at each (url, param); all of it together at most `max_bytes`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -65,6 +66,32 @@ def set_config(
     key: Key = None,
 ) -> None:
     _change(Api(data, url, key), name, {"config": dict(map(assignment, settings))}, json)
+
+
+@application.command(
+    name="new",
+    help="Write a package for a module of your own, with its test.\n\nExample: stockyard modules new wordlimit",
+)
+def new_module(
+    name: Name,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to; a folder of the module's name here if not given.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    from instance.commands.new_module.writing import CannotWrite, write_package
+
+    where = folder or Path(name)
+    try:
+        written = write_package(name, where)
+    except (CannotWrite, OSError) as problem:
+        raise Failed(str(problem)) from None
+    if json:
+        show_json({"module": name, "folder": str(where), "files": [path.name for path in written]})
+        return
+    for path in written:
+        say(f"  {path}")
+    say(f"Try it: cd {where} && pip install -e '.[test]' && pytest. What each hook may do: docs/writing-a-module.md")
 
 
 def assignment(text: str) -> tuple[str, Any]:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from instance.core import meta
-from instance.core.core import DATABASE_NAME
+from instance.core.core import DATABASE_NAME, SECRET_KEY_NAME
 from instance.core.data_folder import DataFolderError, FolderLock, require_local
 from instance.core.epochs import LedgerHead, random_epoch
+from instance.core.secrets import write_key
 
 PAGES_A_STEP = 1024
 
@@ -49,9 +50,10 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[int, int], None] |
     return target.stat().st_size
 
 
-def restore(data_dir: Path, backup: Path, ledger_head: LedgerHead) -> Path | None:
+def restore(data_dir: Path, backup: Path, ledger_head: LedgerHead, secret_key: bytes | None = None) -> Path | None:
     """Make the backup the folder's database; where the one that was there is kept now.
 
+    `secret_key` is the one that its secrets are sealed under, when it comes with it: it becomes the folder's `secret.key`.
     The database begins a new epoch at its next start, which leaves a `restore` entry in the ledger; what the journal
     still holds belongs to the old one and is set aside then. Refused while an instance runs. Raises `DataFolderError`.
     """
@@ -69,7 +71,10 @@ def restore(data_dir: Path, backup: Path, ledger_head: LedgerHead) -> Path | Non
             meta.put(connection, meta.PENDING_EPOCH, random_epoch())
             meta.put(connection, meta.REPLACED_HEAD, replaced)
         _sync(draft)
-        kept = _set_aside(database)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        kept = _set_aside(database, stamp)
+        if secret_key is not None:
+            _place_key(data_dir / SECRET_KEY_NAME, secret_key, stamp)
         draft.replace(database)
         return kept
     except (OSError, sqlite3.Error) as error:
@@ -113,11 +118,17 @@ def _head_of(database: Path, ledger_head: LedgerHead) -> str:
     return json.dumps({"seq": seq, "hash": entry_hash.hex()})
 
 
-def _set_aside(database: Path) -> Path | None:
+def _place_key(path: Path, key: bytes, stamp: str) -> None:
+    """Make the key the folder's; another one that was there is kept, since the database set aside needs it."""
+    if path.exists() and path.read_text().strip() != key.hex():
+        path.with_name(f"{path.name}.replaced-{stamp}").hardlink_to(path)
+    write_key(path, key)
+
+
+def _set_aside(database: Path, stamp: str) -> Path | None:
     """Keep the database under another name too, so that there is one under its own at every moment."""
     if not database.exists():
         return None
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     kept = database.with_name(f"{database.name}.replaced-{stamp}")
     kept.hardlink_to(database)
     for suffix in ("-wal", "-shm"):

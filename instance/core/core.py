@@ -24,11 +24,13 @@ from instance.core.instance_file import ENV_NAME, InstanceFile, read_instance_fi
 from instance.core.journal import Journal
 from instance.core.keys import DEFAULT_SCOPES, display, hash_key
 from instance.core.principals import KeyTable, Principal
+from instance.core.schedule import Schedule
 from instance.core.secrets import SecretBox, SecretError, key_from_text, load_or_make
 from instance.core.settings import Settings
 from instance.core.writer import LedgerEvent, Writer
 
 DATABASE_NAME = "stockyard.db"
+SECRET_KEY_NAME = "secret.key"
 LAST_USED_FLUSH_S = 60.0
 
 log = logging.getLogger("stockyard.core")
@@ -74,6 +76,7 @@ class Core:
         self.hosted = hosted
         """What the control plane handed over; `None` for a self-hosted instance."""
         self.services: dict[str, Any] = {}
+        self.schedule = Schedule()
         self.first_keys: FirstKeys | None = None
         """The keys that the first boot made: to be shown once, then set to `None`."""
         self._lock = lock
@@ -204,7 +207,7 @@ class Core:
             self.hosted.secret_key.get_secret_value() if self.hosted else self.options.env.get("STOCKYARD_SECRET_KEY")
         )
         try:
-            key = key_from_text(given) if given else load_or_make(self.data_dir / "secret.key")
+            key = key_from_text(given) if given else load_or_make(self.data_dir / SECRET_KEY_NAME)
         except ValueError as error:
             raise DataFolderError(f"the secret key cannot be used: {error}") from error
         box = SecretBox(key)

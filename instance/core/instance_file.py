@@ -34,6 +34,13 @@ class InstanceFile(BaseModel):
     secret_key: SecretStr
     slug: str = ""
     control_plane_url: str = ""
+    allow_private_networks: bool = False
+    """Whether providers at private addresses may be called: the operator's decision, which no setting loosens."""
+
+
+def may_call_private_networks(hosted: InstanceFile | None) -> bool:
+    """A self-hosted instance calls what its owner names; a hosted one what its operator allows."""
+    return hosted is None or hosted.allow_private_networks
 
 
 def read_instance_file(path: Path) -> InstanceFile:

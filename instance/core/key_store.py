@@ -34,10 +34,24 @@ def times(connection: sqlite3.Connection) -> dict[int, tuple[int, int, int]]:
 
 def add(connection: sqlite3.Connection, principal: Principal, now_ns: int) -> int:
     """Store a key; its id, which `principal.key_id` becomes."""
+    principal.key_id = _insert(connection, principal, None, now_ns)
+    return principal.key_id
+
+
+def replace_all(connection: sqlite3.Connection, principals: list[Principal], now_ns: int) -> None:
+    """Make these the only keys, each with its id where that is a number: what was spent under it stays its own."""
+    connection.execute("DELETE FROM keys")
+    for principal in principals:
+        _insert(connection, principal, principal.key_id if isinstance(principal.key_id, int) else None, now_ns)
+
+
+def _insert(connection: sqlite3.Connection, principal: Principal, key_id: int | None, now_ns: int) -> int:
     cursor = connection.execute(
-        "INSERT INTO keys (digest, prefix, name, kind, scopes, user_id, team_id, models, ip_allow, rpm, budget_month_nano, "
-        "created_at_ns, expires_at_ns, revoked_at_ns, last_used_ns, origin) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,?)",
+        "INSERT INTO keys (id, digest, prefix, name, kind, scopes, user_id, team_id, models, ip_allow, rpm, "
+        "budget_month_nano, created_at_ns, expires_at_ns, revoked_at_ns, last_used_ns, origin) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,?)",
         (
+            key_id,
             principal.digest,
             principal.prefix,
             principal.name,
@@ -55,7 +69,6 @@ def add(connection: sqlite3.Connection, principal: Principal, now_ns: int) -> in
         ),
     )
     assert cursor.lastrowid is not None
-    principal.key_id = cursor.lastrowid
     return cursor.lastrowid
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from instance.core.errors import StockyardError
 from instance.core.request_rate import next_arrival_ns
+
+NEVER_NS = 2**63
+LEASE_RETRY_S = 5
 
 
 class Principal:
@@ -83,10 +86,18 @@ def has_scope(principal: Principal, scope: str) -> bool:
     return scope.endswith(":read") and scope[:-4] + "write" in scopes
 
 
+def lease_expired() -> StockyardError:
+    """What every key gets once the control plane has not been heard of for the time that the plan allows."""
+    message = (
+        "This instance has not heard from its control plane for too long to go on accepting keys; repeat the call."
+    )
+    return StockyardError("key_lease_expired", message, headers={"Retry-After": str(LEASE_RETRY_S)})
+
+
 class KeyTable:
     """All keys of the instance by the SHA-256 of their text. Replaced whole; used by the event loop's thread alone."""
 
-    __slots__ = ("_arrivals", "_by_digest", "_fixed", "_principals", "last_used_ns")
+    __slots__ = ("_arrivals", "_by_digest", "_fixed", "_principals", "last_used_ns", "lease_ends_ns", "replaced")
 
     def __init__(self, fixed: Iterable[Principal] = ()) -> None:
         """`fixed` keys are known whatever `replace` brings: the control plane's own."""
@@ -96,6 +107,10 @@ class KeyTable:
         self._arrivals: dict[int | str, int] = {}
         self.last_used_ns: dict[int | str, int] = {}
         """Wall time of each key's last use since `take_last_used`."""
+        self.lease_ends_ns = NEVER_NS
+        """Wall time from which on no key but the control plane's is accepted; see `instance.system.key_lease`."""
+        self.replaced: list[Callable[[], None]] = []
+        """Called after each `replace`."""
         self.replace(())
 
     def __len__(self) -> int:
@@ -114,6 +129,8 @@ class KeyTable:
             raise StockyardError("key_revoked", "This key was revoked; use another.")
         if principal.expires_at_ns and now_ns >= principal.expires_at_ns:
             raise StockyardError("key_expired", "This key has expired; make a new one.")
+        if now_ns >= self.lease_ends_ns and principal.kind != "instance":
+            raise lease_expired()
         self.last_used_ns[principal.key_id] = now_ns
         return principal
 
@@ -130,6 +147,8 @@ class KeyTable:
         for state in (self._arrivals, self.last_used_ns):
             for gone in state.keys() - known:
                 del state[gone]
+        for told in self.replaced:
+            told()
 
     def check_rate(self, principal: Principal, mono_ns: int) -> None:
         """Count one request against the key's `rpm`; raises `rate_limited` with Retry-After when it is used up."""

@@ -76,6 +76,12 @@ def load_or_make(path: Path) -> bytes:
     except FileNotFoundError:
         pass
     key = secrets.token_bytes(KEY_BYTES)
+    write_key(path, key)
+    return key
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Write the key to its file, readable by its owner alone; the file appears whole, in place of another."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -84,4 +90,3 @@ def load_or_make(path: Path) -> bytes:
         file.flush()
         os.fsync(descriptor)
     draft.replace(path)
-    return key

@@ -190,9 +190,8 @@ class Settings(Section):
     public_docs: bool = Field(default=True, description="Show the API's description without a key.")
     publish_head: bool = Field(default=False, description="Show the ledger's head without a key.")
     metrics_public: bool = Field(default=False, description="Show /metrics without a key.")
-    allow_private_networks: bool = Field(
-        default=False,
-        description="Hosted instances: providers at private addresses may be called. Self-hosted ones always may.",
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="The log as text or as JSON lines. auto: text on a terminal, else JSON lines."
     )
 
     @classmethod

@@ -34,6 +34,10 @@ class Lookout:
         """Remove older traces and texts; how many of each. 0 removes none."""
         return await self._retention.prune(rows_before_ns, bodies_before_ns)
 
+    async def prune_due(self, rows_kept_ns: int, texts_kept_ns: int) -> int | None:
+        """When the next trace or text will be older than it may be; None when there is none."""
+        return await self._retention.due(rows_kept_ns, texts_kept_ns)
+
     def router(self) -> APIRouter:
         """The routes below `/api/observe`."""
         from instance.lookout.routes import router

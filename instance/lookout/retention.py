@@ -21,6 +21,11 @@ WHERE (traces.created_at_ns, traces.n) > (?, ?) AND traces.created_at_ns < ?
 ORDER BY traces.created_at_ns, traces.n LIMIT ?
 """
 
+_OLDEST = """
+SELECT (SELECT min(created_at_ns) FROM traces),
+       (SELECT created_at_ns FROM traces WHERE n = (SELECT min(n) FROM trace_bodies))
+"""
+
 Place = tuple[int, int]
 """`created_at_ns` and `n` of a trace."""
 
@@ -38,6 +43,12 @@ class Retention:
         The hourly sums and the ledger keep what they have. 0 removes none.
         """
         return await self._remove_traces(rows_before_ns), await self._remove_texts(texts_before_ns)
+
+    async def due(self, rows_kept_ns: int, texts_kept_ns: int) -> int | None:
+        """When the oldest trace or the oldest text there is becomes older than so long; None when there is none."""
+        oldest = await self._core.database.read(_oldest)
+        kept = (rows_kept_ns, texts_kept_ns)
+        return min((at + keep_ns for at, keep_ns in zip(oldest, kept, strict=True) if at is not None), default=None)
 
     async def _remove_traces(self, before_ns: int) -> int:
         def some(connection: sqlite3.Connection) -> int:
@@ -71,6 +82,11 @@ class Retention:
 
 def _texts(asked: tuple[int, ...], connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
     return connection.execute(_TEXTS_AFTER, asked).fetchall()
+
+
+def _oldest(connection: sqlite3.Connection) -> tuple[int | None, int | None]:
+    found: tuple[int | None, int | None] = connection.execute(_OLDEST).fetchone()
+    return found
 
 
 def _delete_texts(numbers: Sequence[int], connection: sqlite3.Connection) -> None:

@@ -107,6 +107,7 @@ def whole(row: Mapping[str, Any], bodies: tuple[bytes, bytes] | None, *, may_rea
         "bytes_out": row["bytes_out"],
         "decisions": detail.get("decisions", []),
         "timings": detail.get("timings", []),
+        "measures": detail.get("measures", {}),
         "request_body": None,
         "response_body": None,
         "ledger_seq": row["ledger_seq"],

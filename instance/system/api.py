@@ -44,6 +44,7 @@ def build_api(instance: Instance) -> FastAPI:
     api = FastAPI(title="Stockyard", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
     api.state.core = instance.core
     api.state.open_principal = instance.open_principal
+    api.state.trusted_proxies = instance.chute.trusted_proxies
     api.state.management_rate = ManagementRate()
     for router in (
         status_routes.router(instance),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from instance.chute.client_address import client_address
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.system.credentials import demand, identify
@@ -37,7 +38,9 @@ def admitted(request: Request, scope: str) -> Principal:
     principal: Principal | None = state.open_principal
     if principal is None:
         principal = identify(core, request.scope["headers"])
-        require_address(principal, request.client.host if request.client else "")
+        if principal.ip_allow:
+            peer, headers = request.scope.get("client"), dict(request.scope["headers"])
+            require_address(principal, client_address(peer, headers, state.trusted_proxies))
         rate = state.management_rate.admit(principal.key_id, core.clock.mono_ns())
         request.scope["state"]["rate_headers"] = rate
     request.state.principal = principal
@@ -45,7 +48,7 @@ def admitted(request: Request, scope: str) -> Principal:
 
 
 def require_address(principal: Principal, host: str) -> None:
-    """Raise `ip_denied` unless the key may be used from this address; a Unix socket has none and is not limited."""
+    """Raise `ip_denied` unless the key may be used from this address; who calls at a Unix socket itself has none."""
     if not principal.ip_allow or not host:
         return
     try:

@@ -23,10 +23,12 @@ from instance.version import VERSION
 
 if TYPE_CHECKING:
     from instance.server import Instance
+    from instance.system.key_lease import KeyLease
 
 PREFIX = "/api/instance/"
 BODY_MAX_BYTES = 64 << 20
 DRAIN_DEFAULT_S = 10.0
+LEASE_MAX_S = 31_536_000.0
 IO_PAGES_MAX = 100
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -35,16 +37,18 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 class ControlApi:
     """The handlers of one hosted instance; without `instance.json` every path is 404."""
 
-    def __init__(self, instance: Instance, state: PushedState) -> None:
+    def __init__(self, instance: Instance, state: PushedState, lease: KeyLease) -> None:
         self._instance = instance
         self._core = instance.core
         self._state = state
+        self._key_lease = lease
         hosted = self._core.hosted
         self._digest = hash_key(hosted.instance_key.get_secret_value()) if hosted is not None else None
         self._handlers: dict[str, dict[str, Handler]] = {
             "state": {"GET": self._get_state, "PUT": state.apply},
             "usage": {"GET": self._usage},
             "activity": {"GET": self._activity},
+            "lease": {"POST": self._lease},
             "drain": {"POST": self._drain},
             "resume": {"POST": self._resume},
             "verify": {"POST": self._verify},
@@ -75,7 +79,13 @@ class ControlApi:
 
     async def _get_state(self, _: dict[str, Any]) -> dict[str, Any]:
         schema = await self._core.database.read(schema_version)
-        return {**self._state.described(), "epoch": usage.shown_epoch(self._core), "version": VERSION, "schema": schema}
+        return {
+            **self._state.described(),
+            "key_lease_left_s": self._key_lease.left_s(),
+            "epoch": usage.shown_epoch(self._core),
+            "version": VERSION,
+            "schema": schema,
+        }
 
     async def _usage(self, _: dict[str, Any]) -> dict[str, Any]:
         return await usage.reading(self._core)
@@ -88,19 +98,32 @@ class ControlApi:
             "in_flight": instance.in_flight,
             "last_request_at": rfc3339_or_none(last),
             "idle_s": round(idle_ns / 1e9, 3),
-            "scheduled_next_at": None,
+            "scheduled_next_at": rfc3339_or_none(self._core.schedule.next_ns()),
             "streams": instance.chute.streams,
             "journal_idle": self._core.writer.idle,
         }
 
+    async def _lease(self, document: dict[str, Any]) -> dict[str, Any]:
+        lease_s = document.pop("lease_s", None)
+        if document or type(lease_s) not in (int, float) or not 0 < float(lease_s) <= LEASE_MAX_S:
+            message = f"Send `lease_s` alone: a number of seconds above 0, at most {LEASE_MAX_S:.0f}."
+            raise StockyardError("invalid_value", message, param="lease_s")
+        await self._key_lease.renew(float(lease_s))
+        return {"key_lease_left_s": self._key_lease.left_s()}
+
     async def _drain(self, document: dict[str, Any]) -> dict[str, Any]:
         deadline_s = document.pop("deadline_s", DRAIN_DEFAULT_S)
+        suspended = document.pop("suspended", False)
         if document:
-            message = f"{min(document)}: there is no such field; did you mean 'deadline_s'?"
+            message = f"{min(document)}: there is no such field; did you mean 'deadline_s' or 'suspended'?"
             raise StockyardError("unknown_field", message, param=min(document))
         if type(deadline_s) not in (int, float) or not 0 <= deadline_s <= DEADLINE_MAX_S:
             message = f"`deadline_s` must be a number of seconds from 0 to {DEADLINE_MAX_S:.0f}."
             raise StockyardError("invalid_value", message, param="deadline_s")
+        if suspended is True:
+            self._instance.chute.endpoint.running.end_all(
+                StockyardError("tenant_suspended", "The tenant was suspended.")
+            )
         return await drain(self._instance, deadline_s)
 
     async def _resume(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,11 @@ log = logging.getLogger("stockyard.server")
 
 
 class Gateway:
-    """Dispatches every request of the instance. `last_api_ns` is when the last one to `/api` was over (monotonic)."""
+    """Dispatches every request of the instance. `last_api_ns` is when the last one to `/api` was over (monotonic).
+
+    What an open page of the console asks for by itself is neither counted nor remembered: it shall not keep the instance
+    awake.
+    """
 
     def __init__(self, instance: Instance, control: ControlApi) -> None:
         self._instance = instance
@@ -85,7 +89,8 @@ class Gateway:
         body = await read_body(scope, receive, limit)
         if body:
             _require_json(scope)
-        self.api_in_flight += 1
+        counts = not _is_console(scope["path"])
+        self.api_in_flight += counts
         try:
             api = await self.api()
             forwarded = _forwarded(scope, request_id)
@@ -95,8 +100,9 @@ class Gateway:
         except Exception:  # raised anew after FastAPI has answered 500 and logged it
             log.debug("%s was answered with 500", request_id)
         finally:
-            self.api_in_flight -= 1
-            self.last_api_ns = perf_counter_ns()
+            if counts:
+                self.api_in_flight -= 1
+                self.last_api_ns = perf_counter_ns()
 
     async def api(self) -> Asgi:
         """The FastAPI application, built on first use and beside the event loop: importing it takes 0.3 s and 30 MB."""
@@ -121,6 +127,10 @@ class Gateway:
         if origin not in self._origins:
             return send
         return _adding(send, ((b"access-control-allow-origin", origin), (b"vary", b"Origin")))
+
+
+def _is_console(path: str) -> bool:
+    return path == "/ui" or path.startswith("/ui/")
 
 
 def _require_json(scope: Scope) -> None:

@@ -18,6 +18,8 @@ from instance.system.connection import KEEP_ALIVE_S, Connection
 SOCKET_PATH_MAX_BYTES = 107
 SOCKET_MODE = 0o666
 """Who may connect is decided by the folder that the socket is in."""
+HOSTED_SOCKET_MODE = 0o660
+"""Of a hosted instance, whose only callers are its plane and its edge."""
 BACKLOG = 2048
 POLL_S = 0.01
 SWEEP_S = 15.0
@@ -70,8 +72,8 @@ class Listener:
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
-    async def listen_unix(self, path: str) -> None:
-        """Listen on a Unix socket; one that a dead process left is replaced. Raises `CannotListen`."""
+    async def listen_unix(self, path: str, mode: int = SOCKET_MODE) -> None:
+        """Listen on a Unix socket of these permissions; one that a dead process left is replaced. Raises `CannotListen`."""
         if len(os.fsencode(path)) > SOCKET_PATH_MAX_BYTES:
             raise CannotListen(f"the socket's path is over {SOCKET_PATH_MAX_BYTES} bytes; use a shorter one: {path}")
         _remove_stale(Path(path))
@@ -79,7 +81,7 @@ class Listener:
         sock.setblocking(False)
         try:
             sock.bind(path)
-            Path(path).chmod(SOCKET_MODE)
+            Path(path).chmod(mode)
             self._server = await asyncio.get_running_loop().create_unix_server(
                 self._connection, sock=sock, backlog=BACKLOG
             )

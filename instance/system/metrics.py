@@ -37,7 +37,12 @@ def _own(instance: Instance, ledger_seq: int) -> dict[str, str]:
         ("process_resident_memory_bytes", "gauge", "Resident memory.", process_facts.memory_bytes()[0]),
         ("process_cpu_seconds_total", "counter", "Processor time used.", round(time.process_time(), 3)),
         ("process_open_fds", "gauge", "Open file descriptors.", process_facts.open_descriptors()),
-        ("process_start_time_seconds", "gauge", "Start, in seconds since 1970.", round(process_facts.STARTED_AT_S, 3)),
+        (
+            "process_start_time_seconds",
+            "gauge",
+            "Start, in seconds since 1970.",
+            round(process_facts.started_at_s(), 3),
+        ),
     )
     return {
         name: f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in metrics

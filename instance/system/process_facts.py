@@ -11,7 +11,21 @@ from typing import Any
 _STATUS = Path("/proc/self/status")
 _DESCRIPTORS = Path("/proc/self/fd")
 KIB = 1024
-STARTED_AT_S = time.time()
+_started_at_s = time.time()
+
+
+def _begin() -> None:
+    """A fork is a process of its own."""
+    global _started_at_s
+    _started_at_s = time.time()
+
+
+os.register_at_fork(after_in_child=_begin)
+
+
+def started_at_s() -> float:
+    """When this process began, in seconds since 1970."""
+    return _started_at_s
 
 
 def memory_bytes() -> tuple[int, int]:

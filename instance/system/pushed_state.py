@@ -23,9 +23,12 @@ from instance.system.validation import invalid
 
 if TYPE_CHECKING:
     from instance.core.core import Core
+    from instance.system.key_lease import KeyLease
 
 KEYS_MAX = 100_000
-APPLIED_PARTS = frozenset(("generation", "keys", "quotas", "plan", "settings", "provider_secrets", "modules"))
+APPLIED_PARTS = frozenset(
+    ("generation", "keys", "key_lease_s", "quotas", "plan", "settings", "provider_secrets", "modules")
+)
 
 Generation = tuple[int, int]
 
@@ -89,6 +92,7 @@ class PushedKey(_Part):
 class State(_Part):
     generation: PushedGeneration
     keys: Annotated[list[PushedKey], Field(max_length=KEYS_MAX)]
+    key_lease_s: Annotated[int, Field(ge=0, le=10**9)] = 0
     quotas: dict[str, Any] = {}
     plan: str = ""
     settings: dict[str, Any] = {}
@@ -109,8 +113,9 @@ class State(_Part):
 class PushedState:
     """What was applied last. `generation` is `None` before the first push."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, lease: KeyLease) -> None:
         self._core = core
+        self._lease = lease
         self._one_at_a_time = asyncio.Lock()
         self.generation: Generation | None = None
         self.applied_at_ns = 0
@@ -125,6 +130,7 @@ class PushedState:
         row = await self._core.database.read(
             lambda connection: connection.execute("SELECT applied_at_ns, body FROM pushed_state").fetchone()
         )
+        await self._lease.load()
         if row is None:
             self._core.keys.replace([])
             return
@@ -183,6 +189,7 @@ class PushedState:
 
     def _take(self, state: State, principals: list[Principal], body: bytes, applied_at_ns: int) -> None:
         self._core.keys.replace(principals)
+        self._lease.demand(state.key_lease_s)
         self.generation = (state.generation.incarnation, state.generation.number)
         self.applied_at_ns = applied_at_ns
         self.digest = sha256(body).hexdigest()

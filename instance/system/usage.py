@@ -1,4 +1,4 @@
-"""What this instance did since it was made: cumulative counters by key, folded from the journal with everything else."""
+"""What this instance did since it was made: cumulative counters by key and model, and what of it on each of the last days."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from instance.brand.ledger import head
 from instance.core.money import nano_to_usd
-from instance.core.timestamps import rfc3339
+from instance.core.timestamps import rfc3339, rfc3339_or_none
 from instance.lookout.call_rows import call_sums
+from instance.system.usage_days import COUNTERS, SUM_MAX, by_day, by_model
 
 if TYPE_CHECKING:
     from instance.core.core import Core
     from instance.core.writer import Record
 
-COUNTERS = ("requests", "errors", "tokens_in", "tokens_out", "cost_nano", "bytes_out")
-SUM_MAX = 2**53
 FOLD_S = 5.0
 
 _ADD = """
@@ -59,22 +58,40 @@ async def reading(core: Core) -> dict[str, Any]:
     with suppress(TimeoutError):  # a full disk: what was folded is still right, and the next reading has the rest
         async with asyncio.timeout(FOLD_S):
             await core.writer.drain()
-    by_key, ledger_seq = await core.database.read(
+    by_key, models, days, ledger_seq = await core.database.read(
         lambda connection: (
             totals_by_key(connection),
+            by_model(connection),
+            by_day(connection),
             head(connection)[0],
         )
     )
-    whole = {name: sum(totals[name] for totals in by_key.values()) for name in COUNTERS}
     return {
         "epoch": shown_epoch(core),
         "at": rfc3339(core.clock.wall_ns()),
         "seq": ledger_seq,
-        **shown(whole),
+        **shown(_sum(by_key)),
         "storage_bytes": core.database.size_bytes(),
         "ledger_seq": ledger_seq,
-        "by_key": {key: shown(totals) for key, totals in by_key.items()},
+        "quota": core.services["billing"].quota.described(core.clock.wall_ns()),
+        "by_key": {
+            key: shown(totals) | {"last_request_at": rfc3339_or_none(totals["last_request_at_ns"])}
+            for key, totals in by_key.items()
+        },
+        "by_model": _each(models),
+        "by_day": {
+            day: shown(_sum(found["key"])) | {"by_key": _each(found["key"]), "by_model": _each(found["model"])}
+            for day, found in days.items()
+        },
     }
+
+
+def _sum(by_name: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {name: sum(totals[name] for totals in by_name.values()) for name in COUNTERS}
+
+
+def _each(by_name: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Any]]:
+    return {name: shown(totals) for name, totals in by_name.items()}
 
 
 def shown_epoch(core: Core) -> int | str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -10,10 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.backups.process import litestream_command, litestream_environment
 from control_plane.config import Config, load_config
+from control_plane.domain.plans import FREE
+from control_plane.store import accounts, tenants
 
 DEADLINE_S = 20
 
@@ -23,11 +27,14 @@ class Litestream:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self.settings: dict[str, object] = {}  # laid over those that the service starts it with
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._config.litestream_socket.unlink(missing_ok=True)
         command = litestream_command(self._config)
+        path = Path(command[-1])
+        path.write_text(json.dumps(json.loads(path.read_text()) | self.settings))
         self._process = subprocess.Popen(command, env=litestream_environment(), stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + DEADLINE_S
         while not _answers(self._config.litestream_socket):
@@ -39,6 +46,13 @@ class Litestream:
             self._process.send_signal(how)
             self._process.wait(DEADLINE_S)
             self._process = None
+
+
+def add_acme(connection: Connection) -> None:
+    """A tenant `acme` of the plan that keeps one day."""
+    owner = accounts.operator_account(connection)
+    new = tenants.NewTenant("acme", owner.id, FREE, "local", "image", b"", None)
+    tenants.create(connection, new, actor="operator")
 
 
 def _answers(path: Path) -> bool:

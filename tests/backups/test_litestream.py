@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from control_plane.backups.litestream import LitestreamBackups
 from control_plane.config import Config, load_config
@@ -214,6 +215,20 @@ async def test_changes_are_copied_without_being_asked_for(
     await until(copied)
 
 
+def test_a_backup_is_restored_in_the_event_loop_of_the_service(config: Config, litestream: Litestream) -> None:
+    async def work() -> RestoreOutcome:
+        backups = LitestreamBackups(config)
+        with TenantDatabase(config.tenant_dir("acme") / "stockyard.db") as database:
+            database.append(2)
+            await backups.register("acme", 1)
+            await backups.sync_wait("acme")
+            restored = await backups.restore("acme", 1, config.data / "copy.db")
+        await backups.close()
+        return restored.outcome
+
+    assert uvloop.run(work()) is RestoreOutcome.RESTORED
+
+
 async def test_a_sound_backup_verifies_with_its_ledger(
     config: Config, backups: LitestreamBackups, database: TenantDatabase
 ) -> None:
@@ -270,6 +285,21 @@ async def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
     with pytest.raises(Unavailable):
         await backups.restore("acme", 1, config.data / "copy.db")
     away.rename(config.replicas_dir)
+
+
+async def test_while_the_store_is_away_nothing_is_said_to_be_copied_so_that_tenants_are_served_without(
+    config: Config, backups: LitestreamBackups, database: TenantDatabase
+) -> None:
+    database.append()
+    await backups.register("acme", 1)
+    await backups.sync_wait("acme")
+    away = config.replicas_dir.rename(config.data / "unmounted")
+    config.replicas_dir.touch()
+    with pytest.raises(Unavailable, match="is not there"):
+        await backups.registered()
+    config.replicas_dir.unlink()
+    away.rename(config.replicas_dir)
+    assert await backups.registered() == {"acme": 1}
 
 
 async def test_a_link_in_a_tenants_folder_is_not_copied_for_it(config: Config, backups: LitestreamBackups) -> None:

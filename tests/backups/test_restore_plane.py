@@ -14,8 +14,10 @@ import pytest
 from sqlalchemy import Connection
 
 from control_plane import ledger
+from control_plane.backups.control_copy import ControlCopy, proof
 from control_plane.backups.key_ends import KeyEnds, apply_ends, ends_in
 from control_plane.backups.litestream import LitestreamBackups
+from control_plane.backups.places import Places
 from control_plane.backups.restore_plane import restore_plane
 from control_plane.config import Config
 from control_plane.domain.key_ends import NEVER, REVOKED
@@ -117,6 +119,10 @@ async def test_a_torn_record_is_of_a_key_that_ended(config: Config) -> None:
     assert await ends.read() == {"d" * 64: 0.0}
 
 
+def test_the_stores_address_is_shown_without_its_password() -> None:
+    assert Places("sftp://backup:hush@host:22/copies").shown == "sftp://host:22/copies"
+
+
 async def test_another_store_can_only_be_told_by_litestream() -> None:
     assert not KeyEnds("webdav://host/backups").possible
 
@@ -153,6 +159,25 @@ async def test_a_lost_database_comes_back_as_a_new_incarnation_and_a_revoked_key
 
 
 @pytest.mark.slow
+async def test_the_copy_is_proven_and_what_was_found_is_recorded(
+    config: Config, plane: Database, litestream: Litestream, backups: LitestreamBackups
+) -> None:
+    copy = ControlCopy(plane, backups, 1)
+    await backups._register_control(1)
+    await backups.sync_control()
+    assert (await copy.verify()) is not None
+    known = await plane.read(proof)
+    assert known.verified_at is not None and known.broken_at is None
+    for piece in (config.replicas_dir / "control").rglob("*.ltx"):
+        piece.write_bytes(b"\0" * piece.stat().st_size)
+    await copy.verify()
+    assert await plane.read(proof) == (known.verified_at, (await plane.read(proof)).broken_at)
+    assert (await plane.read(proof)).broken_at is not None
+    entries, _ = await plane.read(lambda connection: ledger.page(connection, limit=2, offset=0))
+    assert [each["action"] for each in entries] == ["backup.broken", "backup.verified"]
+
+
+@pytest.mark.slow
 async def test_what_is_there_is_set_aside_and_nothing_is_touched_while_litestream_runs(
     config: Config, plane: Database, litestream: Litestream, backups: LitestreamBackups
 ) -> None:
@@ -165,6 +190,19 @@ async def test_what_is_there_is_set_aside_and_nothing_is_touched_while_litestrea
     done = await restore_plane(config)
     with closing(sqlite3.connect(Path(done.aside) / "control.db")) as connection:
         assert connection.execute("SELECT count(*) FROM account_tokens").fetchone() == (3,)
+
+
+@pytest.mark.slow
+async def test_a_restore_is_tried_while_everything_runs_and_leaves_no_trace(
+    config: Config, plane: Database, backups: LitestreamBackups
+) -> None:
+    await backups._register_control(1)
+    await backups.sync_control()
+    before = sorted(path.name for path in config.data.iterdir())
+    tried = await restore_plane(config, dry_run=True)
+    assert (tried.status, tried.restored_from, tried.incarnation, tried.aside) == ("would_restore", 1, 2, "")
+    assert await plane.read(incarnation) == 1
+    assert sorted(path.name for path in config.data.iterdir()) == before
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instance.chute.address_policy import AddressPolicy, is_public
 from instance.chute.upstream import BlockedAddress, Upstream
+from instance.core.address_policy import AddressPolicy, is_public
 from tests.chute.upstream_calls import post
 from tests.mock_upstream import MockUpstream
 

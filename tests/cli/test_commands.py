@@ -82,6 +82,7 @@ def read_json(result: tuple[int, str, str]) -> Any:
         ["config", "set"],
         ["config", "reset"],
         ["backup"],
+        ["export"],
         ["restore"],
         ["doctor"],
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -11,10 +12,14 @@ from tests.cloud.service import Service, Tenant
 
 REPOSITORY = Path(__file__).parents[2]
 
+CANARY = "of-the-operator-and-nobody-else"  # in the environment of `up`
+
 
 @cache
 def build_image() -> None:
-    """The instances' image from the tree as it is, once a run."""
+    """The instances' image from the tree as it is, once a run; STOCKYARD_TEST_IMAGE names one that is built already."""
+    if os.environ.get("STOCKYARD_TEST_IMAGE"):
+        return
     subprocess.run([REPOSITORY / "deploy" / "build-image.sh"], check=True, stdout=subprocess.DEVNULL, timeout=600)
 
 
@@ -32,7 +37,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def service(runtime: str) -> Iterator[Service]:
-    service = Service(runtime)
+    service = Service(runtime, OPERATORS_CANARY=CANARY)
     service.start()
     yield service
     service.remove()

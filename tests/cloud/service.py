@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,26 @@ class Tenant:
         found: list[dict[str, Any]] = self.get("/api/observe/traces?limit=500").json()["traces"]
         return found[::-1]
 
+    def all_traces(self) -> list[dict[str, Any]]:
+        """Every call that is in the instance's database, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = self.get(f"/api/observe/traces?limit=500{cursor}")
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            found += page["traces"]
+            if not page["has_more"]:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+    def answers(self) -> bool:
+        """True if a call is answered now."""
+        try:
+            return self.say("there") == "echo: there"
+        except openai.APIError:
+            return False
+
     def trace(self, trace_id: str) -> dict[str, Any]:
         def recorded() -> dict[str, Any] | None:
             answer = self.get(f"/api/observe/traces/{trace_id}")
@@ -133,6 +154,8 @@ class Service:
             "STOCKYARD_CLOUD_URL": f"http://127.0.0.1:{self.port}",
             **settings,
         }
+        if image := os.environ.get("STOCKYARD_TEST_IMAGE"):
+            self.environment["STOCKYARD_CLOUD_IMAGE"] = image
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str) -> str:
@@ -161,6 +184,18 @@ class Service:
         self.process = None
         return code
 
+    def kill(self) -> None:
+        """Kill the supervisor and its four parts at once; only the instances go on."""
+        assert self.process is not None and self.process.stdout is not None
+        parts = json.loads((self.data / "run" / "up.json").read_text())
+        self.process.kill()
+        for pid, _ in parts.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        self.process.stdout.close()
+        self.process = None
+
     def remove(self) -> None:
         """End it if it runs, and remove all that it kept."""
         if self.process is not None:
@@ -185,6 +220,13 @@ class Service:
         tenant = Tenant(self, self.cli("tenants", "create", slug))
         tenant.becomes("running")
         return tenant
+
+    def open(self, slug: str, **body: Any) -> Tenant:
+        """A new tenant, as soon as the control plane knows it; its instance is still to come."""
+        answer = self.api("POST", "/api/tenants", json={"slug": slug, **body})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        return Tenant(self, made | {"tenant": made["slug"]})
 
     def api(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The control plane's API as its operator."""

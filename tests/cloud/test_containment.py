@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cloud.service import Service, Tenant, docker, until
+from tests.stand_ins import stand_ins, unused
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,6 +55,13 @@ def _probe(service: Service, slug: str, address: str, port: int) -> str:
     return docker("exec", service.container(slug), "python", "-c", PROBE, address, str(port))
 
 
+def _bystander_reaches(service: Service, address: str, port: int) -> bool:
+    """Whether a container of somebody else on Docker's own bridge gets there."""
+    image = json.loads(docker("inspect", service.container("acme")))[0]["Config"]["Image"]
+    command = ("run", "--rm", "--network", "bridge", "--entrypoint", "python", image, "-c", PROBE, address, str(port))
+    return docker(*command) == "reached"
+
+
 def _network(service: Service, slug: str) -> dict[str, str]:
     networks = _inspect(service, slug)["NetworkSettings"]["Networks"]  # type: ignore[index]
     found: dict[str, str] = next(iter(networks.values()))
@@ -83,8 +91,19 @@ def test_it_reaches_no_service_of_the_machine(service: Service, acme: Tenant, ho
     assert _probe(service, "acme", gateway, host_service) == "nothing"
 
 
-def test_it_reaches_no_metadata_address(service: Service, acme: Tenant) -> None:
-    assert _probe(service, "acme", "169.254.169.254", 80) == "nothing"
+@pytest.mark.parametrize("range_", ["169.254.169.254", "10.", "192.168."])
+def test_it_reaches_no_metadata_address_and_no_private_network(service: Service, acme: Tenant, range_: str) -> None:
+    address = unused(range_) if range_.endswith(".") else range_
+    with stand_ins([address]) as port:
+        assert _bystander_reaches(service, address, port), "a container without the firewall's rules reaches it"
+        assert _probe(service, "acme", address, port) == "nothing"
+
+
+def test_it_has_no_ipv6_by_which_it_could_go_round_the_rules(service: Service, acme: Tenant) -> None:
+    networks = json.loads(docker("network", "inspect", "stockyard"))
+    assert networks[0]["EnableIPv6"] is False
+    said = docker("exec", service.container("acme"), "cat", "/proc/net/if_inet6")
+    assert {line.split()[-1] for line in said.splitlines()} <= {"lo"}
 
 
 def test_it_reaches_no_other_tenant(service: Service, acme: Tenant) -> None:

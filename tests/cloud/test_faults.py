@@ -56,8 +56,8 @@ def test_an_instance_killed_under_load_is_back_with_every_answered_call_once(ser
     statuses = {getattr(error, "status_code", None) for error in lost}
     # None: an answer that was cut while it was being sent.
     assert statuses <= {502, 503, None}, lost
-    until(lambda: set(answered) <= {trace["id"] for trace in _all_traces(tenant)}, "every answered call has its trace")
-    ids = [trace["id"] for trace in _all_traces(tenant)]
+    until(lambda: set(answered) <= {trace["id"] for trace in tenant.all_traces()}, "every answered call has its trace")
+    ids = [trace["id"] for trace in tenant.all_traces()]
     assert len(ids) == len(set(ids))
     assert tenant.ledger_verdict()["valid"] is True
 
@@ -65,17 +65,6 @@ def test_an_instance_killed_under_load_is_back_with_every_answered_call_once(ser
 def _more(answered: list[str]) -> None:
     target = len(answered) + 20
     until(lambda: len(answered) >= target, "calls are answered")
-
-
-def _all_traces(tenant: Tenant) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
-    cursor = ""
-    while True:
-        page = tenant.get(f"/api/observe/traces?limit=500{cursor}").json()
-        found += page["traces"]
-        if not page["has_more"]:
-            return found
-        cursor = f"&cursor={page['next_cursor']}"
 
 
 @pytest.mark.parametrize("name", ["activator", "edge", "litestream"])

@@ -7,11 +7,14 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.callers import Caller
+from tests.chaos.disturbances import OK, Disturbance, Touches, first_answer, touched_by, windows
 from tests.cloud.service import COMMAND, Service, docker, until
 
 pytestmark = pytest.mark.slow
@@ -86,3 +89,32 @@ def test_after_the_supervisor_was_killed_the_next_one_takes_over(fresh: Service)
     fresh.start()
     until(lambda: tenant.show()["status"] == "running", "the instance is adopted")
     assert tenant.say("after") == "echo: after"
+
+
+def test_after_everything_but_the_instances_was_killed_they_are_adopted_as_they_are(fresh: Service) -> None:
+    """Calls fail only while the edge is away, and then they are not connected at all."""
+    fresh.start()
+    tenant = fresh.create("kept")
+    caller = Caller(tenant, seed=0)
+    caller.start()
+    try:
+        until(lambda: len(caller.calls) >= 3, "it is called")
+        instance = fresh.instance_pid("kept")
+        killed = Disturbance("everything killed", Touches.EVERYBODY, begun=time.monotonic())
+        fresh.kill()
+        until(lambda: caller.calls[-1].code != OK, "the edge is away")
+        fresh.start()
+        killed.ended = time.monotonic()
+        answer = until(lambda: first_answer(caller.calls, "kept", killed.ended), "it is answered again")
+        killed.healed["kept"] = answer.ended
+        until(lambda: caller.calls[-1].begun > answer.ended + 3, "calls go on")  # passes of the reconciler
+    finally:
+        caller.leave()
+        caller.join(70)
+    of = {"kept": windows("kept", [killed])}
+    failed = [call for call in caller.calls if call.code != OK]
+    assert {call.code for call in failed} <= {"not_connected", "cut"}
+    assert all(touched_by(call, of) for call in failed)
+    assert fresh.instance_pid("kept") == instance
+    completed = {call.trace_id for call in caller.calls if call.code == OK}
+    until(lambda: completed <= {trace["id"] for trace in tenant.all_traces()}, "every completed call is in the traces")

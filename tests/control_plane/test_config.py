@@ -9,7 +9,8 @@ import pytest
 
 from control_plane.config import load_config
 from control_plane.errors import ConfigError
-from control_plane.keys import master_box, operator_key
+from control_plane.keys import operator_key
+from control_plane.master_key import load_master_key
 from instance.core.secrets import SecretError
 
 
@@ -41,6 +42,7 @@ def test_a_plan_keeps_what_is_not_changed_and_a_new_one_begins_as_free(tmp_path:
         ('listen = "here"', "`listen`: .*HOST:PORT"),
         ("listen = ", "cannot be read"),
         ("[plans.free]\nmemory_mb = -1", "plans.free.memory_mb"),
+        ("[plans.free]\nkey_lease_s = 20", "plans.free.key_lease_s.*at least 60"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_what_would_be_right(tmp_path: Path, text: str, hint: str) -> None:
@@ -63,10 +65,10 @@ def test_operator_and_master_key_are_made_once_and_only_their_owner_may_read_the
     config = load_config({"data": tmp_path / "new"}, {})
     config.prepare()
     key, made = operator_key(config, {})
-    sealed = master_box(config, {}).seal(b"secret")
+    sealed = load_master_key(config, {}).seal(b"secret")
     assert made
     assert operator_key(config, {}) == (key, False)
-    assert master_box(config, {}).open(sealed) == b"secret"
+    assert load_master_key(config, {}).open(sealed) == b"secret"
     for path in (config.operator_key_file, config.master_key_file):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(config.data.stat().st_mode) == 0o700
@@ -76,11 +78,11 @@ def test_a_missing_master_key_beside_a_database_is_not_replaced(tmp_path: Path) 
     config = load_config({"data": tmp_path}, {})
     config.database_file.write_bytes(b"rows")
     with pytest.raises(ConfigError, match="put the master key back"):
-        master_box(config, {})
+        load_master_key(config, {})
 
 
 def test_another_master_key_opens_nothing(tmp_path: Path) -> None:
     config = load_config({"data": tmp_path}, {})
-    sealed = master_box(config, {}).seal(b"secret")
+    sealed = load_master_key(config, {}).seal(b"secret")
     with pytest.raises(SecretError):
-        master_box(config, {"STOCKYARD_CLOUD_MASTER_KEY": "ab" * 32}).open(sealed)
+        load_master_key(config, {"STOCKYARD_CLOUD_MASTER_KEY": "ab" * 32}).open(sealed)

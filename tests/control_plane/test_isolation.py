@@ -17,6 +17,7 @@ PATHS = [
     ("POST", "/api/tenants/{slug}/resume", None),
     ("POST", "/api/tenants/{slug}/restart", None),
     ("GET", "/api/tenants/{slug}/events", None),
+    ("GET", "/api/tenants/{slug}/logs", None),
     ("GET", "/api/tenants/{slug}/keys", None),
     ("POST", "/api/tenants/{slug}/keys", {"name": "k"}),
     ("GET", "/api/tenants/{slug}/keys/1", None),

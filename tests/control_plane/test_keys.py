@@ -24,8 +24,8 @@ async def tenant(api: Api) -> dict[str, Any]:
 
 
 def _digests(config: Config) -> set[str]:
-    snapshot = json.loads(config.snapshot_file.read_text())
-    return {key["sha256"] for key in snapshot["tenants"]["acme"]["keys"]}
+    written = json.loads((config.snapshot_dir / "acme.json").read_text())
+    return {key["sha256"] for key in written["keys"]}
 
 
 def _digest(key: str) -> str:
@@ -78,7 +78,7 @@ async def test_the_activators_snapshot_has_a_new_key_and_loses_a_revoked_one(
     made = (await api("POST", "/api/tenants/acme/keys?wait=true", {"name": "k"})).json()
     assert made["effective"]
     assert _digests(config) >= {_digest(made["key"]), _digest(tenant["api_key"])}
-    assert stat.S_IMODE(config.snapshot_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE((config.snapshot_dir / "acme.json").stat().st_mode) == 0o600
     revoked = (await api("DELETE", f"/api/tenants/acme/keys/{made['id']}?wait=true")).json()
     assert (revoked["status"], revoked["state"], revoked["effective"]) == ("revoked", "revoked", True)
     assert _digest(made["key"]) not in _digests(config)
@@ -87,7 +87,7 @@ async def test_the_activators_snapshot_has_a_new_key_and_loses_a_revoked_one(
 async def test_the_activator_understands_the_snapshot(api: Api, tenant: dict[str, Any], config: Config) -> None:
     body = {"name": "short", "expires_at": "2100-01-01T00:00:00Z"}
     expiring = (await api("POST", "/api/tenants/acme/keys?wait=true", body)).json()["key"]
-    view = Snapshot(config.snapshot_file).tenant("acme")
+    view = Snapshot(config.snapshot_dir).tenant("acme")
     assert view is not None
     assert view.admits([tenant["api_key"]], 0)
     assert view.admits([expiring], 0)

@@ -19,6 +19,7 @@ from control_plane import ledger
 from control_plane.domain.plans import FREE
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status
 from control_plane.errors import CloudError
+from control_plane.reconcile.restore_plan import candidates
 from control_plane.store import accounts, epochs, keys, tenants, usage
 from control_plane.store.database import Database
 from control_plane.store.keys import NewKey
@@ -210,6 +211,29 @@ async def test_a_restore_request_is_cleared_only_by_its_own_answer(database: Dat
     assert tenant is not None and tenant.restore is None
 
 
+async def test_a_backup_that_did_not_verify_is_marked_until_it_does(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await store.verified("acme", 1, ok=True, detail={})
+    await store.verified("acme", 1, ok=False, detail={"detail": "torn"})
+    broken = (await store.epochs("acme"))[0]
+    assert broken.broken_at is not None and broken.verified_at is not None
+    events, _ = await database.read(lambda connection: events_of(connection, "acme", limit=1))
+    assert events[0]["kind"] == "backup.broken"
+    await store.verified("acme", 1, ok=True, detail={})
+    assert (await store.epochs("acme"))[0].broken_at is None
+
+
+async def test_a_slug_that_comes_back_looks_for_no_backup_of_its_purged_life(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    await store.confirm("acme", 1, 7)
+    await store.purge("acme")
+    await _create(database)
+    assert [each.expired_at is not None for each in await store.epochs("acme")] == [True]
+    assert candidates(await store.epochs("acme"), None) == ()
+
+
 async def test_secrets_come_back_unwrapped_and_are_gone_after_a_purge(database: Database, store: Store) -> None:
     await _create(database)
     assert (await store.secrets("acme")).instance_key == "sy_inst_x"
@@ -308,6 +332,42 @@ async def test_usage_is_counted_on_the_day_it_was_read_and_by_key(database: Data
     assert await _used(database, "key") == [("1970-01-02", 1, 7, 2, 20), ("1970-01-01", 1, 7, 3, 30)]
 
 
+async def test_a_key_shows_when_it_was_last_used_and_an_older_reading_takes_nothing_back(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    new = NewKey("k", "proxy", "ab" * 32, "sk-sy-…")
+    key = await database.write(lambda c: keys.create(c, "acme", new, actor="operator"))
+    for requests, used in ((3, "2026-01-02T00:00:00Z"), (4, "2026-01-01T00:00:00Z")):
+        by_key = {str(key.id): {**_reading(requests), "last_request_at": used}, "": _reading(1)}
+        await database.write(lambda c, n=requests, k=by_key: usage.collect(c, "acme", 1, _reading(n, by_key=k), 0.0))
+    assert (await database.read(lambda c: keys.get(c, "acme", key.id))).last_used_at == 1_767_312_000.0
+
+
+async def test_what_is_used_of_the_plans_calls_is_an_event_once_and_shown(database: Database, store: Store) -> None:
+    await _create(database)
+    epoch = await store.new_epoch("acme", None)
+    said = {"month": "2026-01", "calls": 80, "limit": 100, "served_most": 110}
+    for calls in (80, 85):
+        await store.record_usage("acme", epoch.n, _reading(calls, quota=said | {"calls": calls}))
+    found, _ = await database.read(lambda c: events_of(c, "acme", limit=50))
+    assert [event["kind"] for event in found if event["kind"].startswith("quota")] == ["quota.near"]
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.quota is not None and tenant.quota.calls == 85
+
+
+async def test_usage_is_counted_by_model(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    for a, b in ((2, 1), (5, 1)):
+        by_model = {"gpt": _reading(a), "other": _reading(b)}
+        reading = _reading(a + b, by_model=by_model)
+        await database.write(lambda c, r=reading: usage.collect(c, "acme", 1, r, 0.0))
+    rows = await database.read(lambda c: usage.totals(c, ["acme"], first_day=None, last_day=None, by="model"))
+    assert [(row["model"], row["requests"]) for row in rows] == [("gpt", 5), ("other", 1)]
+
+
 async def test_calls_that_a_restored_database_brought_along_are_not_counted_again(
     database: Database, store: Store
 ) -> None:
@@ -351,3 +411,50 @@ async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database
     lives = [(life.n, life.parent, life.closed_at, life.confirmed_at) for life in await store.epochs("acme")]
     assert lives == [(1, None, 5.0, None), (2, 1, 7.0, 6.0), (3, 2, None, 8.0)]
     assert (await store.new_epoch("acme", 3)).n == 4
+
+
+async def test_a_pass_reads_every_change_and_keeps_what_did_not_change(database: Database, store: Store) -> None:
+    await _create(database, "acme")
+    await _create(database, "bolt")
+    before = {each.slug: each for each in await store.tenants()}
+    await store.save_status("acme", Generation(1, 1), status=Status.RUNNING, next_action="naps")
+    await store.save_schedule("acme", 12.5)
+    after = {each.slug: each for each in await store.tenants()}
+    assert (after["acme"].status, after["acme"].next_action) == (Status.RUNNING, "naps")
+    assert after["acme"].scheduled_next_at == 12.5
+    assert after["bolt"] is before["bolt"]
+    await store.purge("bolt")
+    assert [each.slug for each in await store.tenants()] == ["acme"]
+
+
+@pytest.mark.parametrize("named_at_most", [0, 500])
+async def test_epochs_of_several_tenants_are_read_at_once(
+    database: Database, store: Store, monkeypatch: pytest.MonkeyPatch, named_at_most: int
+) -> None:
+    monkeypatch.setattr(epochs, "NAMED_IN_A_QUERY", named_at_most)
+    await _create(database, "acme")
+    await _create(database, "bolt")
+    await _create(database, "cask")
+    for slug in ("acme", "acme", "cask"):
+        await store.new_epoch(slug, None)
+    found = await store.epochs_of(["acme", "bolt"])
+    assert {slug: [each.n for each in lives] for slug, lives in found.items()} == {"acme": [1, 2], "bolt": []}
+    assert found["acme"] == await store.epochs("acme")
+
+
+async def test_a_verification_that_fails_is_remembered_until_one_succeeds(database: Database, store: Store) -> None:
+    await _create(database, "acme")
+    await store.new_epoch("acme", None)
+    await store.verified("acme", 1, ok=False, detail={})
+    broken = (await store.epochs("acme"))[0]
+    assert broken.broken_at is not None and broken.verified_at is None
+    await store.verified("acme", 1, ok=True, detail={})
+    sound = (await store.epochs("acme"))[0]
+    assert sound.broken_at is None and sound.verified_at is not None
+
+
+async def test_an_orphan_that_was_ended_is_in_the_ledger_alone(database: Database, store: Store) -> None:
+    await store.orphan_ended("stray", ["instance", "link"])
+    rows, _ = await database.read(lambda c: ledger.page(c, limit=1, offset=0, resource="tenant:stray"))
+    assert (rows[0]["action"], rows[0]["detail"]) == ("orphan.end", {"ended": ["instance", "link"]})
+    assert (await database.read(lambda c: events_of(c, "stray", limit=10)))[1] == 0

@@ -55,7 +55,7 @@ def test_the_lines_of_commands_in_the_pages_name_verbs_that_exist() -> None:
     unknown = []
     for page in pages():
         for name, first, second in re.findall(
-            r"^(?:\$ )?(stockyard(?:-cloud)?) ([a-z]+) ?([a-z|]*)", page.read_text(), re.M
+            r"^(?:\$ )?(stockyard(?:-cloud)?) ([a-z][a-z-]*) ?([a-z|]*)", page.read_text(), re.M
         ):
             command = getattr(verbs[name], "commands", {}).get(first)
             below = getattr(command, "commands", None)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import httpx2
 import pytest
 
 from control_plane.config import Config
-from control_plane.routing import activator
+from control_plane.routing.activator import STATS_PATH
 from control_plane.routing.edge import FolderEdge
-from tests.edge.activator_parts import KEY, PlayedPlane, running_activator, write_snapshot
+from tests.edge.activator_parts import KEY, PlayedPlane, running_activator, stats, write_snapshot
 from tests.edge.scripted_instance import Call, ScriptedInstance
 
 pytestmark = pytest.mark.slow
@@ -151,24 +151,138 @@ async def test_a_wake_that_takes_too_long_is_503_with_retry_after(config: Config
     assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_a_full_queue_is_503_with_retry_after(
-    config: Config, plane: PlayedPlane, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Stuck:
+    """A control plane that leaves every tenant on its way until `free` is set, and then says that it is suspended."""
+
+    def __init__(self, plane: PlayedPlane) -> None:
+        self.free = asyncio.Event()
+        self.asked = asyncio.Event()
+        plane.wake, plane.status = self._wait, "suspended"
+
+    async def _wait(self) -> None:
+        self.asked.set()
+        await self.free.wait()
+
+
+async def test_a_tenant_holds_only_so_many_calls(config: Config, plane: PlayedPlane) -> None:
     write_snapshot(config, "asleep")
-    asked, go_on = asyncio.Event(), asyncio.Event()
+    stuck = Stuck(plane)
+    async with running_activator(config.model_copy(update={"held_calls_per_tenant": 1})) as client:
+        held = asyncio.create_task(client.get("/v1/models", headers=GOOD))
+        await asyncio.wait_for(stuck.asked.wait(), 10)
+        answer = await client.get("/v1/models", headers=GOOD)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+        assert int(answer.headers["retry-after"]) >= 1
+        stuck.free.set()
+        assert (await held).json()["error"]["code"] == "tenant_suspended"
+        assert (await stats(client))["shed"]["tenant"] == 1
 
-    async def stay() -> None:
-        asked.set()
-        await go_on.wait()
 
-    plane.wake, plane.status = stay, "suspended"
-    monkeypatch.setattr(activator, "HELD_PER_TENANT", 1)
-    held = asyncio.create_task(client.get("/v1/models", headers=GOOD))
-    await asyncio.wait_for(asked.wait(), 10)
+async def test_a_tenants_many_calls_do_not_displace_anothers_first(config: Config, plane: PlayedPlane) -> None:
+    write_snapshot(config, "asleep")
+    write_snapshot(config, "asleep", slug="bob")
+    stuck = Stuck(plane)
+    async with running_activator(config.model_copy(update={"held_calls": 3})) as client:
+        many = [asyncio.create_task(client.get("/v1/models", headers=GOOD)) for _ in range(3)]
+        while (await stats(client))["held"]["calls"] < 3:
+            await asyncio.sleep(0.01)
+        as_bob = GOOD | {"X-Stockyard-Tenant": "bob"}
+        first = asyncio.create_task(client.get("/v1/models", headers=as_bob))
+        (displaced,), _ = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        assert (displaced.result().status_code, displaced.result().json()["error"]["code"]) == (503, "waking")
+        assert (await stats(client))["held"] | {"body_bytes": 0} == {"calls": 3, "tenants": 2, "body_bytes": 0}
+        again = await client.get("/v1/models", headers=GOOD)
+        assert again.json()["error"]["code"] == "waking"
+        stuck.free.set()
+        assert (await first).json()["error"]["code"] == "tenant_suspended"
+        assert {(await each).status_code for each in many} == {403, 503}
+        assert {why: n for why, n in (await stats(client))["shed"].items() if n} == {"displaced": 1, "all": 1}
+
+
+async def test_a_call_that_would_wait_too_long_is_told_when_to_come_and_its_tenant_wakes_meanwhile(
+    config: Config, client: httpx2.AsyncClient, sleeper: ScriptedInstance, plane: PlayedPlane
+) -> None:
+    start, go_on = plane.wake, asyncio.Event()
+    plane.wake, plane.status, plane.queue = plane.nothing, "asleep", {"position": 200, "estimated_s": 80.0}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.5):  # the one who comes first is held, and learns of the queue
+            await client.get("/v1/models", headers=GOOD)
     answer = await client.get("/v1/models", headers=GOOD)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    assert 80 <= int(answer.headers["retry-after"]) <= 100
+    asked = len(plane.questions)
+
+    async def wake() -> None:
+        await go_on.wait()
+        await start()
+
+    plane.wake, plane.status = wake, "running"
     go_on.set()
-    assert (await held).json()["error"]["code"] == "tenant_suspended"
+    while (await stats(client))["wakes"]["awake"] == 0:
+        await asyncio.sleep(0.01)
+    assert len(plane.questions) > asked
+    assert (await client.get("/v1/models", headers=GOOD)).text == "hello"
+
+
+async def test_what_is_held_answers_as_soon_as_the_tenant_is_routed_whatever_the_plane_says(
+    config: Config, client: httpx2.AsyncClient, plane: PlayedPlane
+) -> None:
+    write_snapshot(config, "asleep")
+    stuck = Stuck(plane)
+    held = [asyncio.create_task(client.get("/v1/models", headers=GOOD)) for _ in range(5)]
+    await asyncio.wait_for(stuck.asked.wait(), 10)
+    async with ScriptedInstance(config.own_socket("acme")):
+        await FolderEdge(config).link("acme")
+        assert {(await each).text for each in held} == {"hello"}
+    stuck.free.set()
+    await FolderEdge(config).unlink("acme")
+
+
+async def test_a_socket_behind_which_nobody_listens_is_no_route(config: Config, plane: PlayedPlane) -> None:
+    write_snapshot(config, "asleep")
+    plane.status = "failed"
+    async with ScriptedInstance(config.own_socket("acme")) as instance:
+        await FolderEdge(config).link("acme")
+        await instance.die()
+        async with running_activator(config) as client:
+            answer = await client.get("/v1/models", headers=GOOD)
+    assert answer.json()["error"]["code"] == "tenant_unavailable"
+    await FolderEdge(config).unlink("acme")
+
+
+async def test_bodies_of_held_calls_are_read_ahead_only_so_far(config: Config, plane: PlayedPlane) -> None:
+    write_snapshot(config, "asleep")
+    stuck = Stuck(plane)
+    async with running_activator(config.model_copy(update={"held_body_bytes": 1 << 20})) as client:
+        large = bytes(2 << 20)
+        held = [asyncio.create_task(client.post("/v1/a", content=large, headers=GOOD)) for _ in range(20)]
+        while (await stats(client))["held"]["calls"] < 20:
+            await asyncio.sleep(0.01)
+        assert 0 < (await stats(client))["held"]["body_bytes"] < 8 << 20  # of 40
+        stuck.free.set()
+        assert {(await each).status_code for each in held} == {403}
+        assert (await stats(client))["held"] == {"calls": 0, "tenants": 0, "body_bytes": 0}
+
+
+async def test_figures_are_shown_to_the_operator_alone(config: Config, client: httpx2.AsyncClient) -> None:
+    config.operator_key_file.write_text("sy_op_x")
+    write_snapshot(config, "asleep")
+    found = await stats(client)
+    assert found["wake_seconds"]["count"] == found["wakes"]["awake"] == 0
+    assert found["snapshot_age_s"] < 60
+    for headers in ({}, GOOD):
+        answer = await client.get(STATS_PATH, headers={"X-Stockyard-Tenant": ""} | headers)
+        assert answer.status_code in (401, 404)
+
+
+async def test_with_a_snapshot_that_cannot_be_believed_nobody_is_let_in_or_told_that_it_is_gone(
+    config: Config, plane: PlayedPlane, client: httpx2.AsyncClient
+) -> None:
+    write_snapshot(config, "asleep")
+    (config.snapshot_dir / "acme.json").write_text("{")
+    answer = await client.get("/v1/models", headers=GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "waking")
+    assert not plane.questions
 
 
 @pytest.mark.parametrize(
@@ -187,6 +301,7 @@ async def test_who_cannot_be_woken_says_why(
 
 
 async def test_an_unknown_tenant_is_404_with_and_without_a_key(config: Config, client: httpx2.AsyncClient) -> None:
+    (config.snapshot_dir / "acme.json").unlink(missing_ok=True)
     write_snapshot(config, "asleep", slug="other")
     for headers in ({}, GOOD):
         answer = await client.get("/v1/models", headers=headers)

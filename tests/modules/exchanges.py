@@ -16,6 +16,7 @@ from instance.chute.targets import Target
 from instance.core.clock import Clock
 from instance.core.ids import new_id
 from instance.core.principals import Principal
+from instance.core.schedule import Schedule
 
 
 def target(label: str = "openai/gpt-4o") -> Target:
@@ -47,7 +48,8 @@ def core(clock: Clock | None = None, **services: Any) -> Any:
     """As much of a core as a module's `start` needs when it stores nothing."""
     server = SimpleNamespace(trusted_proxies=[])
     settings = SimpleNamespace(server=server, allow_private_networks=False)
-    return SimpleNamespace(clock=clock or Clock(), services=services, settings=settings, hosted=None)
+    schedule = Schedule()
+    return SimpleNamespace(clock=clock or Clock(), services=services, settings=settings, hosted=None, schedule=schedule)
 
 
 def whole(text: str = "hello", by: Target | None = None) -> Answer:

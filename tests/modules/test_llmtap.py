@@ -106,6 +106,21 @@ async def test_percentiles_counts_and_error_rate_are_those_that_callers_saw() ->
         assert total.tokens_out == sum(tokens for _, tokens in rows)
 
 
+async def test_a_day_for_which_texts_are_kept_is_scheduled_to_end() -> None:
+    async with running({"retry": False}) as s:
+        core, module = s.instance.core, s.module("llmtap")
+        await module.tick()
+        assert core.schedule.next_ns() is None
+        before_ns = core.clock.wall_ns()
+        await s.chat()
+        await s.settled()
+        await module.tick()
+        due_ns = core.schedule.next_ns()
+        assert due_ns is not None
+        days = (due_ns - before_ns) / (86_400 * 10**9)
+        assert 7 <= days < 7.01  # `body_days`; traces are kept for 30
+
+
 def _durations_and_tokens(connection: Any) -> list[Any]:
     return connection.execute("SELECT duration_us, tokens_out FROM traces").fetchall()  # type: ignore[no-any-return]
 

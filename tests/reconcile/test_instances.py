@@ -66,6 +66,7 @@ def healthy(method: str, path: str, headers: dict[str, str], body: Any) -> tuple
         ("PUT", "state"): {"generation": body.get("generation") if body else None, "applied": True},
         ("GET", "activity"): {"in_flight": 1, "streams": 0, "idle_s": 2.5, "last_request_at": "1970-01-01T00:01:40Z"},
         ("POST", "drain"): {"drained": True, "in_flight": 0, "ledger": {"seq": 9, "hash": "cd"}},
+        ("POST", "lease"): {"key_lease_left_s": body.get("lease_s") if body else None},
         ("POST", "resume"): {"resumed": True},
         ("POST", "verify"): {"ok": True, "integrity": "ok", "ledger": {"valid": True, "seq": 9, "hash": "cd"}},
         ("GET", "usage"): {"epoch": 2, "requests": 5},
@@ -84,6 +85,7 @@ async def test_every_answer_of_a_healthy_instance_is_understood(config: Config) 
         assert await asked.push_state("acme", state) == Generation(1, 5)
         drained = await asked.drain("acme", 1.0)
         assert (drained.drained, drained.ledger_seq, drained.ledger_hash) == (True, 9, "cd")
+        await asked.renew_lease("acme", 60.0)
         await asked.resume("acme")
         assert (await asked.verify("acme")).ok
         assert (await asked.usage("acme"))["requests"] == 5
@@ -96,6 +98,28 @@ async def test_an_instance_that_drains_is_not_ready(config: Config) -> None:
     async with instance(config, draining) as asked:
         probe = await asked.probe("acme")
         assert probe is not None and probe.draining and not probe.ready
+
+
+async def test_one_that_only_cannot_record_calls_can_be_routed_to(config: Config) -> None:
+    """It is at its size limit: it refuses calls itself, and a larger limit must reach it."""
+
+    def full(method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        checks = {"database": True, "journal": False, "plan": True}
+        return (503, {"ready": False, "checks": checks}) if path == "/ready" else healthy(method, path, headers, body)
+
+    async with instance(config, full) as asked:
+        probe = await asked.probe("acme")
+        assert probe is not None and probe.ready
+
+
+async def test_one_whose_database_cannot_be_read_is_not_ready(config: Config) -> None:
+    def broken(method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        checks = {"database": False, "journal": True, "plan": True}
+        return (503, {"ready": False, "checks": checks}) if path == "/ready" else healthy(method, path, headers, body)
+
+    async with instance(config, broken) as asked:
+        probe = await asked.probe("acme")
+        assert probe is not None and not probe.ready
 
 
 async def test_one_that_does_not_accept_the_tenants_key_is_nobody(config: Config) -> None:

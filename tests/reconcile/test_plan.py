@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.domain.tenants import Desired, Generation, RestoreRequest, Status, Tenant
-from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop
+from control_plane.reconcile.actions import Action, Candidate, StageRestore, Start, Stop, VerifyBackup
 from control_plane.reconcile.plan import decide, plan
 from control_plane.reconcile.ports import Activity, Probe, VolumeState
 from control_plane.reconcile.restore_plan import candidates
@@ -63,6 +63,14 @@ def test_an_instance_that_is_not_ready_yet_is_waited_for() -> None:
 def test_an_instance_that_does_not_get_ready_is_ended() -> None:
     late = seen(linked=None, probe=None, activity=None, unready_s=POLICY.start_s)
     assert steps(tenant(), late) == ["Stop"]
+
+
+def test_after_a_start_that_took_too_long_the_next_one_may_take_longer() -> None:
+    """A machine with too much to do would never get anything started otherwise."""
+    late = seen(linked=None, probe=None, activity=None, unready_s=POLICY.start_s, failures=1)
+    assert steps(tenant(), late) == ["AwaitAnswer"]
+    assert steps(tenant(), replace(late, unready_s=2 * POLICY.start_s)) == ["Stop"]
+    assert steps(tenant(), replace(late, unready_s=4 * POLICY.start_s, failures=1_000)) == ["Stop"]
 
 
 def test_without_litestream_an_instance_serves_all_the_same() -> None:
@@ -171,7 +179,7 @@ def test_an_instance_that_must_not_write_is_unrouted_and_ended(changes: dict[str
 
 def test_an_empty_volume_is_restored_from_the_newest_epoch_of_its_line() -> None:
     found = actions(tenant(), gone(volume=EMPTY, epochs=(epoch(1), epoch(2, None))))
-    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True)))]
+    assert found == [StageRestore(0.0, (Candidate(2, False), Candidate(1, True, 7)))]
 
 
 def test_a_restored_database_begins_a_new_epoch() -> None:
@@ -221,6 +229,25 @@ def test_a_rejected_restore_is_reported_and_the_database_from_before_put_back() 
     assert steps(tenant(), gone(volume=rejected)) == ["PutBack"]
 
 
+IMPORT = RestoreRequest(requested_at=NOW - 1, imported=True)
+
+
+def test_an_imported_database_goes_the_way_of_a_restored_one() -> None:
+    staged = VolumeState(staged=NOW - 1)
+    assert steps(tenant(restore=IMPORT, epoch=0), gone(volume=staged, epochs=())) == ["BeginRestoredLife"]
+    placed = VolumeState(database=True, epoch=2, restored_for=NOW - 1)
+    found = steps(tenant(restore=IMPORT), seen(volume=placed, linked=None, registered=None))
+    assert found == ["Register", "JudgeRestore"]
+
+
+def test_an_import_that_did_not_verify_has_nothing_to_go_back_to() -> None:
+    rejected = VolumeState(database=True, epoch=2, restored_for=NOW - 1, rejected=True)
+    assert steps(tenant(restore=IMPORT), seen(volume=rejected)) == ["Unlink", "Stop"]
+    assert actions(tenant(restore=IMPORT), gone(volume=rejected)) == [StageRestore(NOW - 1, (), "", None)]
+    failed = tenant(restore=IMPORT, failure="backup_unreadable", status=Status.FAILED, since=NOW)
+    assert actions(failed, gone(volume=rejected)) == []
+
+
 def test_a_point_in_time_is_looked_for_in_the_epoch_of_that_time() -> None:
     epochs = (epoch(1, started_at=100.0), epoch(2, started_at=200.0), epoch(3, started_at=300.0))
     asked = RestoreRequest(at="1970-01-01T00:04:10Z")
@@ -230,23 +257,6 @@ def test_a_point_in_time_is_looked_for_in_the_epoch_of_that_time() -> None:
 def test_a_life_that_was_given_up_is_no_part_of_the_newest_backups() -> None:
     epochs = (epoch(1), epoch(2, parent=1), epoch(3, parent=1))
     assert [each.epoch for each in candidates(epochs, None)] == [3, 1]
-
-
-# --- the end ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_deleted_tenant_gets_a_last_verified_backup() -> None:
-    deleted = tenant(desired=Desired.DELETED, delete_after=NOW + 100)
-    assert steps(deleted, gone()) == ["Register", "Confirm", "Unregister", "VerifyBackup", "CloseEpoch"]
-
-
-def test_after_its_grace_a_deleted_tenant_is_purged() -> None:
-    deleted = tenant(desired=Desired.DELETED, delete_after=NOW - 1)
-    assert steps(deleted, gone(epochs=(epoch(1), epoch(2, closed_at=NOW)))) == ["Purge"]
-
-
-def test_a_tenant_brought_back_within_its_grace_begins_a_new_epoch() -> None:
-    assert steps(tenant(), gone(epochs=(epoch(1), epoch(2, closed_at=NOW)))) == ["BeginLife"]
 
 
 # --- backups ------------------------------------------------------------------------------------------------------------
@@ -269,6 +279,25 @@ def test_a_backup_that_was_never_verified_is_verified_in_the_background() -> Non
     found = decide(tenant(), seen(epochs=(epoch(1), epoch(2, verified_at=None))), NOW, POLICY)
     assert [type(each).__name__ for each in found.background] == ["VerifyBackup"]
     assert found.actions == ()
+
+
+def test_a_backup_that_did_not_change_is_verified_again_only_now_and_then() -> None:
+    days = 86_400.0
+    kept = epoch(2, verified_at=NOW - 5 * days, confirmed_at=NOW - 6 * days)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == ()
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW + 3 * days, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_did_not_verify_is_tried_as_often_as_one_that_changed() -> None:
+    kept = epoch(2, verified_at=NOW - 2 * 86_400, confirmed_at=NOW - 6 * 86_400, broken_at=NOW - 86_400)
+    assert decide(tenant(), seen(epochs=(epoch(1), kept)), NOW, POLICY).background == (VerifyBackup(2),)
+
+
+def test_a_backup_that_is_not_kept_any_more_is_no_candidate() -> None:
+    lost = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW - 1), epoch(2)))
+    assert decide(tenant(), lost, NOW, POLICY).actions[-1] == StageRestore(0.0, (Candidate(2, confirmed=True, txid=7),))
+    gone_too = gone(volume=VolumeState(), registered=None, epochs=(epoch(1, expired_at=NOW), epoch(2, expired_at=NOW)))
+    assert decide(tenant(), gone_too, NOW, POLICY).actions[-1] == StageRestore(0.0, ())
 
 
 # --- whatever is seen ---------------------------------------------------------------------------------------------------

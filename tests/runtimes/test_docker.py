@@ -16,6 +16,7 @@ from control_plane.runtimes import docker_network
 from control_plane.runtimes.docker import DockerRuntime
 from control_plane.runtimes.protocol import EngineError
 from tests.runtimes.engines import Engine
+from tests.stand_ins import stand_ins
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
@@ -108,7 +109,9 @@ async def test_packets_to_private_and_metadata_addresses_are_dropped(containers:
     for each in docker_network.NOT_FOR_TENANTS:
         assert any(f"-d {each} -j DROP" in rule for rule in rules)
     seen = await containers.started(containers.spec())
-    assert not connects(seen.run_id, "169.254.169.254", 80)
+    with stand_ins(["169.254.169.254"]) as port:
+        assert reaches("169.254.169.254", port), "the host itself reaches it"
+        assert not connects(seen.run_id, "169.254.169.254", port)
 
 
 async def test_the_rules_are_mended_at_the_next_start_of_the_plane(containers: Engine) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from control_plane.runtimes.protocol import EngineError, Observed, RunState
-from tests.runtimes.engines import Engine
+from tests.runtimes.engines import DEADLINE_S, Engine
 
 
 def running(seen: Observed | None) -> bool:
@@ -107,3 +109,31 @@ async def test_the_next_control_plane_adopts_what_runs(engine: Engine) -> None:
     await engine.runtime.stop("acme", 5.0)
     after = await engine.seen("acme")
     assert after is not None and not after.alive
+
+
+async def test_the_last_lines_of_what_an_instance_wrote_are_told_oldest_first(engine: Engine) -> None:
+    await engine.started(engine.spec())
+    assert await written(engine, "acme", lines=2) == ["listening", "ready"]
+    assert await written(engine, "acme", lines=100) == ["preparing", "listening", "ready"]
+
+
+async def test_what_an_instance_wrote_is_told_after_its_end_too(engine: Engine) -> None:
+    await engine.started(engine.spec())
+    await engine.runtime.stop("acme", 5.0)
+    assert (await written(engine, "acme", lines=1)) == ["ready"]
+
+
+async def test_nothing_was_written_by_one_that_was_never_started(engine: Engine) -> None:
+    assert [line async for line in engine.runtime.logs("nobody", lines=10, follow=False)] == []
+
+
+async def written(engine: Engine, name: str, lines: int) -> list[str]:
+    """What its log ends with, as soon as it has said that it is ready: an engine may write it down a moment later."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + DEADLINE_S
+    while True:
+        found = [line async for line in engine.runtime.logs(name, lines=lines, follow=False)]
+        if found and found[-1] == "ready":
+            return found
+        assert loop.time() < ends, f"only {found}"
+        await asyncio.sleep(0.02)

@@ -16,9 +16,14 @@ if __name__ == "__main__":
     data = Path(sys.argv[sys.argv.index("--data") + 1])
     (data / "environment").write_text("\n".join(sorted(os.environ)))
     path.unlink(missing_ok=True)
+    print("preparing\nlistening\nready", flush=True)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
+        said = 0
         while not os.environ.get("TOY_ENDS"):
             time.sleep(0.05)
+            if os.environ.get("TOY_TALKS"):
+                said += 1
+                print("said", said, flush=True)
         sys.exit(7)

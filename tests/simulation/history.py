@@ -38,6 +38,9 @@ POLICY = Policy(
     verify_first_s=4.0,
     verify_every_s=10.0,
     usage_every_s=1.0,
+    verify_again_s=5.0,
+    schedule_margin_s=1.0,
+    schedule_patience_s=5.0,
 )
 TENANTS = ("ada", "bob", "eve")
 TICK_S = 0.1
@@ -136,9 +139,9 @@ class History:
         self.misfortunes.cease()
         await asyncio.sleep(4.0)  # calls that were begun end, faults that were to pass have passed
         self.misfortunes.cease()
-        visitors.want_all_awake()
         until, left = self.world.monotonic + SETTLE_S, "never looked"
         while self.world.monotonic < until and left and not self.invariants.broken:
+            visitors.want_all_awake()
             await asyncio.sleep(0.25)
             self._ensure_plane()
             left = self._what_is_left()

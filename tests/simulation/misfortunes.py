@@ -186,7 +186,7 @@ class Misfortunes:
             lost.clear()
         world.fresh.clear()
         world.registered.clear()
-        world.snapshot = b""
+        world.snapshot.clear()
         if self._chance.random() < 0.5:
             self._lose_plane(slug)
 

@@ -91,12 +91,12 @@ def _registered_while_exchanged(patch: pytest.MonkeyPatch) -> None:
 
 
 def _strangers_let_in(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TenantView, "admits", lambda view, presented, now: True)
+    patch.setattr(TenantView, "admits", lambda view, presented, now, kinds=(): True)
 
 
 def _expired_let_in(patch: pytest.MonkeyPatch) -> None:
     real = TenantView.admits
-    patch.setattr(TenantView, "admits", lambda view, presented, now: real(view, presented, 0.0))
+    patch.setattr(TenantView, "admits", lambda view, presented, now, kinds=(): real(view, presented, 0.0, kinds))
 
 
 def _nap_without_keys(patch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,12 @@ from control_plane.routing.caller import Caller
 from control_plane.routing.forward import Lost, NotDialled
 from control_plane.routing.nap import NapResumer
 from control_plane.routing.plane_client import PlaneDown, Told
+from control_plane.routing.snapshot import Snapshot, Unreadable
 from control_plane.routing.wake import Waker
 from control_plane.runtimes.protocol import RunState
 from tests.simulation.plane import Faults, Plane, PlaneDead
 from tests.simulation.sim_machine import SimEdge, SimInstances, SimRuntime
-from tests.simulation.sim_snapshot import SnapshotReader
+from tests.simulation.sim_snapshot import snapshot_reader
 from tests.simulation.sim_store import Tables
 from tests.simulation.world import Instance, World
 
@@ -141,6 +142,7 @@ class ActivatorProcess:
     life: Plane
     app: Activator
     waker: Waker
+    snapshot: Snapshot
 
 
 class Routes:
@@ -179,8 +181,9 @@ class Routes:
         if activator is None:
             return 0
         activator.life.die()
-        for task in list(activator.waker._running.values()):
-            task.cancel()
+        for wake in list(activator.waker._running.values()):
+            wake.task.cancel()
+        activator.waker._links.close()
         return activator.life.effects
 
     async def _activate(self, slug: str, text: str) -> int:
@@ -207,12 +210,13 @@ class Routes:
             "came_at": came_at,
             "answered_by_instance": False,
         }
+        believed = _can_be_read(activator.snapshot, slug)  # nothing comes between this and its own look
         with suppress(PlaneDead, Lost):
             await activator.app(scope, receive, send)
         if not activator.life.alive or not statuses:
             return 0
         status: int = statuses[0]
-        if not scope["answered_by_instance"] and status in (UNAUTHORIZED, REFUSED):
+        if believed and not scope["answered_by_instance"] and status in (UNAUTHORIZED, REFUSED):
             self._tables.invariants.at_admission(
                 slug, digest_of(text), status != UNAUTHORIZED, "the activator", came_at, now
             )
@@ -222,13 +226,13 @@ class Routes:
         life = Plane(self._chance, self._faults)
         edge = SimEdge(life, self._tables, by_activator=True)
         instances = SimInstances(life, self._tables, by_activator=True)
-        snapshot = SnapshotReader(self._world)
+        snapshot = snapshot_reader(self._world)
         nap = NapResumer(SimRuntime(life, self._tables), instances, edge, snapshot)
-        waker = Waker(SimPlaneClient(self._tables, self._plane), edge.is_linked, nap)
+        waker = Waker(SimPlaneClient(self._tables, self._plane), edge, nap)
         app = Activator(
             CONFIG, snapshot, waker, deadline_s=DEADLINE_S, forward=self._forward, now=lambda: self._world.now
         )
-        return ActivatorProcess(life, app, waker)
+        return ActivatorProcess(life, app, waker, snapshot)
 
     async def _forward(self, scope: Scope, caller: Caller, send: Send, own_socket: Path) -> None:
         """Dials the socket that lies at the path now."""
@@ -243,3 +247,12 @@ class Routes:
         status = await self._doorway.take(asked_for, text, instance, scope["came_at"])
         await send({"type": "http.response.start", "status": status})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _can_be_read(snapshot: Snapshot, slug: str) -> bool:
+    """Without it the activator tells nobody anything but to come again."""
+    try:
+        snapshot.tenant(slug)
+    except Unreadable:
+        return False
+    return True

@@ -145,6 +145,9 @@ class SimVolumes:
             await self._plane.pause(self._plane.chance.uniform(0.05, 0.6))
         return await self._plane.effect(write, OSError)
 
+    async def owners(self) -> set[str]:
+        return set(self._world.volumes)
+
     def _volume(self, slug: str) -> Volume:
         volume = self._world.volumes.get(slug)
         if volume is None or volume.epoch is None:
@@ -160,10 +163,10 @@ class SimBackups:
         self._tables = tables
         self._world: World = tables.world
 
-    async def registered(self) -> Mapping[str, int]:
+    async def registered(self, slug: str | None = None) -> Mapping[str, int]:
         def ask() -> Mapping[str, int]:
             self._require_litestream()
-            return dict(self._world.registered)
+            return {each: epoch for each, epoch in self._world.registered.items() if slug in (None, each)}
 
         return await self._plane.effect(ask, Unavailable)
 
@@ -241,6 +244,9 @@ class SimBackups:
                 self._tables.invariants.confirmed.pop(key, None)
 
         await self._plane.effect(remove, Unavailable)
+
+    async def owners(self) -> set[str]:
+        return {slug for slug, _ in self._world.replicas}
 
     def _require_litestream(self) -> None:
         if not self._world.litestream_up:

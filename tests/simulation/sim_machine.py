@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -72,6 +72,12 @@ class SimRuntime:
         if chance.random() < self._plane.faults.slow_stop:
             made.slow_to_stop = chance.uniform(0.1, 4.0)
 
+    async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """What the toy of the engines' tests says."""
+        if name in self._world.instances:
+            for line in ("preparing", "listening", "ready")[-lines:]:
+                yield line
+
     async def pause(self, name: str) -> None:
         def freeze() -> None:
             found = self._alive(name)
@@ -125,7 +131,7 @@ class SimRuntime:
 
 
 class SimEdge:
-    """`Edge`: names of sockets."""
+    """`Edge` and `RoutingTable`: names of sockets."""
 
     def __init__(self, plane: Plane, tables: Tables, *, by_activator: bool = False) -> None:
         self._plane = plane
@@ -133,10 +139,16 @@ class SimEdge:
         self._world = tables.world
         self._by_activator = by_activator
 
-    async def is_linked(self, slug: str) -> bool:
-        """Whether the link is the present socket."""
+    async def is_routed(self, slug: str) -> bool:
+        """Whether the link is the present socket, and somebody listens there."""
         run_id = self._world.links.get(slug)
-        return run_id is not None and run_id == self._world.sockets.get(slug)
+        if run_id is None or run_id != self._world.sockets.get(slug):
+            return False
+        return self._world.socket_of(slug, run_id) is not None
+
+    def changed_at(self) -> int:
+        """Never told apart: who waits looks now and then all the same."""
+        return 0
 
     async def link(self, slug: str) -> None:
         def make() -> None:
@@ -151,12 +163,16 @@ class SimEdge:
         await self._plane.effect(make, Unavailable, at_once=True)
 
     async def unlink(self, slug: str) -> None:
+        if self._plane.chance.random() < 6 * self._plane.faults.delay:
+            await self._plane.pause(self._plane.chance.uniform(0.05, 0.5))  # calls go on coming in meanwhile
         await self._plane.effect(lambda: self._world.links.pop(slug, None), Unavailable)
 
-    async def linked(self) -> Mapping[str, bool]:
+    async def linked(self, slug: str | None = None) -> Mapping[str, bool]:
         world = self._world
         return await self._plane.effect(
-            lambda: {slug: world.sockets.get(slug) == run_id for slug, run_id in world.links.items()}
+            lambda: {
+                each: world.sockets.get(each) == run_id for each, run_id in world.links.items() if slug in (None, each)
+            }
         )
 
 
@@ -190,7 +206,9 @@ class SimInstances:
         def ask() -> Activity:
             instance = self._answering(slug)
             idle = 0.0 if instance.in_flight else self._world.monotonic - instance.last_call_at
-            return Activity(instance.in_flight, max(0.0, idle), instance.called_at)
+            database = instance.volume.database
+            scheduled_at = database.scheduled_at if database is not None else None
+            return Activity(instance.in_flight, max(0.0, idle), instance.called_at, scheduled_at)
 
         return await self._plane.effect(ask, Unavailable)
 
@@ -213,7 +231,10 @@ class SimInstances:
 
         return await self._plane.effect(push, Unavailable, repeats=self._plane.faults.twice)
 
-    async def drain(self, slug: str, deadline_s: float) -> Drained:
+    async def renew_lease(self, slug: str, lease_s: float) -> None:
+        await self._plane.effect(lambda: self._answering(slug), Unavailable)
+
+    async def drain(self, slug: str, deadline_s: float, *, suspended: bool = False) -> Drained:
         instance = await self._plane.effect(lambda: self._answering(slug), Unavailable)
         instance.draining = True
         waited = 0.0

@@ -57,6 +57,7 @@ class Tables(Rows):
     invariants: Invariants = None  # type: ignore[assignment]
     changed: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    orphans: list[tuple[str, list[str]]] = field(default_factory=list)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
@@ -234,6 +235,9 @@ class SimStore:
     async def epochs(self, slug: str) -> Sequence[Epoch]:
         return await self._plane.effect(lambda: list(self._tables.epochs.get(slug, [])))
 
+    async def epochs_of(self, slugs: Sequence[str]) -> Mapping[str, Sequence[Epoch]]:
+        return await self._plane.effect(lambda: {slug: list(self._tables.epochs.get(slug, [])) for slug in slugs})
+
     async def secrets(self, slug: str) -> TenantSecrets:
         return TenantSecrets("sy_inst_x", "secret")
 
@@ -278,9 +282,10 @@ class SimStore:
     async def verified(self, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             self._tables.verify.pop(slug, None)
+            now = self._tables.world.now
             if ok:
                 self._tables.invariants.at_verified(slug, n)
-                self._change(slug, n, verified_at=self._tables.world.now)
+            self._change(slug, n, **({"verified_at": now, "broken_at": None} if ok else {"broken_at": now}))
 
         await self._plane.effect(write)
 
@@ -311,6 +316,12 @@ class SimStore:
 
         await self._plane.effect(write)
 
+    async def save_schedule(self, slug: str, at: float | None) -> None:
+        def write() -> None:
+            self._tables.tenants[slug] = replace(self._tables.tenants[slug], scheduled_next_at=at)
+
+        await self._plane.effect(write)
+
     async def restore_done(self, slug: str, requested_at: float, detail: Mapping[str, Any]) -> None:
         def write() -> None:
             tenant = self._tables.tenants[slug]
@@ -338,6 +349,7 @@ class SimStore:
             if slug not in self._tables.doomed and self._tables.world.now < tenant.delete_after:
                 return False
             self._tables.doomed[slug] = None
+            self._tables.tenants[slug] = replace(tenant, purge_began_at=self._tables.world.now)
             return True
 
         return await self._plane.effect(doom)
@@ -349,6 +361,9 @@ class SimStore:
             self._tables.changes.notify()
 
         await self._plane.effect(write)
+
+    async def orphan_ended(self, slug: str, what: Sequence[str]) -> None:
+        await self._plane.effect(lambda: self._tables.orphans.append((slug, list(what))))
 
     async def wait_change(self, timeout_s: float) -> set[str]:
         tables = self._tables

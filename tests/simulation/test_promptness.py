@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
 
 from control_plane.domain.tenants import Desired, Status
 from control_plane.reconcile.loop import Reconciler
+from control_plane.reconcile.ports import Activity
 from control_plane.routing.nap import NapResumer
 from control_plane.runtimes.protocol import RunState
 from tests.simulation import virtual_time
@@ -18,11 +22,12 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.plane import Faults, Plane
 from tests.simulation.sim_data import SimBackups, SimVolumes
 from tests.simulation.sim_machine import SimEdge, SimInstances, SimRuntime
-from tests.simulation.sim_snapshot import SnapshotReader, SnapshotWriter
+from tests.simulation.sim_snapshot import SnapshotWriter, snapshot_reader
 from tests.simulation.sim_store import SimStore, Tables
-from tests.simulation.world import World
+from tests.simulation.world import Database, World
 
 A_MOMENT_S = 0.05
+STARTS_AT_ONCE = 4
 
 
 @dataclass
@@ -32,6 +37,27 @@ class Calm:
     world: World
     tables: Tables
     plane: Plane
+    reconciler: Reconciler
+    done: list[float] = field(default_factory=list)  # when something scheduled was done
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def run(self, *works: Coroutine[Any, Any, None]) -> None:
+        self.running += [asyncio.create_task(work) for work in works]
+
+    async def end(self) -> None:
+        """Nothing runs any more."""
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        self.running.clear()
+
+    @asynccontextmanager
+    async def next_life(self) -> AsyncIterator[Reconciler]:
+        """The control plane ends, and another begins on what is there."""
+        await self.end()
+        self.reconciler = a_life(self.world, self.tables, self.plane)
+        self.run(self.reconciler.run(), self.work())
+        yield self.reconciler
 
     async def until(self, holds: Callable[[], bool], within_s: float) -> None:
         """Wait until that holds; it must within so long."""
@@ -47,6 +73,19 @@ class Calm:
     def status(self, slug: str) -> Status:
         return self.tables.tenants[slug].status
 
+    def database(self, slug: str) -> Database:
+        found = self.world.volumes[slug].database
+        assert found is not None
+        return found
+
+    async def work(self) -> None:
+        """What instances do by themselves while they run."""
+        while True:
+            for instance in self.world.instances.values():
+                if instance.state is RunState.RUNNING and self.world.do_scheduled(instance):
+                    self.done.append(self.world.now)
+            await asyncio.sleep(0.01)
+
     def wake(self, slug: str) -> None:
         self.tables.ask(slug, desired=Desired.RUNNING, wake_requested_at=self.world.now)
 
@@ -58,7 +97,17 @@ async def calm() -> AsyncIterator[Calm]:
     world = World(chance)
     tables = Tables(world=world, invariants=Invariants(world))
     plane = Plane(chance, faults)
-    reconciler = Reconciler(
+    machine = Calm(world, tables, plane, a_life(world, tables, plane))
+    machine.run(machine.reconciler.run(), machine.work())
+    try:
+        yield machine
+    finally:
+        await machine.end()
+    assert not tables.invariants.broken
+
+
+def a_life(world: World, tables: Tables, plane: Plane) -> Reconciler:
+    return Reconciler(
         store=SimStore(plane, tables),
         runtime=SimRuntime(plane, tables),
         edge=SimEdge(plane, tables),
@@ -67,15 +116,9 @@ async def calm() -> AsyncIterator[Calm]:
         volumes=SimVolumes(plane, tables),
         clock=SimClock(world),
         policy=POLICY,
+        starts_at_once=STARTS_AT_ONCE,
         seed=1,
     )
-    running = asyncio.create_task(reconciler.run())
-    try:
-        yield Calm(world, tables, plane)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert not tables.invariants.broken
 
 
 def story(tell: Callable[[Calm], Awaitable[None]]) -> None:
@@ -190,12 +233,164 @@ def test_the_activator_does_not_route_to_a_restored_database_that_was_not_verifi
         life = Plane(world.chance, machine.plane.faults)
         edge = SimEdge(life, machine.tables, by_activator=True)
         instances = SimInstances(life, machine.tables, by_activator=True)
-        resume = NapResumer(SimRuntime(life, machine.tables), instances, edge, SnapshotReader(world))
+        resume = NapResumer(SimRuntime(life, machine.tables), instances, edge, snapshot_reader(world))
         ada.draining = False
         assert not await resume("ada")
         assert "ada" not in world.links
         ada.draining = True
         assert await resume("ada")
         assert machine.is_routed("ada")
+
+
+# --- turns --------------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_instances_start_at_once_than_may_and_all_are_up_in_the_end() -> None:
+    async def tell(machine: Calm) -> None:
+        slugs = [f"herd{n}" for n in range(40)]
+        for slug in slugs:
+            machine.tables.create(slug, 1_000, 2_000)
+        most = 0
+
+        def all_up() -> bool:
+            nonlocal most
+            begun = [each for each in machine.world.instances.values() if each.ready_at > machine.world.monotonic]
+            most = max(most, len(begun))
+            return all(machine.is_routed(slug) for slug in slugs)
+
+        await machine.until(all_up, 60)
+        assert 1 < most <= STARTS_AT_ONCE
+
+    story(tell)
+
+
+def test_a_tenant_that_waits_for_its_start_is_told_its_place_in_the_queue() -> None:
+    async def tell(machine: Calm) -> None:
+        slugs = [f"herd{n}" for n in range(20)]
+        for slug in slugs:
+            machine.tables.create(slug, 1_000, 2_000)
+        places: set[int] = set()
+
+        def all_up() -> bool:
+            places.update(place[0] for slug in slugs if (place := machine.reconciler.queue_position(slug)) is not None)
+            return all(machine.is_routed(slug) for slug in slugs)
+
+        await machine.until(all_up, 60)
+        assert {0, 1, 2, 3, 10} <= places
+        assert machine.reconciler.queue_position(slugs[0]) is None
+
+    story(tell)
+
+
+def test_one_accounts_herd_does_not_keep_anothers_tenant_waiting() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 2)
+        machine.tables.tenants["ada"].account_id = 2
+        await machine.until(lambda: machine.status("ada") is Status.ASLEEP, 20)
+        herd = [f"herd{n}" for n in range(200)]
+        for slug in herd:
+            machine.tables.create(slug, 1_000, 2_000)
+            machine.wake(slug)
+        await asyncio.sleep(0.05)
+        machine.wake("ada")
+        await machine.until(lambda: machine.is_routed("ada"), 1.0)
+        await machine.until(lambda: all(machine.is_routed(slug) for slug in herd), 60)
+
+    story(tell)
+
+
+def test_a_napping_tenant_does_not_wait_for_the_starts_of_others() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 1_000)
+        await machine.until(lambda: machine.status("ada") is Status.NAPPING, 20)
+        for n in range(60):
+            machine.tables.create(f"herd{n}", 1_000, 2_000)
+        await asyncio.sleep(0.05)
+        machine.wake("ada")
+        await machine.until(lambda: machine.is_routed("ada"), A_MOMENT_S)
+
+    story(tell)
+
+
+# --- what is scheduled ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "nap_s", "sleep_s"), [(Status.NAPPING, 1, 1_000), (Status.ASLEEP, 1, 2)])
+def test_what_is_scheduled_in_a_resting_tenant_is_done_in_time_and_it_rests_again(
+    status: Status, nap_s: int, sleep_s: int
+) -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", nap_s, sleep_s)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        due = machine.world.now + 300.0
+        machine.database("ada").scheduled_at = due
+        await machine.until(lambda: machine.status("ada") is status, 20)
+        await asyncio.sleep(due - machine.world.now - 5.0)
+        assert machine.status("ada") is status and not machine.done
+        await machine.until(lambda: bool(machine.done), 10)
+        assert machine.done[0] - due < 0.5
+        await machine.until(lambda: machine.status("ada") is status, 20)
+        assert machine.tables.tenants["ada"].scheduled_next_at is None
+
+    story(tell)
+
+
+def test_one_put_to_sleep_by_wish_is_awake_for_what_is_scheduled_and_then_asleep_again() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1_000, 2_000)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        machine.database("ada").scheduled_at = due = machine.world.now + 60.0
+        await asyncio.sleep(20.0)
+        machine.tables.ask("ada", desired=Desired.ASLEEP)
+        await machine.until(lambda: machine.status("ada") is Status.ASLEEP, 20)
+        await machine.until(lambda: bool(machine.done), 60)
+        assert machine.done[0] - due < 0.5
+        await machine.until(lambda: machine.status("ada") is Status.ASLEEP, 20)
+
+    story(tell)
+
+
+def test_what_an_instance_never_does_does_not_keep_it_awake_for_ever() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 2)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        machine.database("ada").scheduled_at = machine.world.now + 1e9  # the instance itself does nothing before that
+        machine.tables.tenants["ada"].scheduled_next_at = machine.world.now
+        told = machine.world.now + 3.0
+        real = SimInstances.activity
+
+        async def stuck(self: SimInstances, slug: str) -> Activity:
+            return replace(await real(self, slug), scheduled_next_at=told)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimInstances, "activity", stuck)
+            await asyncio.sleep(6.0)
+            assert machine.status("ada") is Status.RUNNING
+            await machine.until(lambda: machine.status("ada") is Status.ASLEEP, 20)
+            await asyncio.sleep(60.0)
+            assert machine.status("ada") is Status.ASLEEP
+
+    story(tell)
+
+
+# --- what is told ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_seen_of_a_tenant_and_what_is_in_its_way_is_told() -> None:
+    async def tell(machine: Calm) -> None:
+        assert machine.reconciler.progress("ada")["observed"] is None
+        machine.tables.create("ada", 1_000, 2_000)
+        await machine.until(lambda: machine.status("ada") is Status.RUNNING, 10)
+        told = machine.reconciler.progress("ada")
+        seen = told["observed"]
+        assert (seen["instance"], seen["epoch"], seen["linked"], seen["registered"]) == ("running", 1, True, 1)
+        assert (seen["ready"], seen["in_flight"], seen["generation"]) == (True, 0, {"incarnation": 1, "number": 1})
+        assert (told["failures"], told["trouble"], told["retry_in_s"], told["queue"]) == (0, None, None, None)
+        machine.world.instances["ada"].works = False
+        machine.tables.ask("ada", restart_requested_at=machine.world.now)
+        machine.plane.faults.broken_start = 1.0
+        await machine.until(lambda: machine.reconciler.progress("ada")["failures"] > 1, 30)
+        told = machine.reconciler.progress("ada")
+        assert "was not ready" in told["trouble"] and told["retry_in_s"] is not None
 
     story(tell)

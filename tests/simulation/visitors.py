@@ -16,6 +16,7 @@ from tests.simulation.sim_store import Tables
 from tests.simulation.world import World
 
 EVENTS_PER_S = 10.0
+NO_NAP_S = 100_000
 
 
 class Visitors:
@@ -63,11 +64,11 @@ class Visitors:
         return (*restores, *rest, self._verify, self._delete)
 
     def want_all_awake(self) -> None:
-        """At the end: whoever shall run is called and not let sleep."""
+        """At the end: whoever shall run is called and not let sleep; also one that a wake on its way reached only now."""
         for slug, tenant in list(self._tables.tenants.items()):
-            if tenant.desired is Desired.RUNNING:
+            if tenant.desired is Desired.RUNNING and tenant.nap_after_s != NO_NAP_S:
                 changes = {
-                    "nap_after_s": 100_000,
+                    "nap_after_s": NO_NAP_S,
                     "sleep_after_s": 1_000_000,
                     "wake_requested_at": self._world.now + 1.0,
                 }

@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from control_plane.domain.tenants import Generation
 from control_plane.reconcile.ports import VolumeState
@@ -40,6 +40,7 @@ class Database:
     txid: int = 0
     state: Pushed | None = None
     sound: bool = True
+    scheduled_at: float | None = None  # wall time; kept in the database, as an app would
 
     @property
     def generation(self) -> Generation | None:
@@ -93,6 +94,13 @@ class Instance:
     made_at: float = 0.0  # monotonic
 
 
+class File(NamedTuple):
+    """What was written under a name at some time; never changed, another one takes its place."""
+
+    number: int
+    content: bytes
+
+
 @dataclass
 class World:
     """All of it, with the clocks and the dice."""
@@ -114,10 +122,10 @@ class World:
     reachable: bool = True  # instances, by the control plane; callers reach them all the same
     disk_full: bool = False
     disk_slow: bool = False
-    snapshot: bytes = b""  # run/snapshot.json
+    snapshot: dict[str, File] = field(default_factory=dict)  # run/snapshot/ by file name
     spoiled: set[tuple[str, int]] = field(default_factory=set)  # replicas that were destroyed
     ends: dict[str, float] = field(default_factory=dict)  # of keys, written beside the backups
-    key_of: dict[int, int] = field(default_factory=dict)  # call -> the id of the key that made it
+    key_of: dict[int, int] = field(default_factory=dict)  # call -> the id of the key that made it, if one did
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -190,6 +198,16 @@ class World:
             self.open_database(instance)
         return True
 
+    def do_scheduled(self, instance: Instance) -> bool:
+        """What a running instance does by itself when its time has come; True if it did."""
+        database = instance.volume.database
+        if database is None or database.scheduled_at is None or not self.is_ready(instance):
+            return False
+        if self.now < database.scheduled_at:
+            return False
+        database.scheduled_at = None
+        return True
+
     def fold(self, volume: Volume) -> None:
         """From the journal into the database, if there is room."""
         if volume.database is not None and volume.journal and not self.disk_full:
@@ -208,7 +226,7 @@ class World:
         """What an instance answers when it is asked for its usage: everything its database holds of calls, by key."""
         self.fold(volume)
         calls = volume.database.calls if volume.database is not None else []
-        by_key = Counter(self.key_of[each] for each in calls)
+        by_key = Counter(self.key_of[each] for each in calls if each in self.key_of)
         return {
             "requests": len(calls),
             "by_key": {str(key): {"requests": count} for key, count in by_key.items()},

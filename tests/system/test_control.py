@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from instance.core.money import usd_to_nano
+from instance.core.timestamps import parse_time
 from instance.server import Instance, ServeOptions
 from tests.mock_upstream import until
 from tests.opened import INSTANCE_KEY, Opened, instance_file, opened
@@ -235,6 +236,30 @@ async def test_activity_counts_calls_and_not_the_control_planes_questions(one: O
     assert busy["idle_s"] == 0
 
 
+async def test_activity_tells_what_is_due_first_of_all_that_is_scheduled(one: Opened) -> None:
+    async def scheduled() -> str | None:
+        at: str | None = (await ask(one, "GET", "activity")).json()["scheduled_next_at"]
+        return at
+
+    schedule = one.instance.core.schedule
+    assert await scheduled() is None
+    schedule.set("report", parse_time("2030-01-02T00:00:00Z"))
+    schedule.set("cleaning", parse_time("2030-01-01T00:00:00Z"))
+    assert parse_time(await scheduled() or "") == parse_time("2030-01-01")
+    schedule.set("cleaning", None)
+    assert parse_time(await scheduled() or "") == parse_time("2030-01-02")
+
+
+async def test_what_an_open_page_of_the_console_asks_for_is_no_activity(one: Opened) -> None:
+    await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
+    async with one.client("") as client:
+        for path in ("/ui", "/ui/app.js", "/ui/events"):
+            await client.get(path)
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is None
+        await client.get("/api/status")
+        assert (await ask(one, "GET", "activity")).json()["last_request_at"] is not None
+
+
 async def test_a_drained_instance_is_not_ready_and_folded_and_still_answers_the_plane(one: Opened) -> None:
     await ask(one, "PUT", "state", state(1, pushed_key(KEY, 1)))
     await calls(one, KEY)
@@ -325,6 +350,23 @@ async def test_the_plans_calls_of_a_month_end_with_402_until_a_larger_plan_is_pu
     assert refused.headers["x-should-retry"] == "false"
     await ask(one, "PUT", "state", quota(2, requests_month=3))
     assert [await calls(one, KEY) for _ in range(2)] == [200, 402]
+
+
+async def test_within_its_grace_a_plan_that_is_used_up_goes_on_and_says_so(one: Opened) -> None:
+    await ask(one, "PUT", "state", quota(1, requests_month=2, quota_grace_percent=50))
+    async with one.client(KEY) as client:
+        answers = [await client.post("/v1/chat/completions", json=CALL) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 402]
+    assert ["used up" in answer.headers.get("x-stockyard-warnings", "") for answer in answers[:3]] == [
+        False,
+        False,
+        True,
+    ]
+    said = (await ask(one, "GET", "usage")).json()["quota"]
+    assert (said["calls"], said["limit"], said["served_most"]) == (3, 2, 3)
+    query = "SELECT detail FROM traces ORDER BY n"
+    trails = await one.core.database.read(lambda connection: connection.execute(query).fetchall())
+    assert ["quota_passed" in row[0] for row in trails] == [False, False, True, False]
 
 
 async def test_a_refused_call_costs_nothing_of_the_quota(one: Opened) -> None:

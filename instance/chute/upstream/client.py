@@ -4,7 +4,6 @@ import asyncio
 import re
 import ssl
 
-from instance.chute.address_policy import AddressPolicy
 from instance.chute.upstream.connection import Connection
 from instance.chute.upstream.dial import Dialer, Resolve, resolve
 from instance.chute.upstream.errors import UpstreamError
@@ -12,6 +11,7 @@ from instance.chute.upstream.limits import Limits
 from instance.chute.upstream.pool import Pool
 from instance.chute.upstream.response import UpstreamResponse
 from instance.chute.upstream.url import UpstreamUrl
+from instance.core.address_policy import AddressPolicy
 
 PLAIN_PATH = re.compile(rb"[^\x00-\x20\x7f]*").fullmatch
 """What a request's path may hold: no space, no control character."""

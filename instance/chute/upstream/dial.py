@@ -6,11 +6,11 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
-from instance.chute.address_policy import AddressPolicy
 from instance.chute.upstream.connection import Connection
 from instance.chute.upstream.errors import BlockedAddress, UpstreamError
 from instance.chute.upstream.limits import Limits
 from instance.chute.upstream.url import UpstreamUrl
+from instance.core.address_policy import AddressPolicy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Addresses of (host, port), best first; raises OSError when there are none."""

@@ -6,7 +6,7 @@ import asyncio
 import unicodedata
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 from pydantic import Field
@@ -15,8 +15,8 @@ from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import AnswerStore, Entry
-from instance.chute.modules.caching.keep import SECOND_NS, Keep
-from instance.chute.modules.caching.stream_replay import replay
+from instance.chute.modules.caching.cache_request import SECOND_NS, Scope, asked_mode, given_again, whose
+from instance.chute.modules.caching.keep import Keep
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ TTL_MAX_S = 2_592_000
 NOT_IN_KEY = frozenset(
     ("stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key")
 )
-MODES = {b"skip": "skip", b"refresh": "refresh", b"only": "only"}
 
 
 class CacheLayer(Module):
@@ -46,7 +45,7 @@ class CacheLayer(Module):
         ttl_s: int = Field(default=3600, ge=1, le=TTL_MAX_S, description="Seconds that an answer is kept.")
         max_entries: int = Field(default=10_000, ge=1, le=1_000_000, description="Answers in memory, and on disk.")
         max_mb: int = Field(default=256, ge=1, le=65_536, description="Megabytes of answers in memory.")
-        scope: Literal["global", "team", "key", "user"] = Field(default="team", description="Who shares answers.")
+        scope: Scope = Field(default="team", description="Who shares answers.")
         only_deterministic: bool = Field(default=False, description="Only requests with temperature 0 or a seed.")
         cache_tools: bool = Field(default=False, description="Keep answers that call tools too.")
         stream_tokens_per_s: int = Field(
@@ -80,22 +79,14 @@ class CacheLayer(Module):
         await self.store.expire(self._core.clock.wall_ns())
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        headers = x.headers
-        mode = ""
-        asked = headers.get(b"x-stockyard-cache")
-        if asked is not None:
-            mode = MODES.get(asked.strip().lower(), "")
-            if not mode:
-                raise StockyardError("bad_request", "It is one of skip, refresh, only.", param="X-Stockyard-Cache")
-        control = headers.get(b"cache-control")
-        declined = mode == "skip" or (control is not None and b"no-store" in control.lower())
-        if declined or x.only_native or not self._qualifies(x.req):
+        mode = asked_mode(x)
+        if mode == "skip" or x.only_native or not self._qualifies(x.req):
             x.cache = "bypass"
             if mode == "only":
                 raise _nothing_kept()
             return await call(x)
         ttl_s = self.settings.ttl_s
-        asked_ttl = headers.get(b"x-stockyard-cache-ttl-s")
+        asked_ttl = x.headers.get(b"x-stockyard-cache-ttl-s")
         if asked_ttl is not None:
             ttl_s = _ttl(asked_ttl)
         key = self._key(x)
@@ -115,16 +106,9 @@ class CacheLayer(Module):
     def _key(self, x: Exchange) -> bytes:
         """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
         scope = self.settings.scope
-        whose = ""
-        if scope == "team":
-            whose = x.team
-        elif scope == "user":
-            whose = x.user
-        elif scope == "key" and x.principal is not None:
-            whose = str(x.principal.key_id)
         target = x.targets[0].label if x.targets else ""
         asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
-        data = orjson.dumps((x.kind, scope, whose, target, asked), option=orjson.OPT_SORT_KEYS)
+        data = orjson.dumps((x.kind, scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)
         if not data.isascii():
             data = unicodedata.normalize("NFC", data.decode()).encode()
         return sha256(data).digest()
@@ -152,22 +136,13 @@ class CacheLayer(Module):
             x.waited_ns += clock.mono_ns() - started_ns
 
     def _hit(self, x: Exchange, entry: Entry) -> Answer:
-        age_s = max(0, self._core.clock.wall_ns() - entry.created_ns) // SECOND_NS
         x.cache = "hit"
-        x.saved_nano = entry.cost_nano
         self.store.hits += 1
         self.store.saved_nano += entry.cost_nano
-        x.response_headers.append((b"age", b"%d" % age_s))
-        x.note("hit", {"age_s": age_s})
-        obj: JSON = orjson.loads(entry.body)
-        usage = obj.get("usage")
-        if usage:
-            x.usage.take(usage)
-        if x.stream:
-            return Answer(events=replay(obj, self._core.clock, self.settings.stream_tokens_per_s))
-        return Answer(body=entry.body, obj=obj)
+        x.note("hit", {"age_s": max(0, self._core.clock.wall_ns() - entry.created_ns) // SECOND_NS})
+        return given_again(x, entry, self._core.clock, self.settings.stream_tokens_per_s)
 
-    async def _call(self, x: Exchange, call: Call, keep: Keep, *, leads: bool) -> Answer:
+    async def _call(self, x: Exchange, call: Call, keep: Keep[bytes], *, leads: bool) -> Answer:
         """Call the provider; others with the same request wait for the answer when this one `leads`."""
         if leads and keep.key not in self._flights:
             keep.flight = self._flights[keep.key] = asyncio.get_running_loop().create_future()
@@ -184,28 +159,18 @@ class CacheLayer(Module):
         return answer
 
     def on_finish(self, x: Exchange) -> None:
-        keep: Keep | None = x.state.pop("cachelayer", None)
+        keep: Keep[bytes] | None = x.state.pop("cachelayer", None)
         if keep is not None:
             keep.finish()
 
     def keepable(self, obj: JSON) -> bool:
         """Whether the answer is one to keep: finished by itself, not empty, without tool calls unless those are kept."""
-        choices = obj.get("choices")
-        if not choices:
-            return False
-        for choice in choices:
-            message = choice.get("message")
-            if not message:
-                return False
-            calls = message.get("tool_calls") or message.get("function_call")
-            if calls:
-                if not self.settings.cache_tools:
-                    return False
-            elif not message.get("content"):
-                return False
-            if choice.get("finish_reason") not in ("stop", "tool_calls", "function_call"):
-                return False
-        return True
+        return is_keepable(obj, tools=self.settings.cache_tools)
+
+    def kept(self, key: bytes, entry: Entry, *, on_disk: bool) -> None:
+        self.store.put(key, entry)
+        if on_disk:
+            self.store.write_behind(key, entry)
 
     def now_ns(self) -> int:
         return self._core.clock.wall_ns()
@@ -216,6 +181,26 @@ class CacheLayer(Module):
             del self._flights[key]
         if not flight.done():
             flight.set_result(entry)
+
+
+def is_keepable(obj: JSON, *, tools: bool) -> bool:
+    """Whether an answer is finished by itself and not empty; one that calls tools only where `tools` is set."""
+    choices = obj.get("choices")
+    if not choices:
+        return False
+    for choice in choices:
+        message = choice.get("message")
+        if not message:
+            return False
+        calls = message.get("tool_calls") or message.get("function_call")
+        if calls:
+            if not tools:
+                return False
+        elif not message.get("content"):
+            return False
+        if choice.get("finish_reason") not in ("stop", "tool_calls", "function_call"):
+            return False
+    return True
 
 
 def _ttl(asked: bytes) -> int:

@@ -1,15 +1,15 @@
-"""What one call leaves in cachelayer: its answer as the provider gave it, whole or put together from its stream."""
+"""What one call leaves in a cache: its answer as the provider gave it, whole or put together from its stream."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 import orjson
 
-from instance.chute.answer import DONE, Answer, Delta
+from instance.chute.answer import DONE, JSON, Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.modules.caching.answer_store import Entry
 from instance.chute.modules.caching.stream_replay import Assembly
@@ -17,18 +17,36 @@ from instance.chute.modules.caching.stream_replay import Assembly
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from instance.chute.modules.caching.cachelayer import CacheLayer
-
 SECOND_NS = 1_000_000_000
 CANONICAL = "openai.chat"
 
 
-class Keep:
+Key = TypeVar("Key")
+KeyIn = TypeVar("KeyIn", contravariant=True)
+
+
+class Keeper(Protocol[KeyIn]):
+    """A cache, as one call's `Keep` sees it."""
+
+    def keepable(self, obj: JSON) -> bool:
+        """Whether a whole answer is one to keep."""
+
+    def now_ns(self) -> int:
+        """Wall clock."""
+
+    def kept(self, key: KeyIn, entry: Entry, *, on_disk: bool) -> None:
+        """Take an entry; `on_disk` is false for an answer whose stored text is another."""
+
+    def end_flight(self, key: KeyIn, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
+        """Give those who wait for a call its answer, or nothing."""
+
+
+class Keep(Generic[Key]):
     """What one call leaves in the cache: taken from its answer as the provider gave it, kept when the call is over."""
 
     __slots__ = ("_entry", "_module", "_ttl_s", "_x", "flight", "key")
 
-    def __init__(self, module: CacheLayer, x: Exchange, key: bytes, ttl_s: int) -> None:
+    def __init__(self, module: Keeper[Key], x: Exchange, key: Key, ttl_s: int) -> None:
         self._module = module
         self._x = x
         self._ttl_s = ttl_s
@@ -78,10 +96,7 @@ class Keep:
             self.land(None)
             return
         entry.cost_nano = x.cost_nano
-        store = self._module.store
-        store.put(self.key, entry)
-        if x.stored_response is None and "redacted" not in x.state:
-            store.write_behind(self.key, entry)
+        self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
         self.land(entry)
 
     def land(self, entry: Entry | None) -> None:

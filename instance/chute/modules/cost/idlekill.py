@@ -14,13 +14,13 @@ import orjson
 from pydantic import Field, field_validator
 
 from instance.chute.answer import DONE, Answer, Delta
+from instance.chute.delta_text import last_event
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.cost.kill_notices import KillNotices
 from instance.chute.modules.cost.rate_limits import Repeats
 from instance.chute.modules.cost.runaway import Runaway
 from instance.chute.modules.cost.stall_watch import StallWatch, Watched
-from instance.chute.stream import encode_event
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.upstream import UpstreamUrl
 from instance.core.clock import Clock
@@ -240,7 +240,8 @@ class IdleKill(Module):
         error = self._killed(x, reason)
         if not own.soft_end:
             raise error
-        yield [*self._soft_end(last), Delta(DONE, None)]
+        shaped = next((event for event in reversed(last) if event.obj is not None and event.obj.get("choices")), None)
+        yield [last_event(shaped, "length"), Delta(DONE, None)]
 
     def _over(self, x: Exchange, answer: Answer, spending: Spending, batch: list[Delta], prompt_tokens: int) -> str:
         """Why the stream has to end after this batch; empty when it need not."""
@@ -264,13 +265,6 @@ class IdleKill(Module):
         target = answer.target
         price = prices.of(target) if prices is not None and target is not None else None
         return 0 if price is None else (tokens_in * price.input + tokens_out * price.output) // 1000
-
-    def _soft_end(self, last: list[Delta]) -> list[Delta]:
-        """A last chunk that says that the answer reached its length."""
-        before = next((event.obj for event in reversed(last) if event.obj is not None and event.obj.get("choices")), {})
-        obj = {name: value for name, value in (before or {}).items() if name != "usage"}
-        obj["choices"] = [{"index": 0, "delta": {}, "finish_reason": "length"}]
-        return [Delta(encode_event(obj), obj)]
 
     def _killed(self, x: Exchange, reason: str) -> StockyardError:
         """The error for a call that is ended, which is remembered for the trail."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
+from instance.core.instance_file import may_call_private_networks
 from instance.version import VERSION
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class KillNotices:
 
     def __init__(self, url: str, core: Core) -> None:
         self._url = UpstreamUrl.parse(url)
-        self._upstream = Upstream(allow_private_networks=core.hosted is None or core.settings.allow_private_networks)
+        self._upstream = Upstream(allow_private_networks=may_call_private_networks(core.hosted))
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING_MAX)
         self._sender = asyncio.create_task(self._send_all())
 

@@ -25,6 +25,7 @@ BEHIND_BYTES = 32 << 20
 """With more than this waiting in the journal no texts are kept, so that calls themselves never are in danger."""
 CLEANED_EVERY_NS = 3600 * 10**9
 NS_PER_DAY = 86_400 * 10**9
+SCHEDULED = "retention"
 
 
 class LLMTap(Module):
@@ -90,6 +91,7 @@ class LLMTap(Module):
         core = self._core
         if core is None:
             return
+        core.schedule.set(SCHEDULED, None)
         if core.services.get("metrics") == self.metrics_text:
             del core.services["metrics"]
         await self._tally.write(core, everything=True)
@@ -152,15 +154,31 @@ class LLMTap(Module):
             while await core.writer.write(lambda connection: roll_up(connection, now_s)):
                 pass
             await self._prune(core)
+            await self._schedule(core)
+        elif core.schedule.get(SCHEDULED) is None:
+            await self._schedule(core)
 
     async def _prune(self, core: Core) -> None:
         """Let Lookout delete rows and texts that are past their days."""
         lookout = core.services.get("lookout")
         if lookout is not None:
             now_ns = core.clock.wall_ns()
-            await lookout.prune(
-                now_ns - self.settings.retention_days * NS_PER_DAY, now_ns - self.settings.body_days * NS_PER_DAY
-            )
+            await lookout.prune(now_ns - self._rows_kept_ns, now_ns - self._texts_kept_ns)
+
+    async def _schedule(self, core: Core) -> None:
+        """Say when a sleeping instance has to be awake for that: once a day at most, however much there is to delete."""
+        lookout = core.services.get("lookout")
+        due_ns = await lookout.prune_due(self._rows_kept_ns, self._texts_kept_ns) if lookout is not None else None
+        earliest_ns = core.clock.wall_ns() + NS_PER_DAY
+        core.schedule.set(SCHEDULED, None if due_ns is None else max(due_ns, earliest_ns))
+
+    @property
+    def _rows_kept_ns(self) -> int:
+        return self.settings.retention_days * NS_PER_DAY
+
+    @property
+    def _texts_kept_ns(self) -> int:
+        return self.settings.body_days * NS_PER_DAY
 
     async def between(self, start_s: int, end_s: int) -> Series:
         """All calls that began from `start_s` until before `end_s` (seconds since 1970) as one series."""

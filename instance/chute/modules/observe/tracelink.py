@@ -20,6 +20,7 @@ from instance.chute.tracing.snapshot import CallSnapshot, take_snapshot
 from instance.chute.tracing.spans import spans_of
 from instance.chute.tracing.store import delete_spans, insert_spans
 from instance.chute.upstream import UpstreamUrl
+from instance.core.instance_file import may_call_private_networks
 
 if TYPE_CHECKING:
     from instance.core.core import Core
@@ -129,7 +130,7 @@ class TraceLink(Module):
             self._traces = previous._traces
         if own.otlp_url:
             headers = {name: value.get_secret_value() for name, value in own.otlp_headers.items()}
-            private = core.hosted is None or core.settings.allow_private_networks
+            private = may_call_private_networks(core.hosted)
             self.exporter = Exporter(
                 own.otlp_url, headers, own.service_name, self._min_span_ns, allow_private_networks=private
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from instance.chute.answer import Delta
-from instance.chute.delta_text import delta_texts, release
+from instance.chute.delta_text import delta_texts
 from instance.chute.exchange import Exchange
+from instance.chute.held_texts import TEXTS_MAX, ends_a_choice, give_back
 from instance.chute.modules.safety.secret_stream import HoldBack, OwnKeyGuard, Watch
 from instance.core.errors import StockyardError
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from instance.chute.modules.safety.secretscan import SecretScan
 
 PLAIN_MAX_CHARS = 1024
-TEXTS_OF_STREAM_MAX = 256
-"""Texts of one stream that are followed; a stream with more of them is ended."""
 
 
 class StreamTexts:
@@ -63,7 +62,7 @@ class StreamTexts:
             text: str = holder[field]
             entry = texts.get(place)
             if entry is None:
-                if len(texts) >= TEXTS_OF_STREAM_MAX:
+                if len(texts) >= TEXTS_MAX:
                     raise StockyardError(
                         "bad_upstream_response", "The provider's stream has too many texts to be checked."
                     )
@@ -84,32 +83,12 @@ class StreamTexts:
                 if last:
                     seen = seen or set()
                     seen.add(place)
-        if delta.final or (
-            delta.obj is not None and any(c.get("finish_reason") is not None for c in delta.obj["choices"])
-        ):
-            self._finish(delta, seen or set())
-
-    def _finish(self, delta: Delta, seen: set[str]) -> None:
-        """Give back what is held of the texts that end with this event without being in it."""
-        assert delta.obj is not None
-        choices = delta.obj["choices"]
-        for place, (watch, hold) in self._texts.items():
-            if delta.final and watch is not None:
-                watch.end()
-            if hold is None or place in seen:
-                continue
-            index = place[8 : place.index("]")]
-            choice = next((c for c in choices if str(c.get("index", 0)) == index), None)
-            if choice is None and delta.final:
-                choice = {"index": int(index), "delta": {}, "finish_reason": None}
-            if choice is None or not (delta.final or choice.get("finish_reason") is not None):
-                continue
-            rest = hold.feed("", True)
-            if rest:
-                if choice not in choices:
-                    choices.append(choice)
-                release(choice, place, rest)
-                delta.changed = True
+        if ends_a_choice(delta):
+            if delta.final:
+                for watch, _ in texts.values():
+                    if watch is not None:
+                        watch.end()
+            give_back(delta, {place: hold for place, (_, hold) in texts.items()}, seen or set())
 
     def end(self) -> None:
         """Look at what was not looked at when the stream ended early."""

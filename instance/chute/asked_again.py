@@ -1,0 +1,137 @@
+"""One call asked several times by an `around`, until an answer is good: every attempt is paid, one is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.modules.caching.stream_replay import replay
+from instance.chute.record import estimate_usage
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
+    from instance.chute.module import Call
+    from instance.chute.targets import Target
+    from instance.core.clock import Clock
+
+
+@dataclass(slots=True)
+class Asked:
+    """One attempt and its whole answer."""
+
+    number: int
+    branch: Exchange
+    answer: Answer
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice."""
+        for choice in (self.answer.obj or {}).get("choices") or ():
+            content = (choice.get("message") or {}).get("content")
+            return content if isinstance(content, str) else ""
+        return ""
+
+    @property
+    def finish_reason(self) -> str:
+        """How the first choice ended."""
+        for choice in (self.answer.obj or {}).get("choices") or ():
+            return str(choice.get("finish_reason") or "")
+        return ""
+
+
+class AskedAgain:
+    """The attempts of one call. `ask` makes one, `deliver` ends with one of them; what raises in between is paid all the same.
+
+    Attempts are whole, whatever the caller asked for; a caller who streams gets the delivered one as a stream.
+    """
+
+    def __init__(self, x: Exchange, call: Call, module: str, price: Callable[[Any], None] | None, clock: Clock) -> None:
+        self._x = x
+        self._call = call
+        self._module = module
+        self._price = price
+        self._clock = clock
+        self.attempts: list[Asked] = []
+
+    async def ask(self, req: JSON | None = None, targets: Sequence[Target] | None = None) -> Asked:
+        """One attempt, with another request or other targets if given. Raises what the call raises."""
+        x = self._x
+        branch = x.branch(list(targets) if targets is not None else x.targets[:])
+        branch.stream = False
+        body = x.req if req is None else req
+        if x.stream or req is not None:
+            branch.req = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+            branch.changed = True
+        try:
+            answer = await self._call(branch)
+        except BaseException:
+            self._pay(branch)
+            x.absorb(branch, served=False)
+            raise
+        branch.answer = answer
+        asked = Asked(len(self.attempts) + 1, branch, answer)
+        self.attempts.append(asked)
+        return asked
+
+    def deliver(self, chosen: Asked) -> Answer:
+        """Its answer, for this caller; the other attempts' costs are added under the module's name."""
+        self._settle(chosen)
+        x, answer = self._x, chosen.answer
+        x.answer = answer
+        if x.stream and answer.obj is not None:
+            return Answer(headers=answer.headers, events=replay(answer.obj, self._clock, 0), target=answer.target)
+        return answer
+
+    def give_up(self) -> None:
+        """No attempt is delivered: all of them are paid."""
+        self._settle(None)
+
+    def streamed(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """An answer that is made while its stream is already open, so that the caller is kept waiting in comfort."""
+        return Answer(events=self._made(work), target=self._x.targets[0] if self._x.targets else None)
+
+    async def _made(self, work: Callable[[], Awaitable[Answer]]) -> AsyncIterator[list[Delta]]:
+        answer = await work()
+        if answer.events is None:
+            assert answer.obj is not None
+            answer.events = replay(answer.obj, self._clock, 0)
+        async for batch in answer.events:
+            yield batch
+
+    def _settle(self, chosen: Asked | None) -> None:
+        x = self._x
+        for asked in self.attempts:
+            served = asked is chosen
+            if not served:
+                self._pay(asked.branch, asked.number)
+            else:
+                asked.branch.cost_lines = []  # priced with the call, from the usage taken over here
+                x.state.update(asked.branch.state)
+            x.absorb(asked.branch, served=served)
+        self.attempts = []
+
+    def _pay(self, branch: Exchange, number: int = 0) -> None:
+        """Price an attempt that is not delivered."""
+        if branch.answer is None and not branch.usage.source:
+            return
+        estimate_usage(branch)
+        branch.cost_lines = []
+        if self._price is not None:
+            self._price(branch)
+        name = f"{self._module}:{number or len(self.attempts) + 1}"
+        branch.cost_lines = [(f"{name}:{line}", nano) for line, nano in branch.cost_lines]
+
+
+def with_content(answer: Answer, content: str, **more: Any) -> Answer:
+    """The answer with its first choice's content replaced, and more fields of that choice."""
+    obj = dict(answer.obj or {})
+    choices = list(obj.get("choices") or [{}])
+    choices[0] = {**choices[0], "message": {**(choices[0].get("message") or {}), "content": content}, **more}
+    obj["choices"] = choices
+    made = Answer(headers=answer.headers, body=orjson.dumps(obj), obj=obj, target=answer.target)
+    made.status = answer.status
+    return made

@@ -1,0 +1,1 @@
+"""The bundled sentence embedder, for modules that compare meanings."""

@@ -1,0 +1,86 @@
+"""The texts of one streamed answer, each passed through a hold that may keep some of it back until more has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from instance.chute.answer import Delta
+from instance.chute.delta_text import delta_texts, release
+from instance.core.errors import StockyardError
+
+TEXTS_MAX = 256
+"""Texts of one stream that are followed; a stream with more of them is ended."""
+
+
+class Hold(Protocol):
+    """One text on its way: a choice's content, a tool call's arguments."""
+
+    def feed(self, text: str, last: bool) -> str:
+        """What may be sent now; with `last` everything that is left. May raise `StockyardError` to end the stream."""
+
+
+class HeldTexts:
+    """What an `on_delta` hook keeps for a call. `hold(place)` makes the hold of a text when it first comes (`None`: it passes).
+
+    Places are those of `delta_texts`: `choices[0].content`, `choices[0].tool_calls[1].arguments`, `choices[0].text` …
+    """
+
+    __slots__ = ("_hold", "_texts")
+
+    def __init__(self, hold: Callable[[str], Hold | None]) -> None:
+        self._hold = hold
+        self._texts: dict[str, Hold | None] = {}
+
+    def take(self, delta: Delta) -> None:
+        """Replace the event's texts by what may be sent of them, and give back what is held when a choice ends."""
+        ended: set[str] = set()
+        for place, holder, field, choice in delta_texts(delta):
+            hold = self._of(place)
+            if hold is None:
+                continue
+            last = delta.final or choice.get("finish_reason") is not None
+            text: str = holder[field]
+            sent = hold.feed(text, last)
+            if sent != text:
+                holder[field] = sent
+                delta.changed = True
+            if last:
+                ended.add(place)
+        if ends_a_choice(delta):
+            give_back(delta, self._texts, ended)
+
+    def _of(self, place: str) -> Hold | None:
+        if place not in self._texts:
+            if len(self._texts) >= TEXTS_MAX:
+                raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
+            self._texts[place] = self._hold(place)
+        return self._texts[place]
+
+
+def ends_a_choice(delta: Delta) -> bool:
+    """Whether nothing follows of some choice: what is held of its texts must leave with this event."""
+    return delta.final or (
+        delta.obj is not None and any(c.get("finish_reason") is not None for c in delta.obj.get("choices") or ())
+    )
+
+
+def give_back(delta: Delta, holds: Mapping[str, Hold | None], seen: set[str]) -> None:
+    """Put what is held of texts that end with this event, without being `seen` in it, into it."""
+    assert delta.obj is not None
+    choices = delta.obj["choices"]
+    for place, hold in holds.items():
+        if hold is None or place in seen:
+            continue
+        index = place[8 : place.index("]")]
+        choice = next((c for c in choices if str(c.get("index", 0)) == index), None)
+        if choice is None and delta.final:
+            choice = {"index": int(index), "delta": {}, "finish_reason": None}
+        if choice is None or not (delta.final or choice.get("finish_reason") is not None):
+            continue
+        rest = hold.feed("", True)
+        if rest:
+            if choice not in choices:
+                choices.append(choice)
+            release(choice, place, rest)
+            delta.changed = True

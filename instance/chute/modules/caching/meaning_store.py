@@ -1,0 +1,136 @@
+"""Answers by what their question means: vectors in partitions of equal circumstances, searched by one matrix product each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from instance.chute.modules.caching.answer_store import Entry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Row = NDArray[np.float32]
+
+ROW_BYTES = 1_536 + 300
+PARTITION_ROWS_MAX = 50_000
+CANDIDATES_MAX = 8
+"""So many of the nearest are looked at closely."""
+
+
+class Question(NamedTuple):
+    """Where an answer belongs: the digest of its circumstances, the question and its vector."""
+
+    partition: bytes
+    text: str
+    vector: Row
+
+
+class Near(NamedTuple):
+    """A kept answer and how near its question is (cosine)."""
+
+    similarity: float
+    text: str
+    entry: Entry
+
+
+class _Partition:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.matrix: Row | None = None
+        self.rows: list[Row] = []
+
+
+class MeaningStore:
+    """At most `max_entries` answers in all; those used longest ago make room."""
+
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries = max_entries
+        self._partitions: dict[bytes, _Partition] = {}
+        self._entries: OrderedDict[tuple[bytes, str], Entry] = OrderedDict()
+        self.size_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.saved_nano = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def nearest(self, question: Question, least: float, now_ns: int) -> list[Near]:
+        """Kept answers to questions at least so near, the nearest first."""
+        import numpy as np
+
+        partition = self._partitions.get(question.partition)
+        if partition is None:
+            return []
+        if partition.matrix is None:
+            partition.matrix = np.vstack(partition.rows)
+        similarities = partition.matrix @ question.vector
+        places = np.flatnonzero(similarities >= least)
+        best = sorted(places.tolist(), key=lambda place: -similarities[place])[:CANDIDATES_MAX]
+        found = []
+        for place in best:
+            text = partition.texts[place]
+            entry = self._entries[question.partition, text]
+            if entry.expires_ns > now_ns:
+                found.append(Near(float(similarities[place]), text, entry))
+        return found
+
+    def used(self, partition: bytes, text: str) -> None:
+        """Note that an answer was given again."""
+        self._entries.move_to_end((partition, text))
+
+    def put(self, question: Question, entry: Entry) -> None:
+        """Keep an answer, in place of one to the same words."""
+        self._drop((question.partition, question.text))
+        partition = self._partitions.setdefault(question.partition, _Partition())
+        if len(partition.rows) >= PARTITION_ROWS_MAX:
+            oldest = next(key for key in self._entries if key[0] == question.partition)
+            self._drop(oldest)
+        partition.texts.append(question.text)
+        partition.rows.append(question.vector)
+        partition.matrix = None
+        self._entries[question.partition, question.text] = entry
+        self.size_bytes += entry.size_bytes + ROW_BYTES
+        while len(self._entries) > self.max_entries:
+            self._drop(next(iter(self._entries)))
+
+    def expire(self, now_ns: int) -> None:
+        """Drop what is over its time."""
+        for key in [key for key, entry in self._entries.items() if entry.expires_ns <= now_ns]:
+            self._drop(key)
+
+    async def clear(
+        self, *, model: str | None = None, team: str | None = None, created_before_ns: int | None = None
+    ) -> int:
+        """Drop the answers that fit all that is given; how many there were."""
+        gone = [
+            key
+            for key, entry in self._entries.items()
+            if (model is None or entry.model == model)
+            and (team is None or entry.team == team)
+            and (created_before_ns is None or entry.created_ns < created_before_ns)
+        ]
+        for key in gone:
+            self._drop(key)
+        return len(gone)
+
+    def drop_answer(self, body: bytes) -> int:
+        """Drop the entries with this very answer; how many there were."""
+        gone = [key for key, entry in self._entries.items() if entry.body == body]
+        for key in gone:
+            self._drop(key)
+        return len(gone)
+
+    def _drop(self, key: tuple[bytes, str]) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self.size_bytes -= entry.size_bytes + ROW_BYTES
+        partition = self._partitions[key[0]]
+        place = partition.texts.index(key[1])
+        del partition.texts[place], partition.rows[place]
+        partition.matrix = None
+        if not partition.texts:
+            del self._partitions[key[0]]

@@ -1,0 +1,179 @@
+"""semanticcache: answers a question again that was asked in other words."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import orjson
+import re2
+from pydantic import Field, field_validator
+
+from instance.chute.answer import JSON, Answer
+from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.exchange import Exchange
+from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.caching.answer_store import Entry
+from instance.chute.modules.caching.cache_request import Scope, asked_mode, given_again, whose
+from instance.chute.modules.caching.cachelayer import NOT_IN_KEY, TTL_MAX_S, is_keepable
+from instance.chute.modules.caching.keep import Keep
+from instance.chute.modules.caching.meaning_guards import difference
+from instance.chute.modules.caching.meaning_store import MeaningStore, Question
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+QUESTION_MAX_CHARS = 2_000
+"""Longer questions are not looked up: an embedding hears only the beginning of them."""
+NEAR_MISS_BELOW = 0.05
+
+
+class SemanticCache(Module):
+    """Looks for a kept answer whose question means the same, among those of equal circumstances.
+
+    Circumstances are the model, the system message, earlier turns, tools, the asked form and every other parameter, and with
+    whom answers are shared. A question is near enough from `threshold` on (cosine of the bundled embedder) and must agree in
+    numbers, negation, names, quotations and opposites, which embeddings hear badly.
+    """
+
+    name: ClassVar[str] = "semanticcache"
+    category: ClassVar[str] = "caching"
+    group: ClassVar[int] = 9
+    summary: ClassVar[str] = "Answers again what was asked before in other words"
+    kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    tick_s: ClassVar[float] = 60.0
+
+    class Settings(ModuleSettings):
+        threshold: float = Field(
+            default=0.82, ge=0.5, le=1, description="Least similarity of a hit; calibrated on the project's pairs."
+        )
+        ttl_s: int = Field(default=3600, ge=1, le=TTL_MAX_S, description="Seconds that an answer is kept.")
+        max_entries: int = Field(default=10_000, ge=1, le=50_000, description="Answers in memory.")
+        scope: Scope = Field(default="team", description="Who shares answers.")
+        max_turns: int = Field(
+            default=1, ge=1, le=100, description="Most messages of the user in a conversation that takes part."
+        )
+        guards: bool = Field(
+            default=True, description="Ask for the same numbers, negation, names, quotations and opposites too."
+        )
+        exclude: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
+            default=[], max_length=100, description="RE2 expressions of questions that are never answered from here."
+        )
+
+        @field_validator("exclude")
+        @classmethod
+        def _compiles(cls, expressions: list[str]) -> list[str]:
+            for expression in expressions:
+                try:
+                    re2.compile(expression)
+                except re2.error as error:
+                    raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
+            return expressions
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._exclude = [re2.compile(expression) for expression in settings.exclude]
+        self.store = MeaningStore(settings.max_entries)
+        self._core: Core
+        self._embedder: Embedder
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        self._embedder = embedder_of(core)
+        await self._embedder.load()
+        if isinstance(previous, SemanticCache):
+            self.store = previous.store
+            self.store.max_entries = self.settings.max_entries
+
+    async def tick(self) -> None:
+        self.store.expire(self.now_ns())
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        mode = asked_mode(x)
+        text = "" if mode == "skip" or x.only_native else self._question(x.req)
+        if not text:
+            return await call(x)
+        began = self._core.clock.mono_ns()
+        vector = (await self._embedder.embed([text]))[0]
+        x.waited_ns += self._core.clock.mono_ns() - began
+        question = Question(self._circumstances(x), text, vector)
+        if mode != "refresh":
+            answer = self._find(x, question)
+            if answer is not None:
+                return answer
+        self.store.misses += 1
+        if x.cache == "off":
+            x.cache = "miss"
+        keep = Keep(self, x, question, self.settings.ttl_s)
+        answer = await call(x)
+        x.state["semanticcache"] = keep
+        if answer.events is not None:
+            answer.events = keep.watched(answer.events)
+        else:
+            keep.whole(answer)
+        return answer
+
+    def on_finish(self, x: Exchange) -> None:
+        keep: Keep[Question] | None = x.state.pop("semanticcache", None)
+        if keep is not None:
+            keep.finish()
+
+    def _question(self, req: JSON) -> str:
+        """The last message when it is the user's and plain text, in a conversation short enough; empty for any other."""
+        messages = req.get("messages")
+        last: Any = messages[-1] if type(messages) is list and messages else None
+        if type(last) is not dict or last.get("role") != "user" or type(last.get("content")) is not str:
+            return ""
+        turns = sum(type(each) is dict and each.get("role") == "user" for each in messages or ())
+        text: str = last["content"].strip()
+        if turns > self.settings.max_turns or not 0 < len(text) <= QUESTION_MAX_CHARS:
+            return ""
+        return "" if any(each.search(text) for each in self._exclude) else text
+
+    def _circumstances(self, x: Exchange) -> bytes:
+        """SHA-256 over everything beside the question that can change the answer."""
+        asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
+        asked["messages"] = [*asked["messages"][:-1], {**asked["messages"][-1], "content": None}]
+        target = x.targets[0].label if x.targets else ""
+        scope = self.settings.scope
+        return sha256(orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)).digest()
+
+    def _find(self, x: Exchange, question: Question) -> Answer | None:
+        least = self.settings.threshold
+        closest: dict[str, Any] = {}
+        for near in self.store.nearest(question, least - NEAR_MISS_BELOW, self.now_ns()):
+            why = "similarity" if near.similarity < least else ""
+            if not why and self.settings.guards:
+                why = difference(question.text, near.text)
+            if why:
+                closest = closest or {"similarity": round(near.similarity, 4), "why": why}
+                continue
+            self.store.used(question.partition, near.text)
+            self.store.hits += 1
+            self.store.saved_nano += near.entry.cost_nano
+            x.cache = "semantic"
+            x.response_headers.append((b"x-stockyard-similarity", b"%.4f" % near.similarity))
+            x.note(
+                "hit", {"similarity": round(near.similarity, 4), "guard": "passed" if self.settings.guards else "off"}
+            )
+            return given_again(x, near.entry, self._core.clock)
+        if closest:
+            x.note("near_miss", closest)
+        return None
+
+    # --- as `Keep` sees it ------------------------------------------------------------------------------------------
+
+    def keepable(self, obj: JSON) -> bool:
+        return is_keepable(obj, tools=False)
+
+    def kept(self, key: Question, entry: Entry, *, on_disk: bool) -> None:
+        self.store.put(key, entry)
+
+    def now_ns(self) -> int:
+        return self._core.clock.wall_ns()
+
+    def end_flight(self, key: Question, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
+        """Nobody waits for another's call here."""

@@ -1,0 +1,158 @@
+"""outputcap: limits how long an answer can get, before the call by tokens and after it by characters."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.call_identity import model_names
+from instance.chute.exchange import Exchange
+from instance.chute.module import TEXT_KINDS, Module, ModuleSettings
+from instance.chute.modules.cost.text_cut import CutAt, CutStream, cut
+
+TOKENS_MAX = 10_000_000
+NEAR_CHARS = 400
+"""So near the limit a stream's sentence is held until it is known to fit."""
+CHOICES_MAX = 128
+FIELDS = ("max_completion_tokens", "max_tokens")
+
+
+class OutputCap(Module):
+    """Asks the provider for no more tokens than allowed, and cuts longer texts at the end of a sentence.
+
+    The limit of tokens is never raised. Tool calls and answers that were asked for as JSON are cut by tokens only. A stream
+    that reaches the limit ends there, and so does the provider's work.
+    """
+
+    name: ClassVar[str] = "outputcap"
+    category: ClassVar[str] = "cost"
+    group: ClassVar[int] = 3
+    summary: ClassVar[str] = "Limits the length of answers, cut where a sentence ends"
+    kinds: ClassVar[frozenset[str]] = TEXT_KINDS
+
+    class Settings(ModuleSettings):
+        max_tokens: int = Field(
+            default=1024, ge=0, le=TOKENS_MAX, description="Most tokens of an answer; 0: as the caller asks."
+        )
+        max_chars: int = Field(default=0, ge=0, le=TOKENS_MAX, description="Most characters of an answer; 0: no limit.")
+        cut_at: CutAt = Field(
+            default="sentence",
+            description="Where to cut: the last sentence or word in the final half of what is allowed, or hard.",
+        )
+        marker: str = Field(default="…", max_length=100, description="What stands behind a cut text.")
+        per_model: dict[str, Annotated[int, Field(ge=0, le=TOKENS_MAX)]] = Field(
+            default={}, max_length=200, description="Glob of the model -> most tokens, in place of max_tokens."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._limits = tuple(settings.per_model.items())
+
+    def hooks(self) -> tuple[str, ...]:
+        own = self.settings
+        asks = ("on_request",) if own.max_tokens or any(own.per_model.values()) else ()
+        return (*asks, "on_response", "on_delta") if own.max_chars else asks
+
+    def on_request(self, x: Exchange) -> None:
+        limit = self._limit(x)
+        if not limit:
+            return
+        req = x.req
+        given = [name for name in FIELDS if type(req.get(name)) is int]
+        over = [name for name in given if req[name] > limit]
+        if given and not over:
+            return
+        name = over[0] if over else "max_tokens"
+        x.note("cap", {"field": name, "from": req[name] if over else None, "to": limit})
+        x.req = {**req, **dict.fromkeys(over or [name], limit)}
+        x.change()
+
+    def _limit(self, x: Exchange) -> int:
+        if self._limits:
+            names = model_names(x)
+            for glob, limit in self._limits:
+                if any(fnmatchcase(name, glob) for name in names):
+                    return limit
+        return self.settings.max_tokens
+
+    def on_response(self, x: Exchange, answer: Answer) -> None:
+        obj = answer.obj
+        if obj is None or _wants_json(x.req):
+            return
+        choices = [self._cut_choice(x, choice) for choice in obj.get("choices") or ()]
+        if any(new is not old for new, old in zip(choices, obj.get("choices") or (), strict=True)):
+            answer.obj = {**obj, "choices": choices}
+            answer.changed = True
+
+    def _cut_choice(self, x: Exchange, choice: JSON) -> JSON:
+        message = choice.get("message")
+        holder, field = (message, "content") if type(message) is dict else (choice, "text")
+        text: Any = holder.get(field)
+        if type(text) is not str or len(text) <= self.settings.max_chars:
+            return choice
+        kept = cut(text, self.settings.max_chars, self.settings.cut_at, self.settings.marker)
+        self._note_cut(x, len(text) - len(kept))
+        finish = {"finish_reason": "length"} if not (holder.get("tool_calls") or holder.get("function_call")) else {}
+        return (
+            {**choice, "message": {**holder, field: kept}, **finish}
+            if holder is message
+            else {**choice, field: kept, **finish}
+        )
+
+    def on_delta(self, x: Exchange, delta: Delta) -> None:
+        cuts: dict[int, CutStream] | None = x.state.get("outputcap")
+        if cuts is None:
+            if _wants_json(x.req):
+                x.skipped = (x.skipped or set()) | {self.name}
+                return
+            cuts = x.state["outputcap"] = {}
+        for choice in delta.obj["choices"]:  # type: ignore[index]
+            self._feed(x, delta, choice, cuts)
+        wanted = max(1, x.req.get("n") or 1)
+        if not delta.final and sum(stream.ended for stream in cuts.values()) >= wanted:
+            delta.end("length")
+
+    def _feed(self, x: Exchange, delta: Delta, choice: JSON, cuts: dict[int, CutStream]) -> None:
+        index = choice.get("index", 0)
+        stream = cuts.get(index)
+        if stream is None:
+            if len(cuts) >= CHOICES_MAX:
+                return
+            own = self.settings
+            stream = cuts[index] = CutStream(own.max_chars, own.cut_at, own.marker, min(NEAR_CHARS, own.max_chars))
+        part = choice.get("delta")
+        holder, field = (choice, "text") if type(choice.get("text")) is str else (part, "content")
+        last = delta.final or choice.get("finish_reason") is not None
+        text = holder.get(field) if type(holder) is dict else None
+        text = text if type(text) is str else ""
+        if not text and not last:
+            return
+        had_ended = stream.ended
+        sent = stream.feed(text, last)
+        if sent != text:
+            if type(holder) is not dict:
+                holder = choice["delta"] = {}
+            holder[field] = sent
+            delta.changed = True
+        if stream.ended and not had_ended:
+            self._note_cut(x, 0)
+            choice["finish_reason"] = "length"
+            delta.changed = True
+        elif had_ended and choice.get("finish_reason") is not None:
+            choice["finish_reason"] = None  # it was said when the text was cut
+            delta.changed = True
+
+    def _note_cut(self, x: Exchange, chars: int) -> None:
+        x.note("cut", {"chars": chars} if chars else {"at": self.settings.max_chars})
+        x.tags = {**x.tags, "cut": "true"}
+
+
+def _wants_json(req: JSON) -> bool:
+    """Whether the answer was asked for as JSON, which a cut would break."""
+    form = req.get("response_format")
+    return type(form) is dict and form.get("type") in ("json_object", "json_schema")

@@ -1,0 +1,353 @@
+"""structuredshield: makes structured output work on every target, and asks again until it fits."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.asked_again import Asked, AskedAgain, with_content
+from instance.chute.call_identity import model_names
+from instance.chute.exchange import Exchange
+from instance.chute.failures import CallFailed
+from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.validate.broken_json import mended
+from instance.chute.modules.validate.json_schema import BadSchema, CompiledSchema, Problem, compiled
+from instance.chute.modules.validate.schema_fit import example, fitted
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.catalogue import Catalogue
+    from instance.core.core import Core
+
+HEADER = b"x-stockyard-schema"
+SCHEMAS_MAX = 200
+PROBLEMS_TOLD = 10
+TARGETS_REMEMBERED = 1_000
+TOOL = "give_answer"
+Way = Literal["native", "tool", "instruct"]
+
+
+class Bind(BaseModel):
+    """Calls that get a schema without asking for one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    match: str = Field(default="*", min_length=1, max_length=256, description="Glob of the models.")
+    tag: str = Field(default="", max_length=200, description="Only calls with this tag: name or name=value.")
+    schema_: str = Field(alias="schema", min_length=1, max_length=100, description="Name of the schema, in schemas.")
+
+
+class Wanted(NamedTuple):
+    """What a call's answer has to be."""
+
+    name: str
+    schema: Any
+    check: CompiledSchema
+
+
+class StructuredShield(Module):
+    """The schema is the caller's (`response_format`), one of `schemas` named by `X-Stockyard-Schema`, or bound in settings.
+
+    A target that knows schemas gets it as it is; one that knows only tools gets a forced tool, unwrapped again; any other an
+    instruction with an example. The answer must fit; if it does not, the same is asked again with what was wrong, and the
+    attempt with the fewest problems is kept. What is delivered is the JSON value and nothing else.
+    """
+
+    name: ClassVar[str] = "structuredshield"
+    category: ClassVar[str] = "validate"
+    group: ClassVar[int] = 10
+    summary: ClassVar[str] = "Makes structured output work on every model, and asks again until it fits"
+    kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+
+    class Settings(ModuleSettings):
+        max_retries: int = Field(default=2, ge=0, le=10, description="How often the same is asked again.")
+        on_fail: Literal["reject", "pass"] = Field(
+            default="reject", description="What becomes of an answer that never fits."
+        )
+        schemas: dict[str, dict[str, Any]] = Field(
+            default={}, max_length=SCHEMAS_MAX, description="Name -> JSON Schema, for the header and for bind."
+        )
+        bind: list[Bind] = Field(
+            default=[], max_length=SCHEMAS_MAX, description="Calls that get a schema by themselves."
+        )
+        coerce: bool = Field(
+            default=True, description="Turn text into numbers, booleans and null where that is wanted."
+        )
+        strip_extra: bool = Field(default=False, description="Take out properties that the schema forbids.")
+
+        @field_validator("schemas")
+        @classmethod
+        def _compile(cls, schemas: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            for name, schema in schemas.items():
+                try:
+                    compiled(schema)
+                except BadSchema as problem:
+                    raise ValueError(f"{name!r} is no usable JSON Schema: {problem}") from None
+            return schemas
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        for number, bind in enumerate(settings.bind):
+            if bind.schema_ not in settings.schemas:
+                raise StockyardError(
+                    "invalid_value",
+                    f"There is no schema {bind.schema_!r} in `schemas`.",
+                    param=f"config.bind.{number}.schema",
+                )
+        self._core: Core
+        self._catalogue: Catalogue
+        self._no_schemas: dict[str, None] = {}  # targets that refused `response_format`, bounded
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        self._catalogue = core.services["catalogue"]
+        if isinstance(previous, StructuredShield):
+            self._no_schemas = previous._no_schemas
+
+    def passes(self, x: Exchange) -> bool:
+        form = x.req.get("response_format")
+        asked = type(form) is dict and form.get("type") == "json_schema"
+        return not asked and HEADER not in x.headers and not self.settings.bind
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        wanted = self._wanted(x)
+        if wanted is None:
+            return await call(x)
+        way = self._way(x)
+        again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
+        if x.stream:
+            if way == "native":
+                x.req = _native(x.req, wanted)
+                x.change()
+                answer = await call(x)
+                x.state["structuredshield"] = wanted
+                return answer
+            return again.streamed(lambda: self._until_it_fits(x, again, wanted, way))
+        return await self._until_it_fits(x, again, wanted, way)
+
+    def _wanted(self, x: Exchange) -> Wanted | None:
+        """The schema of this call. Raises `invalid_schema` for the caller's own that is none."""
+        form = x.req.get("response_format")
+        given = form.get("json_schema") if type(form) is dict and form.get("type") == "json_schema" else None
+        if type(given) is dict:
+            schema = given.get("schema", {})
+            try:
+                return Wanted(str(given.get("name") or "answer"), schema, compiled(schema))
+            except (BadSchema, TypeError) as problem:
+                raise StockyardError(
+                    "invalid_schema",
+                    f"The schema cannot be used: {problem}.",
+                    param="response_format.json_schema.schema",
+                    module=self.name,
+                    retryable=False,
+                ) from None
+        named = x.headers.get(HEADER, b"").decode("latin-1").strip() or self._bound(x)
+        if not named:
+            return None
+        if named not in self.settings.schemas:
+            names = ", ".join(sorted(self.settings.schemas)) or "none"
+            raise StockyardError(
+                "invalid_schema", f"There is no schema {named!r}; there are: {names}.", param="X-Stockyard-Schema"
+            )
+        schema = self.settings.schemas[named]
+        return Wanted(named, schema, compiled(schema))
+
+    def _bound(self, x: Exchange) -> str:
+        names = model_names(x)
+        for bind in self.settings.bind:
+            tag, equals, value = bind.tag.partition("=")
+            if tag and (tag not in x.tags or (equals and x.tags[tag] != value)):
+                continue
+            if any(fnmatchcase(name, bind.match) for name in names):
+                return bind.schema_
+        return ""
+
+    def _way(self, x: Exchange) -> Way:
+        target = x.targets[0] if x.targets else None
+        if target is None:
+            return "instruct"
+        model = self._catalogue.of(target)
+        tools = bool(x.req.get("tools"))
+        if target.provider.dialect != "openai" or (model is not None and model.can("json_schema")):
+            return "native"  # a shim translates what its provider has for it
+        if target.label in self._no_schemas:
+            return "instruct"
+        if model is not None:
+            return "tool" if model.can("tools") and not tools else "instruct"
+        return "native"
+
+    async def _until_it_fits(self, x: Exchange, again: AskedAgain, wanted: Wanted, way: Way) -> Answer:
+        best: tuple[int, Asked, str, list[Problem]] | None = None
+        req = x.req
+        for number in range(self.settings.max_retries + 1):
+            asked, way = await self._ask(x, again, req, wanted, way)
+            if _called(asked) and way != "tool":
+                return again.deliver(asked)  # it calls the caller's own tools: its answer comes later
+            text = _unwrapped(asked, wanted) if way == "tool" else asked.text
+            made, problems = self._value(text, wanted)
+            x.note(
+                "attempt",
+                {"n": number + 1, "errors": [problem.pointer or "/" for problem in problems]},
+                module=self.name,
+            )
+            if best is None or len(problems) < best[0]:
+                best = (len(problems), asked, made, problems)
+            if not problems:
+                break
+            req = _corrected(x.req, text, problems)
+        assert best is not None
+        count, asked, made, problems = best
+        if count and self.settings.on_fail == "reject":
+            again.give_up()
+            raise StockyardError(
+                "structured_output_failed",
+                f"The answer does not fit the schema {wanted.name!r} after {number + 1} attempts: "
+                f"{problems[0].pointer or 'it'}: {problems[0].message}.",
+                param=problems[0].pointer or None,
+                details={"answer": asked.text[:4000], "errors": [problem._asdict() for problem in problems]},
+                module=self.name,
+                retryable=False,
+            )
+        if made != asked.text or way == "tool":
+            asked.answer = with_content(asked.answer, made, finish_reason="stop")
+            _without_calls(asked.answer, way)
+        return again.deliver(asked)
+
+    async def _ask(self, x: Exchange, again: AskedAgain, req: JSON, wanted: Wanted, way: Way) -> tuple[Asked, Way]:
+        """One attempt; a target that refuses schemas is asked by instruction from then on."""
+        try:
+            return await again.ask(_WAYS[way](req, wanted)), way
+        except CallFailed as failure:
+            if way != "native" or failure.status not in (400, 422) or b"response_format" not in failure.body:
+                raise
+        if len(self._no_schemas) >= TARGETS_REMEMBERED:
+            self._no_schemas.pop(next(iter(self._no_schemas)))
+        self._no_schemas[x.targets[0].label] = None
+        return await again.ask(_instructed(req, wanted)), "instruct"
+
+    def _value(self, text: str, wanted: Wanted) -> tuple[str, list[Problem]]:
+        """The JSON to deliver, and what is wrong with it."""
+        bare = text.strip()
+        try:
+            value = orjson.loads(bare)
+        except orjson.JSONDecodeError as error:
+            found = mended(bare, 60)
+            if not found.text:
+                return text, [Problem("", f"it is no JSON: {error}")]
+            bare = found.text
+            value = orjson.loads(bare)
+        problems = wanted.check.problems(value, PROBLEMS_TOLD)
+        if not problems:
+            return bare, []
+        own = self.settings
+        changed = fitted(value, wanted.schema, coerce=own.coerce, strip_extra=own.strip_extra)
+        if changed is value:
+            return bare, problems
+        return json.dumps(changed, ensure_ascii=False), wanted.check.problems(changed, PROBLEMS_TOLD)
+
+    def on_delta(self, x: Exchange, delta: Delta) -> None:
+        """A stream that was passed through is checked at its end."""
+        wanted: Wanted | None = x.state.get("structuredshield")
+        if wanted is None or not delta.final:
+            return
+        text = "".join(x.text_out) + "".join(choice.text for choice in delta.choices())
+        if not text.strip() or (x.req.get("n") or 1) != 1:
+            return
+        _, problems = self._value(text, wanted)
+        if problems:
+            x.note("attempt", {"n": 1, "errors": [problem.pointer or "/" for problem in problems]})
+            if self.settings.on_fail == "reject":
+                raise StockyardError(
+                    "structured_output_failed",
+                    f"The answer does not fit the schema {wanted.name!r}: {problems[0].message}.",
+                    param=problems[0].pointer or None,
+                    retryable=False,
+                )
+
+
+def _native(req: JSON, wanted: Wanted) -> JSON:
+    form = req.get("response_format")
+    if type(form) is dict and form.get("type") == "json_schema":
+        return req
+    return {
+        **req,
+        "response_format": {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": wanted.schema}},
+    }
+
+
+def _as_tool(req: JSON, wanted: Wanted) -> JSON:
+    """A tool that has to be called, whose arguments are the answer; a value that is no object is wrapped in one."""
+    tool = {"name": TOOL, "description": "Give the answer.", "parameters": _object_schema(wanted.schema)}
+    made = {name: value for name, value in req.items() if name != "response_format"}
+    made["tools"] = [{"type": "function", "function": tool}]
+    made["tool_choice"] = {"type": "function", "function": {"name": TOOL}}
+    return made
+
+
+def _object_schema(schema: Any) -> Any:
+    if isinstance(schema, dict) and (schema.get("type") == "object" or "properties" in schema or "$ref" in schema):
+        return schema
+    return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
+
+
+def _instructed(req: JSON, wanted: Wanted) -> JSON:
+    """The schema and an example in words, behind the system message."""
+    shown = json.dumps(wanted.schema, ensure_ascii=False)
+    sample = json.dumps(example(wanted.schema), ensure_ascii=False)
+    note = (
+        "Reply with one JSON value and nothing else: no explanation, no code fence. It must satisfy this JSON Schema:\n"
+        f"{shown}\nIts form, with other values: {sample}"
+    )
+    made = {name: value for name, value in req.items() if name != "response_format"}
+    messages = list(req.get("messages") or ())
+    place = next(
+        (n for n, each in enumerate(messages) if each.get("role") not in ("system", "developer")), len(messages)
+    )
+    made["messages"] = [*messages[:place], {"role": "system", "content": note}, *messages[place:]]
+    return made
+
+
+_WAYS = {"native": _native, "tool": _as_tool, "instruct": _instructed}
+
+
+def _corrected(req: JSON, text: str, problems: list[Problem]) -> JSON:
+    """The request with the bad answer and what was wrong with it at its end."""
+    told = "\n".join(f"- {problem.pointer or '(the whole)'}: {problem.message}" for problem in problems[:PROBLEMS_TOLD])
+    note = (
+        f"That answer cannot be used:\n{told}\nGive the whole answer again as one JSON value that satisfies the schema."
+    )
+    messages = [*(req.get("messages") or ()), {"role": "assistant", "content": text or "(no answer)"}]
+    return {**req, "messages": [*messages, {"role": "user", "content": note}]}
+
+
+def _called(asked: Asked) -> bool:
+    choices = (asked.answer.obj or {}).get("choices") or ()
+    return any((choice.get("message") or {}).get("tool_calls") for choice in choices)
+
+
+def _unwrapped(asked: Asked, wanted: Wanted) -> str:
+    """The arguments of the forced tool, as the answer."""
+    for choice in (asked.answer.obj or {}).get("choices") or ():
+        for call in (choice.get("message") or {}).get("tool_calls") or ():
+            arguments = str((call.get("function") or {}).get("arguments") or "")
+            try:
+                value = orjson.loads(arguments)
+            except orjson.JSONDecodeError:
+                return arguments
+            wrapped = _object_schema(wanted.schema) is not wanted.schema
+            return json.dumps(value.get("value")) if wrapped and isinstance(value, dict) else arguments
+    return asked.text
+
+
+def _without_calls(answer: Answer, way: Way) -> None:
+    if way == "tool" and answer.obj is not None:
+        for choice in answer.obj["choices"]:
+            choice["message"].pop("tool_calls", None)
+        answer.body = orjson.dumps(answer.obj)

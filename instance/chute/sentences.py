@@ -1,0 +1,86 @@
+"""Where sentences end: whole texts split so that the pieces join to the text again, and streams held back by one sentence."""
+
+from __future__ import annotations
+
+import re
+
+HOLD_MAX_CHARS = 2_000
+"""A piece without an end is cut here, at a space where there is one."""
+
+_END = re.compile(
+    r"""[.!?…]+['"”’)\]*_]*(?=\s|\Z)\s*   # a mark, what closes with it, and the space behind
+      | [。！？｡]+[」』”’）]*\s*             # no space stands behind these
+      | \n\s*\n\s*                           # a paragraph
+      | \n(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)    # an item of a list begins
+    """,
+    re.VERBOSE,
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|approx|No|Nr|Fig|Vol|Inc|Ltd|Co|Corp|cf|ca|al|bzw|usw|Abs|Art)"
+    r"|\b(?:[A-Za-z]\.)+[A-Za-z]|\b[A-Z])\.\Z"
+)
+_NUMBERED = re.compile(r"(?:^|\n)\s*\d{1,3}[.)]\s*\Z")
+
+
+def sentence_ends(text: str) -> list[int]:
+    """Indexes at which a sentence ends, the white space behind it included, in order; the text's own end is not one of them
+    unless a sentence ends there."""
+    ends = []
+    for match in _END.finditer(text):
+        end = match.end()
+        if match.group()[0] in ".…" and _goes_on(text, match):
+            continue
+        ends.append(end)
+    return ends
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences in order; they join to the text. Headings, items and paragraphs count as sentences."""
+    pieces, start = [], 0
+    for end in sentence_ends(text):
+        if end > start:
+            pieces.append(text[start:end])
+            start = end
+    if start < len(text):
+        pieces.append(text[start:])
+    return pieces
+
+
+def _goes_on(text: str, match: re.Match[str]) -> bool:
+    """A full stop that ends no sentence: of an abbreviation, an initial, or the number of an item."""
+    stop = match.start() + 1
+    if match.group().startswith(("..", "…")):
+        following = text[match.end() : match.end() + 1]
+        return following.islower()
+    before = text[max(0, stop - 24) : stop]
+    if _ABBREVIATION.search(before):
+        return True
+    return _NUMBERED.search(text[max(0, stop - 12) : stop]) is not None
+
+
+class SentenceHold:
+    """One text of a stream, given back sentence by sentence: the one that is not complete yet is held."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str, last: bool) -> list[str]:
+        """The sentences that are complete now, with `last` also what is left. An end is believed when something follows it."""
+        held = self._held + text
+        pieces, start = [], 0
+        for end in sentence_ends(held):
+            if end > start and (last or end < len(held)):
+                pieces.append(held[start:end])
+                start = end
+        rest = held[start:]
+        while len(rest) > HOLD_MAX_CHARS:
+            cut = rest.rfind(" ", HOLD_MAX_CHARS // 2, HOLD_MAX_CHARS) + 1 or HOLD_MAX_CHARS
+            pieces.append(rest[:cut])
+            rest = rest[cut:]
+        if last and rest:
+            pieces.append(rest)
+            rest = ""
+        self._held = rest
+        return pieces

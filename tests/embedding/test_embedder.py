@@ -1,0 +1,56 @@
+"""The bundled embedder: what is near, what is kept, and what a missing package says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from instance.chute.embedding import embedder as module
+from instance.chute.embedding.embedder import DIMENSIONS, Embedder
+from instance.core.errors import StockyardError
+
+
+async def test_paraphrases_are_near_and_other_questions_are_not() -> None:
+    embedder = Embedder()
+    vectors = await embedder.embed(
+        [
+            "What is the capital of France?",
+            "what's the capital city of France",
+            "What is the capital of Finland?",
+            "How do I bake bread?",
+        ]
+    )
+    assert vectors.shape == (4, DIMENSIONS)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    near, other, far = (float(vectors[0] @ vectors[place]) for place in (1, 2, 3))
+    assert near > 0.8 > 0.65 > other > far
+    embedder.close()
+
+
+async def test_a_text_is_read_once_and_the_longest_unused_is_forgotten() -> None:
+    embedder = Embedder(cached_max=2)
+    first = await embedder.embed(["one", "two", "one"])
+    assert embedder.embedded == 2
+    assert np.array_equal(first[0], first[2])
+    again = await embedder.embed(["one"])
+    assert embedder.embedded == 2
+    assert np.array_equal(first[0], again[0])
+    await embedder.embed(["three"])  # "two" was unused for longest
+    await embedder.embed(["one", "three"])
+    assert embedder.embedded == 3
+    await embedder.embed(["two"])
+    assert embedder.embedded == 4
+    embedder.close()
+
+
+async def test_texts_of_any_length_and_kind_are_read() -> None:
+    embedder = Embedder()
+    vectors = await embedder.embed(["", "word " * 5000, "\ud800 half a pair", "日本語のテキスト"])
+    assert np.isfinite(vectors).all()
+    embedder.close()
+
+
+async def test_without_the_packages_the_refusal_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "missing_packages", lambda: ["onnxruntime"])
+    with pytest.raises(StockyardError, match=r"pip install 'stockyard\[semantic\]'"):
+        await Embedder().embed(["x"])
