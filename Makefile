@@ -50,7 +50,7 @@ slow:
 docker-ready:
 	@sh deploy/test-machine.sh
 
-simulate: install ## the reconciler's simulation: make simulate SEEDS=1000
+simulate: install ## the control plane's simulation: make simulate SEEDS=1000
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 chaos: RUNTIME = docker

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 
 from sqlalchemy import Connection, select
 
 from control_plane.backups.object_store import open_store
+from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.reconcile.ports import Unavailable
 from control_plane.store.database import Database
 from control_plane.store.schema import account_tokens, keys
@@ -61,7 +62,7 @@ class KeyEnds:
             try:
                 if self._written is None:
                     self._written = await self.read()
-                await self._write_missing(await database.read(ends_in), self._written)
+                await self._write_missing(await self._due(database), self._written)
             except Unavailable as problem:
                 log.warning("revocations are not beside the backups: %s", problem)
                 await asyncio.sleep(RETRY_S)
@@ -80,26 +81,31 @@ class KeyEnds:
         """Whether every end that the database holds now is on record, at the latest after `timeout_s`."""
         if not self.possible:
             return False
-        ends = await database.read(ends_in)
+        ends = await self._due(database)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self._has(ends):
                     await self._settled.wait()
         return self._has(ends)
 
+    async def _due(self, database: Database) -> dict[str, float]:
+        """What should be on record now."""
+        on_record = self._written or {}
+        return await database.read(lambda connection: ends_in(connection, on_record))
+
     def _has(self, ends: Mapping[str, float]) -> bool:
         written = self._written
         return written is not None and all(written.get(digest) == ends_at for digest, ends_at in ends.items())
 
 
-def ends_in(connection: Connection) -> dict[str, float]:
-    """The ends of keys and tokens as the database knows them, rounded as they are written."""
+def ends_in(connection: Connection, on_record: Container[str] = ()) -> dict[str, float]:
+    """The ends of keys and tokens as the database knows them; NEVER for one that is on record and no longer ends."""
     found: dict[str, float] = {}
     for table in (keys, account_tokens):
         for row in connection.execute(select(table.c.sha256, table.c.expires_at, table.c.revoked_at)):
-            ends = [at for at in (row.expires_at, row.revoked_at) if at is not None]
-            if ends:
-                found[row.sha256] = round(min(ends), 6)
+            ends_at = end_of(row.expires_at, row.revoked_at)
+            if ends_at != NEVER or row.sha256 in on_record:
+                found[row.sha256] = ends_at
     return found
 
 
@@ -108,14 +114,10 @@ def apply_ends(connection: Connection, ends: Mapping[str, float], now: float) ->
     changed = 0
     for table in (keys, account_tokens):
         for row in connection.execute(select(table.c.id, table.c.sha256, table.c.expires_at, table.c.revoked_at)).all():
-            ends_at = ends.get(row.sha256)
-            if ends_at is None or row.revoked_at is not None:
-                continue
-            if row.expires_at is not None and row.expires_at <= ends_at + 1e-6:
-                continue
-            values = {"revoked_at": ends_at} if ends_at <= now else {"expires_at": ends_at}
-            connection.execute(table.update().where(table.c.id == row.id).values(**values))
-            changed += 1
+            values = held_to(ends.get(row.sha256, NEVER), row.expires_at, row.revoked_at, now)
+            if values:
+                connection.execute(table.update().where(table.c.id == row.id).values(**values))
+                changed += 1
     return changed
 
 

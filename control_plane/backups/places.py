@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from control_plane.backups.object_store import ObjectStore, open_store
+from control_plane.backups.object_store import ObjectStore, Stored, open_store
 from control_plane.errors import ConfigError
 from control_plane.reconcile.ports import Unavailable
 
@@ -30,6 +31,11 @@ class Places:
     def control(self, incarnation: int) -> str:
         """The replica of the control plane's own database in one incarnation."""
         return self._at(f"control/{incarnation:08d}")
+
+    @property
+    def can_be_listed(self) -> bool:
+        """False for a kind of store that only Litestream speaks to."""
+        return self._store is not None
 
     @property
     def store(self) -> ObjectStore:
@@ -72,3 +78,17 @@ def tenant_folder(slug: str) -> str:
 def epoch_folder(slug: str, epoch: int) -> str:
     """One epoch of a tenant, below the store."""
     return f"{tenant_folder(slug)}/{epoch:08d}"
+
+
+def epochs_in(stored: Iterable[Stored]) -> dict[str, dict[int, tuple[float, float]]]:
+    """Of each tenant the epochs of which anything is there, and when the first and the last of it was written."""
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for each in stored:
+        top, _, path = each.name.partition("/")
+        slug, _, rest = path.partition("/")
+        number = rest.partition("/")[0]
+        if top == "tenants" and number.isdigit():
+            lives = found.setdefault(slug, {})
+            first, last = lives.get(int(number), (each.modified, each.modified))
+            lives[int(number)] = min(first, each.modified), max(last, each.modified)
+    return found

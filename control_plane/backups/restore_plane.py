@@ -1,7 +1,8 @@
 """Brings the control plane's own database back from its copy: `stockyard-cloud restore`.
 
 The restored plane is a new *incarnation*: its word is newer than the lost one's, its copy has a place of its own, and it
-pushes every tenant's state anew. Keys that ended after the copy was made stay ended (`key_ends`).
+pushes every tenant's state anew. Keys that ended after the copy was made stay ended (`key_ends`), and epochs that began
+after it are known by their backups (`domain.found_epochs`), where the store can be listed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shutil
 import socket
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,12 +23,12 @@ from control_plane import ledger
 from control_plane.backups import control_copy
 from control_plane.backups.check import check
 from control_plane.backups.key_ends import KeyEnds, apply_ends
-from control_plane.backups.places import Places
+from control_plane.backups.places import Places, epochs_in
 from control_plane.backups.restore import history, restore
 from control_plane.config import Config
 from control_plane.errors import ConfigError
 from control_plane.reconcile.ports import RestoreOutcome, Unavailable
-from control_plane.store import tenants
+from control_plane.store import epochs, tenants
 from control_plane.store.database import Database
 from control_plane.store.schema import meta
 from control_plane.store.schema import tenants as tenants_table
@@ -75,6 +77,7 @@ async def restore_plane(
         _remove(making)
         result = await restore(places.control(source), making, at)
         ends = await KeyEnds(config.replica_url).read()
+        lives = epochs_in(await places.store.entries("tenants")) if places.can_be_listed else {}
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:
@@ -86,7 +89,7 @@ async def restore_plane(
     database = Database(f"sqlite:///{making}")
     try:
         await database.open()
-        ended, count = await database.write(lambda connection: _reborn(connection, reborn, source, ends))
+        ended, count = await database.write(lambda connection: _reborn(connection, reborn, source, ends, lives))
     finally:
         await database.close()
     if dry_run:
@@ -99,20 +102,27 @@ async def restore_plane(
     return RestoredPlane(source, reborn, result.txid or 0, count, ended, str(aside or ""))
 
 
-def _reborn(connection: Connection, incarnation: int, source: int, ends: dict[str, float]) -> tuple[int, int]:
+def _reborn(
+    connection: Connection,
+    incarnation: int,
+    source: int,
+    ends: Mapping[str, float],
+    lives: Mapping[str, Mapping[int, tuple[float, float]]],
+) -> tuple[int, int]:
     """Make it the new incarnation and let keys end that ended; how many did, and how many tenants there are."""
     tenants.incarnation(connection)
     connection.execute(update(meta).where(meta.c.name == "incarnation").values(value=str(incarnation)))
     control_copy.forget(connection)
     raised = connection.execute(update(tenants_table).values(incarnation=incarnation))
     ended = apply_ends(connection, ends, time.time())
+    found = epochs.adopt(connection, lives)
     ledger.append(
         connection,
         event_type="restore",
         actor="operator",
         resource="control_plane",
         action="restore",
-        detail={"incarnation": incarnation, "restored_from": source, "keys_ended": ended},
+        detail={"incarnation": incarnation, "restored_from": source, "keys_ended": ended, "epochs_found": found},
     )
     return ended, raised.rowcount
 

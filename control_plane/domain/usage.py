@@ -8,7 +8,7 @@ the day of the reading before (or, when the instance's days do not reach back so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -62,6 +62,57 @@ def reading_from(document: Mapping[str, Any]) -> Reading:
         days=days,
         storage_bytes=int(document.get("storage_bytes") or 0),
         last_used_at={key: datetime.fromisoformat(at).timestamp() for key, at in last_used.items() if at},
+    )
+
+
+class Origin(NamedTuple):
+    """How an epoch's database began: as a copy or empty, and out of which epoch of the same tenant."""
+
+    copied: bool
+    parent: int | None
+
+
+def compared_with(epoch: int, origins: Mapping[int, Origin], read: Container[int]) -> int | None:
+    """The epoch whose count a copy's first reading is compared with: the nearest before it that was `read` or began empty.
+
+    None when there is none in this tenant: the first reading is then a base that was counted elsewhere.
+    """
+    n, origin = epoch, origins.get(epoch)
+    while origin is not None and origin.copied and origin.parent is not None and origin.parent < n:
+        n, origin = origin.parent, origins.get(origin.parent)
+        if n in read or (origin is not None and not origin.copied):
+            return n
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a reading changes: the gains to be added, and how far its epoch and the epoch before are counted then."""
+
+    gains: Mapping[tuple[str, Subject], Counters]
+    counted: Mapping[Subject, Counted]
+    counted_before: Mapping[Subject, Counted] = field(default_factory=dict)
+
+
+def count(
+    reading: Reading,
+    counted: Mapping[Subject, Counted],
+    today: str,
+    *,
+    copied: bool,
+    before: Mapping[Subject, Counted] | None = None,
+) -> Count:
+    """Count a reading of an epoch that is `counted` so far; `before` is the count of the epoch it is `compared_with`.
+
+    A copy's first reading holds what that epoch's held when the copy was made. What of that was never counted is counted now,
+    and that epoch's count is raised to it: another copy does not count it again.
+    """
+    if not copied or WHOLE in counted or before is None:
+        return Count(gains(reading, counted, today, copied=copied), counted_now(reading, counted, today))
+    return Count(
+        gains(reading, before, today, copied=False),
+        counted_now(reading, {}, today),
+        counted_now(reading, before, today),
     )
 
 

@@ -72,7 +72,7 @@ class Performer:
         slug = tenant.slug
         match action:
             case act.Link():
-                await parts.edge.link(slug)
+                await self._link(course)
             case act.Unlink():
                 await parts.edge.unlink(slug)
             case act.Start():
@@ -82,7 +82,7 @@ class Performer:
             case act.Thaw():
                 await parts.runtime.resume(slug)
             case act.Freeze():
-                await parts.runtime.pause(slug)
+                await self._freeze(slug)
             case act.Stop():
                 await self._stop(slug, action.why)
                 course.stopped = True
@@ -155,6 +155,23 @@ class Performer:
             code = seen[0].exit_code
             raise Refused(f"the instance ended while it was starting (exit code {'unknown' if code is None else code})")
 
+    async def _link(self, course: Course) -> None:
+        """Not with a state that changed since it was pushed: whoever changed it may have been told that it holds already.
+
+        What is not routed to counts as having it. The next look finds it unrouted, and pushes first.
+        """
+        slug = course.tenant.slug
+        current = await self._parts.store.tenant(slug)
+        if current is not None and current.generation == (course.applied or course.tenant.generation):
+            await self._parts.edge.link(slug)
+
+    async def _freeze(self, slug: str) -> None:
+        """Not while it is routed to: the activator may just have done so, believing that the control plane is down."""
+        await self._parts.runtime.pause(slug)
+        if slug in await self._parts.edge.linked(slug):
+            await self._parts.runtime.resume(slug)
+            raise Refused("it was routed to while it was being frozen")
+
     async def _stop(self, slug: str, why: str) -> None:
         await self._parts.runtime.stop(slug, self._policy.stop_grace_s)
         if any(each.alive for each in await self._parts.runtime.observe(slug)):
@@ -186,6 +203,8 @@ class Performer:
             return
         if not drained.drained and not action.forced:
             raise Refused(f"{drained.in_flight} calls are still running")
+        if not drained.drained and action.required and not drained.in_flight:
+            raise Refused("what it recorded is not in its database yet")  # a full disk; it would not be confirmed
         course.drained = drained
 
     async def _undrain(self, slug: str) -> None:

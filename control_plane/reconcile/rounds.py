@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 ROUNDS_AT_MOST = 24  # of one piece of work; the next pass goes on
 LOOK_MOST_S = 15.0  # between two looks at a settled tenant that is awake
 REST_LOOK_S = 120.0  # at one that is not; less by a random part, so that many are not looked at together
-USAGE_EVERY_S = 60.0
 DOES_NOT_START = "instance_does_not_start"
 FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is called failed
 VERIFY_RETRY_S = 3_600.0
@@ -216,7 +215,7 @@ class Rounds:
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
-            track.usage_at = now + USAGE_EVERY_S
+            track.usage_at = now + self._policy.usage_every_s
             await self._collect(tenant)
         self._look_again(tenant, seen, decision.depth, track)
 

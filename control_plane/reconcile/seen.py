@@ -64,6 +64,7 @@ class Policy:
     confirm_every_s: float = 30.0  # while there are calls
     verify_first_s: float = 300.0  # after an epoch's first confirmation
     verify_every_s: float = 86_400.0
+    usage_every_s: float = 60.0  # between two readings of its counters while it is awake
     verify_unchanged_every_s: float = 7 * 86_400.0  # a backup that was written no more since it was verified
     verify_again_s: float = 3_600.0  # after a last backup did not verify
     schedule_margin_s: float = 60.0  # be awake so long before the instance has something to do

@@ -47,8 +47,9 @@ class FolderVolumes:
         await asyncio.to_thread(self._prepare, slug, epoch)
 
     async def mark_replicated(self, slug: str) -> None:
-        """From here on the epoch's replica may hold something."""
+        """From here on the epoch's replica may hold something, and no start may make a database in its stead."""
         await asyncio.to_thread(self._change_mark, slug, {"replicated": True})
+        await asyncio.to_thread(self._forbid_fresh, slug)
 
     async def staging_file(self, slug: str) -> Path:
         """The file to restore to, in an empty staging folder."""
@@ -148,6 +149,12 @@ class FolderVolumes:
             raise Unavailable(f"the data folder of {slug} is gone")
         if mark | changes != mark:
             _write_json(volume, MARK, mark | changes)
+
+    def _forbid_fresh(self, slug: str) -> None:
+        path = self._config.instance_file(slug)
+        document = _read_json(path.parent, path.name)
+        if document.get("fresh"):
+            self._write_instance_file(slug, document | {"fresh": False})
 
     def _staging_file(self, slug: str) -> Path:
         staged = self._staged_dir(slug)

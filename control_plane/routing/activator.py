@@ -12,7 +12,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import Lost, NotDialled, forward
 from control_plane.routing.held import HoldLimits
 from control_plane.routing.holding import Holding
+from control_plane.routing.links import FolderTable
+from control_plane.routing.pace import monotonic
+from control_plane.routing.plane_client import PlaneClient, operator_key
 from control_plane.routing.presented import presented_keys
 from control_plane.routing.snapshot import Snapshot, TenantView, Unreadable
-from control_plane.routing.wake import Waker, operator_key
+from control_plane.routing.wake import PLANE_WAIT_S, Waker
 from instance.core import log_lines
 
 REDIAL_S = 0.05
@@ -36,13 +39,25 @@ PASSED_ON_MOST = 8192  # calls that were held and are now under way
 STATS_PATH = "/internal/activator/stats"
 
 Scope = MutableMapping[str, Any]
+Forward = Callable[[Scope, Caller, Send, Path], Awaitable[None]]
 
 
 class Activator:
     """ASGI application. The edge names the tenant in X-Stockyard-Tenant and has taken the prefix off the path."""
 
-    def __init__(self, config: Config, snapshot: Snapshot, waker: Waker, *, deadline_s: float | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Snapshot,
+        waker: Waker,
+        *,
+        deadline_s: float | None = None,
+        forward: Forward = forward,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._config = config
+        self._forward = forward
+        self._now = now
         self._snapshot = snapshot
         self._deadline_s = config.wake_deadline_s if deadline_s is None else deadline_s
         limits = HoldLimits(config.held_calls, config.held_calls_per_tenant, config.held_body_bytes)
@@ -71,7 +86,7 @@ class Activator:
             await _answer_health(send, tenant)
         elif scope["path"] == console.WAKE_PATH:
             await self._answer_door(scope, receive, send, tenant, headers)
-        elif not tenant.admits(presented_keys(scope["headers"]), time.time()):
+        elif not tenant.admits(presented_keys(scope["headers"]), self._now()):
             await _answer_stranger(send, scope, headers, tenant)
         elif tenant.status is Status.SUSPENDED:
             await answers.send_refusal(send, scope["path"], answers.suspended(tenant.reason))
@@ -96,8 +111,8 @@ class Activator:
             await answers.send_refusal(send, scope["path"], refusal)
 
     async def _pass_on(self, scope: Scope, caller: Caller, send: Send, slug: str) -> Refusal | None:
-        end = time.monotonic() + self._deadline_s
-        while time.monotonic() < end:
+        end = monotonic() + self._deadline_s
+        while monotonic() < end:
             refusal = await self._holding.until_awake(slug, caller.left, end)
             if refusal is not None:
                 return refusal
@@ -106,7 +121,7 @@ class Activator:
             self._passing_on += 1
             try:
                 with suppress(NotDialled):
-                    await forward(scope, caller, send, self._config.own_socket(slug))
+                    await self._forward(scope, caller, send, self._config.own_socket(slug))
                     return None
             finally:
                 self._passing_on -= 1
@@ -120,7 +135,7 @@ class Activator:
         if scope["method"] == "POST":
             page = self._door.turned_away(tenant, headers, await _form(receive))
             if page is None:
-                end = time.monotonic() + self._deadline_s
+                end = monotonic() + self._deadline_s
                 refusal = await self._holding.until_awake(tenant.slug, asyncio.Event(), end)
                 page = None if refusal is None else _page_for(refusal, tenant)
             if page is not None:
@@ -205,7 +220,8 @@ def run_activator(config: Config) -> int:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every wake says nothing
     config.prepare()
     edge, snapshot = FolderEdge(config), Snapshot(config.snapshot_dir)
-    waker = Waker(config, edge, NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot))
+    nap = NapResumer(open_runtime(config), SocketInstances(config), edge, snapshot)
+    waker = Waker(PlaneClient(config, PLANE_WAIT_S), FolderTable(config, edge), nap)
     app = Activator(config, snapshot, waker)
     socket: Path = config.activator_socket
     socket.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from typing import Any
 
@@ -11,7 +10,7 @@ from control_plane.routing import answers
 from control_plane.routing.answers import Refusal
 from control_plane.routing.caller import CallerLeft
 from control_plane.routing.held import Full, HeldCalls, HoldLimits, Place
-from control_plane.routing.pace import retry_after_s
+from control_plane.routing.pace import monotonic, retry_after_s
 from control_plane.routing.wake import Wake, Waker
 
 SHED = ("tenant", "all", "displaced", "expected", "deadline", "passing_on")
@@ -30,12 +29,12 @@ class Holding:
     async def until_awake(self, slug: str, left: asyncio.Event, end: float) -> Refusal | None:
         """None once the tenant is routed to; else why the call is not held, or not any longer.
 
-        `left` is set when the caller hangs up, which raises `CallerLeft`; `end` is by the monotonic clock.
+        `left` is set when the caller hangs up, which raises `CallerLeft`; `end` is by `pace.monotonic`.
         """
         if await self._waker.routed(slug):  # it may have come back while the edge was handing the call over
             return None
         wake = self._waker.begin(slug)
-        if wake.expected_s() > end - time.monotonic():
+        if wake.expected_s() > end - monotonic():
             return self.shed("expected", wake.expected_s())
         try:
             with self.calls.place(slug) as place:
@@ -48,7 +47,7 @@ class Holding:
         try:
             await asyncio.wait(
                 (wake.task, gone, lost),
-                timeout=max(0.0, end - time.monotonic()),
+                timeout=max(0.0, end - monotonic()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if wake.task.done():

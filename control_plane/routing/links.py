@@ -1,13 +1,14 @@
-"""Waits for tenants to be routed to, many at once, by looking at one folder's time of change."""
+"""Waits for tenants to be routed to, many at once, by looking at one routing table's time of change."""
 
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from typing import Protocol
 
 from control_plane.config import Config
 from control_plane.reconcile.unix_http import listens
 from control_plane.routing.edge import FolderEdge
+from control_plane.routing.pace import monotonic
 
 POLL_S = 0.005
 LOOK_ANYWAY_S = 0.25  # at every tenant waited for
@@ -15,18 +16,43 @@ LOOK_ANYWAY_S = 0.25  # at every tenant waited for
 LOOK_AGAIN = 4
 
 
-class Links:
-    """A tenant is routed to when its link is the socket that its instance listens on now."""
+class RoutingTable(Protocol):
+    """Who is routed to, as the activator sees it."""
+
+    async def is_routed(self, slug: str) -> bool:
+        """True if a new call reaches the instance now."""
+
+    def changed_at(self) -> int:
+        """A time that is another one after a change."""
+
+
+class FolderTable:
+    """The machine's folder of links: a tenant is routed to when its link is the socket that its instance listens on."""
 
     def __init__(self, config: Config, edge: FolderEdge) -> None:
         self._config = config
         self._edge = edge
+
+    async def is_routed(self, slug: str) -> bool:
+        """True if a new call reaches the instance now."""
+        return await self._edge.is_linked(slug) and listens(self._config.own_socket(slug))
+
+    def changed_at(self) -> int:
+        """When the folder was written last, in nanoseconds."""
+        return self._config.edge_dir.stat().st_mtime_ns
+
+
+class Links:
+    """What waits for the table to change."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self._table = table
         self._waiting: dict[str, asyncio.Event] = {}
         self._watch: asyncio.Task[None] | None = None
 
     async def is_routed(self, slug: str) -> bool:
         """True if a new call reaches the instance now."""
-        return await self._edge.is_linked(slug) and listens(self._config.own_socket(slug))
+        return await self._table.is_routed(slug)
 
     async def until_routed(self, slug: str) -> None:
         """Return when it is."""
@@ -50,7 +76,7 @@ class Links:
         changed_at, again, look_at = 0, 0, 0.0
         while self._waiting:
             now = monotonic()
-            found = self._config.edge_dir.stat().st_mtime_ns
+            found = self._table.changed_at()
             if found != changed_at:
                 changed_at, again = found, LOOK_AGAIN
             if again or now >= look_at:

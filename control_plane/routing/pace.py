@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from bisect import bisect_left
 from collections import deque
-from time import monotonic
 from typing import Any
 
 # Until wakes were seen: a process from the template, with eight starts at once.
@@ -15,6 +15,11 @@ OLD_S = 60.0  # a pause longer than this between two ended wakes is no pace
 BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 MARGIN = 1.25  # on an estimate, so that who comes at the time said finds its tenant awake
 RETRY_MOST_S = 600
+
+
+def monotonic() -> float:
+    """Seconds that only ever grow: the running loop's, as everything that waits here goes by."""
+    return asyncio.get_running_loop().time()
 
 
 class Pace:

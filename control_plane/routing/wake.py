@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from time import monotonic
-from typing import Any
 
-import httpx2
-
-from control_plane.config import Config
 from control_plane.domain.tenants import Status
+from control_plane.reconcile.ports import Unavailable
 from control_plane.routing.answers import Refusal, no_such_tenant, suspended, unavailable, waking
-from control_plane.routing.edge import FolderEdge
-from control_plane.routing.forward import NO_TLS
-from control_plane.routing.links import Links
-from control_plane.routing.pace import Histogram, Pace
+from control_plane.routing.links import Links, RoutingTable
+from control_plane.routing.pace import Histogram, Pace, monotonic
+from control_plane.routing.plane_client import PlaneDown, PlanePort
 
 PLANE_WAIT_S = 5.0  # for which the plane may hold a question; then it is asked again: somebody may have ended the wake
 FEW = 32  # wakes under way until which each question is held; beyond, the plane answers at once
@@ -26,7 +19,6 @@ ASK_AGAIN_S = 2.0
 RETRY_S = 0.1
 PLANE_AWAY_RETRY_S = 5
 GIVE_UP_S = 600.0  # the plane keeps a tenant in its queue however long this side follows it
-CONNECTIONS = 128
 
 ResumeNap = Callable[[str], Awaitable[bool]]
 
@@ -54,22 +46,14 @@ class Wake:
 class Waker:
     """Asks the control plane to wake tenants; while it is down, brings back those that only nap."""
 
-    def __init__(self, config: Config, edge: FolderEdge, resume_nap: ResumeNap) -> None:
-        self._config = config
-        self._links = Links(config, edge)
+    def __init__(self, plane: PlanePort, table: RoutingTable, resume_nap: ResumeNap) -> None:
+        self._plane = plane
+        self._links = Links(table)
         self._resume_nap = resume_nap
         self._running: dict[str, Wake] = {}
         self._pace = Pace()
         self._ended: Counter[str] = Counter()
         self.seconds = Histogram()  # of those that ended awake
-        host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
-        self._plane = httpx2.AsyncClient(
-            base_url=f"http://{host}:{config.listen_port}",
-            timeout=httpx2.Timeout(PLANE_WAIT_S + 15, connect=5.0),
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=FEW),
-            trust_env=False,
-            verify=NO_TLS,
-        )
 
     def begin(self, slug: str) -> Wake:
         """The wake of this tenant, which is under way from now on."""
@@ -84,7 +68,6 @@ class Waker:
         for wake in list(self._running.values()):
             wake.task.cancel()
         self._links.close()
-        await self._plane.aclose()
 
     async def routed(self, slug: str) -> bool:
         """True if new calls reach the instance."""
@@ -140,47 +123,25 @@ class Waker:
                     return refusal
                 if on_its_way and self.under_way() > FEW:
                     pause_s = ASK_AGAIN_S
-            except httpx2.ConnectError:
+            except PlaneDown:
                 if not await self._resume_nap(slug):
                     return waking(PLANE_AWAY_RETRY_S)
                 pause_s = ASK_AGAIN_S
-            except httpx2.TransportError:
+            except Unavailable:
                 pass
             await asyncio.sleep(pause_s)
 
     async def _ask_plane(self, slug: str, wake: Wake) -> tuple[Refusal | None, bool]:
         """Why it will not be woken, or whether it is on its way."""
-        answer = await self._plane.post(
-            f"/internal/tenants/{slug}/wake",
-            params={"wait_s": PLANE_WAIT_S if self.under_way() <= FEW else 0.0},
-            headers={"Authorization": f"Bearer {operator_key(self._config)}"},
-        )
-        if answer.status_code == httpx2.codes.NOT_FOUND:
-            return no_such_tenant(), False
-        if answer.status_code != httpx2.codes.OK:
-            return None, False
-        body = answer.json()
-        match Status(body["status"]):
+        told = await self._plane.wake(slug, PLANE_WAIT_S if self.under_way() <= FEW else 0.0)
+        match told.status:
             case Status.SUSPENDED:
-                return suspended(body.get("reason") or ""), False
+                return suspended(told.reason), False
             case Status.DELETED:
                 return no_such_tenant(), False
             case Status.FAILED:
-                return unavailable(body.get("failure") or ""), False
+                return unavailable(told.failure), False
             case status:
-                _take_promise(wake, body.get("queue"))
+                if told.awake_in_s is not None:
+                    wake.promise(told.awake_in_s)
                 return None, status is not Status.RUNNING
-
-
-def _take_promise(wake: Wake, queue: Any) -> None:
-    """`queue` is the tenant's place in the plane's own queue, `{"position", "estimated_s"}`, if it has one."""
-    if isinstance(queue, dict) and isinstance(queue.get("estimated_s"), (int, float)):
-        wake.promise(float(queue["estimated_s"]))
-
-
-def operator_key(config: Config) -> str:
-    """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
-    given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
-    with suppress(FileNotFoundError):
-        return given or config.operator_key_file.read_text(encoding="utf-8").strip()
-    return given

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from control_plane.domain.found_epochs import AT_LEAST, found_epochs
 from control_plane.domain.tenants import Epoch
 from control_plane.errors import CloudError
 from control_plane.store.record import record
@@ -53,6 +54,22 @@ def open_next(connection: Connection, slug: str, parent: int | None, restored_fr
     detail: dict[str, Any] = {"epoch": n, "parent": parent, "restored_from_at": restored_from_at}
     record(connection, actor=ACTOR, action="epoch.begin", tenant=slug, message=message, detail=detail)
     return get(connection, slug, n)
+
+
+def adopt(connection: Connection, at_store: Mapping[str, Mapping[int, tuple[float, float]]]) -> int:
+    """Write down the epochs that are at the backups' store and not here, by tenant; how many. See `domain.found_epochs`."""
+    adopted = 0
+    for row in connection.execute(select(tenants.c.slug, tenants.c.epoch, tenants.c.restore)).all():
+        known = connection.execute(select(epochs.c.n).where(epochs.c.tenant == row.slug)).scalars().all()
+        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=_is_anothers(row.restore)):
+            open_ones = (epochs.c.tenant == row.slug) & epochs.c.closed_at.is_(None)
+            connection.execute(update(epochs).where(open_ones).values(closed_at=found.first_at))
+            life = {"tenant": row.slug, "n": found.n, "parent": found.parent, "restored": found.copied}
+            times = {"started_at": found.first_at, "confirmed_at": found.last_at, "confirmed_txid": AT_LEAST}
+            connection.execute(insert(epochs).values(**life, **times, bytes=0, ledger_seq=0, ledger_hash=""))
+            connection.execute(update(tenants).where(tenants.c.slug == row.slug).values(epoch=found.n))
+            adopted += 1
+    return adopted
 
 
 def get(connection: Connection, slug: str, n: int) -> Epoch:
@@ -135,6 +152,11 @@ def reach_back(connection: Connection, slug: str, n: int, to: float) -> None:
 
 def _is(slug: str, n: int) -> Any:
     return (epochs.c.tenant == slug) & (epochs.c.n == n)
+
+
+def _is_anothers(restore: Mapping[str, Any] | None) -> bool:
+    """The tenant waits for the database of another, or for one that was brought in from elsewhere."""
+    return bool(restore and (restore.get("source") or restore.get("imported")))
 
 
 def _plain(value: Any) -> Any:

@@ -223,7 +223,7 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
     verb = {Desired.RUNNING: "wake", Desired.ASLEEP: "sleep", Desired.SUSPENDED: "suspend", Desired.DELETED: "delete"}
     values: dict[str, Any] = {"desired": wanted, "reason": reason}
     if wanted is Desired.RUNNING:
-        if tenant.desired is wanted and not tenant.failure and _wake_is_known(tenant, now):
+        if tenant.desired is wanted and not tenant.failure and wake_is_known(tenant, now):
             return False
         values["wake_requested_at"] = now
     elif tenant.desired is wanted and tenant.reason == reason:
@@ -243,7 +243,7 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
     return True
 
 
-def _wake_is_known(tenant: Tenant, now: float) -> bool:
+def wake_is_known(tenant: Tenant, now: float) -> bool:
     """A status of `running` may be older than a nap that has just begun: then a new wake must still be seen."""
     asked = tenant.wake_requested_at or 0.0
     if tenant.status is Status.RUNNING:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, select, update
 
 from control_plane.domain.state import NANO_PER_USD
-from control_plane.domain.usage import COUNTERS, WHOLE, Counted, Subject, counted_now, gains, reading_from
+from control_plane.domain.usage import COUNTERS, WHOLE, Counted, Origin, Subject, compared_with, count, reading_from
 from control_plane.store.schema import epochs, keys, usage_days, usage_model_days, usage_model_readings, usage_readings
 
 WHOLE_ID = 0  # key_id of the whole instance
@@ -21,19 +21,24 @@ def collect(connection: Connection, tenant: str, epoch: int, document: Mapping[s
     Raises KeyError, TypeError or ValueError when the reading is not one; nothing is written then.
     """
     reading, today = reading_from(document), day_of(at)
-    copied = connection.execute(
-        select(epochs.c.restored).where(epochs.c.tenant == tenant, epochs.c.n == epoch)
-    ).scalar_one_or_none()
     counted = _counted(connection, tenant, epoch)
-    for (day, subject), gained in gains(reading, counted, today, copied=bool(copied)).items():
+    origins = _origins(connection, tenant)
+    copied = epoch in origins and origins[epoch].copied
+    older, before = None, None
+    if copied and WHOLE not in counted:
+        older = compared_with(epoch, origins, _read(connection, tenant))
+        before = _counted(connection, tenant, older) if older is not None else None
+    found = count(reading, counted, today, copied=copied, before=before)
+    for (day, subject), gained in found.gains.items():
         table = usage_model_days if subject.kind == "model" else usage_days
         _add(connection, table, {"tenant": tenant, "epoch": epoch, "day": day, **_column(subject)}, gained)
-    for subject, now in counted_now(reading, counted, today).items():
-        if counted.get(subject) != now:
-            table = usage_model_readings if subject.kind == "model" else usage_readings
-            _put(connection, table, {"tenant": tenant, "epoch": epoch, **_column(subject)}, {"at": at, **now.counters})
-            if subject.kind == "key" and (used := reading.last_used_at.get(int(subject.name))) is not None:
-                _used(connection, tenant, int(subject.name), used)
+    _keep(connection, tenant, epoch, counted, found.counted, at)
+    if older is not None and before is not None:
+        _keep(connection, tenant, older, before, found.counted_before, at)
+    for subject, now in found.counted.items():
+        used = reading.last_used_at.get(int(subject.name)) if subject.kind == "key" else None
+        if used is not None and counted.get(subject) != now:
+            _used(connection, tenant, int(subject.name), used)
     if reading.storage_bytes:
         whole = {"tenant": tenant, "epoch": epoch, "day": today, **_column(WHOLE)}
         _add(connection, usage_days, whole, dict.fromkeys(COUNTERS, 0))
@@ -91,6 +96,37 @@ def _counted(connection: Connection, tenant: str, epoch: int) -> dict[Subject, C
                 subject = WHOLE if row.key_id == WHOLE_ID else Subject("key", str(row.key_id))
             found[subject] = Counted(day_of(row.at), {name: int(row._mapping[name]) for name in COUNTERS})
     return found
+
+
+def _origins(connection: Connection, tenant: str) -> dict[int, Origin]:
+    rows = connection.execute(select(epochs.c.n, epochs.c.restored, epochs.c.parent).where(epochs.c.tenant == tenant))
+    return {row.n: Origin(row.restored, row.parent) for row in rows}
+
+
+def _read(connection: Connection, tenant: str) -> set[int]:
+    """The epochs of which there was a reading."""
+    whole = (usage_readings.c.tenant == tenant) & (usage_readings.c.key_id == WHOLE_ID)
+    return set(connection.execute(select(usage_readings.c.epoch).where(whole)).scalars())
+
+
+def _keep(
+    connection: Connection,
+    tenant: str,
+    epoch: int,
+    before: Mapping[Subject, Counted],
+    now: Mapping[Subject, Counted],
+    at: float,
+) -> None:
+    """Write down how far an epoch is counted, where that changed."""
+    for subject, counted in now.items():
+        if before.get(subject) != counted:
+            table = usage_model_readings if subject.kind == "model" else usage_readings
+            _put(
+                connection,
+                table,
+                {"tenant": tenant, "epoch": epoch, **_column(subject)},
+                {"at": at, **counted.counters},
+            )
 
 
 def _column(subject: Subject) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from control_plane.backups.litestream import LitestreamBackups
 from control_plane.backups.places import Places
 from control_plane.backups.restore_plane import restore_plane
 from control_plane.config import Config
+from control_plane.domain.key_ends import NEVER, REVOKED
 from control_plane.errors import ConfigError
 from control_plane.store import accounts
 from control_plane.store.database import Database
@@ -80,7 +82,33 @@ async def test_a_past_end_revokes_a_later_one_expires_and_an_earlier_one_that_is
 
     assert await plane.write(work) == 2
     assert await plane.write(work) == 0
-    assert await plane.read(ends_in) == {"a" * 64: round(now - 5, 6), "b" * 64: round(now + 500, 6)}
+    assert await plane.read(ends_in) == {"a" * 64: REVOKED, "b" * 64: round(now + 500, 6)}
+
+
+async def test_a_revoked_key_stays_revoked_by_a_clock_that_was_set_back(plane: Database) -> None:
+    await revoke(plane, "a")
+    on_record = await plane.read(ends_in)
+    older = "UPDATE account_tokens SET revoked_at = NULL"
+    await plane.write(lambda connection: connection.exec_driver_sql(older))
+    await plane.write(lambda connection: apply_ends(connection, on_record, time.time() - 3600))
+    assert await plane.read(ends_in) == {"a" * 64: REVOKED}
+
+
+async def test_a_key_that_is_given_more_time_is_not_ended_by_its_earlier_record(
+    config: Config, plane: Database
+) -> None:
+    token = "UPDATE account_tokens SET expires_at = {} WHERE name = 'a'"
+    await plane.write(lambda connection: connection.exec_driver_sql(token.format(time.time() + 60)))
+    ends = KeyEnds(config.replica_url)
+    keeping = asyncio.create_task(ends.keep(plane))
+    assert await ends.wait(plane)
+    await plane.write(lambda connection: connection.exec_driver_sql(token.format("NULL")))
+    assert await ends.wait(plane)
+    keeping.cancel()
+
+    on_record = await KeyEnds(config.replica_url).read()
+    assert on_record == {"a" * 64: NEVER}
+    assert await plane.write(lambda connection: apply_ends(connection, on_record, time.time())) == 0
 
 
 async def test_a_torn_record_is_of_a_key_that_ended(config: Config) -> None:

@@ -380,6 +380,39 @@ async def test_calls_that_a_restored_database_brought_along_are_not_counted_agai
     assert sorted(row[1:4] for row in await _used(database)) == [(1, None, 8), (2, None, 1)]
 
 
+async def test_what_a_copy_brings_along_is_counted_once_if_it_never_was(database: Database, store: Store) -> None:
+    await _create(database)
+    readings = [(1, None, (5,)), (2, 1, (8, 9)), (3, 1, (8, 10))]  # both are copies of epoch 1 with its last 3 calls
+    for epoch, parent, counters in readings:
+        await store.new_epoch("acme", parent)
+        for requests in counters:
+            await database.write(lambda c, e=epoch, n=requests: usage.collect(c, "acme", e, _reading(n), 0.0))
+    assert sorted(row[1:4] for row in await _used(database)) == [(1, None, 5), (2, None, 4), (3, None, 2)]
+
+
+async def test_a_life_that_was_never_read_does_not_hide_the_usage_of_the_one_before(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    for parent in (None, 1, 2):
+        await store.new_epoch("acme", parent)
+    await database.write(lambda c: usage.collect(c, "acme", 3, _reading(7), 0.0))
+    assert [row[1:4] for row in await _used(database)] == [(3, None, 7)]
+
+
+async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database: Database, store: Store) -> None:
+    await _create(database)
+    await store.new_epoch("acme", None)
+    at_store = {"acme": {1: (1.0, 1.0), 2: (5.0, 6.0), 3: (7.0, 8.0)}, "nobody": {1: (1.0, 1.0)}}
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 2
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 0
+    tenant = await store.tenant("acme")
+    assert tenant is not None and tenant.epoch == 3
+    lives = [(life.n, life.parent, life.closed_at, life.confirmed_at) for life in await store.epochs("acme")]
+    assert lives == [(1, None, 5.0, None), (2, 1, 7.0, 6.0), (3, 2, None, 8.0)]
+    assert (await store.new_epoch("acme", 3)).n == 4
+
+
 async def test_a_pass_reads_every_change_and_keeps_what_did_not_change(database: Database, store: Store) -> None:
     await _create(database, "acme")
     await _create(database, "bolt")

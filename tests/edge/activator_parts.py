@@ -17,8 +17,10 @@ import uvicorn
 from control_plane.config import Config
 from control_plane.routing.activator import STATS_PATH, Activator
 from control_plane.routing.edge import FolderEdge
+from control_plane.routing.links import FolderTable
+from control_plane.routing.plane_client import PlaneClient
 from control_plane.routing.snapshot import INDEX, Snapshot
-from control_plane.routing.wake import Waker
+from control_plane.routing.wake import PLANE_WAIT_S, Waker
 from control_plane.runtimes.proc import boot_id
 
 KEY = "sk-sy-good"
@@ -61,7 +63,8 @@ async def running_activator(
     socket_name: str = "a.sock",
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
-    waker = Waker(config, FolderEdge(config), resume_nap)
+    plane = PlaneClient(config, PLANE_WAIT_S)
+    waker = Waker(plane, FolderTable(config, FolderEdge(config)), resume_nap)
     app = Activator(config, Snapshot(config.snapshot_dir), waker, deadline_s=deadline_s)
     socket = config.run_dir / socket_name
     server = uvicorn.Server(
@@ -81,6 +84,7 @@ async def running_activator(
         server.should_exit = True
         await serving
     await waker.close()
+    await plane.close()
 
 
 async def stats(client: httpx2.AsyncClient) -> dict[str, Any]:

@@ -26,7 +26,10 @@ class Machine:
         self.lease_s = 0.0
 
     async def observe(self, slug: str) -> list[Any]:
-        return [SimpleNamespace(alive=True, state=RunState.PAUSED)]
+        return [SimpleNamespace(alive=True, state=RunState.PAUSED, run_id="1")]
+
+    async def probe(self, slug: str) -> Any:
+        return SimpleNamespace(draining=True)
 
     async def resume(self, slug: str) -> None:
         self.done.append("resume")

@@ -204,3 +204,14 @@ async def test_nothing_of_a_purged_tenant_is_left(folders: FolderVolumes, config
     await folders.destroy("acme")
     left = [path for path in config.data.rglob("*") if "acme" in path.name]
     assert left == []
+
+
+async def test_once_there_may_be_a_backup_no_late_start_may_make_a_database(
+    folders: FolderVolumes, config: Config
+) -> None:
+    await folders.prepare("acme", 1)
+    path = await folders.write_instance_file("acme", epoch=1, fresh=True, previous_head=None, secrets=SECRETS)
+    before = json.loads(path.read_bytes())
+    await folders.mark_replicated("acme")
+    assert json.loads(path.read_bytes()) == before | {"fresh": False}
+    assert path.stat().st_mode & 0o777 == 0o400

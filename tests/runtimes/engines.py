@@ -128,7 +128,7 @@ async def simulated_engine() -> AsyncIterator[Engine]:
     faults.cease()
     world = World(chance)
     invariants = Invariants(world)
-    tables = Tables(world, invariants)
+    tables = Tables(world=world, invariants=invariants)
 
     def opened() -> Runtime:
         return SimRuntime(Plane(chance, faults), tables)

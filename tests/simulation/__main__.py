@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from functools import partial
+from multiprocessing import Pool
 
-from tests.simulation.history import History
+from tests.simulation.history import History, Outcome
 
 SHOWN_AT_MOST = 20
+AT_A_TIME = 20
+
+
+def run(steps: int, seed: int) -> Outcome:
+    """One history."""
+    return History(seed, steps).run()
 
 
 def main() -> int:
-    """Run the seeds one after the other; a violation's seed replays it."""
+    """Run the seeds on every core; a violation's seed replays it."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1_000, help="how many histories (default: 1000)")
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed (default: 0)")
-    parser.add_argument("--length", type=float, default=15.0, help="virtual seconds of trouble in each (default: 15)")
+    parser.add_argument(
+        "--steps", type=int, default=500, help="steps of trouble in each before it settles (default: 500)"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     given = parser.parse_args()
-    begun, effects, checks, lives, violations = time.perf_counter(), 0, 0, 0, []
-    for seed in range(given.first, given.first + given.seeds):
-        outcome = History(seed, given.length, bad_disks=seed % 8 == 0).run()
-        effects, checks, lives = effects + outcome.effects, checks + outcome.checks, lives + outcome.lives
-        if outcome.violation:
-            violations.append(outcome)
-            print(f"seed {seed}: {outcome.violation}", flush=True)
-            if len(violations) >= SHOWN_AT_MOST:
-                break
+    seeds = range(given.first, given.first + given.seeds)
+    begun, steps, checks, lives, histories, violations = time.perf_counter(), 0, 0, 0, 0, 0
+    with Pool(given.jobs) as pool:
+        for outcome in pool.imap(partial(run, given.steps), seeds, chunksize=AT_A_TIME):
+            histories += 1
+            steps, checks, lives = steps + outcome.effects, checks + outcome.checks, lives + outcome.lives
+            if outcome.violation:
+                violations += 1
+                print(f"seed {outcome.seed}: {outcome.violation}", flush=True)
+                if violations >= SHOWN_AT_MOST:
+                    break
     took = time.perf_counter() - begun
     print(
-        f"{given.seeds} seeds, {effects} steps, {lives} lives of the control plane, {checks} checks, "
-        f"{len(violations)} violations, {took:.1f} s"
+        f"seeds {given.first} to {given.first + histories - 1}: {histories} histories, {steps} steps, "
+        f"{lives} lives of the control plane, {checks} checks, {violations} violations, {took:.1f} s"
     )
     return 1 if violations else 0
 

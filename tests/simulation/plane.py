@@ -1,10 +1,11 @@
-"""One life of the control plane: every effect of its reconciler passes through `effect`, where it may fail or die."""
+"""One life of the control plane, or of the activator: every effect passes through `effect`, where it may fail or die."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +30,8 @@ class Faults:
     failed_stop: float = 0.08
     slow_stop: float = 0.15
     bad_restore: float = 0.15
+    late_reading: float = 0.25  # of usage, counted again some moments later
+    twice: float = 0.08  # carried out again, later, as by a retry that was on its way
 
     def cease(self) -> None:
         """From now on nothing fails."""
@@ -50,17 +53,29 @@ class Plane:
         """Now, wherever it is."""
         self.alive = False
 
-    async def effect(self, do: Callable[[], T], refusal: type[Exception] | None = None) -> T:
-        """Do it, unless the dice say otherwise; `refusal` is what it raises when it fails."""
+    async def effect(
+        self,
+        do: Callable[[], T],
+        refusal: type[Exception] | None = None,
+        *,
+        repeats: float = 0.0,
+        at_once: bool = False,
+    ) -> T:
+        """Do it, unless the dice say otherwise; `refusal` is what it raises when it fails.
+
+        `at_once`: it takes no time, as a system call. `repeats`: how probably it is carried out a second time, some moments after it was answered.
+        """
         self._maybe_die()
         faults, dice = self.faults, self.chance.random()
-        if dice < faults.delay:
+        if dice < faults.delay and not at_once:
             await asyncio.sleep(self.chance.choice((0.0, 0.0, 0.01, 0.1, 0.5)))
             self._must_live()
         dice = self.chance.random()
         if refusal is not None and dice < faults.fail:
             raise refusal("a fault")
         result = do()
+        if repeats and self.chance.random() < repeats:
+            asyncio.get_running_loop().call_later(self.chance.uniform(0.0, 1.5), _again, do)
         self._maybe_die()
         if refusal is not None and dice > 1.0 - faults.lose_answer:
             raise refusal("the answer was lost")
@@ -81,3 +96,9 @@ class Plane:
     def _must_live(self) -> None:
         if not self.alive:
             raise PlaneDead
+
+
+def _again(do: Callable[[], object]) -> None:
+    """Whoever asked is no longer there to hear how it went."""
+    with suppress(Exception):
+        do()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from control_plane.domain.secrets import TenantSecrets
 from control_plane.reconcile.ports import (
@@ -19,6 +20,8 @@ from control_plane.reconcile.ports import (
 from tests.simulation.plane import Plane
 from tests.simulation.sim_store import Tables
 from tests.simulation.world import Database, Volume, World
+
+T = TypeVar("T")
 
 
 class SimVolumes:
@@ -37,20 +40,24 @@ class SimVolumes:
             volume = self._world.volumes.setdefault(slug, Volume())
             volume.epoch, volume.replicated, volume.restored_for, volume.rejected = epoch, False, None, False
 
-        await self._plane.effect(mark, OSError)
+        await self._write(mark)
 
     async def mark_replicated(self, slug: str) -> None:
-        await self._plane.effect(lambda: setattr(self._volume(slug), "replicated", True), OSError)
+        def mark() -> None:
+            self._volume(slug).replicated = True
+            self._world.fresh[slug] = False
+
+        await self._write(mark)
 
     async def staging_file(self, slug: str) -> Path:
-        await self._plane.effect(lambda: self._world.staged.pop(slug, None), OSError)
+        await self._write(lambda: self._world.staged.pop(slug, None), needs_room=False)
         return Path(slug)
 
     async def staged(self, slug: str, request: float, epoch: int | None) -> None:
         def mark() -> None:
             self._world.staged[slug] = (self._world.staged[slug][0], request, epoch)
 
-        await self._plane.effect(mark, OSError)
+        await self._write(mark)
 
     async def activate(self, slug: str, epoch: int) -> None:
         world = self._world
@@ -71,13 +78,14 @@ class SimVolumes:
             world.volumes[slug] = Volume(staged, epoch=epoch, restored_for=request)
             if request:
                 self._tables.invariants.asked_for.add((slug, epoch))
+                self._tables.invariants.at_going_back(slug)
             del world.staged[slug]
 
-        await self._plane.effect(put_aside, OSError)
-        await self._plane.effect(put_in_place, OSError)
+        await self._write(put_aside)
+        await self._write(put_in_place)
 
     async def reject(self, slug: str) -> None:
-        await self._plane.effect(lambda: setattr(self._volume(slug), "rejected", True), OSError)
+        await self._write(lambda: setattr(self._volume(slug), "rejected", True))
 
     async def put_back(self, slug: str, epoch: int) -> None:
         def clear() -> None:
@@ -89,14 +97,18 @@ class SimVolumes:
                 kept.epoch, kept.replicated, kept.restored_for, kept.rejected = epoch, False, None, False
                 self._world.volumes[slug] = kept
 
-        await self._plane.effect(clear, OSError)
-        await self._plane.effect(exchange, OSError)
+        await self._write(clear)
+        await self._write(exchange)
 
     async def drop_aside(self, slug: str) -> None:
-        await self._plane.effect(lambda: self._world.aside.pop(slug, None), OSError)
+        def drop() -> None:
+            kept = self._world.aside.pop(slug, None)
+            self._tables.invariants.at_dropped(slug, kept, self._world.volumes.get(slug))
+
+        await self._write(drop, needs_room=False)
 
     async def drop_staged(self, slug: str) -> None:
-        await self._plane.effect(lambda: self._world.staged.pop(slug, None), OSError)
+        await self._write(lambda: self._world.staged.pop(slug, None), needs_room=False)
 
     async def write_instance_file(
         self, slug: str, *, epoch: int, fresh: bool, previous_head: LedgerHead | None, secrets: TenantSecrets
@@ -105,7 +117,7 @@ class SimVolumes:
             self._world.fresh[slug] = fresh
             return Path(slug)
 
-        return await self._plane.effect(write, OSError)
+        return await self._write(write)
 
     async def data_dir(self, slug: str) -> Path:
         return Path(slug)
@@ -119,7 +131,19 @@ class SimVolumes:
             for each in (self._world.volumes, self._world.aside, self._world.staged, self._world.sockets):
                 each.pop(slug, None)
 
-        await self._plane.effect(remove, OSError)
+        await self._write(remove, needs_room=False)
+
+    async def _write(self, do: Callable[[], T], *, needs_room: bool = True) -> T:
+        """An effect on the disk, which may be slow, and full for what `needs_room`."""
+
+        def write() -> T:
+            if needs_room:
+                self._world.require_disk()
+            return do()
+
+        if self._world.disk_slow:
+            await self._plane.pause(self._plane.chance.uniform(0.05, 0.6))
+        return await self._plane.effect(write, OSError)
 
     async def owners(self) -> set[str]:
         return set(self._world.volumes)
@@ -192,9 +216,10 @@ class SimBackups:
                 marks = [each for each in marks if each[0] <= moment]
             if not marks:
                 return RestoreResult(RestoreOutcome.NOTHING)
-            _, calls, txid = marks[-1]
+            _, calls, txid, state = marks[-1]
             sound = self._plane.chance.random() >= self._plane.faults.bad_restore
-            copy = Database(self._world.number(), epoch, replica.calls[:calls], txid, replica.generation, sound)
+            copy = Database(self._world.number(), epoch, replica.calls[:calls], txid, state, sound)
+            self._world.require_disk()
             self._world.staged[into.name] = (copy, None, None)
             return RestoreResult(RestoreOutcome.RESTORED, txid)
 

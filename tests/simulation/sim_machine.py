@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from control_plane.domain.tenants import Generation
@@ -11,7 +12,7 @@ from control_plane.reconcile.ports import Activity, Drained, Probe, Unavailable,
 from control_plane.runtimes.protocol import EngineError, InstanceSpec, Observed, RunState, StopFailed
 from tests.simulation.plane import Plane
 from tests.simulation.sim_store import Tables
-from tests.simulation.world import Instance, World
+from tests.simulation.world import READ, Database, Instance, Pushed
 
 
 class SimRuntime:
@@ -46,6 +47,8 @@ class SimRuntime:
             asyncio.get_running_loop().call_later(chance.uniform(0.05, 1.5), self._appear, spec)
             raise EngineError("no answer from the engine")
         await self._plane.effect(lambda: self._make(spec), EngineError)
+        if chance.random() < faults.twice:
+            asyncio.get_running_loop().call_later(chance.uniform(0.05, 1.5), self._appear, spec)
 
     def _appear(self, spec: InstanceSpec) -> None:
         """The engine made it after all, unless somebody was quicker: names are unique."""
@@ -108,6 +111,8 @@ class SimRuntime:
     def _end(self, instance: Instance, code: int) -> None:
         if instance.state is not RunState.EXITED:
             self._world.end_instance(instance, code)
+            # A call that was cut off may have ended after the last reading.
+            self._tables.invariants.at_unread(instance.slug, instance.volume)
 
     async def remove(self, name: str) -> None:
         def forget() -> None:
@@ -126,12 +131,24 @@ class SimRuntime:
 
 
 class SimEdge:
-    """`Edge`: names of sockets."""
+    """`Edge` and `RoutingTable`: names of sockets."""
 
-    def __init__(self, plane: Plane, tables: Tables) -> None:
+    def __init__(self, plane: Plane, tables: Tables, *, by_activator: bool = False) -> None:
         self._plane = plane
         self._tables = tables
         self._world = tables.world
+        self._by_activator = by_activator
+
+    async def is_routed(self, slug: str) -> bool:
+        """Whether the link is the present socket, and somebody listens there."""
+        run_id = self._world.links.get(slug)
+        if run_id is None or run_id != self._world.sockets.get(slug):
+            return False
+        return self._world.socket_of(slug, run_id) is not None
+
+    def changed_at(self) -> int:
+        """Never told apart: who waits looks now and then all the same."""
+        return 0
 
     async def link(self, slug: str) -> None:
         def make() -> None:
@@ -139,10 +156,11 @@ class SimEdge:
             if run_id is None:
                 raise Unavailable("there is no own.sock")
             instance = self._world.instances.get(slug)
-            self._tables.invariants.at_link(slug, instance, self._tables.tenants.get(slug))
+            tenant = self._tables.tenants.get(slug)
+            self._tables.invariants.at_link(slug, instance, tenant, by_activator=self._by_activator)
             self._world.links[slug] = run_id
 
-        await self._plane.effect(make, Unavailable)
+        await self._plane.effect(make, Unavailable, at_once=True)
 
     async def unlink(self, slug: str) -> None:
         if self._plane.chance.random() < 6 * self._plane.faults.delay:
@@ -159,16 +177,18 @@ class SimEdge:
 
 
 class SimInstances:
-    """`Instances`: what an instance answers over its socket."""
+    """`Instances`: what an instance answers over its socket. The activator is cut off from none."""
 
-    def __init__(self, plane: Plane, world: World) -> None:
+    def __init__(self, plane: Plane, tables: Tables, *, by_activator: bool = False) -> None:
         self._plane = plane
-        self._world = world
+        self._tables = tables
+        self._world = tables.world
+        self._by_activator = by_activator
 
     async def probe(self, slug: str) -> Probe | None:
         def ask() -> Probe | None:
             instance = self._world.instances.get(slug)
-            if instance is None or instance.state is not RunState.RUNNING:
+            if instance is None or instance.state is not RunState.RUNNING or self._is_cut_off:
                 return None
             if self._world.monotonic < instance.ready_at:
                 return None
@@ -193,17 +213,23 @@ class SimInstances:
         return await self._plane.effect(ask, Unavailable)
 
     async def push_state(self, slug: str, state: Mapping[str, Any]) -> Generation:
+        pushed = Pushed(
+            Generation(**state["generation"]),
+            {key["sha256"]: (key["id"], _seconds(key["expires_at"])) for key in state["keys"]},
+        )
+
         def push() -> Generation:
             database = self._answering(slug).volume.database
             assert database is not None
-            wanted = Generation(**state["generation"])
-            if database.generation is not None and wanted < database.generation:
+            if is_stale(pushed, database):
                 raise Unavailable("409 stale_generation")
-            if wanted != database.generation:
-                database.generation, database.txid = wanted, database.txid + 1
-            return wanted
+            if pushed != database.state:
+                if self._world.disk_full:
+                    raise Unavailable("500: no space left on device")
+                database.state, database.txid = pushed, database.txid + 1
+            return pushed.generation
 
-        return await self._plane.effect(push, Unavailable)
+        return await self._plane.effect(push, Unavailable, repeats=self._plane.faults.twice)
 
     async def renew_lease(self, slug: str, lease_s: float) -> None:
         await self._plane.effect(lambda: self._answering(slug), Unavailable)
@@ -217,7 +243,7 @@ class SimInstances:
             waited += 0.05
         self._answering(slug)
         self._world.fold(instance.volume)
-        return Drained(instance.in_flight == 0, instance.in_flight)
+        return Drained(instance.in_flight == 0 and not instance.volume.journal, instance.in_flight)
 
     async def resume(self, slug: str) -> None:
         def undo() -> None:
@@ -233,13 +259,36 @@ class SimInstances:
         return await self._plane.effect(check, Unavailable)
 
     async def usage(self, slug: str) -> Mapping[str, Any]:
-        return await self._plane.effect(lambda: {"seq": len(self._answering(slug).volume.journal)}, Unavailable)
+        def read() -> Mapping[str, Any]:
+            volume = self._answering(slug).volume
+            reading = self._world.usage(volume)
+            assert volume.database is not None
+            return reading | {READ: tuple(volume.database.calls)}
+
+        try:
+            return await self._plane.effect(read, Unavailable)
+        except Unavailable:
+            self._tables.invariants.at_unread(slug, self._world.volumes.get(slug))
+            raise
+
+    @property
+    def _is_cut_off(self) -> bool:
+        return not self._by_activator and not self._world.reachable
 
     def _answering(self, slug: str) -> Instance:
         instance = self._world.instances.get(slug)
-        if instance is None or not self._world.is_ready(instance):
+        if self._is_cut_off or instance is None or not self._world.is_ready(instance):
             raise Unavailable(f"{slug} does not answer")
         return instance
+
+
+def is_stale(pushed: Pushed, database: Database) -> bool:
+    """Whether an instance has a newer state already; then it refuses this one."""
+    return database.generation is not None and pushed.generation < database.generation
+
+
+def _seconds(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text is not None else None
 
 
 def _observed(instance: Instance) -> Observed:

@@ -1,70 +1,215 @@
-"""The control plane's database in memory: what it holds survives every life of the plane."""
+"""The control plane's database in memory: what it holds survives every life of the plane, unless it is lost itself."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
+from control_plane.domain.found_epochs import AT_LEAST, found_epochs
+from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.domain.plans import FREE, Plan
 from control_plane.domain.secrets import TenantSecrets
-from control_plane.domain.tenants import Desired, Epoch, Generation, Status, Tenant
+from control_plane.domain.tenants import Desired, Epoch, Generation, KeyRecord, Status, Tenant
+from control_plane.domain.usage import WHOLE, Counted, Origin, Subject, compared_with, count, reading_from
+from control_plane.store.database import Changes
+from control_plane.store.tenants import wake_is_known
 from tests.simulation.invariants import Invariants
 from tests.simulation.plane import Plane
-from tests.simulation.world import World
+from tests.simulation.world import READ, World
 
 
 @dataclass
-class Tables:
-    """The rows, and the ways the API writes them."""
+class Rows:
+    """What lies in the database. Rows are replaced, never changed, so a copy of the mappings is a copy of it all."""
 
-    world: World
-    invariants: Invariants
+    incarnation: int = 1
     tenants: dict[str, Tenant] = field(default_factory=dict)
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
-    verify: set[str] = field(default_factory=set)
-    doomed: set[str] = field(default_factory=set)
+    copied: dict[str, set[int]] = field(default_factory=dict)  # epochs that began as a copy
+    verify: dict[str, None] = field(default_factory=dict)
+    doomed: dict[str, None] = field(default_factory=dict)
+    counted: dict[tuple[str, int], Mapping[Subject, Counted]] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)  # calls counted in all
+    used_by_key: dict[tuple[str, str], int] = field(default_factory=dict)
+    last_key: int = 0
+
+    def copy(self) -> Rows:
+        """As it is now."""
+        found = Rows(self.incarnation, last_key=self.last_key)
+        for each in fields(Rows):
+            rows = getattr(self, each.name)
+            if isinstance(rows, dict):
+                nested = {
+                    key: type(value)(value) if isinstance(value, (list, set)) else value for key, value in rows.items()
+                }
+                setattr(found, each.name, nested)
+        return found
+
+
+@dataclass
+class Tables(Rows):
+    """The rows, and the ways the API writes them."""
+
+    world: World = None  # type: ignore[assignment]
+    invariants: Invariants = None  # type: ignore[assignment]
     changed: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     orphans: list[tuple[str, list[str]]] = field(default_factory=list)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
 
     def create(self, slug: str, nap_after_s: int, sleep_after_s: int) -> None:
         """As sign-up does."""
-        tenant = Tenant(slug, 1, "free", "local", Desired.RUNNING, "", "image", Generation(1, 0), 0, self.world.now)
-        tenant.nap_after_s, tenant.sleep_after_s, tenant.since = nap_after_s, sleep_after_s, self.world.now
+        now = self.world.now
+        number = Generation(self.incarnation, 0)
+        tenant = Tenant(slug, 1, "free", "local", Desired.RUNNING, "", "image", number, 0, now)
+        tenant.nap_after_s, tenant.sleep_after_s, tenant.since = nap_after_s, sleep_after_s, now
         self.tenants[slug] = tenant
-        self.epochs[slug] = []
+        self.epochs[slug], self.copied[slug] = [], set()
         self.write(slug)
 
-    def write(self, slug: str, **changes: Any) -> None:
+    def write(self, slug: str, **changes: Any) -> Generation:
         """A write by the API: a new generation, and the reconciler hears of it."""
         tenant = self.tenants[slug]
-        number = Generation(1, tenant.generation.number + 1)
+        number = Generation(tenant.generation.incarnation, tenant.generation.number + 1)
         self.tenants[slug] = replace(tenant, generation=number, **changes)
-        self.invariants.generations.setdefault(slug, []).append((self.world.monotonic, number))
+        self.invariants.at_generation(slug, number)
         self.tell(slug)
+        return number
 
     def ask(self, slug: str, **changes: Any) -> None:
         """A request that is no new desired state of the instance: a wake, a restart."""
         self.tenants[slug] = replace(self.tenants[slug], **changes)
         self.tell(slug)
 
+    def desire(self, slug: str, wanted: Desired, reason: str = "") -> None:
+        """As `store.tenants.desire`: RUNNING is a wake, which ends an idle sleep."""
+        tenant, now = self.tenants[slug], self.world.now
+        values: dict[str, Any] = {"desired": wanted, "reason": reason}
+        if wanted is Desired.RUNNING:
+            if tenant.desired is wanted and not tenant.failure and wake_is_known(tenant, now):
+                return
+            values["wake_requested_at"] = now
+        elif tenant.desired is wanted and tenant.reason == reason:
+            return
+        if wanted is Desired.ASLEEP:
+            values["sleep_requested_at"] = now
+        (self.ask if tenant.desired is wanted else self.write)(slug, **values)
+
+    # --- keys: as `store.keys` writes them ------------------------------------------------------------------------------
+
+    def create_key(self, slug: str, digest: str, expires_at: float | None = None) -> KeyRecord:
+        """Keep a key's digest."""
+        self.last_key += 1
+        tenant = self.tenants[slug]
+        key = KeyRecord(self.last_key, slug, "", "proxy", digest, "", self.world.now, expires_at=expires_at)
+        self.write(slug, keys=(*tenant.keys, key))
+        return key
+
+    def change_key(self, slug: str, digest: str, **values: Any) -> None:
+        """Change what is kept of a key."""
+        keys = self.tenants[slug].keys
+        self.write(slug, keys=tuple(replace(each, **values) if each.sha256 == digest else each for each in keys))
+
+    def key(self, slug: str, digest: str) -> KeyRecord | None:
+        """What is kept of a key."""
+        tenant = self.tenants.get(slug)
+        return next((each for each in tenant.keys if each.sha256 == digest), None) if tenant is not None else None
+
+    def ends_due(self) -> dict[str, float]:
+        """What should be on record beside the backups."""
+        found = {}
+        for tenant in self.tenants.values():
+            for key in tenant.keys:
+                ends_at = end_of(key.expires_at, key.revoked_at)
+                if ends_at != NEVER or key.sha256 in self.world.ends:
+                    found[key.sha256] = ends_at
+        return found
+
+    # --- the database lost and brought back -----------------------------------------------------------------------------
+
+    def restore(self, older: Rows, incarnation: int, at_store: Mapping[str, Mapping[int, tuple[float, float]]]) -> None:
+        """As `stockyard-cloud restore` does: a new incarnation, keys that ended stay ended, epochs at the store are known."""
+        for each in fields(Rows):
+            setattr(self, each.name, getattr(older.copy(), each.name))
+        self.incarnation = incarnation
+        for slug, tenant in self.tenants.items():
+            keys = tuple(self._held(key) for key in tenant.keys)
+            number = Generation(incarnation, tenant.generation.number)
+            epoch, known = tenant.epoch, [each.n for each in self.epochs[slug]]
+            for found in found_epochs(
+                epoch, known, at_store.get(slug, {}), cloned=tenant.restore is not None and bool(tenant.restore.source)
+            ):
+                life = Epoch(slug, found.n, found.parent, found.first_at)
+                life = replace(life, confirmed_txid=AT_LEAST, confirmed_at=found.last_at)
+                self.epochs[slug] = [
+                    *(
+                        each if each.closed_at else replace(each, closed_at=found.first_at)
+                        for each in self.epochs[slug]
+                    ),
+                    life,
+                ]
+                if found.copied:
+                    self.copied[slug].add(found.n)
+                epoch = found.n
+            self.tenants[slug] = replace(tenant, keys=keys, generation=number, epoch=epoch)
+            self.invariants.at_generation(slug, number)
+            self.tell(slug)
+
+    def _held(self, key: KeyRecord) -> KeyRecord:
+        ends_at = self.world.ends.get(key.sha256, NEVER)
+        changes: dict[str, Any] = {**held_to(ends_at, key.expires_at, key.revoked_at, self.world.now)}
+        return replace(key, **changes)
+
+    # --- usage ----------------------------------------------------------------------------------------------------------
+
+    def count_usage(self, slug: str, epoch: int, document: Mapping[str, Any]) -> None:
+        """As `store.usage.collect`."""
+        today = datetime.fromtimestamp(self.world.now, UTC).date().isoformat()
+        reading, counted = reading_from(document), self.counted.get((slug, epoch), {})
+        copied = self.copied.get(slug, set())
+        older, before = None, None
+        if epoch in copied and WHOLE not in counted:
+            origins = {each.n: Origin(each.n in copied, each.parent) for each in self.epochs.get(slug, [])}
+            older = compared_with(epoch, origins, {n for owner, n in self.counted if owner == slug})
+            before = self.counted.get((slug, older), {}) if older is not None else None
+        found = count(reading, counted, today, copied=epoch in copied, before=before)
+        self.counted[slug, epoch] = {**counted, **found.counted}
+        if older is not None and before is not None:
+            self.counted[slug, older] = {**before, **found.counted_before}
+        gained = {"whole": 0}
+        for (_, subject), counters in found.gains.items():
+            name = subject.name or "whole"
+            gained[name] = gained.get(name, 0) + counters["requests"]
+        self.used[slug] = self.used.get(slug, 0) + gained.pop("whole")
+        for name, requests in gained.items():
+            self.used_by_key[slug, name] = self.used_by_key.get((slug, name), 0) + requests
+        self.invariants.at_usage(slug, document[READ], self.used[slug], gained)
+
     def line(self, slug: str, before: int | None = None) -> list[int]:
         """The present epoch, its parent, and so on; as it was `before` that epoch began."""
         parents = {each.n: each.parent for each in self.epochs[slug]}
-        line: list[int] = []
-        n = self.tenants[slug].epoch if before is None else before - 1 or None
-        while n:
-            line.append(n)
-            n = parents[n]
-        return line
+        if before is not None:
+            older = [each.n for each in self.epochs[slug] if each.n < before]
+            return _line(max(older, default=0), parents)
+        return _line(self.tenants[slug].epoch, parents)
 
     def tell(self, slug: str) -> None:
         """Let the reconciler know."""
         self.changed.add(slug)
         self.wake.set()
+        self.changes.notify()
+
+
+def _line(n: int | None, parents: Mapping[int, int | None]) -> list[int]:
+    line: list[int] = []
+    while n:
+        line.append(n)
+        n = parents.get(n)
+    return line
 
 
 class SimStore:
@@ -101,9 +246,13 @@ class SimStore:
             tables = self._tables
             now = tables.world.now
             rows = [each if each.closed_at else replace(each, closed_at=now) for each in tables.epochs[slug]]
-            epoch = Epoch(slug, len(rows) + 1, parent, now)
+            tenant = tables.tenants[slug]
+            n = max([tenant.epoch, *(each.n for each in rows)]) + 1
+            epoch = Epoch(slug, n, parent, now)
             tables.epochs[slug] = [*rows, epoch]
-            tables.tenants[slug] = replace(tables.tenants[slug], epoch=epoch.n)
+            if parent is not None or restored_from_at is not None or tenant.restore is not None:
+                tables.copied[slug].add(n)
+            tables.tenants[slug] = replace(tenant, epoch=n)
             return epoch
 
         return await self._plane.effect(open_next)
@@ -123,20 +272,25 @@ class SimStore:
     ) -> None:
         def write() -> None:
             self._tables.invariants.at_confirm(slug, n, txid)
-            self._change(slug, n, confirmed_txid=txid, confirmed_at=self._tables.world.now)
+            known = max(
+                (each.confirmed_txid or 0 for each in self._tables.epochs.get(slug, []) if each.n == n), default=0
+            )
+            self._change(slug, n, confirmed_txid=max(txid, known), confirmed_at=self._tables.world.now)
 
         await self._plane.effect(write)
 
     async def verified(self, slug: str, n: int, *, ok: bool, detail: Mapping[str, Any]) -> None:
         def write() -> None:
-            self._tables.verify.discard(slug)
+            self._tables.verify.pop(slug, None)
             now = self._tables.world.now
+            if ok:
+                self._tables.invariants.at_verified(slug, n)
             self._change(slug, n, **({"verified_at": now, "broken_at": None} if ok else {"broken_at": now}))
 
         await self._plane.effect(write)
 
     async def verify_requests(self) -> Sequence[tuple[str, int | None]]:
-        return [(slug, None) for slug in sorted(self._tables.verify)]
+        return [(slug, None) for slug in self._tables.verify]
 
     async def save_status(
         self,
@@ -158,6 +312,7 @@ class SimStore:
             changes |= {"last_request_at": last_request_at} if last_request_at is not None else {}
             changes |= {"applied": applied} if applied is not None else {}
             tables.tenants[slug] = replace(tenant, **changes)
+            tables.changes.notify()
 
         await self._plane.effect(write)
 
@@ -183,7 +338,8 @@ class SimStore:
         await self._plane.effect(lambda: None)
 
     async def record_usage(self, slug: str, epoch: int, reading: Mapping[str, Any]) -> None:
-        await self._plane.effect(lambda: None)
+        late = self._plane.faults.late_reading
+        await self._plane.effect(lambda: self._tables.count_usage(slug, epoch, reading), repeats=late)
 
     async def begin_purge(self, slug: str) -> bool:
         def doom() -> bool:
@@ -192,7 +348,7 @@ class SimStore:
                 return False
             if slug not in self._tables.doomed and self._tables.world.now < tenant.delete_after:
                 return False
-            self._tables.doomed.add(slug)
+            self._tables.doomed[slug] = None
             self._tables.tenants[slug] = replace(tenant, purge_began_at=self._tables.world.now)
             return True
 
@@ -202,7 +358,7 @@ class SimStore:
         def write() -> None:
             self._tables.invariants.at_purge(self._tables.tenants.get(slug), slug in self._tables.doomed)
             self._tables.tenants.pop(slug, None)
-            self._tables.epochs.pop(slug, None)
+            self._tables.changes.notify()
 
         await self._plane.effect(write)
 

@@ -14,6 +14,7 @@ import pytest
 from control_plane.domain.tenants import Desired, Status
 from control_plane.reconcile.loop import Reconciler
 from control_plane.reconcile.ports import Activity
+from control_plane.routing.nap import NapResumer
 from control_plane.runtimes.protocol import RunState
 from tests.simulation import virtual_time
 from tests.simulation.history import POLICY, SimClock
@@ -21,6 +22,7 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.plane import Faults, Plane
 from tests.simulation.sim_data import SimBackups, SimVolumes
 from tests.simulation.sim_machine import SimEdge, SimInstances, SimRuntime
+from tests.simulation.sim_snapshot import SnapshotWriter, snapshot_reader
 from tests.simulation.sim_store import SimStore, Tables
 from tests.simulation.world import Database, World
 
@@ -93,7 +95,7 @@ async def calm() -> AsyncIterator[Calm]:
     chance, faults = random.Random(1), Faults()
     faults.cease()
     world = World(chance)
-    tables = Tables(world, Invariants(world))
+    tables = Tables(world=world, invariants=Invariants(world))
     plane = Plane(chance, faults)
     machine = Calm(world, tables, plane, a_life(world, tables, plane))
     machine.run(machine.reconciler.run(), machine.work())
@@ -110,7 +112,7 @@ def a_life(world: World, tables: Tables, plane: Plane) -> Reconciler:
         runtime=SimRuntime(plane, tables),
         edge=SimEdge(plane, tables),
         backups=SimBackups(plane, tables),
-        instances=SimInstances(plane, world),
+        instances=SimInstances(plane, tables),
         volumes=SimVolumes(plane, tables),
         clock=SimClock(world),
         policy=POLICY,
@@ -217,6 +219,27 @@ def test_whoever_is_frozen_by_hand_is_thawed() -> None:
         await machine.until(lambda: machine.is_routed("ada"), A_MOMENT_S)
 
     story(tell)
+
+
+def test_the_activator_does_not_route_to_a_restored_database_that_was_not_verified() -> None:
+    """The control plane dies before it judges: the instance runs, not drained and not routed to."""
+
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 200)
+        await machine.until(lambda: machine.status("ada") is Status.NAPPING, 10)
+        ada, world = machine.world.instances["ada"], machine.world
+        await SnapshotWriter(machine.plane, machine.tables).write()
+        machine.plane.die()
+        life = Plane(world.chance, machine.plane.faults)
+        edge = SimEdge(life, machine.tables, by_activator=True)
+        instances = SimInstances(life, machine.tables, by_activator=True)
+        resume = NapResumer(SimRuntime(life, machine.tables), instances, edge, snapshot_reader(world))
+        ada.draining = False
+        assert not await resume("ada")
+        assert "ada" not in world.links
+        ada.draining = True
+        assert await resume("ada")
+        assert machine.is_routed("ada")
 
 
 # --- turns --------------------------------------------------------------------------------------------------------------

@@ -6,15 +6,28 @@ Calls are numbered; a database is the list of calls it holds, so that nothing el
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import random
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from control_plane.domain.tenants import Generation
 from control_plane.reconcile.ports import VolumeState
 from control_plane.runtimes.protocol import RunState
 
+READ = "calls"  # beside the counters of a simulated reading: the calls that they count
 START_WALL = 1_000_000.0  # wall clock at the start
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A desired state as an instance keeps it: its generation, and of each key's digest the id and the expiry."""
+
+    generation: Generation
+    keys: Mapping[str, tuple[int, float | None]]
 
 
 @dataclass
@@ -25,9 +38,14 @@ class Database:
     epoch: int
     calls: list[int] = field(default_factory=list)
     txid: int = 0
-    generation: Generation | None = None
+    state: Pushed | None = None
     sound: bool = True
     scheduled_at: float | None = None  # wall time; kept in the database, as an app would
+
+    @property
+    def generation(self) -> Generation | None:
+        """Of the state that was applied last."""
+        return self.state.generation if self.state is not None else None
 
 
 @dataclass
@@ -49,8 +67,7 @@ class Replica:
     lives: set[int] = field(default_factory=set)
     calls: list[int] = field(default_factory=list)
     txid: int = 0
-    generation: Generation | None = None
-    marks: list[tuple[float, int, int]] = field(default_factory=list)  # wall time, calls, txid
+    marks: list[tuple[float, int, int, Pushed | None]] = field(default_factory=list)  # wall time, calls, txid, state
     readable: bool = True
 
 
@@ -77,12 +94,20 @@ class Instance:
     made_at: float = 0.0  # monotonic
 
 
+class File(NamedTuple):
+    """What was written under a name at some time; never changed, another one takes its place."""
+
+    number: int
+    content: bytes
+
+
 @dataclass
 class World:
     """All of it, with the clocks and the dice."""
 
     chance: random.Random
     wall_offset: float = START_WALL
+    latest_wall: float = 0.0  # that it ever was before it was set
     instances: dict[str, Instance] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     staged: dict[str, tuple[Database, float | None, int | None]] = field(default_factory=dict)
@@ -94,7 +119,13 @@ class World:
     registered: dict[str, int] = field(default_factory=dict)
     litestream_up: bool = True
     store_up: bool = True  # the replicas' object store
-    answered: dict[str, list[int]] = field(default_factory=dict)
+    reachable: bool = True  # instances, by the control plane; callers reach them all the same
+    disk_full: bool = False
+    disk_slow: bool = False
+    snapshot: dict[str, File] = field(default_factory=dict)  # run/snapshot/ by file name
+    spoiled: set[tuple[str, int]] = field(default_factory=set)  # replicas that were destroyed
+    ends: dict[str, float] = field(default_factory=dict)  # of keys, written beside the backups
+    key_of: dict[int, int] = field(default_factory=dict)  # call -> the id of the key that made it, if one did
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -110,6 +141,11 @@ class World:
     def number(self) -> int:
         """A number never given before."""
         return next(self.numbers)
+
+    def require_disk(self) -> None:
+        """What a write meets when there is no room for it."""
+        if self.disk_full:
+            raise OSError(errno.ENOSPC, "no space left on device")
 
     # --- volumes --------------------------------------------------------------------------------------------------------
 
@@ -149,7 +185,7 @@ class World:
         if volume.database is None:
             volume.database = Database(self.number(), instance.epoch)
         if volume.database.epoch != instance.epoch:
-            volume.journal.clear()  # set aside: it belongs to another epoch
+            self.fold(volume)  # the journal is of the epoch that the database has
             volume.database.epoch = instance.epoch
             volume.database.txid += 1
         self.fold(volume)
@@ -173,11 +209,28 @@ class World:
         return True
 
     def fold(self, volume: Volume) -> None:
-        """From the journal into the database."""
-        if volume.database is not None and volume.journal:
+        """From the journal into the database, if there is room."""
+        if volume.database is not None and volume.journal and not self.disk_full:
             volume.database.calls += volume.journal
             volume.database.txid += len(volume.journal)
             volume.journal = []
+
+    def socket_of(self, slug: str, run_id: str | None) -> Instance | None:
+        """Who accepts connections at a socket: the instance that made it, from when it listens until it ends."""
+        instance = self.instances.get(slug)
+        if instance is None or instance.run_id != run_id or instance.state is RunState.EXITED:
+            return None
+        return instance if self.monotonic >= instance.ready_at else None
+
+    def usage(self, volume: Volume) -> dict[str, Any]:
+        """What an instance answers when it is asked for its usage: everything its database holds of calls, by key."""
+        self.fold(volume)
+        calls = volume.database.calls if volume.database is not None else []
+        by_key = Counter(self.key_of[each] for each in calls if each in self.key_of)
+        return {
+            "requests": len(calls),
+            "by_key": {str(key): {"requests": count} for key, count in by_key.items()},
+        }
 
     def end_instance(self, instance: Instance, code: int) -> None:
         """It is gone from memory; the engine still lists it as ended. A clean end folds the journal."""
@@ -198,6 +251,5 @@ class World:
         if database.txid > replica.txid or not replica.marks:
             replica.calls = list(database.calls)
             replica.txid = max(database.txid, 1)
-            replica.generation = database.generation
-            replica.marks.append((self.now, len(replica.calls), replica.txid))
+            replica.marks.append((self.now, len(replica.calls), replica.txid, database.state))
         return replica

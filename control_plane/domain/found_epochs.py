@@ -1,0 +1,41 @@
+"""Epochs that a control plane brought back from an older copy does not know, and whose backups tell of them. Pure.
+
+Their numbers must not be given out again, since two lives would then write one replica; and they are newer than what
+the copy knows, so the tenant is at the last of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEpoch:
+    """An epoch to be written down. What it came from is not known: taken for a copy of the one before, if there is one."""
+
+    n: int
+    parent: int | None
+    copied: bool
+    first_at: float  # when the oldest and the newest part of its backup were written, seconds since 1970
+    last_at: float
+
+
+AT_LEAST = 1
+"""What of a found epoch is taken as confirmed: there is a backup of it, so it is not passed over for an older past."""
+
+
+def found_epochs(
+    epoch: int, known: Sequence[int], at_store: Mapping[int, tuple[float, float]], *, cloned: bool
+) -> list[FoundEpoch]:
+    """The epochs at the store beyond those that a tenant, at `epoch`, is known to have had; oldest first.
+
+    `at_store`: number -> when the first and the last part of its backup were written. `cloned`: the tenant waits for
+    another's database, so even its first one is a copy.
+    """
+    newest, parent = max((epoch, *known)), epoch or None
+    found: list[FoundEpoch] = []
+    for n in sorted(each for each in at_store if each > newest):
+        found.append(FoundEpoch(n, parent, parent is not None or cloned, *at_store[n]))
+        parent = n
+    return found

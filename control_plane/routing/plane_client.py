@@ -1,0 +1,96 @@
+"""How the activator asks the control plane to wake a tenant: `PlanePort` over the plane's own HTTP API."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx2
+
+from control_plane.config import Config
+from control_plane.domain.tenants import Status
+from control_plane.reconcile.ports import Unavailable
+from control_plane.routing.forward import NO_TLS
+
+CONNECTIONS = 128
+KEPT_OPEN = 32
+
+
+class PlaneDown(Exception):
+    """Nobody listens at the control plane's address: it is not running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the control plane said of a tenant; `status` DELETED also for one that it does not know."""
+
+    status: Status
+    reason: str = ""
+    failure: str = ""
+    awake_in_s: float | None = None  # by its place in the plane's own queue; None = it is in none
+
+
+class PlanePort(Protocol):
+    """The control plane, as the activator reaches it."""
+
+    async def wake(self, slug: str, wait_s: float) -> Told:
+        """Ask for the tenant to be awake; the answer comes when it is or cannot be, at the latest after `wait_s`.
+
+        Raises `PlaneDown`, or `Unavailable` for anything but an answer that says so.
+        """
+
+
+class PlaneClient:
+    """`PlanePort` of the machine's own control plane, which may hold a question for `longest_wait_s`."""
+
+    def __init__(self, config: Config, longest_wait_s: float) -> None:
+        self._config = config
+        host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
+        self._client = httpx2.AsyncClient(
+            base_url=f"http://{host}:{config.listen_port}",
+            timeout=httpx2.Timeout(longest_wait_s + 15, connect=5.0),
+            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=KEPT_OPEN),
+            trust_env=False,
+            verify=NO_TLS,
+        )
+
+    async def wake(self, slug: str, wait_s: float) -> Told:
+        """Ask over HTTP, as the operator."""
+        try:
+            answer = await self._client.post(
+                f"/internal/tenants/{slug}/wake",
+                params={"wait_s": wait_s},
+                headers={"Authorization": f"Bearer {operator_key(self._config)}"},
+            )
+        except httpx2.ConnectError:
+            raise PlaneDown from None
+        except httpx2.TransportError as error:
+            raise Unavailable(f"the control plane does not answer: {error!r}") from None
+        if answer.status_code == httpx2.codes.NOT_FOUND:
+            return Told(Status.DELETED)
+        if answer.status_code != httpx2.codes.OK:
+            raise Unavailable(f"the control plane answers {answer.status_code}")
+        body = answer.json()
+        return Told(
+            Status(body["status"]), body.get("reason") or "", body.get("failure") or "", _estimated_s(body.get("queue"))
+        )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+
+def _estimated_s(queue: Any) -> float | None:
+    """`queue` is the tenant's place in the plane's own queue, `{"position", "estimated_s"}`, if it has one."""
+    estimated_s = queue.get("estimated_s") if isinstance(queue, dict) else None
+    return float(estimated_s) if isinstance(estimated_s, (int, float)) else None
+
+
+def operator_key(config: Config) -> str:
+    """Read each time: the control plane makes the file when it first starts, maybe later than this process."""
+    given = os.environ.get("STOCKYARD_CLOUD_OPERATOR_KEY", "")
+    with suppress(FileNotFoundError):
+        return given or config.operator_key_file.read_text(encoding="utf-8").strip()
+    return given
