@@ -111,6 +111,8 @@ class Exchange:
     timings: list[JSON] | None = None
     measures: JSON | None = None
     """What modules found out about the call, by name; they stand on its trace."""
+    ledger_detail: Callable[[Exchange, JSON, bytes], None] | None = None
+    """Changes what the call's ledger entry says, before it is written: `(x, detail, response)`."""
     safety_count = 0
     stored_request: bytes | None = None
     stored_response: bytes | None = None

@@ -165,6 +165,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "tokens_in": usage.input,
         "tokens_out": usage.output,
     }
+    if x.ledger_detail is not None:
+        x.ledger_detail(x, proof, response)
     request_text, response_text = _texts(x, response)
     journal.append(
         CALL_KIND,

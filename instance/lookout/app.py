@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
+from instance.lookout import costs, store
 from instance.lookout.call_columns import CALL_KIND
 from instance.lookout.retention import Retention
+from instance.lookout.trace_record import listed
 from instance.lookout.traces_fold import TracesFold
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from instance.core.core import Core
+
+PAGE = 500
 
 MIGRATIONS = ("lookout", Path(__file__).parent / "migrations")
 
@@ -33,6 +40,29 @@ class Lookout:
     async def prune(self, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
         """Remove older traces and texts; how many of each. 0 removes none."""
         return await self._retention.prune(rows_before_ns, bodies_before_ns)
+
+    async def costs_document(self, start_ns: int, end_ns: int) -> AsyncIterator[bytes]:
+        """What calls of a period cost, by provider and model, as one JSON document."""
+        groups = ("provider", "model")
+        sums = await self.core.database.read(
+            lambda connection: costs.costs(connection, start_ns, end_ns, groups, store.TraceFilter())
+        )
+        yield orjson.dumps(sums, option=orjson.OPT_APPEND_NEWLINE)
+
+    async def traces_of(self, start_ns: int, end_ns: int) -> AsyncIterator[bytes]:
+        """The traces of a period without their texts, one JSON object a line, oldest first."""
+        narrowed = store.TraceFilter()
+        narrowed.add("created_at_ns >= ? AND created_at_ns < ?", start_ns, end_ns)
+        after: tuple[int, ...] | None = None
+        while True:
+            page = partial(
+                store.traces, narrowed=narrowed, sort="created_at", ascending=True, limit=PAGE, offset=0, after=after
+            )
+            rows = await self.core.database.read(page)
+            if not rows:
+                return
+            yield b"".join(orjson.dumps(listed(row, row["tags"]), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+            after = (rows[-1]["created_at_ns"], rows[-1]["n"])
 
     def router(self) -> APIRouter:
         """The routes below `/api/observe`."""
