@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from instance.brand.feedback import Feedback
 from instance.brand.ledger import EVENT_KIND, Ledger
 from instance.brand.retention import Retention
 from instance.brand.seals import Seals
@@ -32,6 +33,7 @@ class Brand:
         self.verifier = Verifier(core)
         self.seals = Seals(core, self.signer)
         self.retention = Retention(core, self.signer)
+        self.feedback = Feedback(core)
 
     def start(self) -> None:
         """Register the folds; must be the first to do so, as others read the `seq`s that calls receive."""
@@ -52,9 +54,9 @@ class Brand:
 
     def router(self) -> APIRouter:
         """The routes below `/api/trust`."""
-        from instance.brand import evidence_routes, routes
+        from instance.brand import evidence_routes, feedback_routes, routes
 
         made = routes.router(self)
-        for page in (evidence_routes,):
+        for page in (evidence_routes, feedback_routes):
             made.routes += page.router(self).routes
         return made

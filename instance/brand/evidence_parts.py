@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from instance.brand import feedback_store
 from instance.core.money import nano_to_usd
 from instance.core.timestamps import parse_time, rfc3339_or_none
 from instance.system.settings_view import shown
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from instance.brand.app import Brand
     from instance.brand.evidence_store import Pack
     from instance.core.core import Core
+
+PAGE = 500
 
 Part = tuple[str, AsyncIterator[bytes]]
 
@@ -28,6 +32,8 @@ def parts(brand: Brand, pack: Pack, included: Sequence[str]) -> Iterator[Part]:
         yield "keys.ndjson", _lines(_keys(core))
     if "config" in included:
         yield "config.json", _lines([_config(core)])
+    if "feedback" in included:
+        yield "feedback.ndjson", _feedback(core, start_ns, end_ns)
     if "costs" in included:
         yield "costs.json", lookout.costs_document(start_ns, end_ns)
     if "traces" in included:
@@ -37,6 +43,20 @@ def parts(brand: Brand, pack: Pack, included: Sequence[str]) -> Iterator[Part]:
 async def _lines(rows: Sequence[Any]) -> AsyncIterator[bytes]:
     for row in rows:
         yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+async def _feedback(core: Core, start_ns: int, end_ns: int) -> AsyncIterator[bytes]:
+    narrowed = feedback_store.FeedbackFilter()
+    narrowed.add("created_at_ns >= ? AND created_at_ns < ?", start_ns, end_ns)
+    offset = 0
+    while True:
+        read = partial(feedback_store.rows, narrowed=narrowed, limit=PAGE, offset=offset)
+        rows = await core.database.read(read)
+        for row in rows:
+            yield orjson.dumps(feedback_store.shown(row), option=orjson.OPT_APPEND_NEWLINE)
+        if len(rows) < PAGE:
+            return
+        offset += PAGE
 
 
 def _keys(core: Core) -> list[dict[str, Any]]:

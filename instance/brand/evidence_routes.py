@@ -20,6 +20,7 @@ from instance.core.timestamps import parse_time, rfc3339
 from instance.core.writer import LedgerEvent
 from instance.system.audit import actor_of
 from instance.system.auth import require
+from instance.system.credentials import demand
 from instance.system.json_response import Json
 from instance.system.listing import Query, envelope
 
@@ -30,7 +31,7 @@ TrustRead = Annotated[Principal, Depends(require("trust:read"))]
 TrustWrite = Annotated[Principal, Depends(require("trust:write"))]
 
 Name = Annotated[str, Field(max_length=256)]
-PartName = Literal["ledger", "keys", "config", "costs", "traces"]
+PartName = Literal["ledger", "keys", "config", "costs", "traces", "feedback"]
 
 
 class EventFilter(BaseModel):
@@ -129,6 +130,8 @@ def router(brand: Brand) -> APIRouter:
     @routes.get("/{pack_id}/download", summary="The pack as a zip that verifies itself")
     async def download(pack_id: str, principal: TrustRead) -> Response:
         pack = await found(pack_id)
+        if "feedback" in orjson.loads(pack["include"]):
+            demand(principal, "content:read")
         state = evidence.state(pack)
         if state != "ready":
             raise StockyardError("not_found", f"The pack has no file: it is {state}.")

@@ -87,6 +87,8 @@ class Exchange:
     """Hex digest of `raw`; empty until it was needed or there was time for it."""
 
     answer: Answer | None = None
+    answer_id = ""
+    """The id that a streamed answer's events carry."""
     saved_nano = 0
     cost_unknown = False
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""

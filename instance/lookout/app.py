@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import orjson
 
 from instance.lookout import costs, store
 from instance.lookout.call_columns import CALL_KIND
+from instance.lookout.call_lookup import KnownCall, find_call
 from instance.lookout.retention import Retention
 from instance.lookout.trace_record import listed
 from instance.lookout.traces_fold import TracesFold
@@ -40,6 +42,22 @@ class Lookout:
     async def prune(self, rows_before_ns: int, bodies_before_ns: int) -> tuple[int, int]:
         """Remove older traces and texts; how many of each. 0 removes none."""
         return await self._retention.prune(rows_before_ns, bodies_before_ns)
+
+    async def find_call(self, name: str, team: str = "", key_id: str = "") -> KnownCall | None:
+        """The call with this trace id, request id or answer id (the key's own first), once all until now is on record."""
+        await self.core.writer.drain()
+        return await self.core.database.read(lambda connection: find_call(connection, name, team, key_id))
+
+    @staticmethod
+    def rated(connection: sqlite3.Connection, trace_id: str, score: float | None) -> None:
+        """Put the mean judgement, from -1 to 1, on a trace. In the writer's transaction."""
+        connection.execute("UPDATE traces SET detail = json_set(detail, '$.rating', ?) WHERE id = ?", (score, trace_id))
+
+    @staticmethod
+    def texts_of(connection: sqlite3.Connection, trace_id: str) -> tuple[bytes, bytes] | None:
+        """The stored request and answer of a call; `None` when they were not kept."""
+        found = store.one(connection, trace_id, "")
+        return found[1] if found is not None else None
 
     async def costs_document(self, start_ns: int, end_ns: int) -> AsyncIterator[bytes]:
         """What calls of a period cost, by provider and model, as one JSON document."""

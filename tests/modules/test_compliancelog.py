@@ -56,7 +56,7 @@ async def _pack(s: Running, folder: Path, **more: Any) -> dict[str, Any]:
 
     async def ready() -> bool:
         pack.update((await client.get(f"/api/trust/evidence/{made.json()['id']}")).json())
-        return pack["status"] != "building"
+        return bool(pack["status"] != "building")
 
     await until(ready)
     assert pack["status"] == "ready", pack["error"]
@@ -91,10 +91,17 @@ async def test_a_changed_character_and_a_missing_row_are_named() -> None:
 async def test_the_pack_verifies_with_its_own_script_and_names_what_was_changed(tmp_path: Path) -> None:
     async with running() as s:
         await _calls(s, 12)
-        pack = await _pack(s, tmp_path, include=["ledger", "keys", "config", "costs", "traces"])
+        pack = await _pack(s, tmp_path, include=["ledger", "keys", "config", "costs", "traces", "feedback"])
         head = (await s.http(s.admin_key).get("/api/trust/ledger/head")).json()
     files = {row["file"]: row for row in pack["manifest"]}
-    assert set(files) == {"ledger.ndjson", "keys.ndjson", "config.json", "costs.json", "traces.ndjson"}
+    assert set(files) == {
+        "ledger.ndjson",
+        "keys.ndjson",
+        "config.json",
+        "costs.json",
+        "traces.ndjson",
+        "feedback.ndjson",
+    }
     assert files["traces.ndjson"]["rows"] == 12
     code, said = _run_verifier(tmp_path, "--key", head["public_key"])
     assert code == 0, said
