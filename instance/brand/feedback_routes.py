@@ -28,8 +28,26 @@ TrustRead = Annotated[Principal, Depends(require("trust:read"))]
 TrustWrite = Annotated[Principal, Depends(require("trust:write"))]
 ContentRead = Annotated[Principal, Depends(require("content:read"))]
 
+TOKEN_HEADER = "x-stockyard-feedback-token"
+
+
+def rater(request: Request) -> Principal | str:
+    """Who judges: the holder of a key that may, or a token in its header."""
+    token = request.headers.get(TOKEN_HEADER, "")
+    if token and "authorization" not in request.headers and "x-admin-key" not in request.headers:
+        return token[:TOKEN_MAX_CHARS]
+    principal = admitted(request, "self")
+    if not principal.may_call and not has_scope(principal, "trust:write"):
+        details = {"scope": "trust:write"}
+        raise StockyardError("scope_missing", "This key lacks the scope trust:write or proxy:call.", details=details)
+    return principal
+
+
+Rater = Annotated[Principal | str, Depends(rater)]
+
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 CORRECTION_MAX_CHARS = 100_000
+TOKEN_MAX_CHARS = 1024
 
 
 class NewFeedback(BaseModel):
@@ -39,7 +57,6 @@ class NewFeedback(BaseModel):
 
     request_id: Annotated[str, Field(max_length=256, description="Id of the answer, or of the request.")] = ""
     trace_id: Annotated[str, Field(max_length=64)] = ""
-    token: Annotated[str, Field(max_length=1024, description="In place of a key and an id.")] = ""
     rating: Annotated[int, Field(ge=-1, le=5, description="-1, 0, 1; with scale 5 from 1 to 5.")]
     scale: Literal[1, 5] = 1
     user_email: Annotated[str, Field(max_length=256)] = ""
@@ -53,8 +70,6 @@ class NewFeedback(BaseModel):
     def _on_its_scale(self) -> NewFeedback:
         if not (1 <= self.rating <= 5 if self.scale == 5 else -1 <= self.rating <= 1):
             raise ValueError("the rating does not lie on its scale: -1, 0, 1, or with scale 5 from 1 to 5")
-        if not (self.request_id or self.trace_id or self.token):
-            raise ValueError("say what is rated: request_id, trace_id or token")
         return self
 
 
@@ -112,27 +127,27 @@ def router(brand: Brand) -> APIRouter:
         return own
 
     @routes.post("", status_code=201, summary="Judge an answer, with the key that it was asked with or with a token")
-    async def submit(request: Request, body: NewFeedback) -> Response:
+    async def submit(body: NewFeedback, who: Rater) -> Response:
         own = settings()
         if len(body.comment) > own.comment_max_chars:
             message = f"The comment has more than {own.comment_max_chars} characters."
             raise StockyardError("invalid_value", message, param="comment")
         token = None
-        if body.token:
-            trace_id, expires_ns = feedback.opened(body.token)
-            token = (body.token, expires_ns)
+        if isinstance(who, str):
+            trace_id, expires_ns = feedback.opened(who)
+            token = (who, expires_ns)
             call = await feedback.call(trace_id)
-            actor, rater = "token", f"token/{body.user_email}"
+            actor = rater = "token"
         else:
-            principal = admitted(request, "self")
-            call = await feedback.call(body.trace_id or body.request_id, principal.team, str(principal.key_id))
-            actor = rater = actor_of(principal)
-            if not has_scope(principal, "trust:write"):
-                if not principal.may_call:
-                    raise StockyardError("scope_missing", "This key lacks the scope trust:write.")
-                if call.key_id != str(principal.key_id):
-                    raise StockyardError("not_yours", "This call was made with another key.")
-            rater = f"{rater}/{body.user_email}"
+            name = body.trace_id or body.request_id
+            if not name:
+                message = "Say what is rated: request_id or trace_id."
+                raise StockyardError("missing_field", message, param="request_id")
+            call = await feedback.call(name, who.team, str(who.key_id))
+            actor = rater = actor_of(who)
+            if not has_scope(who, "trust:write") and call.key_id != str(who.key_id):
+                raise StockyardError("not_yours", "This call was made with another key.")
+        rater = f"{rater}/{body.user_email}"
         judgement = Judgement(body.rating, body.scale, rater, body.user_email, body.tags, body.comment, body.correction)
         made = await feedback.submit(call, judgement, actor, replaces=own.one_per_user, token=token)
         return Json({"status": "submitted", "id": made, "trace_id": call.trace_id}, 201)

@@ -139,11 +139,16 @@ async def test_a_token_judges_its_call_once_without_a_key() -> None:
         token = asked.headers["x-stockyard-feedback-token"]
         assert "x-stockyard-warnings" not in asked.headers
         async with httpx2.AsyncClient(base_url=s.root) as nobody:
-            first = await nobody.post(URL, json={"token": token, "rating": 1})
+
+            async def judge(presented: str, rating: int) -> httpx2.Response:
+                headers = {"x-stockyard-feedback-token": presented}
+                return await nobody.post(URL, json={"rating": rating}, headers=headers)
+
+            first = await judge(token, 1)
             assert (first.status_code, first.json()["trace_id"]) == (201, asked.headers["x-stockyard-trace-id"])
-            assert (await nobody.post(URL, json={"token": token, "rating": -1})).status_code == 409
+            assert (await judge(token, -1)).status_code == 409
             forged = token[:-2] + ("00" if token[-2:] != "00" else "11")
-            assert (await nobody.post(URL, json={"token": forged, "rating": -1})).status_code == 401
+            assert (await judge(forged, -1)).status_code == 401
             assert (await nobody.post(URL, json={"request_id": "chatcmpl-1", "rating": 1})).status_code == 401
 
 
