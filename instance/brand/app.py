@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from instance.brand.feedback import Feedback
 from instance.brand.ledger import EVENT_KIND, Ledger
+from instance.brand.policies import Policies
 from instance.brand.retention import Retention
 from instance.brand.seals import Seals
 from instance.brand.signing import Signer
@@ -34,11 +35,13 @@ class Brand:
         self.seals = Seals(core, self.signer)
         self.retention = Retention(core, self.signer)
         self.feedback = Feedback(core)
+        self.policies = Policies(core)
 
     def start(self) -> None:
         """Register the folds; must be the first to do so, as others read the `seq`s that calls receive."""
         self.core.writer.register(CALL_KIND, self.ledger.fold_calls)
         self.core.writer.register(EVENT_KIND, self.ledger.fold_events)
+        self.core.writer.register(EVENT_KIND, self.policies.fold)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -54,9 +57,9 @@ class Brand:
 
     def router(self) -> APIRouter:
         """The routes below `/api/trust`."""
-        from instance.brand import evidence_routes, feedback_routes, routes
+        from instance.brand import evidence_routes, feedback_routes, policy_routes, routes
 
         made = routes.router(self)
-        for page in (evidence_routes, feedback_routes):
+        for page in (evidence_routes, feedback_routes, policy_routes):
             made.routes += page.router(self).routes
         return made

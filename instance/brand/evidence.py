@@ -110,6 +110,7 @@ class Evidence:
         narrowed = period if chosen else LedgerFilter()
         ledger = export_lines(self._core, self._brand.signer, replace(narrowed, from_seq=first, to_seq=last))
         included = orjson.loads(pack["include"])
+        await self._brand.policies.load()
         await asyncio.to_thread(part.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         manifest: list[dict[str, Any]] = []
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

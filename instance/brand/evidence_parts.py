@@ -32,6 +32,8 @@ def parts(brand: Brand, pack: Pack, included: Sequence[str]) -> Iterator[Part]:
         yield "keys.ndjson", _lines(_keys(core))
     if "config" in included:
         yield "config.json", _lines([_config(core)])
+    if "policies" in included:
+        yield "policies.ndjson", _lines([policy.shown() for policy in brand.policies.current])
     if "feedback" in included:
         yield "feedback.ndjson", _feedback(core, start_ns, end_ns)
     if "costs" in included:

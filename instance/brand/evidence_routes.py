@@ -31,7 +31,7 @@ TrustRead = Annotated[Principal, Depends(require("trust:read"))]
 TrustWrite = Annotated[Principal, Depends(require("trust:write"))]
 
 Name = Annotated[str, Field(max_length=256)]
-PartName = Literal["ledger", "keys", "config", "costs", "traces", "feedback"]
+PartName = Literal["ledger", "policies", "keys", "config", "costs", "traces", "feedback"]
 
 
 class EventFilter(BaseModel):
@@ -56,6 +56,7 @@ class NewPack(BaseModel):
     description: Annotated[str, Field(max_length=2000)] = ""
     include: Annotated[list[PartName], Field(max_length=16, description="Parts; the ledger is always in.")] = [
         "ledger",
+        "policies",
         "keys",
         "config",
         "costs",

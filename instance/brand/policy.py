@@ -80,7 +80,7 @@ class Conditions(_Part):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Policy:
     """One row of the table; never changed, a change makes another with the next `version`."""
 

@@ -91,11 +91,12 @@ async def test_a_changed_character_and_a_missing_row_are_named() -> None:
 async def test_the_pack_verifies_with_its_own_script_and_names_what_was_changed(tmp_path: Path) -> None:
     async with running() as s:
         await _calls(s, 12)
-        pack = await _pack(s, tmp_path, include=["ledger", "keys", "config", "costs", "traces", "feedback"])
+        pack = await _pack(s, tmp_path, include=["ledger", "policies", "keys", "config", "costs", "traces", "feedback"])
         head = (await s.http(s.admin_key).get("/api/trust/ledger/head")).json()
     files = {row["file"]: row for row in pack["manifest"]}
     assert set(files) == {
         "ledger.ndjson",
+        "policies.ndjson",
         "keys.ndjson",
         "config.json",
         "costs.json",
