@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from instance.brand.approvals import Approvals
 from instance.brand.feedback import Feedback
 from instance.brand.ledger import EVENT_KIND, Ledger
 from instance.brand.policies import Policies
@@ -36,6 +37,7 @@ class Brand:
         self.retention = Retention(core, self.signer)
         self.feedback = Feedback(core)
         self.policies = Policies(core)
+        self.approvals = Approvals(core)
 
     def start(self) -> None:
         """Register the folds; must be the first to do so, as others read the `seq`s that calls receive."""
@@ -57,9 +59,9 @@ class Brand:
 
     def router(self) -> APIRouter:
         """The routes below `/api/trust`."""
-        from instance.brand import evidence_routes, feedback_routes, policy_routes, routes
+        from instance.brand import approval_routes, evidence_routes, feedback_routes, policy_routes, routes
 
         made = routes.router(self)
-        for page in (evidence_routes, feedback_routes, policy_routes):
+        for page in (evidence_routes, feedback_routes, policy_routes, approval_routes):
             made.routes += page.router(self).routes
         return made
