@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -11,31 +10,22 @@ from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.asked_again import AskedAgain
-from instance.chute.call_identity import key_id
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.core.definition_guard import DefinitionGuard, ResultGuard, note
 from instance.chute.modules.core.guarded_calls import guarded
 from instance.chute.modules.core.injection_marks import EXPRESSIONS, InjectionMarks
 from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
 from instance.chute.modules.core.tool_calls import CallCheck, Fault, calls_of, corrected
-from instance.chute.modules.core.tool_definitions import (
-    BadTool,
-    Offered,
-    demanded,
-    offered_tools,
-    permitted,
-    without,
-)
+from instance.chute.modules.core.tool_definitions import Offered
 from instance.chute.modules.core.tool_pins import ToolPins
-from instance.chute.modules.core.tool_results import results, shortened, text_of, unknown_result
+from instance.chute.modules.core.tool_results import results
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
 CANONICAL = "openai.chat"
-READ_MAX = 4_096
-"""Definitions whose scan for injection is remembered, by digest."""
 
 Entry = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -91,20 +81,22 @@ class ToolShield(Module):
         super().__init__(settings)
         self._checks = [Check(rule) for rule in settings.arg_rules]
         self._marks = InjectionMarks()
-        self._read: OrderedDict[bytes, list[str]] = OrderedDict()
         self._core: Core
         self._pins: ToolPins
+        self._definitions: DefinitionGuard
+        self._results = ResultGuard(self.settings, self._marks)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         if isinstance(previous, ToolShield):
-            self._pins, self._read = previous._pins, previous._read
+            self._pins = previous._pins
         else:
             self._pins = ToolPins(core)
             await self._pins.open()
         before = previous.settings.repin if isinstance(previous, ToolShield) else []
         if self.settings.repin and self.settings.repin != before:
             await self._pins.forget(self.settings.repin)
+        self._definitions = DefinitionGuard(self.settings, self._pins, self._marks)
 
     async def stop(self) -> None:
         await self._pins.flush()
@@ -117,9 +109,10 @@ class ToolShield(Module):
 
     def on_request(self, x: Exchange) -> None:
         if x.req.get("tools") or x.req.get("functions"):
-            x.state["toolshield"] = self._checked_tools(x)
+            x.state["toolshield"] = self._definitions.checked(x)
         if any(True for _ in results(x.req)):
-            self._check_results(x)
+            suspects = self.settings.scan_results != "off" and bool(x.hits(self))
+            self._results.check(x, suspects=suspects)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         offered: list[Offered] = x.state.get("toolshield", [])
@@ -139,104 +132,6 @@ class ToolShield(Module):
         if answer.obj is not None:
             self._settle(x, check, answer)
         return answer
-
-    # --- definitions -----------------------------------------------------------------------------------------------
-
-    def _checked_tools(self, x: Exchange) -> list[Offered]:
-        own = self.settings
-        try:
-            offered = offered_tools(x.req)
-        except BadTool as bad:
-            raise StockyardError(
-                "tool_schema_invalid", f"A tool cannot be used: {bad}.", param=bad.place, retryable=False
-            ) from None
-        denied = {tool.name for tool in offered if not permitted(tool.name, x.team, own.allow, own.deny)}
-        if denied:
-            offered = self._without_denied(x, offered, denied)
-        if len(offered) > own.max_tools:
-            raise StockyardError(
-                "tool_schema_invalid",
-                f"The request offers {len(offered)} tools; at most {own.max_tools} may be.",
-                param="tools",
-                retryable=False,
-            )
-        for tool in offered:
-            self._check_definition(x, tool)
-        return offered
-
-    def _without_denied(self, x: Exchange, offered: list[Offered], denied: set[str]) -> list[Offered]:
-        rejects = self.settings.on_denied == "reject" or demanded(x.req) in denied
-        for name in sorted(denied):
-            self._note(x, name, "denied", "reject" if rejects else "remove")
-        if rejects:
-            names = ", ".join(sorted(denied))
-            raise StockyardError(
-                "tool_denied", f"These tools may not be offered: {names}.", param="tools", retryable=False
-            )
-        x.req = without(x.req, denied)
-        x.change()
-        return [tool for tool in offered if tool.name not in denied]
-
-    def _check_definition(self, x: Exchange, tool: Offered) -> None:
-        own = self.settings
-        if own.pin == "off" and own.scan_results == "off":
-            return
-        digest = tool.digest
-        if own.pin != "off" and not x.dry:
-            owner = f"team:{x.team}" if x.team else f"key:{key_id(x)}"
-            if not self._pins.holds(owner, tool.name, digest):
-                self._note(x, tool.name, "changed", own.pin)
-                if own.pin == "block":
-                    raise StockyardError(
-                        "tool_denied",
-                        f"The tool {tool.name!r} is not what it was when it was first offered; an operator must pin it anew.",
-                        param=tool.place,
-                        retryable=False,
-                    )
-        if own.scan_results != "off":
-            marks = self._read.get(digest)
-            if marks is None:
-                marks = self._read[digest] = self._marks.found(tool.texts())
-                if len(self._read) > READ_MAX:
-                    self._read.popitem(last=False)
-            if marks:
-                self._suspicious(x, tool.name, "description", marks, tool.place)
-
-    def _suspicious(self, x: Exchange, name: str, rule: str, marks: list[str], place: str) -> None:
-        action = self.settings.scan_results
-        x.note(
-            "tool", {"name": name, "rule": f"injection_in_{rule}", "action": action, "marks": marks}, module=self.name
-        )
-        if action == "block":
-            raise StockyardError(
-                "tool_denied",
-                f"The {rule} of the tool {name!r} looks like an injected instruction.",
-                param=place,
-                retryable=False,
-            )
-
-    # --- results ---------------------------------------------------------------------------------------------------
-
-    def _check_results(self, x: Exchange) -> None:
-        unknown = unknown_result(x.req)
-        if unknown is not None:
-            raise StockyardError(
-                "tool_result_unknown",
-                "This result answers no call that was made before it.",
-                param=f"messages[{unknown}].tool_call_id",
-                retryable=False,
-            )
-        cut = shortened(x.req, self.settings.max_result_chars)
-        if cut is not x.req:
-            x.req = cut
-            x.change()
-            self._note(x, "", "max_result_chars", "cut")
-        if self.settings.scan_results == "off" or not x.hits(self):
-            return
-        for number, message in results(x.req):
-            marks = self._marks.found(text_of(message))
-            if marks:
-                self._suspicious(x, str(message.get("name") or ""), "result", marks, f"messages[{number}]")
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +198,7 @@ class ToolShield(Module):
         bad = sum(fault is not None for fault in faults)
         for fault in faults:
             if fault is not None:
-                self._note(x, fault.tool, fault.rule, action)
+                note(x, fault.tool, fault.rule, action)
         before = x.measures or {}
         x.measure(
             tool_calls=before.get("tool_calls", 0) + len(faults),
@@ -323,9 +218,6 @@ class ToolShield(Module):
         if "tool_calls" in message and kept:
             return {**made, "tool_calls": kept}, ""
         return {**made, "content": made.get("content") or ""}, "stop"
-
-    def _note(self, x: Exchange, name: str, rule: str, action: str) -> None:
-        x.note("tool", {"name": name, "rule": rule, "action": action}, module=self.name)
 
 
 def _refused(faults: Sequence[Fault | None]) -> StockyardError:
