@@ -94,6 +94,14 @@ def tickets(connection: sqlite3.Connection, status: str | None, limit: int, offs
     return [_ticket(row) for row in rows]
 
 
+def prune(connection: sqlite3.Connection, before_ns: int, limit: int) -> int:
+    """Remove some of the tickets that are older; how many. What they approved for good stays."""
+    return connection.execute(
+        "DELETE FROM approvals WHERE id IN (SELECT id FROM approvals WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)",
+        (before_ns, limit),
+    ).rowcount
+
+
 def remember(connection: sqlite3.Connection, ticket: Ticket, now_ns: int) -> None:
     """Approve for good what the ticket was about."""
     connection.execute(

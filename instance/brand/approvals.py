@@ -11,7 +11,7 @@ from instance.brand import approval_store
 from instance.brand.approval import Ticket
 from instance.core.errors import StockyardError
 from instance.core.principals import has_scope
-from instance.core.timestamps import rfc3339
+from instance.core.timestamps import NS_PER_S, rfc3339
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from instance.core.principals import Principal
 
 PENDING_MAX = 10_000
+KEPT_DAYS = 365
+PRUNED_AT_ONCE = 1000
 
 
 class Approvals:
@@ -87,6 +89,13 @@ class Approvals:
             if not waiting:
                 del self._waiting[ticket_id]
         return await self.one(ticket_id)
+
+    async def prune(self) -> int:
+        """Remove some of the tickets that are older than `KEPT_DAYS`; how many. The ledger keeps what was decided."""
+        before_ns = self._core.clock.wall_ns() - KEPT_DAYS * 86_400 * NS_PER_S
+        return await self._core.writer.write(
+            lambda connection: approval_store.prune(connection, before_ns, PRUNED_AT_ONCE)
+        )
 
     async def vote(self, principal: Principal, ticket_id: str, *, approves: bool, comment: str) -> Ticket:
         """Count one vote; a single no decides. Raises `not_found`, `conflict`, `not_an_approver`."""

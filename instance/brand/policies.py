@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.brand import policy_store
 from instance.brand.ledger import EVENT_KIND
 from instance.core.errors import StockyardError
 from instance.core.timestamps import NS_PER_S
@@ -37,9 +37,11 @@ class Policies:
 
     async def load(self) -> None:
         """Read the table, once."""
-        if not self._loaded:
-            self.current = tuple(await self._core.database.read(policy_store.policies))
-            self._loaded = True
+        if self._loaded:
+            return
+        if await self._core.database.read(_any):
+            self.current = tuple(await self._core.database.read(_store().policies))
+        self._loaded = True
 
     def one(self, policy_id: str) -> Policy:
         """The policy with this id or name. Raises `not_found`."""
@@ -59,13 +61,13 @@ class Policies:
         if sum(len(each.conditions.patterns) for each in (*others, policy)) > most:
             message = f"The policies would have more than {most} patterns (max_patterns of {ENFORCER})."
             raise StockyardError("invalid_value", message, param="conditions.patterns")
-        await self._core.writer.write(lambda connection: policy_store.save(connection, policy), [event])
+        await self._core.writer.write(lambda connection: _store().save(connection, policy), [event])
         self.current = tuple(sorted((*others, policy), key=lambda each: (each.created_at_ns, each.id)))
         await self._changed()
 
     async def delete(self, policy_id: str, event: LedgerEvent) -> None:
         """Remove a policy; it ends with the next call."""
-        await self._core.writer.write(lambda connection: policy_store.delete(connection, policy_id), [event])
+        await self._core.writer.write(lambda connection: _store().delete(connection, policy_id), [event])
         self.current = tuple(each for each in self.current if each.id != policy_id)
         await self._changed()
 
@@ -110,14 +112,27 @@ class Policies:
                     }
                 )
         if rows:
-            policy_store.add_violations(connection, rows)
+            _store().add_violations(connection, rows)
 
     async def keep_house(self) -> None:
         """Remove what policies of retention, and the bound on violations, say is too old."""
+        if not self.current:
+            return
         now_ns = self._core.clock.wall_ns()
         before_ns = now_ns - VIOLATIONS_KEPT_DAYS * NS_PER_DAY
-        await self._core.writer.write(lambda connection: policy_store.prune_violations(connection, before_ns))
+        await self._core.writer.write(lambda connection: _store().prune_violations(connection, before_ns))
         days = [each.retention_days for each in self.current if each.enabled and each.action == "retention"]
         if days:
             oldest_ns = now_ns - min(days) * NS_PER_DAY
             await self._core.services["lookout"].prune(oldest_ns, oldest_ns)
+
+
+def _any(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM policies LIMIT 1").fetchone() is not None
+
+
+def _store() -> ModuleType:
+    """The table's SQL, loaded with the first policy: its models take longer to build than a start may wait."""
+    from instance.brand import policy_store
+
+    return policy_store

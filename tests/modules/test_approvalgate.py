@@ -207,6 +207,20 @@ async def test_a_policy_hands_over_to_the_gate() -> None:
         assert (await _ask(s, content="nothing")).status_code == 200
 
 
+async def test_old_tickets_go_and_what_they_approved_stays() -> None:
+    rules = {"rules": [{"name": "new", "when": {"first_use": True}}]}
+    async with running({"approvalgate": rules}) as s:
+        ticket = _ticket(await _ask(s))
+        await _vote(s, ticket)
+        year_ns = 366 * 86_400 * 10**9
+        await s.instance.core.writer.write(
+            lambda connection: connection.execute("UPDATE approvals SET created_at_ns = created_at_ns - ?", (year_ns,))
+        )
+        await s.module("approvalgate").tick()
+        assert (await s.http(s.admin_key).get(f"{URL}/{ticket}")).status_code == 404
+        assert (await _ask(s)).status_code == 200
+
+
 @pytest.mark.parametrize("rule", [{"name": "x", "when": {}}, {"name": "x", "when": {"tag": "a"}, "needed": 0}])
 async def test_rules_that_cannot_be_are_refused_when_they_are_saved(rule: dict[str, Any]) -> None:
     async with running({"approvalgate": ANY}) as s:

@@ -39,6 +39,7 @@ class ApprovalGate(Module):
     summary: ClassVar[str] = "Puts people before risky calls"
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    tick_s: ClassVar[float] = 3600.0
 
     class Settings(ModuleSettings):
         rules: list[Rule] = Field(
@@ -68,6 +69,9 @@ class ApprovalGate(Module):
 
     def hooks(self) -> tuple[str, ...]:
         return ("around",) if self.settings.rules else ()
+
+    async def tick(self) -> None:
+        await self._approvals.prune()
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         demand = self._demanded(x)
