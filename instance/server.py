@@ -108,7 +108,7 @@ class Instance:
             brand, lookout = wire_folds(core)
             await core.start(ledger_head=head)
             instance = cls(core, brand, lookout, is_open=options.open)
-            core.services["lookout"] = lookout
+            core.services.update(lookout=lookout, brand=brand)
             await instance._start()
         except BaseException:
             await core.close()

@@ -190,6 +190,11 @@ def signed_message(seq: int, entry_hash_hex: str) -> bytes:
     return f"stockyard-ledger-v1\n{seq}\n{entry_hash_hex}".encode("ascii")
 
 
+def anchor_message(to_seq: int, last_hash_hex: str) -> bytes:
+    """What an anchor's signature covers: that the chain was whole up to `to_seq`, whose hash this is."""
+    return f"stockyard-anchor-v1\n{to_seq}\n{last_hash_hex}".encode("ascii")
+
+
 def export_header(
     *,
     exported_at: str,

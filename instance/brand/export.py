@@ -15,6 +15,7 @@ import orjson
 from instance.brand import store
 from instance.brand.chain import ZERO_HASH, export_header, header_message
 from instance.brand.ledger import head
+from instance.brand.retention import newest_anchor
 from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
@@ -41,20 +42,27 @@ async def export_lines(core: Core, signer: Signer, narrowed: store.LedgerFilter)
     """NDJSON: the signed header, then one entry a line, oldest first, up to the head at the moment of asking."""
     await signer.ready()
     first, last = await core.database.read(store.bounds)
+    anchor = await core.database.read(newest_anchor)
+    if anchor is not None:
+        first = anchor.to_seq + 1
     start = max(first, narrowed.from_seq or 1)
     end = last if narrowed.to_seq is None else min(narrowed.to_seq, last)
     fixed = replace(narrowed, from_seq=start, to_seq=end)
     head_seq, newest = await core.database.read(head)
     before = await core.database.read(lambda connection: store.one(connection, start - 1)) if start > 1 else None
+    prev_hash = before[-1] if before else ZERO_HASH
+    if anchor is not None and start == first:
+        prev_hash = bytes.fromhex(anchor.last_hash)
     head_hash = newest.hex()
     header = export_header(
         exported_at=rfc3339(core.clock.wall_ns()),
         first_seq=start if start <= end else 0,
         last_seq=end if start <= end else 0,
-        prev_hash=before[-1] if before else ZERO_HASH,
+        prev_hash=prev_hash,
         head={"seq": head_seq, "hash": head_hash, "signature": signer.sign_head(head_seq, head_hash)},
         public_key=signer.public_key,
         filters=narrowed.leaves_gaps(),
+        anchor=anchor._asdict() if anchor is not None else None,
     )
     header["signature"] = signer.sign(header_message(header))
     yield orjson.dumps(header) + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any
@@ -78,6 +78,19 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.folded_calls = range(0)
+        self._notify_at = 0
+        self._notify: Callable[[], None] | None = None
+
+    def notify_at(self, seq: int, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called once, in the writer's thread, when an entry with this `seq` or a later one was appended."""
+        self._notify_at = seq
+        self._notify = notify
+
+    def _appended(self, last_seq: int) -> None:
+        notify = self._notify
+        if notify is not None and last_seq >= self._notify_at:
+            self._notify = None
+            notify()
 
     def append(self, connection: sqlite3.Connection, events: Sequence[LedgerEvent]) -> range:
         """Append events in the transaction of `connection`; their `seq`s."""
@@ -122,6 +135,7 @@ class Ledger:
             prev = own
         _insert(connection, rows)
         self.folded_calls = range(first, seq + 1)
+        self._appended(seq)
 
     def fold_events(self, connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         """Fold of kind 2: ledger events that came through the journal."""
@@ -139,8 +153,7 @@ class Ledger:
             event.get("trace_id"),
         )
 
-    @staticmethod
-    def _append(connection: sqlite3.Connection, drafts: Iterable[Draft]) -> range:
+    def _append(self, connection: sqlite3.Connection, drafts: Iterable[Draft]) -> range:
         prev = head(connection)[1]
         seq = last_given(connection)
         first = seq + 1
@@ -166,6 +179,7 @@ class Ledger:
             rows.append((seq, created_at, event_type, actor, resource, action, detail.decode(), trace_id, prev, own))
             prev = own
         _insert(connection, rows)
+        self._appended(seq)
         return range(first, seq + 1)
 
 

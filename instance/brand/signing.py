@@ -66,6 +66,11 @@ def _newest(connection: sqlite3.Connection) -> bytes | None:
     return row[0] if row else None
 
 
+def public_keys(connection: sqlite3.Connection) -> list[str]:
+    """The public half, hexadecimal, of every key that ever signed here."""
+    return [key.hex() for (key,) in connection.execute("SELECT public_key FROM ledger_signing_keys")]
+
+
 def signature_holds(public_key_hex: str, signature_hex: str, message: bytes) -> bool:
     """Whether an Ed25519 signature holds, written in lower-case hexadecimal; malformed keys and signatures do not."""
     from cryptography.exceptions import InvalidSignature

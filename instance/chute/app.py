@@ -105,6 +105,7 @@ class Chute:
         core.services[SUB_REQUESTS] = SubRequests(self)
         self.registry = Registry(core)
         core.services["registry"] = self.registry
+        core.services["forget_answer"] = self.forget_answer
         core.services.update(routes=self.routes, aliases=self.aliases, router=self.targets)
         await self.registry.start(self.providers.dialects)
         self.providers.changed = self._providers_changed
@@ -139,6 +140,15 @@ class Chute:
         if isinstance(aliases, ModelAlias):
             sources = replace(sources, aliases=aliases.listed(principal), only_aliases=aliases.settings.hide_others)
         return model_one(principal, sources, model, asked) if model else models_list(principal, sources, asked)
+
+    async def forget_answer(self, answer_id: str) -> int:
+        """Drop an answer from every cache that is on; how many entries held it."""
+        dropped = 0
+        for name in ("cachelayer", "semanticcache"):
+            module = self.registry.slots[name].running if name in self.registry.slots else None
+            if module is not None:
+                dropped += await module.store.forget(answer_id)  # type: ignore[attr-defined]
+        return dropped
 
     def price(self, x: Exchange) -> None:
         """Fill in the call's cost lines from its usage and the price of who served; where that is not known, or was charged by

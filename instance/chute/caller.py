@@ -50,6 +50,7 @@ KNOWN_HEADERS = frozenset(
         "async",
         "route",
         "memory",
+        "feedback",
         "key",
     ]
 )

@@ -87,6 +87,8 @@ class Exchange:
     """Hex digest of `raw`; empty until it was needed or there was time for it."""
 
     answer: Answer | None = None
+    answer_id = ""
+    """The id that a streamed answer's events carry."""
     saved_nano = 0
     cost_unknown = False
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
@@ -111,6 +113,8 @@ class Exchange:
     timings: list[JSON] | None = None
     measures: JSON | None = None
     """What modules found out about the call, by name; they stand on its trace."""
+    ledger_detail: Callable[[Exchange, JSON, bytes], None] | None = None
+    """Changes what the call's ledger entry says, before it is written: `(x, detail, response)`."""
     safety_count = 0
     stored_request: bytes | None = None
     stored_response: bytes | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from instance.chute.answer import DONE, Answer, Delta
+from instance.chute.answer import DONE, JSON, Answer, Delta
 from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
 from instance.chute.module import TEXT_KINDS
+from instance.chute.record import ANSWER_ID_MAX_CHARACTERS
 from instance.chute.stream import encode_event
 from instance.core.errors import StockyardError
 
@@ -55,6 +56,8 @@ class Outgoing:
                     if self._open == 0:
                         event.final = self._finals = True
                         x.state["finished"] = True
+            if not self._last:
+                self._begins(obj)
             self._last = obj
             self._emit(event, out)
             if event.ends:
@@ -62,6 +65,11 @@ class Outgoing:
                 x.state["finished"] = True
                 break
         return b"".join(out)
+
+    def _begins(self, obj: JSON) -> None:
+        own = obj.get("id")
+        if isinstance(own, str):
+            self._x.answer_id = own[:ANSWER_ID_MAX_CHARACTERS]
 
     def end(self) -> bytes:
         """The stream's last bytes when nothing broke."""

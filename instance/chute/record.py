@@ -13,9 +13,11 @@ from instance.chute.module import TEXT_KINDS
 from instance.lookout.call_columns import CALL_KIND
 
 if TYPE_CHECKING:
+    from instance.chute.answer import Answer
     from instance.core.journal import Journal
 
 CHARACTERS_PER_TOKEN = 4
+ANSWER_ID_MAX_CHARACTERS = 128
 MESSAGE_MAX_CHARACTERS = 2000
 USER_AGENT_MAX_CHARACTERS = 256
 
@@ -42,6 +44,13 @@ def estimate_usage(x: Exchange) -> None:
 
 def _digest(data: bytes) -> str:
     return sha256(data).hexdigest()
+
+
+def _answer_id(answer: Answer | None) -> str:
+    """The id that a whole answer has of its own; empty without one."""
+    obj = answer.obj if answer is not None else None
+    own = obj.get("id") if obj is not None else None
+    return own[:ANSWER_ID_MAX_CHARACTERS] if isinstance(own, str) else ""
 
 
 def _texts(x: Exchange, response: bytes) -> tuple[bytes, bytes]:
@@ -138,6 +147,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         x.safety_count,
     )
     detail: dict[str, Any] = {
+        "answer_id": x.answer_id or _answer_id(answer),
         "decisions": x.decisions,
         "attempts": x.attempts,
         "costs": [{"what": what, "nano": nano} for what, nano in x.cost_lines],
@@ -165,6 +175,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "tokens_in": usage.input,
         "tokens_out": usage.output,
     }
+    if x.ledger_detail is not None:
+        x.ledger_detail(x, proof, response)
     request_text, response_text = _texts(x, response)
     journal.append(
         CALL_KIND,

@@ -153,6 +153,16 @@ class Registry:
         """Compile the plans anew, after something changed that decides which hooks a module needs (`Module.hooks`)."""
         self._swap()
 
+    async def renew(self, name: str) -> None:
+        """Build a module anew with the settings that it has, after something changed that it reads when it starts; calls that
+        run keep the one they began with. Nothing happens while it is off. Raises what its `start` refuses with."""
+        async with self._lock:
+            slot = self.slot(name)
+            before = slot.running
+            if before is not None:
+                slot.running = await self._started(slot.cls, slot.settings, before)
+                self._swap([before])
+
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
         old = [plan for plan in self._plans.values() if plan.in_flight]

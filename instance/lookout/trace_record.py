@@ -108,6 +108,8 @@ def whole(row: Mapping[str, Any], bodies: tuple[bytes, bytes] | None, *, may_rea
         "decisions": detail.get("decisions", []),
         "timings": detail.get("timings", []),
         "measures": detail.get("measures", {}),
+        "answer_id": detail.get("answer_id"),
+        "rating": detail.get("rating"),
         "request_body": None,
         "response_body": None,
         "ledger_seq": row["ledger_seq"],

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import orjson
+
 if TYPE_CHECKING:
     from instance.core.core import Core
 
 ENTRY_OVERHEAD_BYTES = 400
+ID_WITHIN_BYTES = 2048
 WRITES_WAITING_MAX = 1000
 """Answers waiting to be written to disk; of more, the newest stay in memory only."""
 
@@ -36,6 +39,10 @@ class Entry:
     @property
     def size_bytes(self) -> int:
         return len(self.body) + ENTRY_OVERHEAD_BYTES
+
+    def is_of(self, answer_id: str) -> bool:
+        """Whether the answer has this id."""
+        return bool(_with_id(self.body, answer_id))
 
 
 class AnswerStore:
@@ -159,6 +166,26 @@ class AnswerStore:
                 lambda connection: connection.execute("DELETE FROM cached_answers WHERE expires_at_ns <= ?", (now_ns,))
             )
 
+    async def forget(self, answer_id: str) -> int:
+        """Drop the answer with this id, in memory and on disk; how many entries held it."""
+        await self.flush()
+        gone = {key for key, entry in self._memory.items() if entry.is_of(answer_id)}
+
+        def on_disk(connection: sqlite3.Connection) -> list[bytes]:
+            rows = connection.execute("SELECT key, substr(body, 1, ?) FROM cached_answers", (ID_WITHIN_BYTES,))
+            return [key for key, begin in rows if _with_id(begin, answer_id)]
+
+        stored = await self._core.database.read(on_disk)
+        if stored:
+            await self._core.writer.write(
+                lambda c: c.executemany("DELETE FROM cached_answers WHERE key = ?", [(key,) for key in stored])
+            )
+        gone.update(stored)
+        for key in gone:
+            self._forget(key)
+            self._on_disk.pop(key, None)
+        return len(gone)
+
     async def clear(
         self, *, model: str | None = None, team: str | None = None, created_before_ns: int | None = None
     ) -> int:
@@ -186,6 +213,13 @@ class AnswerStore:
             self._forget(key)
             self._on_disk.pop(key, None)
         return len(gone)
+
+
+def _with_id(body: bytes, answer_id: str) -> bool:
+    """Whether an answer's JSON holds this id where ids stand: near its beginning."""
+    begin = body[:ID_WITHIN_BYTES]
+    quoted = orjson.dumps(answer_id)
+    return b'"id":' + quoted in begin or b'"id": ' + quoted in begin
 
 
 def _save(

@@ -116,9 +116,9 @@ class MeaningStore:
             self._drop(key)
         return len(gone)
 
-    def drop_answer(self, body: bytes) -> int:
-        """Drop the entries with this very answer; how many there were."""
-        gone = [key for key, entry in self._entries.items() if entry.body == body]
+    async def forget(self, answer_id: str) -> int:
+        """Drop the entries of the answer with this id; how many there were."""
+        gone = [key for key, entry in self._entries.items() if entry.is_of(answer_id)]
         for key in gone:
             self._drop(key)
         return len(gone)

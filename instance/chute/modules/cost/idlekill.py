@@ -17,12 +17,12 @@ from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.delta_text import last_event
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.modules.cost.kill_notices import KillNotices
 from instance.chute.modules.cost.rate_limits import Repeats
 from instance.chute.modules.cost.runaway import Runaway
 from instance.chute.modules.cost.stall_watch import StallWatch, Watched
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.upstream import UpstreamUrl
+from instance.chute.webhook import Webhook
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 from instance.core.timestamps import rfc3339
@@ -109,7 +109,7 @@ class IdleKill(Module):
         self._take_clock(Clock())
         self._core: Core | None = None
         self._repeats = Repeats(own.same_request_max, round(own.same_request_window_s * NS))
-        self._notices: KillNotices | None = None
+        self._notices: Webhook | None = None
         self._limited = bool(own.max_output_tokens or own.max_cost_usd or own.loop_repeats)
         self._max_nano = round(own.max_cost_usd * 1e9)
 
@@ -123,7 +123,7 @@ class IdleKill(Module):
         if isinstance(previous, IdleKill) and previous.settings.same_request_max == self.settings.same_request_max:
             self._repeats = previous._repeats
         if self.settings.webhook:
-            self._notices = KillNotices(self.settings.webhook, core)
+            self._notices = Webhook(self.settings.webhook, core, self.name)
 
     async def stop(self) -> None:
         if self._notices is not None:

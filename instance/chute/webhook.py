@@ -1,4 +1,4 @@
-"""Tells a webhook which calls were ended."""
+"""Tells a webhook what happened: notices of a module, posted in the background."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ ANSWER_MAX_BYTES = 64 << 10
 log = logging.getLogger("stockyard.modules")
 
 
-class KillNotices:
-    """Posts one JSON object for each call, in order, in the background. Hosted, private addresses are not posted to."""
+class Webhook:
+    """Posts one JSON object for each notice, in order, in the background. Hosted, private addresses are not posted to.
 
-    def __init__(self, url: str, core: Core) -> None:
+    `module` is whose notices they are, for the log.
+    """
+
+    def __init__(self, url: str, core: Core, module: str) -> None:
+        self._module = module
         self._url = UpstreamUrl.parse(url)
         self._upstream = Upstream(allow_private_networks=may_call_private_networks(core.hosted))
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING_MAX)
@@ -37,7 +41,7 @@ class KillNotices:
         try:
             self._waiting.put_nowait(notice)
         except asyncio.QueueFull:
-            log.warning("idlekill: the webhook is too slow; a notice was dropped")
+            log.warning("%s: the webhook is too slow; a notice was dropped", self._module)
 
     async def close(self) -> None:
         """Send no more."""
@@ -52,7 +56,7 @@ class KillNotices:
                 async with asyncio.timeout(TIMEOUT_S):
                     await self._send(notice)
             except (UpstreamError, TimeoutError) as error:
-                log.warning("idlekill: the webhook could not be told: %s", error or type(error).__name__)
+                log.warning("%s: the webhook could not be told: %s", self._module, error or type(error).__name__)
 
     async def _send(self, notice: dict[str, Any]) -> None:
         headers = [(b"content-type", b"application/json"), (b"user-agent", f"stockyard/{VERSION}".encode())]
@@ -62,6 +66,6 @@ class KillNotices:
         try:
             await response.read(ANSWER_MAX_BYTES)
             if response.status >= 300:
-                log.warning("idlekill: the webhook answered %d", response.status)
+                log.warning("%s: the webhook answered %d", self._module, response.status)
         finally:
             response.close()

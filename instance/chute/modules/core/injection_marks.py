@@ -1,0 +1,92 @@
+"""Marks of instructions where only data should stand: in descriptions of tools and in their results."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from instance.chute.matcher import Matcher
+
+SUSPICIOUS = 2.5
+"""Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
+
+
+class Mark(NamedTuple):
+    """One kind of mark, what it weighs, and the RE2 expression that finds it."""
+
+    name: str
+    weight: float
+    expression: str
+
+
+_FEW = r"\W+(?:\w+\W+){0,4}"
+MARKS = (
+    Mark(
+        "override",
+        3.0,
+        rf"(?i)\b(?:ignore|disregard|forget|override|overrule|bypass|skip|drop){_FEW}(?:instructions?|prompts?|rules?|guidelines?|directives?|directions|guardrails?|restrictions?|polic(?:y|ies)|constraints?)\b",
+    ),
+    Mark(
+        "secrecy",
+        3.0,
+        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|inform|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:user|users|human|humans|anyone|operator|customer)\b",
+    ),
+    Mark(
+        "chat_markup",
+        2.5,
+        r"(?i)<\|(?:im_start|im_end|system|assistant|user|endoftext|start_header_id)[^|]{0,20}\|>|\[/?INST\]|<</?SYS>>|(?m:^\s*#{2,}\s*(?:system|new instructions?)\b)",
+    ),
+    Mark(
+        "tag",
+        1.5,
+        r"(?i)</?(?:important|system|instructions?|secret|admin|hidden|critical|assistant)(?:\s[^>]{0,60})?>",
+    ),
+    Mark(
+        "bound_to_call",
+        1.5,
+        r"(?i)\b(?:before|prior to|whenever|each time|every time|after|when)\b[^.\n]{0,40}\b(?:us(?:e|ing)|call(?:ing)?|invok(?:e|ing)|run(?:ning)?)\b[^.\n]{0,40}\b(?:tools?|functions?|commands?)\b[^.\n]{0,80}\b(?:read|send|call|fetch|include|pass|copy|append|forward|upload|check)\b",
+    ),
+    Mark(
+        "secret_file",
+        2.0,
+        r"(?i)\b(?:read|open|cat|load|send|upload|include|copy|attach|contents?|append|forward)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
+    ),
+    Mark(
+        "credentials",
+        1.5,
+        r"(?i)\b(?:send|upload|include|copy|attach|append|forward|post|share|output|print|reveal|exfiltrate)\b[^.\n]{0,60}\b(?:credentials?|api[ _-]?keys?|passwords?|access tokens?|secrets?|environment variables|conversation history|chat history|system prompt|cookies)\b",
+    ),
+    Mark(
+        "new_role",
+        1.5,
+        r"(?i)\b(?:you are now|from now on,? you|you must now|your (?:new|real|actual|true) (?:task|goal|instructions?|role|job)|new instructions?\s*:|system (?:message|notice|override|prompt)\s*:|attention,? (?:ai|assistant|model|agent)|(?:dear|hey|note to) (?:ai|assistant|model|llm|agent)s?\b|instructions? (?:for|to) (?:the )?(?:ai|assistant|model|llm|agent))",
+    ),
+    Mark(
+        "send_out",
+        1.5,
+        r"(?i)\b(?:send|post|forward|upload|exfiltrate|transmit|e-?mail|bcc|leak)\b[^\n]{0,100}\b(?:to|at|via|with)\b[^\n]{0,20}(?:https?://|[\w.+-]+@[\w-]+\.\w{2,})",
+    ),
+    Mark(
+        "other_tool",
+        1.0,
+        r"(?i)\b(?:must|always|instead|first|immediately|also)\b[^.\n]{0,30}\b(?:call|invoke|execute|run|use)\b[^.\n]{0,40}\b(?:tool|function|command)\b",
+    ),
+    Mark(
+        "side_channel",
+        1.5,
+        r"(?i)\bside ?note\b|\bpass(?:ed)?\b[^.\n]{0,40}\b(?:as|in|into|through)\b[^.\n]{0,30}\b(?:parameter|argument|field)\b",
+    ),
+    Mark("invisible", 2.5, r"[\x{200B}\x{200C}\x{2060}-\x{2064}\x{202A}-\x{202E}\x{E0000}-\x{E007F}]{3,}"),
+)
+EXPRESSIONS = [mark.expression for mark in MARKS]
+
+
+class InjectionMarks:
+    """Finds marks in a text by one scan."""
+
+    def __init__(self) -> None:
+        self._matcher = Matcher([("", EXPRESSIONS)])
+
+    def found(self, text: str) -> list[str]:
+        """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other."""
+        marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
+        return [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []

@@ -1,0 +1,122 @@
+"""When a call needs approval: conditions over it, all of which must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from instance.chute.call_identity import model_names
+from instance.chute.modules.trust.policy_set import tool_names
+from instance.chute.system_message import SYSTEM_ROLES
+from instance.core.money import usd_to_nano
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
+
+Globs = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=200)]
+
+
+class When(BaseModel):
+    """What a call must be for the rule to apply."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: Globs = Field(default=[], description="Globs of the asked model, or of the one that it goes to.")
+    min_cost_usd: float = Field(default=0.0, ge=0, le=1e6, description="Least that the call may come to; 0: any.")
+    tag: str = Field(default="", max_length=200, description="A tag that it has: name or name=value.")
+    teams: Globs = Field(default=[], description="Globs of its team.")
+    first_use: bool = Field(default=False, description="The team's use of the model was not approved before.")
+    new_system: bool = Field(default=False, description="Its system message was not approved before.")
+    lint_errors: bool = Field(default=False, description="promptlint, where it is on, finds an error in it.")
+    tools: Globs = Field(default=[], description="Globs of tools, one of which it offers.")
+
+    @model_validator(mode="after")
+    def _something(self) -> When:
+        if self == type(self).model_construct():
+            raise ValueError("give at least one condition")
+        return self
+
+
+class Rule(BaseModel):
+    """Who must approve which calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=100, description="Shown on the ticket and in the trail.")
+    when: When = Field(description="The calls that it is about; all that is given must hold.")
+    needed: int = Field(default=1, ge=1, le=20, description="Votes that let a call pass; a single no refuses it.")
+    approvers: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=50)] = Field(
+        default=[],
+        description="Who may vote, beside holding trust:write: a scope (`admin`), `team:NAME`, `user:ID` or a key's name; empty: all.",
+    )
+
+
+class Demand(BaseModel):
+    """A call that needs approval, and what the approval is good for beyond it."""
+
+    rule: str
+    needed: int = 1
+    approvers: tuple[str, ...] = ()
+    remembers: str = ""
+
+
+def demanded(
+    rule: Rule, x: Exchange, cost_nano: Callable[[], int], approved_before: Callable[[str], bool]
+) -> Demand | None:
+    """What the rule asks of the call; `None` when it does not apply."""
+    when = rule.when
+    names = model_names(x)
+    if when.models and not any(fnmatchcase(name, glob) for glob in when.models for name in names):
+        return None
+    if when.teams and not any(fnmatchcase(x.team, glob) for glob in when.teams):
+        return None
+    if when.tag:
+        name, equals, value = when.tag.partition("=")
+        if name not in x.tags or (equals and x.tags[name] != value):
+            return None
+    if when.tools and not any(fnmatchcase(tool, glob) for glob in when.tools for tool in tool_names(x.req)):
+        return None
+    if when.lint_errors and not any(
+        each["module"] == "promptlint" and each["detail"].get("severity") == "error" for each in x.decisions
+    ):
+        return None
+    remembers = ""
+    if when.first_use:
+        remembers = f"model:{x.team}:{names[-1]}"
+    elif when.new_system:
+        system = system_text(x.req)
+        if not system:
+            return None
+        remembers = f"system:{sha256(system).hexdigest()}"
+    if remembers and approved_before(remembers):
+        return None
+    if when.min_cost_usd and cost_nano() < usd_to_nano(when.min_cost_usd):
+        return None
+    return Demand(rule=rule.name, needed=rule.needed, approvers=tuple(rule.approvers), remembers=remembers)
+
+
+def system_text(req: dict[str, Any]) -> bytes:
+    """The request's system messages in canonical form; empty without any."""
+    messages = req.get("messages")
+    said = [
+        message.get("content")
+        for message in (messages if isinstance(messages, list) else ())
+        if isinstance(message, dict) and message.get("role") in SYSTEM_ROLES
+    ]
+    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS) if said else b""
+
+
+def request_digest(x: Exchange) -> str:
+    """SHA-256 of what the caller asked, whether or not as a stream: what a ticket is bound to."""
+    try:
+        asked = orjson.loads(x.raw)
+    except orjson.JSONDecodeError:
+        return sha256(x.path.encode() + b"\0" + x.raw).hexdigest()
+    if isinstance(asked, dict):
+        asked = {name: value for name, value in asked.items() if name not in ("stream", "stream_options")}
+    return sha256(orjson.dumps((x.path, asked), option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,91 @@
+"""Sessions that ask nearly the same again: a sign that the answer before was of no use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from instance.brand.feedback import Judgement
+from instance.chute.call_identity import key_id
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.brand.feedback import Feedback
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.exchange import Exchange
+
+SIMILAR = 0.9
+"""Cosine above which two questions are nearly the same."""
+SCORE = -0.5
+SESSIONS_MAX = 10_000
+WAITING_MAX = 1_000
+"""Questions that wait for their vector; of more, the newest are left out."""
+QUESTION_MAX_CHARS = 4_000
+
+log = logging.getLogger("stockyard.modules")
+
+
+class _Asked(NamedTuple):
+    session: tuple[str, str]
+    text: str
+    trace_id: str
+
+
+class RepeatedQuestions:
+    """Compares each question of a session with the one before it, after the call is over, so that no call waits for it."""
+
+    def __init__(self, embedder: Embedder, feedback: Feedback, previous: RepeatedQuestions | None = None) -> None:
+        self._embedder = embedder
+        self._feedback = feedback
+        self._last: OrderedDict[tuple[str, str], tuple[Any, str]] = OrderedDict()
+        self.found = 0
+        if previous is not None:
+            self._last, self.found = previous._last, previous.found
+        self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(WAITING_MAX)
+        self._worker = asyncio.create_task(self._compare_all())
+
+    def asked(self, x: Exchange, session: str) -> None:
+        """Take the call's question; never waits."""
+        text = _question(x.req)
+        if text and not self._waiting.full():
+            self._waiting.put_nowait(_Asked((key_id(x), session), text, x.id))
+
+    async def close(self) -> None:
+        """Compare no more."""
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+
+    async def _compare_all(self) -> None:
+        while True:
+            asked = await self._waiting.get()
+            try:
+                await self._compare(asked)
+            except Exception as error:  # one question less is compared; the log says why
+                log.warning("feedbackloop: a question could not be compared: %s", error)
+
+    async def _compare(self, asked: _Asked) -> None:
+        vector = (await self._embedder.embed([asked.text]))[0]
+        before = self._last.pop(asked.session, None)
+        self._last[asked.session] = (vector, asked.trace_id)
+        if len(self._last) > SESSIONS_MAX:
+            self._last.popitem(last=False)
+        if before is None or float(before[0] @ vector) <= SIMILAR:
+            return
+        self.found += 1
+        try:
+            call = await self._feedback.call(before[1])
+        except StockyardError:
+            return  # its trace is gone
+        judgement = Judgement(-1, 1, "implicit", source="implicit", score=SCORE, tags=("asked_again",))
+        await self._feedback.submit(call, judgement, "system")
+
+
+def _question(req: dict[str, Any]) -> str:
+    """The last message when it is the user's and plain text; empty for any other."""
+    messages = req.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, dict) or last.get("role") != "user" or not isinstance(last.get("content"), str):
+        return ""
+    return str(last["content"]).strip()[:QUESTION_MAX_CHARS]
