@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "tests" / "quality"
@@ -69,7 +69,38 @@ async def semanticcache() -> Score:
     )
 
 
-SETS: dict[str, Callable[[], Awaitable[Score]]] = {"semanticcache": semanticcache}
+async def personal_data() -> Score:
+    """Whether promptguard finds each value, and no other; a value is found when its kind is named where it stands."""
+    from instance.chute.modules.safety.personal_data import KINDS, find_personal
+
+    rows = list(labelled(FOLDER / "personal_data.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for labels, text in rows:
+        wanted = {tuple(label.split("=", 1)) for label in labels.split(" | ") if label}
+        found = {(each.kind, text[each.start : each.end]) for each in find_personal(text, KINDS)}
+        pairs += [(True, each in found) for each in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
+
+
+async def injection() -> Score:
+    """Whether promptguard takes a text for an injection, at medium sensitivity."""
+    from instance.chute.modules.safety.injection import Rules
+    from instance.chute.modules.safety.promptguard import SCORES
+
+    rules = Rules()
+    return scored(
+        [
+            (label == "1", rules.score(text, from_tool=role == "tool")[0] >= SCORES["medium"])
+            for label, role, text in labelled(FOLDER / "injection.tsv")
+        ]
+    )
+
+
+SETS: dict[str, Callable[[], Awaitable[Score]]] = {
+    "semanticcache": semanticcache,
+    "personal_data": personal_data,
+    "injection": injection,
+}
 
 
 async def run(names: list[str]) -> dict[str, Score]:

@@ -52,6 +52,8 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("killed_loop", 400, INVALID, "The answer repeated itself without end and was ended.", False),
         ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
+        ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
+        ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
