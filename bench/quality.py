@@ -96,10 +96,29 @@ async def injection() -> Score:
     )
 
 
+async def toxic() -> Score:
+    """Whether toxicfilter names the category of a text, and none for harmless ones, at the default threshold."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+
+    rows = list(labelled(FOLDER / "toxic.tsv"))
+    rules, embedder = Toxicity(), Embedder()
+    near = await Nearest(embedder).scores([text for _, text in rows])
+    embedder.close()
+    pairs = []
+    for (label, text), nearest in zip(rows, near, strict=True):
+        by_rules = rules.scores(text)
+        scores = combined(by_rules, nearest) if rules.on_topic(text) else by_rules
+        found = {category for category, score in scores.items() if score >= 0.7}
+        pairs.append((label != "none", label in found if label != "none" else bool(found)))
+    return scored(pairs)
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
     "injection": injection,
+    "toxic": toxic,
 }
 
 

@@ -54,6 +54,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
         ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
         ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
+        ErrorCode("content_blocked", 400, INVALID, "The request holds content of a category that is refused.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
@@ -93,6 +94,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("bad_pattern", 422, INVALID, "The pattern does not compile."),
         ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
+        ErrorCode("answer_blocked", 422, INVALID, "The answer holds content of a category that is refused.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),

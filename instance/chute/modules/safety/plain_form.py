@@ -15,7 +15,7 @@ _ALIKE = str.maketrans(
     "аеорсухіјѕԁһкмтвнгпАЕОРСУХІЈЅМТВНКЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρτυχκεıɡɑℓ’‘“”ʼ‐‑‒–—",
     "aeopcyxijsdhkmtbhrnAEOPCYXIJSMTBHK3ABEZHIKMNOPTYXaoivptuxkeigal''\"\"'-----",
 )
-_SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*]){3,}\w(?!\w)")
+_SPACED = re.compile(r"(?<!\w)\w([ .\-_*])\w(?:\1\w){2,}(?!\w)")
 _LEET = str.maketrans("013457@$!|€8", "oieastasiieb")
 _LEET_WORD = re.compile(r"[\w@$!|€]*[^\W\d_][\w@$!|€]*")
 _MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
@@ -51,7 +51,7 @@ def unleeted(text: str) -> str:
     def word(match: re.Match[str]) -> str:
         shown = match.group()
         letters = sum(character.isalpha() for character in shown)
-        return shown.translate(_LEET) if letters * 2 >= len(shown.rstrip("!")) else shown
+        return shown.translate(_LEET) if letters * 3 >= len(shown.rstrip("!")) else shown
 
     lowered = _LEET_WORD.sub(word, text.lower())
     return _REPEATED.sub(r"\1\1", lowered)
