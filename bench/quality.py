@@ -114,11 +114,26 @@ async def toxic() -> Score:
     return scored(pairs)
 
 
+async def mask() -> Score:
+    """Whether maskmode replaces each identity of a text, and nothing else, with its default kinds."""
+    from instance.chute.modules.core.maskmode import MaskMode
+
+    module = MaskMode(MaskMode.Settings())
+    rows = list(labelled(FOLDER / "mask.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for labels, text in rows:
+        wanted = {label for label in labels.split(" | ") if label}
+        found = {text[each.start : each.end] for each in module.find(text)}
+        pairs += [(True, each in found) for each in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
     "injection": injection,
     "toxic": toxic,
+    "mask": mask,
 }
 
 

@@ -29,6 +29,7 @@ _NO_SURNAME = frozenset(
     "Kingdom States Republic Ocean Sea North South East West Testament Bible Version Edition Series Show Framework Language Library "
     "Plaza Mall Cup League Model Method Algorithm Process Theory Number Distribution Team Club".split()
 )
+_NAMES_THING = frozenset("the The Santa San Saint St St. Lake Mount Mt Mt. Fort Port New Los Las Cape River".split())
 _NO_NAME = frozenset(
     "The This That These Those It He She We They You I In On At To Of For From And But Or If When What Who How Why Where Please New San Los "
     "Santa Saint Fort Mount Visual Microsoft Google Amazon Apple United Great Order Number Service Support Team Error Question Data".split()
@@ -41,6 +42,18 @@ def given_names() -> frozenset[str]:
     return frozenset(LIST.read_text("utf-8").split())
 
 
+_HINTS = (
+    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sir|Dame)\b|"
+    r"(?i:\bnamed?\b|called|signed|sincerely|regards|cheers|hei(?:ß|ss)e|llamo|appelle|chiamo|patient|employee|customer|client|applicant)"
+)
+
+
+@cache
+def trigger() -> str:
+    """RE2 expression that occurs wherever there is a name: one of the listed, or a word that introduces one."""
+    return rf"(?:^|[^\pL])(?:{'|'.join(sorted(given_names()))})[ \x{{a0}}]\pL|{_HINTS}"
+
+
 def find_names(text: str) -> Iterator[Found]:
     """Full names, without the titles before them; they may overlap."""
     names = given_names()
@@ -49,7 +62,7 @@ def find_names(text: str) -> Iterator[Found]:
         start = match.start()
         # "Call Grace Hopper", "Dear Ada Lovelace": the name may begin at the run's second or third word.
         for first, word in enumerate(words[:-1]):
-            if word in names:
+            if word in names and not _is_place(text, start, words, first):
                 end = _surname_end(words, first)
                 if end > first + 1:
                     begin = start + len(" ".join(words[:first])) + (1 if first else 0)
@@ -59,6 +72,12 @@ def find_names(text: str) -> Iterator[Found]:
         for match in pattern.finditer(text):
             if match.group(1).split()[0] not in _NO_NAME | _NO_SURNAME:
                 yield Found("name", match.start(1), match.end(1))
+
+
+def _is_place(text: str, start: int, words: list[str], first: int) -> bool:
+    """Whether the word before says that a thing or a place is named: "Lake Victoria", "the James Webb Telescope"."""
+    before = words[first - 1] if first else text[max(0, start - 12) : start].rpartition("\n")[2].split()[-1:]
+    return (before if isinstance(before, str) else "".join(before)) in _NAMES_THING
 
 
 def _surname_end(words: list[str], first: int) -> int:

@@ -12,6 +12,7 @@ from instance.chute.modules.safety import check_digits
 from instance.chute.modules.safety.found import Found, apart
 from instance.chute.modules.safety.national_ids import find_ids
 from instance.chute.modules.safety.person_names import find_names
+from instance.chute.modules.safety.person_names import trigger as name_trigger
 from instance.chute.modules.safety.phone_numbers import REGIONS, find_phones
 from instance.chute.modules.safety.street_addresses import find_addresses
 
@@ -31,7 +32,6 @@ TRIGGERS: dict[str, str] = {
     "national_id": r"(?i)[a-z]{2} ?\d\d ?\d\d ?\d\d|\d{7,8}[ -]?[a-z]\b|[a-z]{6}\d\d|\d[\d .+-]{7}|licen[cs]e|identi|\bid\b",
     "birth_date": r"(?i)\bborn\b|birth|\bdob\b|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid|nascita|nato|nata|geboorte|nascimento",
     "address": r"\d[^\n]{0,40}\pL{2}|\pL{2}[^\n]{0,40}\d",
-    "name": r"\p{Lu}\p{Ll}",
 }
 """Kind -> RE2 expression that occurs wherever a value of the kind does; for the shared matcher."""
 
@@ -63,6 +63,11 @@ _BIRTH = re.compile(
     rf"(?:\bborn\b|birth|\bdob\b|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid[oa]|nascita|\bnat[oa]\b|geboorte|nascimento)[^\n\d]{{0,40}}?(?<!\w)({_DATE})(?!\w)",
     re.IGNORECASE,
 )
+
+
+def trigger_of(kind: str) -> str:
+    """The kind's expression for the shared matcher."""
+    return name_trigger() if kind == "name" else TRIGGERS[kind]
 
 
 def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:

@@ -17,7 +17,7 @@ from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.injection import TRIGGERS as INJECTION_TRIGGERS
 from instance.chute.modules.safety.injection import Rules
-from instance.chute.modules.safety.personal_data import TRIGGERS, Kind, find_personal
+from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
 from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import request_texts, rewrite_answer, rewrite_request
@@ -102,7 +102,7 @@ class PromptGuard(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._custom = [(custom.name, re2.compile(custom.re2)) for custom in settings.custom]
-        personal = [TRIGGERS[kind] for kind in settings.kinds] + [custom.re2 for custom in settings.custom]
+        personal = [trigger_of(kind) for kind in settings.kinds] + [custom.re2 for custom in settings.custom]
         self._personal = len(personal)
         self._rules = Rules() if settings.injection != "off" else None
         self._patterns = (*personal, *(INJECTION_TRIGGERS if self._rules is not None else ()))

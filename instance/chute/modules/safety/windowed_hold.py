@@ -8,6 +8,8 @@ from instance.chute.modules.safety.found import Found, replaced
 
 WINDOW_CHARS = 64
 """The longest value with spaces inside that is looked for across events."""
+STEP_CHARS = 32
+"""So much more is waited for before the text is looked at again."""
 RUN_MAX_CHARS = 320
 """A longer run without a space is cut."""
 CONTEXT_CHARS = 64
@@ -27,7 +29,7 @@ class WindowedHold:
 
     def feed(self, text: str, last: bool) -> str:
         held = self._held + text
-        if not held or (not last and len(held) <= WINDOW_CHARS):
+        if not held or (not last and len(held) <= WINDOW_CHARS + STEP_CHARS):
             self._held = held
             return ""
         offset = len(self._before)
