@@ -128,12 +128,35 @@ async def mask() -> Score:
     return replace(scored(pairs), rows=len(rows))
 
 
+async def topics() -> Score:
+    """Whether guardrail takes a message to be on a topic that is described by five examples, at the default threshold."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.topics import Topic, Topics
+
+    rows = list(labelled(FOLDER / "topics.tsv"))
+    examples: dict[str, list[str]] = {}
+    for label, topic, text in rows:
+        if label == "example":
+            examples.setdefault(topic, []).append(text)
+    embedder = Embedder()
+    pairs = []
+    for name, sentences in examples.items():
+        judged = Topics([Topic(name=name, examples=sentences)], embedder)
+        await judged.open()
+        for label, topic, text in rows:
+            if topic == name and label != "example":
+                pairs.append((label == "1", (await judged.matches([text]))[0].margin >= 0))
+    embedder.close()
+    return scored(pairs)
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
     "injection": injection,
     "toxic": toxic,
     "mask": mask,
+    "topics": topics,
 }
 
 

@@ -70,6 +70,9 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("scope_missing", 403, PERMISSION, "The key lacks a scope."),
         ErrorCode("policy_blocked", 403, PERMISSION, "A policy refuses the request."),
         ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed."),
+        ErrorCode(
+            "off_topic", 403, PERMISSION, "The message or the answer is on a topic that this service is not for.", False
+        ),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),

@@ -158,7 +158,7 @@ class PromptGuard(Module):
 
     def _kept(self, x: Exchange) -> Placeholders | None:
         """The placeholders that the call's session has from before."""
-        if not x.session or not self.settings.session_ttl_s or self._core is None:
+        if x.dry or not x.session or not self.settings.session_ttl_s or self._core is None:
             return None
         caller = str(x.principal.key_id) if x.principal is not None else ""
         now_ns, ttl_ns = self._core.clock.wall_ns(), self.settings.session_ttl_s * 10**9

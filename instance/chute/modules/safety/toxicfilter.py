@@ -279,7 +279,7 @@ class ToxicFilter(Module):
                 x.waited_ns += self._core.clock.mono_ns() - began
                 for place, scores in zip(places, near, strict=True):
                     scored[place] = combined(scored[place], scores)
-        if self.settings.moderation_target:
+        if self.settings.moderation_target and not x.dry:
             for place, text in enumerate(texts):
                 if asks or max(scored[place].values(), default=0.0) >= ASK_FROM:
                     said = await self._ask(x, text)
