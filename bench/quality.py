@@ -150,6 +150,29 @@ async def topics() -> Score:
     return scored(pairs)
 
 
+async def grounding() -> Score:
+    """Whether hallucicheck takes a statement for made up, with its default settings."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.checkable_facts import doubts
+    from instance.chute.modules.safety.grounding import Reference
+    from instance.chute.modules.safety.hallucicheck import HalluciCheck
+    from instance.chute.sentences import split_sentences
+
+    least = HalluciCheck.Settings().min_support
+    checks = frozenset(HalluciCheck.Settings().checks)
+    embedder = Embedder()
+    pairs = []
+    for label, reference, statement in labelled(FOLDER / "grounding.tsv"):
+        doubted = bool(list(doubts(statement, reference, checks, grounded=bool(reference))))
+        if reference:
+            sentences = [sentence.strip() for sentence in split_sentences(reference)]
+            ((support, _),) = await Reference(sentences).support(embedder, [statement], by_number=True)
+            doubted = doubted or support < least
+        pairs.append((label == "1", doubted))
+    embedder.close()
+    return scored(pairs)
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
@@ -157,6 +180,7 @@ SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "toxic": toxic,
     "mask": mask,
     "topics": topics,
+    "grounding": grounding,
 }
 
 

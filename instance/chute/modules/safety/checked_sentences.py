@@ -54,7 +54,7 @@ async def check_answer(answer: Answer, check: Check) -> None:
     obj = answer.obj
     if obj is None:
         return
-    texts = _contents(obj)
+    texts = contents(obj)
     if not texts:
         return
     split = [split_sentences(text) for text in texts]
@@ -80,7 +80,8 @@ def is_content(place: str) -> bool:
     return place.endswith((".content", ".text")) and ".reasoning" not in place
 
 
-def _contents(obj: JSON) -> list[str]:
+def contents(obj: JSON) -> list[str]:
+    """The texts of a whole answer's choices, in order."""
     texts: list[str] = []
 
     def look(text: str, place: str) -> str:
