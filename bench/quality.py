@@ -173,6 +173,16 @@ async def grounding() -> Score:
     return scored(pairs)
 
 
+async def age() -> Score:
+    """Whether agegate keeps an answer away from a tier, with its built-in categories."""
+    from instance.chute.modules.safety.agegate import AgeGate
+
+    module = AgeGate(AgeGate.Settings())
+    return scored(
+        [(label == "1", bool(module.kept_from(tier, text))) for label, tier, text in labelled(FOLDER / "age.tsv")]
+    )
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
@@ -180,6 +190,7 @@ SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "toxic": toxic,
     "mask": mask,
     "topics": topics,
+    "age": age,
     "grounding": grounding,
 }
 

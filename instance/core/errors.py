@@ -55,6 +55,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
         ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
         ErrorCode("content_blocked", 400, INVALID, "The request holds content of a category that is refused.", False),
+        ErrorCode("age_token_invalid", 400, INVALID, "The header that names the caller's age tier has a bad signature.", False),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
@@ -73,6 +74,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode(
             "off_topic", 403, PERMISSION, "The message or the answer is on a topic that this service is not for.", False
         ),
+        ErrorCode("age_restricted", 403, PERMISSION, "The request is not for the caller's age.", False),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),

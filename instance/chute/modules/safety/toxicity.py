@@ -35,10 +35,12 @@ _TOPICS = (
 class Toxicity:
     """The scores of texts in some languages; `triggers` are for the shared matcher."""
 
-    def __init__(self, languages: Sequence[str] = ("en",)) -> None:
+    def __init__(self, languages: Sequence[str] = ("en",), more: Sequence[rules.ToxicRule] = ()) -> None:
+        """`more`: rules of further categories."""
         chosen = [*rules.ENGLISH] if "en" in languages else []
         for language in languages:
             chosen += rules.OTHER.get(language, ())
+        chosen += more
         self._rules = [(rule.category, rule.weight, re2.compile("(?i)" + rule.expression)) for rule in chosen]
         self.triggers: tuple[str, ...] = (
             *dict.fromkeys("(?i)" + rule.expression for rule in chosen),
@@ -102,9 +104,9 @@ def _context(category: str, text: str, start: int, end: int) -> float:
         and not _compiled(r"\b(?:i|me|my|myself|i'm|im)\b").search(around)
     ):
         factor *= 0.5
-    if category in ("violence", "illicit", "harassment", "hate", "self_harm") and _compiled(rules.NEGATED).search(
-        before
-    ):
+    if category == "alcohol_drugs" and _compiled(r"(?:\broot|\bginger|\bbutter|free|alcoholic)\W*\z").search(before):
+        factor *= 0.3
+    if category not in ("profanity", "sexual", "sexual/minors") and _compiled(rules.NEGATED).search(before):
         factor *= 0.4
     return factor
 
