@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "tests" / "quality"
@@ -69,7 +69,130 @@ async def semanticcache() -> Score:
     )
 
 
-SETS: dict[str, Callable[[], Awaitable[Score]]] = {"semanticcache": semanticcache}
+async def personal_data() -> Score:
+    """Whether promptguard finds each value, and no other; a value is found when its kind is named where it stands."""
+    from instance.chute.modules.safety.personal_data import KINDS, find_personal
+
+    rows = list(labelled(FOLDER / "personal_data.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for labels, text in rows:
+        wanted = {tuple(label.split("=", 1)) for label in labels.split(" | ") if label}
+        found = {(each.kind, text[each.start : each.end]) for each in find_personal(text, KINDS)}
+        pairs += [(True, each in found) for each in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
+
+
+async def injection() -> Score:
+    """Whether promptguard takes a text for an injection, at medium sensitivity."""
+    from instance.chute.modules.safety.injection import Rules
+    from instance.chute.modules.safety.promptguard import SCORES
+
+    rules = Rules()
+    return scored(
+        [
+            (label == "1", rules.score(text, from_tool=role == "tool")[0] >= SCORES["medium"])
+            for label, role, text in labelled(FOLDER / "injection.tsv")
+        ]
+    )
+
+
+async def toxic() -> Score:
+    """Whether toxicfilter names the category of a text, and none for harmless ones, at the default threshold."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+
+    rows = list(labelled(FOLDER / "toxic.tsv"))
+    rules, embedder = Toxicity(), Embedder()
+    near = await Nearest(embedder).scores([text for _, text in rows])
+    embedder.close()
+    pairs = []
+    for (label, text), nearest in zip(rows, near, strict=True):
+        by_rules = rules.scores(text)
+        scores = combined(by_rules, nearest) if rules.on_topic(text) else by_rules
+        found = {category for category, score in scores.items() if score >= 0.7}
+        pairs.append((label != "none", label in found if label != "none" else bool(found)))
+    return scored(pairs)
+
+
+async def mask() -> Score:
+    """Whether maskmode replaces each identity of a text, and nothing else, with its default kinds."""
+    from instance.chute.modules.core.maskmode import MaskMode
+
+    module = MaskMode(MaskMode.Settings())
+    rows = list(labelled(FOLDER / "mask.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for labels, text in rows:
+        wanted = {label for label in labels.split(" | ") if label}
+        found = {text[each.start : each.end] for each in module.find(text)}
+        pairs += [(True, each in found) for each in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
+
+
+async def topics() -> Score:
+    """Whether guardrail takes a message to be on a topic that is described by five examples, at the default threshold."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.topics import Topic, Topics
+
+    rows = list(labelled(FOLDER / "topics.tsv"))
+    examples: dict[str, list[str]] = {}
+    for label, topic, text in rows:
+        if label == "example":
+            examples.setdefault(topic, []).append(text)
+    embedder = Embedder()
+    pairs = []
+    for name, sentences in examples.items():
+        judged = Topics([Topic(name=name, examples=sentences)], embedder)
+        await judged.open()
+        for label, topic, text in rows:
+            if topic == name and label != "example":
+                pairs.append((label == "1", (await judged.matches([text]))[0].margin >= 0))
+    embedder.close()
+    return scored(pairs)
+
+
+async def grounding() -> Score:
+    """Whether hallucicheck takes a statement for made up, with its default settings."""
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.safety.checkable_facts import doubts
+    from instance.chute.modules.safety.grounding import Reference
+    from instance.chute.modules.safety.hallucicheck import HalluciCheck
+    from instance.chute.sentences import split_sentences
+
+    least = HalluciCheck.Settings().min_support
+    checks = frozenset(HalluciCheck.Settings().checks)
+    embedder = Embedder()
+    pairs = []
+    for label, reference, statement in labelled(FOLDER / "grounding.tsv"):
+        doubted = bool(list(doubts(statement, reference, checks, grounded=bool(reference))))
+        if reference:
+            sentences = [sentence.strip() for sentence in split_sentences(reference)]
+            ((support, _),) = await Reference(sentences).support(embedder, [statement], by_number=True)
+            doubted = doubted or support < least
+        pairs.append((label == "1", doubted))
+    embedder.close()
+    return scored(pairs)
+
+
+async def age() -> Score:
+    """Whether agegate keeps an answer away from a tier, with its built-in categories."""
+    from instance.chute.modules.safety.agegate import AgeGate
+
+    module = AgeGate(AgeGate.Settings())
+    return scored(
+        [(label == "1", bool(module.kept_from(tier, text))) for label, tier, text in labelled(FOLDER / "age.tsv")]
+    )
+
+
+SETS: dict[str, Callable[[], Awaitable[Score]]] = {
+    "semanticcache": semanticcache,
+    "personal_data": personal_data,
+    "injection": injection,
+    "toxic": toxic,
+    "mask": mask,
+    "topics": topics,
+    "age": age,
+    "grounding": grounding,
+}
 
 
 async def run(names: list[str]) -> dict[str, Score]:

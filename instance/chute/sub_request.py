@@ -16,7 +16,7 @@ import orjson
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.failures import CallFailed
-from instance.chute.operations import CHAT
+from instance.chute.operations import CHAT, operation_of
 from instance.chute.record import estimate_usage
 from instance.core.errors import StockyardError
 
@@ -79,6 +79,19 @@ class SubRequests:
         answer, branch = await self._call(x, module, what, body, CHAT, model, timeout_s)
         obj = answer.obj or {}
         return SubAnswer(_text(obj), obj, None if branch.cost_unknown else branch.cost_nano)
+
+    async def moderate(
+        self, x: Exchange, module: str, text: str, *, model: str, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, float]:
+        """What a provider's moderation endpoint says of a text: its categories' scores, 0 to 1. Raises `SubRequestFailed`."""
+        operation = operation_of("/v1/moderations")
+        assert operation is not None
+        answer, _ = await self._call(x, module, "moderation", {"input": text}, operation, model, timeout_s)
+        results = (answer.obj or {}).get("results")
+        scores = results[0].get("category_scores") if type(results) is list and results else None
+        if type(scores) is not dict:
+            raise SubRequestFailed("the moderation endpoint gave no scores")
+        return {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
 
     async def _call(
         self, x: Exchange, module: str, what: str, body: JSON, operation: Operation, model: str, timeout_s: float

@@ -52,6 +52,12 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("killed_loop", 400, INVALID, "The answer repeated itself without end and was ended.", False),
         ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
+        ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
+        ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
+        ErrorCode("content_blocked", 400, INVALID, "The request holds content of a category that is refused.", False),
+        ErrorCode(
+            "age_token_invalid", 400, INVALID, "The header that names the caller's age tier has a bad signature.", False
+        ),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
@@ -74,6 +80,10 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("tool_denied", 403, PERMISSION, "A tool may not be offered.", False),
         ErrorCode("not_yours", 403, PERMISSION, "The call was made with another key."),
         ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed."),
+        ErrorCode(
+            "off_topic", 403, PERMISSION, "The message or the answer is on a topic that this service is not for.", False
+        ),
+        ErrorCode("age_restricted", 403, PERMISSION, "The request is not for the caller's age.", False),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
@@ -101,6 +111,8 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("tool_call_invalid", 422, INVALID, "The model called a tool in a way that is not allowed.", False),
+        ErrorCode("answer_blocked", 422, INVALID, "The answer holds content of a category that is refused.", False),
+        ErrorCode("unsupported_answer", 422, INVALID, "Too many statements of the answer are not supported.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),

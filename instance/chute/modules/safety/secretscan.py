@@ -172,7 +172,11 @@ class SecretScan(Module):
         redacted = rewrite_answer(obj, rewrite)
         if not found:
             return
-        x.stored_response = orjson.dumps(redacted)
+        # promptguard has said already what may be stored of an answer whose values it put back for the client.
+        stored = (
+            redacted if x.stored_response is None else rewrite_answer(orjson.loads(x.stored_response), self._replaced)
+        )
+        x.stored_response = orjson.dumps(stored)
         self._note(x, found, "out")
         if self.settings.action == "block" and self.settings.scan_output:
             raise _blocked(found, "out")
@@ -181,6 +185,9 @@ class SecretScan(Module):
         if redacted is not obj:
             answer.obj = redacted
             answer.changed = True
+
+    def _replaced(self, text: str, place: str) -> str:
+        return self._redact(text)
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         stream: StreamTexts | None = x.state.get("secretscan")

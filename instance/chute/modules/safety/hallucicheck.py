@@ -1,0 +1,332 @@
+"""hallucicheck: marks statements of answers that look made up. It reports doubt; it does not claim truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+
+from pydantic import Field
+
+from instance.chute.answer import Answer, Delta
+from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.exchange import Exchange
+from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.safety.checkable_facts import Doubt, doubts, named_addresses
+from instance.chute.modules.safety.checked_sentences import contents, is_content
+from instance.chute.modules.safety.grounding import STATEMENTS_MAX, Reference, is_statement, references
+from instance.chute.modules.safety.live_addresses import LiveAddresses
+from instance.chute.modules.safety.made_answer import text_event
+from instance.chute.sentences import split_sentences
+from instance.chute.sub_request import SubRequestFailed
+from instance.chute.text import request_texts, rewrite_answer
+from instance.core.errors import StockyardError
+from instance.core.instance_file import may_call_private_networks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from instance.core.core import Core
+
+TEXT_MAX_CHARS = 100_000
+"""What of an answer is checked."""
+BUFFER_MAX_BYTES = 4 << 20
+"""A stream that is buffered to be checked is let through unchecked from here on, and the trail says so."""
+
+Check = Literal["grounding", "url", "email", "citation", "number", "arithmetic"]
+
+
+class Finding(NamedTuple):
+    """A sentence that is in doubt, with its support (1 where only a fact in it is) and why."""
+
+    sentence: str
+    support: float
+    why: list[str]
+
+
+class HalluciCheck(Module):
+    """Compares statements with what the prompt gives as reference, and checks facts that can be checked without one.
+
+    Reference is what tools answered, passages marked as context, documents or sources, and long texts that state things. Support
+    is the cosine to the nearest reference sentence, lowered when the statement's numbers or names occur nowhere in the reference.
+    The score of an answer is the share of its statements without doubt.
+    """
+
+    name: ClassVar[str] = "hallucicheck"
+    category: ClassVar[str] = "safety"
+    group: ClassVar[int] = 5
+    summary: ClassVar[str] = "Marks statements of answers that look made up"
+
+    class Settings(ModuleSettings):
+        min_support: float = Field(
+            default=0.45, ge=0, le=1, description="Least support (cosine) of a statement by the reference."
+        )
+        checks: list[Check] = Field(
+            default=["grounding", "url", "email", "citation", "number", "arithmetic"],
+            max_length=10,
+            description="What is checked; number: a statement's numbers must stand in the reference.",
+        )
+        check_live: bool = Field(
+            default=False,
+            description="Ask addresses whether they are there (HEAD, kept for a day), and look domains up.",
+        )
+        self_check: bool = Field(
+            default=False, description="Ask the same question again and compare; each sample is paid for."
+        )
+        samples: int = Field(default=2, ge=1, le=5, description="Answers that self_check asks for.")
+        action: Literal["flag", "annotate", "block"] = Field(
+            default="flag",
+            description="flag notes doubts, annotate adds notes at the answer's end, block refuses the answer (unsupported_answer).",
+        )
+        block_below: float = Field(
+            default=0.5, ge=0, le=1, description="Share of statements without doubt under which block refuses."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._checks: frozenset[str] = frozenset(settings.checks)
+        self._embeds = "grounding" in self._checks or settings.self_check
+        self._core: Core
+        self._embedder: Embedder | None = None
+        self._live: LiveAddresses | None = None
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        if self._embeds:
+            self._embedder = embedder_of(core)
+            await self._embedder.load()
+        if self.settings.check_live:
+            self._live = LiveAddresses(core.clock, allow_private_networks=may_call_private_networks(core.hosted))
+
+    async def stop(self) -> None:
+        if self._live is not None:
+            await self._live.close()
+
+    def hooks(self) -> tuple[str, ...]:
+        return ("around",) if self._checks or self.settings.self_check else ()
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        answer = await call(x)
+        if answer.status != 200:
+            return answer
+        if answer.events is not None:
+            watch = self._held if self.settings.action == "block" else self._followed
+            answer.events = watch(x, answer.events)
+            return answer
+        obj = answer.obj
+        texts: list[str] = []
+        if obj is not None:
+            texts = contents(obj)
+        if not texts:
+            return answer
+        score, findings = await self._check(x, "\n\n".join(texts))
+        x.response_headers.append((b"x-stockyard-grounding", b"%.2f" % score))
+        if self._blocks(score, findings):
+            raise self._unsupported(findings)
+        if self.settings.action == "annotate" and findings:
+            note, first = _notes(findings), texts[0]
+            answer.obj = rewrite_answer(
+                obj or {}, lambda text, place: text + note if is_content(place) and text is first else text
+            )
+            answer.changed = True
+        return answer
+
+    # --- streams ----------------------------------------------------------------------------------------------------
+
+    async def _followed(self, x: Exchange, source: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
+        """The stream as it comes; at its end it is checked, and notes are put before its last event."""
+        text: list[str] = []
+        size = 0
+        checked = False
+        async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
+            async for batch in events:
+                ends = False
+                for delta in batch:
+                    for choice in delta.choices():
+                        if choice.index == 0:
+                            piece = choice.text
+                            if piece and size < TEXT_MAX_CHARS:
+                                text.append(piece)
+                                size += len(piece)
+                            ends = ends or choice.finished
+                if ends and not checked and text:
+                    checked = True
+                    _, findings = await self._check(x, "".join(text))
+                    if findings and self.settings.action == "annotate":
+                        yield _with_note(batch, _notes(findings))
+                        continue
+                yield batch
+
+    async def _held(self, x: Exchange, source: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
+        """The stream once it is whole and was checked."""
+        held: list[Delta] = []
+        size = 0
+        async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
+            async for batch in events:
+                held += batch
+                size += sum(len(delta.raw) for delta in batch)
+                if size > BUFFER_MAX_BYTES:
+                    x.note("unchecked", {"bytes": size}, module=self.name, hook="around")
+                    yield held
+                    async for rest in events:
+                        yield rest
+                    return
+        text = "".join(choice.text for delta in held for choice in delta.choices() if choice.index == 0)
+        if text:
+            score, findings = await self._check(x, text)
+            if self._blocks(score, findings):
+                raise self._unsupported(findings)
+        yield held
+
+    # --- checks -----------------------------------------------------------------------------------------------------
+
+    async def _check(self, x: Exchange, text: str) -> tuple[float, list[Finding]]:
+        """The share of statements without doubt (1 when there are none), and those in doubt, in order; both are noted."""
+        text = text[:TEXT_MAX_CHARS]
+        began = self._core.clock.mono_ns()
+        waited = x.waited_ns
+        given = references(x.req)
+        sentences = [(start, sentence) for start, sentence in _placed(text)]
+        statements = [(start, sentence) for start, sentence in sentences if is_statement(sentence)][:STATEMENTS_MAX]
+        found: dict[int, Finding] = {}
+        if given and "grounding" in self._checks and statements and self._embedder is not None:
+            judged = await Reference(given).support(
+                self._embedder, [sentence for _, sentence in statements], by_number="number" in self._checks
+            )
+            for (start, sentence), (support, why) in zip(statements, judged, strict=True):
+                if support < self.settings.min_support:
+                    found[start] = Finding(sentence, support, why)
+        for doubt in await self._facts(text, "\n".join(request_texts(x.req)), grounded=bool(given)):
+            start, sentence = next(
+                ((at, each) for at, each in reversed(sentences) if at <= doubt.start), (0, text[:200])
+            )
+            known = found.get(start)
+            found[start] = Finding(
+                sentence, known.support if known else 1.0, [*(known.why if known else ()), doubt.why]
+            )
+        if self.settings.self_check and statements and not x.dry:
+            for start, sentence, support in await self._disagreeing(x, statements):
+                known = found.get(start)
+                found[start] = Finding(sentence, support, [*(known.why if known else ()), "samples"])
+        x.waited_ns += max(0, self._core.clock.mono_ns() - began - (x.waited_ns - waited))
+        counted = {start for start, _ in statements} | found.keys()
+        score = 1.0 - len(found) / len(counted) if counted else 1.0
+        findings = [found[start] for start in sorted(found)]
+        x.measure(grounding=round(score, 4))
+        for finding in findings:
+            x.note(
+                "unsupported",
+                {
+                    "sentence_hash": sha256(finding.sentence.strip().encode("utf-8", "replace")).hexdigest()[:16],
+                    "support": round(finding.support, 3),
+                    "why": list(dict.fromkeys(finding.why)),
+                },
+                module=self.name,
+                hook="around",
+            )
+        return score, findings
+
+    async def _facts(self, text: str, prompt: str, *, grounded: bool) -> list[Doubt]:
+        found = list(doubts(text, prompt, self._checks, grounded=grounded))
+        if self._live is not None:
+            taken = {doubt.start for doubt in found}
+            for start, address in named_addresses(text, self._checks):
+                if start not in taken and not await self._live.alive(address):
+                    found.append(Doubt(start, start + len(address), "gone"))
+        return found
+
+    async def _disagreeing(self, x: Exchange, statements: Sequence[tuple[int, str]]) -> list[tuple[int, str, float]]:
+        """Statements that other answers to the same question do not make, with their mean support."""
+        assert self._embedder is not None
+        asking: Any = self._core.services["sub_requests"]
+        messages = x.req.get("messages") or [{"role": "user", "content": str(x.req.get("prompt") or "")}]
+
+        async def sample() -> str:
+            try:
+                return str((await asking.ask(x, self.name, "sample", messages, temperature=1)).text)
+            except SubRequestFailed:
+                return ""
+
+        samples = [text for text in await asyncio.gather(*(sample() for _ in range(self.settings.samples))) if text]
+        if not samples:
+            return []
+        support = [0.0] * len(statements)
+        for text in samples:
+            sentences = [each.strip() for each in split_sentences(text) if each.strip()]
+            judged = await Reference(sentences).support(
+                self._embedder, [sentence for _, sentence in statements], by_number=True
+            )
+            support = [total + one for total, (one, _) in zip(support, judged, strict=True)]
+        return [
+            (start, sentence, total / len(samples))
+            for (start, sentence), total in zip(statements, support, strict=True)
+            if total / len(samples) < self.settings.min_support
+        ]
+
+    def _blocks(self, score: float, findings: Sequence[Finding]) -> bool:
+        return self.settings.action == "block" and bool(findings) and score < self.settings.block_below
+
+    def _unsupported(self, findings: Sequence[Finding]) -> StockyardError:
+        return StockyardError(
+            "unsupported_answer",
+            f"{len(findings)} statement(s) of the answer are not supported.",
+            details=[
+                {"sentence": each.sentence.strip()[:500], "support": round(each.support, 3), "why": each.why}
+                for each in findings[:20]
+            ],
+            module=self.name,
+            retryable=False,
+        )
+
+
+_WHY = {
+    "meaning": "not in the sources",
+    "number": "a number that the sources do not have",
+    "name": "a name that the sources do not have",
+    "negation": "the sources may say the opposite",
+    "url": "an address that cannot be",
+    "email": "an e-mail address that cannot be",
+    "gone": "an address that does not answer",
+    "doi": "no DOI",
+    "isbn": "an ISBN whose check digit is wrong",
+    "arxiv": "no arXiv number",
+    "citation": "a source that is not listed",
+    "quote": "a quotation that the sources do not have",
+    "arithmetic": "a sum that is not right",
+    "samples": "other answers to the question do not say so",
+}
+
+
+def _notes(findings: Sequence[Finding]) -> str:
+    lines = [
+        f"- “{each.sentence.strip()[:160]}”: {', '.join(_WHY[why] for why in dict.fromkeys(each.why))}"
+        for each in findings
+    ]
+    return "\n\n---\nNot confirmed:\n" + "\n".join(lines)
+
+
+def _placed(text: str) -> list[tuple[int, str]]:
+    """The sentences with where they begin."""
+    found, at = [], 0
+    for sentence in split_sentences(text):
+        if sentence.strip():
+            found.append((at, sentence))
+        at += len(sentence)
+    return found
+
+
+def _with_note(batch: list[Delta], note: str) -> list[Delta]:
+    """The events with a note before the one that ends the first choice; what that one says itself comes before the note."""
+    out: list[Delta] = []
+    for delta in batch:
+        ends = [choice for choice in delta.choices() if choice.index == 0 and choice.finished]
+        if ends and ends[0].text:
+            ends[0].text += note
+        elif ends:
+            out.append(text_event(delta, note))
+        out.append(delta)
+    return out

@@ -1,0 +1,38 @@
+"""What is new in a request: its texts since the last answer, which are not the system's."""
+
+from __future__ import annotations
+
+from instance.chute.answer import JSON
+from instance.chute.text import request_texts
+
+SYSTEM = ("system", "developer")
+
+
+def new_texts(req: JSON) -> list[str]:
+    """The user's and tools' texts behind the last answer in the conversation, in order; all texts of what is no conversation."""
+    messages = req.get("messages")
+    if type(messages) is not list:
+        return request_texts(req)
+    new: list[JSON] = []
+    for message in reversed(messages):
+        if type(message) is not dict or message.get("role") == "assistant":
+            break
+        if message.get("role") not in SYSTEM:
+            new.append(message)
+    return request_texts({"messages": new[::-1]})
+
+
+def last_user_texts(req: JSON, count: int = 1) -> list[str]:
+    """The texts of the last messages of the user, the latest first; of what is no conversation, its prompt."""
+    messages = req.get("messages")
+    if type(messages) is not list:
+        return ["\n".join(request_texts(req))]
+    found = []
+    for message in reversed(messages):
+        if type(message) is dict and message.get("role") == "user":
+            text = "\n".join(request_texts({"messages": [message]}))
+            if text:
+                found.append(text)
+            if len(found) == count:
+                break
+    return found

@@ -1,0 +1,62 @@
+"""Text as a reader takes it: without what is put into it so that words are not recognised."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+INVISIBLE = r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{206a}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{e0000}-\x{e007f}]"
+"""RE2 class of characters that show nothing."""
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u206a-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e007f]"
+)
+_TAGS = re.compile("[\U000e0020-\U000e007e]+")
+_ALIKE = str.maketrans(
+    "аеорсухіјѕԁһкмтвнгпАЕОРСУХІЈЅМТВНКЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρτυχκεıɡɑℓ’‘“”ʼ‐‑‒–—",
+    "aeopcyxijsdhkmtbhrnAEOPCYXIJSMTBHK3ABEZHIKMNOPTYXaoivptuxkeigal''\"\"'-----",
+)
+_SPACED = re.compile(r"(?<!\w)\w([ .\-_*])\w(?:\1\w){2,}(?!\w)")
+_LEET = str.maketrans("013457@$!|€8", "oieastasiieb")
+_LEET_WORD = re.compile(r"[\w@$!|€]*[^\W\d_][\w@$!|€]*")
+_MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
+_REPEATED = re.compile(r"([^\W\d_])\1{2,}")
+
+
+def plain(text: str) -> str:
+    """NFKC without invisible characters and accents, letters of other scripts that look Latin made so, spaced letters joined."""
+    if text.isascii():
+        return _joined(text)
+    text = _TAGS.sub(lambda run: " " + "".join(chr(ord(each) - 0xE0000) for each in run.group()) + " ", text)
+    text = _INVISIBLE.sub("", text)
+    text = unicodedata.normalize("NFKD", text)
+    text = "".join(character for character in text if not unicodedata.combining(character))
+    words = re.split(r"(\s+)", text)
+    # A word in one script is a word of its language; letters are exchanged only where scripts are mixed, or stand for Latin alone.
+    return _joined("".join(word.translate(_ALIKE) if _looks_latin(word) else word for word in words))
+
+
+def _looks_latin(word: str) -> bool:
+    return any(character.isascii() for character in word.translate(_ALIKE)) and not any(
+        character.isalpha() and not character.isascii() for character in word.translate(_ALIKE)
+    )
+
+
+def _joined(text: str) -> str:
+    return _SPACED.sub(lambda run: re.sub(r"[ .\-_*]", "", run.group()), text)
+
+
+def unleeted(text: str) -> str:
+    """The text in lower case with digits and signs inside of words read as the letters that they stand for."""
+
+    def word(match: re.Match[str]) -> str:
+        shown = match.group()
+        letters = sum(character.isalpha() for character in shown)
+        return shown.translate(_LEET) if letters * 3 >= len(shown.rstrip("!")) else shown
+
+    lowered = _LEET_WORD.sub(word, text.lower())
+    return _REPEATED.sub(r"\1\1", lowered)
+
+
+def unmasked(text: str) -> str:
+    """The text without the marks inside of words ("f*ck" keeps its gap: the mark stands for any letter)."""
+    return _MASKED.sub("", text)

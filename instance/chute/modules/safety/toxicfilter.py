@@ -1,0 +1,345 @@
+"""toxicfilter: moderates questions and answers by category of harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import re2
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from instance.chute.answer import Answer
+from instance.chute.embedding.embedder import embedder_of
+from instance.chute.exchange import Exchange
+from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.safety.checked_sentences import check_answer
+from instance.chute.modules.safety.made_answer import put_before
+from instance.chute.modules.safety.new_texts import new_texts
+from instance.chute.modules.safety.toxic_rules import LANGUAGES
+from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+from instance.chute.sentences import split_sentences
+from instance.chute.stream_gate import EndAnswer
+from instance.chute.sub_request import SubRequestFailed
+from instance.chute.text import rewrite_request
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.core.core import Core
+
+ASK_FROM = 0.25
+"""Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
+MODERATION_NAMES = {
+    "self-harm": "self_harm",
+    "sexual/minors": "sexual/minors",
+    "sexual": "sexual",
+    "hate": "hate",
+    "harassment": "harassment",
+    "violence": "violence",
+    "illicit": "illicit",
+}
+"""Categories of moderation endpoints (those below them, as `hate/threatening`, count to them) -> ours."""
+ORDER = ("flag", "help", "redact", "block")
+
+Action = Literal["off", "flag", "redact", "help", "block"]
+Category = Literal["harassment", "hate", "violence", "self_harm", "sexual", "sexual/minors", "illicit", "profanity"]
+Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class CategoryRule(BaseModel):
+    """What happens with a category, and from which score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(default=0.7, ge=0, le=1, description="Score from which the action is taken, 0 to 1.")
+    action: Action = "flag"
+
+
+class CustomRule(BaseModel):
+    """A rule of the user's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9_]{1,64}$", description="Its name in the trail.")
+    re2: Pattern = Field(description="RE2 expression.")
+    action: Action = "flag"
+
+    @field_validator("re2")
+    @classmethod
+    def _compiles(cls, expression: str) -> str:
+        try:
+            re2.compile(expression)
+        except re2.error as error:
+            raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
+        return expression
+
+
+class Example(BaseModel):
+    """A text of the user's own that stands for a category, or for harmless ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category: Category | Literal["none"]
+    text: str = Field(min_length=3, max_length=500)
+
+
+DEFAULTS: Mapping[str, Action] = {
+    "sexual/minors": "block",
+    "self_harm": "help",
+    "illicit": "block",
+    "profanity": "off",
+}
+
+
+class ToxicFilter(Module):
+    """Scores each new text of a request and each sentence of an answer, and acts on what reaches its category's threshold.
+
+    Cheap first: rules over the text's plain form; then, for texts on a topic that can be harmful, the nearest labelled
+    examples; then a provider's moderation endpoint, where one is named. `sexual/minors` is always refused.
+    """
+
+    name: ClassVar[str] = "toxicfilter"
+    category: ClassVar[str] = "safety"
+    group: ClassVar[int] = 5
+    summary: ClassVar[str] = "Moderates questions and answers by category of harm"
+    on_error: ClassVar[Literal["open", "closed"]] = "closed"
+    safety: ClassVar[bool] = True
+
+    class Settings(ModuleSettings):
+        categories: dict[Category, CategoryRule] = Field(
+            default={},
+            description="Category -> threshold and action. Those not named: sexual/minors and illicit block, self_harm help, profanity off, others flag.",
+        )
+        scan_input: bool = Field(default=True, description="Judge requests.")
+        scan_output: bool = Field(default=True, description="Judge answers.")
+        languages: list[Literal["en", "de", "es", "fr"]] = Field(
+            default=["en"], max_length=10, description="Languages of the rules."
+        )
+        use_examples: bool = Field(
+            default=True, description="Also compare with labelled examples, by the bundled embedder (extra `semantic`)."
+        )
+        examples: list[Example] = Field(default=[], max_length=500, description="Labelled examples of your own.")
+        moderation_target: str = Field(
+            default="",
+            max_length=200,
+            description="Model of a moderation endpoint (`provider/model`) that is asked too; empty: none.",
+        )
+        help_text: str = Field(
+            default="If you are thinking about hurting yourself, please talk to someone now: your local emergency number, or a helpline from findahelpline.com. You do not have to go through this alone.",
+            min_length=1,
+            max_length=2000,
+            description="What stands before the answer to a person in need (action help).",
+        )
+        output_block: Literal["replace", "reject"] = Field(
+            default="replace",
+            description="An answer that is blocked becomes refusal_text, or the call fails (answer_blocked).",
+        )
+        refusal_text: str = Field(
+            default="This answer was withheld because of its content.",
+            min_length=1,
+            max_length=2000,
+            description="What a blocked answer becomes.",
+        )
+        redact_text: str = Field(default="", max_length=200, description="What stands for a redacted sentence.")
+        custom: list[CustomRule] = Field(default=[], max_length=100, description="Rules of your own.")
+
+        @field_validator("categories")
+        @classmethod
+        def _minors_are_protected(cls, given: dict[str, CategoryRule]) -> dict[str, CategoryRule]:
+            rule = given.get("sexual/minors")
+            if rule is not None and (rule.action != "block" or rule.threshold > 0.7):
+                raise ValueError("sexual/minors is always blocked, from 0.7 or less")
+            return given
+
+        @field_validator("languages")
+        @classmethod
+        def _known(cls, languages: list[str]) -> list[str]:
+            return [language for language in LANGUAGES if language in languages]
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._limits: dict[str, tuple[float, Action]] = {
+            name: (0.7, DEFAULTS.get(name, "flag"))
+            for name in Category.__args__  # type: ignore[attr-defined]
+        }
+        for name, rule in settings.categories.items():
+            self._limits[name] = (rule.threshold, rule.action)
+        self._limits = {name: limit for name, limit in self._limits.items() if limit[1] != "off"}
+        self._custom = [
+            (rule.name, re2.compile(rule.re2), rule.action) for rule in settings.custom if rule.action != "off"
+        ]
+        self._toxicity = Toxicity(settings.languages)
+        self._own = tuple(rule.re2 for rule in settings.custom)
+        self._nearest: Nearest | None = None
+        self._core: Core | None = None
+        rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
+        if settings.on_error is None and rules_only <= {"flag"}:
+            self.on_error = "open"  # type: ignore[misc]  # what only flags never refuses a call
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._core = core
+        if self.settings.use_examples:
+            embedder = embedder_of(core)
+            await embedder.load()
+            self._nearest = Nearest(embedder, [(each.category, each.text) for each in self.settings.examples])
+
+    def hooks(self) -> tuple[str, ...]:
+        return (
+            *(("prepare",) if self.settings.scan_input else ()),
+            *(("around",) if self.settings.scan_output or self.settings.scan_input else ()),
+        )
+
+    def patterns(self) -> Sequence[str]:
+        return (*self._toxicity.triggers, *self._own) if self.settings.scan_input else ()
+
+    def passes(self, x: Exchange) -> bool:
+        return not self.settings.scan_output and "toxic_help" not in x.state
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    async def prepare(self, x: Exchange) -> Answer | None:
+        asks = bool(self.settings.moderation_target)
+        if not asks and not x.hits(self):
+            return None
+        redacted: dict[str, str] = {}
+        for text in new_texts(x.req):
+            sentences = split_sentences(text)
+            judged = await self._judge(x, sentences if len(sentences) > 1 else [text], asks=asks)
+            # A thought may need more than one sentence to be seen.
+            whole = (await self._judge(x, [text], asks=False))[0] if len(sentences) > 1 else {}
+            acts = [self._act(x, scores, "in") for scores in judged]
+            if whole and not any(acts):
+                acts.append(self._act(x, whole, "in"))
+                sentences = [*sentences, ""]
+            blocked = next((act for act in acts if act and act[0] == "block"), None)
+            if blocked:
+                raise StockyardError(
+                    "content_blocked",
+                    f"The request holds content of a category that is refused here ({blocked[1]}).",
+                    details={"category": blocked[1]},
+                    retryable=False,
+                )
+            if any(act and act[0] == "help" for act in acts):
+                x.state["toxic_help"] = True
+            if any(act and act[0] == "redact" for act in acts):
+                if len(acts) > len(judged):
+                    redacted[text] = self.settings.redact_text
+                else:
+                    redacted[text] = self._without(sentences if len(sentences) > 1 else [text], acts)
+        if redacted:
+            x.req = rewrite_request(x.req, lambda text, place: redacted.get(text, text))
+            x.change()
+        return None
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    async def around(self, x: Exchange, call: Call) -> Answer:
+        answer = await call(x)
+        if self.settings.scan_output and answer.status == 200:
+
+            async def check(sentences: Sequence[str]) -> Sequence[str]:
+                if not any(self._suspects(sentence) for sentence in sentences):
+                    return sentences
+                judged = await self._judge(x, sentences, asks=False)
+                acts = [self._act(x, scores, "out") for scores in judged]
+                blocked = next((act for act in acts if act and act[0] == "block"), None)
+                if blocked:
+                    if self.settings.output_block == "reject":
+                        raise StockyardError(
+                            "answer_blocked",
+                            f"The answer holds content of a category that is refused here ({blocked[1]}).",
+                            details={"category": blocked[1]},
+                            module=self.name,
+                            retryable=False,
+                        )
+                    raise EndAnswer(self.settings.refusal_text)
+                return self._redacted(sentences, acts)
+
+            await check_answer(answer, check)
+        if x.state.pop("toxic_help", False) and not _wants_json(x.req):
+            put_before(answer, self.settings.help_text + "\n\n")
+        return answer
+
+    def _suspects(self, sentence: str) -> bool:
+        return self._toxicity.suspects(sentence) or any(
+            expression.search(sentence) for _, expression, _ in self._custom
+        )
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    async def _judge(self, x: Exchange, texts: Sequence[str], *, asks: bool) -> list[dict[str, float]]:
+        """The scores of each text; names of custom rules that hit are among them, with 1."""
+        scored = [self._toxicity.scores(text) for text in texts]
+        if self._nearest is not None and self._core is not None:
+            places = [place for place, text in enumerate(texts) if len(text) > 7 and self._toxicity.on_topic(text)]
+            if places:
+                began = self._core.clock.mono_ns()
+                near = await self._nearest.scores([texts[place] for place in places])
+                x.waited_ns += self._core.clock.mono_ns() - began
+                for place, scores in zip(places, near, strict=True):
+                    scored[place] = combined(scored[place], scores)
+        if self.settings.moderation_target and not x.dry:
+            for place, text in enumerate(texts):
+                if asks or max(scored[place].values(), default=0.0) >= ASK_FROM:
+                    said = await self._ask(x, text)
+                    for name, score in said.items():
+                        scored[place][name] = max(scored[place].get(name, 0.0), score)
+        for name, expression, _ in self._custom:
+            for place, text in enumerate(texts):
+                if expression.search(text):
+                    scored[place]["custom:" + name] = 1.0
+        return scored
+
+    async def _ask(self, x: Exchange, text: str) -> dict[str, float]:
+        """What the moderation endpoint says; nothing when it fails, of which the trail has an entry."""
+        assert self._core is not None
+        asking: Any = self._core.services["sub_requests"]
+        try:
+            said = await asking.moderate(x, self.name, text, model=self.settings.moderation_target)
+        except SubRequestFailed:
+            return {}
+        found: dict[str, float] = {}
+        for name, score in said.items():
+            ours = MODERATION_NAMES.get(name) or MODERATION_NAMES.get(name.split("/", 1)[0])
+            if ours:
+                found[ours] = max(found.get(ours, 0.0), score)
+        return found
+
+    def _act(self, x: Exchange, scores: dict[str, float], direction: str) -> tuple[str, str] | None:
+        """Note each category that reached its threshold; the strongest action with its category."""
+        strongest: tuple[str, str] | None = None
+        for name, score in sorted(scores.items()):
+            limit = self._limit(name)
+            if limit is None or score < limit[0]:
+                continue
+            action = limit[1]
+            x.note(
+                "toxic",
+                {"direction": direction, "category": name, "score": round(score, 3), "action": action},
+                module=self.name,
+                hook="around" if direction == "out" else "prepare",
+            )
+            x.safety_count += direction == "out"
+            if strongest is None or ORDER.index(action) > ORDER.index(strongest[0]):
+                strongest = (action, name)
+        return strongest
+
+    def _limit(self, name: str) -> tuple[float, Action] | None:
+        if name.startswith("custom:"):
+            return next(((0.0, action) for own, _, action in self._custom if own == name[7:]), None)
+        return self._limits.get(name)
+
+    def _redacted(self, sentences: Sequence[str], acts: Sequence[tuple[str, str] | None]) -> list[str]:
+        return [
+            self.settings.redact_text if act and act[0] == "redact" else sentence
+            for sentence, act in zip(sentences, acts, strict=True)
+        ]
+
+    def _without(self, sentences: Sequence[str], acts: Sequence[tuple[str, str] | None]) -> str:
+        return "".join(self._redacted(sentences, acts))
+
+
+def _wants_json(req: dict[str, Any]) -> bool:
+    form = req.get("response_format")
+    return type(form) is dict and form.get("type") in ("json_object", "json_schema")
