@@ -36,6 +36,8 @@ from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
 from instance.system.usage_days import UsageDaysFold
+from instance.tack_room.app import MIGRATIONS as TACK_ROOM_MIGRATIONS
+from instance.tack_room.app import TackRoom
 
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
@@ -67,7 +69,7 @@ class ServeOptions:
 
 def all_components() -> list[tuple[str, Path]]:
     """Every part of the database with its folder of migrations; the core adds its own."""
-    return [BRAND_MIGRATIONS, LOOKOUT_MIGRATIONS, SYSTEM_MIGRATIONS, *components()]
+    return [BRAND_MIGRATIONS, LOOKOUT_MIGRATIONS, SYSTEM_MIGRATIONS, TACK_ROOM_MIGRATIONS, *components()]
 
 
 def wire_folds(core: Core) -> tuple[Brand, Lookout]:
@@ -91,6 +93,7 @@ class Instance:
         self.core = core
         self.brand = brand
         self.lookout = lookout
+        self.tack_room = TackRoom(core)
         self.chute = Chute(core)
         self.draining = False
         self.open_principal = open_principal() if is_open else None

@@ -57,6 +57,10 @@ REGISTRY: dict[str, ErrorCode] = {
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
         ),
         ErrorCode("prompt_lint", 400, INVALID, "The prompt has a fault that the operator refuses.", False),
+        ErrorCode(
+            "missing_variable", 400, INVALID, "The stored prompt needs a value that the call does not give.", False
+        ),
+        ErrorCode("invalid_variable", 400, INVALID, "A variable of the stored prompt cannot have this value.", False),
         ErrorCode("request_schema", 400, INVALID, "The request does not fit a JSON Schema of the operator's.", False),
         ErrorCode("unauthorized", 401, AUTHENTICATION, "No key, or an unknown one."),
         ErrorCode("key_revoked", 401, AUTHENTICATION, "The key was revoked."),
@@ -68,9 +72,13 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("policy_blocked", 403, PERMISSION, "A policy refuses the request."),
         ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed."),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
+        ErrorCode("prompt_required", 403, PERMISSION, "This key may only use stored prompts.", False),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
+        ErrorCode(
+            "prompt_not_found", 404, NOT_FOUND, "There is no stored prompt of this name, version or label.", False
+        ),
         ErrorCode("method_not_allowed", 405, INVALID, "The path does not take this method."),
         ErrorCode("not_acceptable", 406, INVALID, "The answer is not available in the asked form."),
         ErrorCode("already_exists", 409, CONFLICT, "The name is taken."),
@@ -89,6 +97,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("unknown_field", 422, INVALID, "There is no such field."),
         ErrorCode("missing_field", 422, INVALID, "A needed field is missing."),
         ErrorCode("bad_pattern", 422, INVALID, "The pattern does not compile."),
+        ErrorCode("bad_template", 422, INVALID, "The text is no template; details say where."),
         ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
