@@ -32,7 +32,7 @@ APPS = (
     App("Trading Post", "exchange", "Packs of configuration and environments.", "/api/exchange", "planned"),
     App("Billing", "billing", "Budgets, prices and statements.", "/api/billing", "active"),
     App("Team", "teams", "People, teams and their keys.", "/api/auth", "active"),
-    App("Memory", "memory", "What conversations remember.", "/api/memory", "planned"),
+    App("Memory", "memory", "What conversations remember.", "/api/memory", "active"),
 )
 
 
