@@ -99,6 +99,9 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("bad_pattern", 422, INVALID, "The pattern does not compile."),
         ErrorCode("bad_template", 422, INVALID, "The text is no template; details say where."),
         ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
+        ErrorCode(
+            "quality_rejected", 422, INVALID, "The answer was not good enough, and the operator refuses such.", False
+        ),
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
