@@ -28,6 +28,8 @@ from instance.core.principals import lease_expired
 from instance.lookout.app import MIGRATIONS as LOOKOUT_MIGRATIONS
 from instance.lookout.app import Lookout
 from instance.lookout.call_columns import CALL_KIND
+from instance.memory.app import MIGRATIONS as MEMORY_MIGRATIONS
+from instance.memory.app import Memory
 from instance.system.control import ControlApi
 from instance.system.gateway import Gateway
 from instance.system.key_lease import KeyLease
@@ -36,6 +38,8 @@ from instance.system.open_mode import OpenKeys, open_principal
 from instance.system.pushed_state import PushedState
 from instance.system.usage import fold_usage
 from instance.system.usage_days import UsageDaysFold
+from instance.tack_room.app import MIGRATIONS as TACK_ROOM_MIGRATIONS
+from instance.tack_room.app import TackRoom
 
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
@@ -67,7 +71,14 @@ class ServeOptions:
 
 def all_components() -> list[tuple[str, Path]]:
     """Every part of the database with its folder of migrations; the core adds its own."""
-    return [BRAND_MIGRATIONS, LOOKOUT_MIGRATIONS, SYSTEM_MIGRATIONS, *components()]
+    return [
+        BRAND_MIGRATIONS,
+        LOOKOUT_MIGRATIONS,
+        SYSTEM_MIGRATIONS,
+        TACK_ROOM_MIGRATIONS,
+        MEMORY_MIGRATIONS,
+        *components(),
+    ]
 
 
 def wire_folds(core: Core) -> tuple[Brand, Lookout]:
@@ -91,6 +102,8 @@ class Instance:
         self.core = core
         self.brand = brand
         self.lookout = lookout
+        self.tack_room = TackRoom(core)
+        self.memory = Memory(core)
         self.chute = Chute(core)
         self.draining = False
         self.open_principal = open_principal() if is_open else None

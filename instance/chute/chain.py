@@ -108,6 +108,7 @@ class Plan:
         self.shaper = (shaper, scope_of(shaper.module)) if shaper is not None else None
         """Who makes the caller's error of a failed attempt, and on which calls."""
         self.fills_model = any(link.module.fills_model for link in self.links)
+        self.fills_template = any(link.module.fills_template for link in self.links)
         self.redacts = any(link.name == "secretscan" for link in self.links)
 
     def shape(self, x: Exchange, failure: CallFailed) -> StockyardError | None:

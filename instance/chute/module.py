@@ -64,6 +64,8 @@ class Module:
     """Its decisions count as safety events in Lookout."""
     fills_model: bool = False
     """A call that names no model is let through to it; it chooses one, or refuses the call."""
+    fills_template: bool = False
+    """A call that names a stored prompt needs no model and no messages of its own: it has them, or refuses the call."""
 
     secret_settings: ClassVar[frozenset[str]] = frozenset()
     """Names of settings, at any depth, that are secrets (`module_secrets.SecretText`): sealed at rest, never shown whole."""

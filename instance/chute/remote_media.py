@@ -50,8 +50,10 @@ async def _resolve_but_link_local(host: str, port: int, resolver: Resolve = reso
 class RemoteMedia:
     """Fetches media over HTTP. One object serves many calls; `close` ends its connections."""
 
-    def __init__(self, *, allow_private_networks: bool) -> None:
+    def __init__(self, *, allow_private_networks: bool, accepted: tuple[str, ...] = ACCEPTED) -> None:
+        """`accepted`: beginnings of the content types that are taken."""
         self._allow_private = allow_private_networks
+        self._accepted = accepted
         self._upstream: Upstream | None = None
 
     @classmethod
@@ -109,7 +111,7 @@ class RemoteMedia:
             self._upstream = Upstream(allow_private_networks=self._allow_private, resolver=_resolve_but_link_local)
         headers = [
             (b"user-agent", f"stockyard/{VERSION}".encode()),
-            (b"accept", b"image/*,audio/*,video/*,application/pdf"),
+            (b"accept", ",".join(f"{kind}*" if kind.endswith("/") else kind for kind in self._accepted).encode()),
         ]
         for _ in range(REDIRECTS_MAX + 1):
             origin, path = _taken_apart(url, param)
@@ -126,8 +128,9 @@ class RemoteMedia:
             finally:
                 response.close()
             kind = _media_type(response.headers.get(b"content-type", b""), body)
-            if not kind.startswith(ACCEPTED):
-                raise _failed(param, f"is of type {kind or 'unknown'}, which is no image, sound, film or PDF")
+            if not kind.startswith(self._accepted):
+                wanted = ", ".join(self._accepted)
+                raise _failed(param, f"is of type {kind or 'unknown'}, which is none of {wanted}")
             return Media(kind, b64encode(body).decode())
         raise _failed(param, "was redirected too often")
 

@@ -63,6 +63,10 @@ REGISTRY: dict[str, ErrorCode] = {
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False
         ),
         ErrorCode("prompt_lint", 400, INVALID, "The prompt has a fault that the operator refuses.", False),
+        ErrorCode(
+            "missing_variable", 400, INVALID, "The stored prompt needs a value that the call does not give.", False
+        ),
+        ErrorCode("invalid_variable", 400, INVALID, "A variable of the stored prompt cannot have this value.", False),
         ErrorCode("request_schema", 400, INVALID, "The request does not fit a JSON Schema of the operator's.", False),
         ErrorCode("tool_schema_invalid", 400, INVALID, "A tool's definition cannot be used.", False),
         ErrorCode("tool_result_unknown", 400, INVALID, "A tool's result answers no call that was made.", False),
@@ -85,10 +89,14 @@ REGISTRY: dict[str, ErrorCode] = {
         ),
         ErrorCode("age_restricted", 403, PERMISSION, "The request is not for the caller's age.", False),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
+        ErrorCode("prompt_required", 403, PERMISSION, "This key may only use stored prompts.", False),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
         ErrorCode("unknown_id", 404, NOT_FOUND, "No call has this id."),
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
+        ErrorCode(
+            "prompt_not_found", 404, NOT_FOUND, "There is no stored prompt of this name, version or label.", False
+        ),
         ErrorCode("method_not_allowed", 405, INVALID, "The path does not take this method."),
         ErrorCode("not_acceptable", 406, INVALID, "The answer is not available in the asked form."),
         ErrorCode("already_exists", 409, CONFLICT, "The name is taken."),
@@ -108,7 +116,11 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("unknown_field", 422, INVALID, "There is no such field."),
         ErrorCode("missing_field", 422, INVALID, "A needed field is missing."),
         ErrorCode("bad_pattern", 422, INVALID, "The pattern does not compile."),
+        ErrorCode("bad_template", 422, INVALID, "The text is no template; details say where."),
         ErrorCode("structured_output_failed", 422, INVALID, "No attempt gave an answer that fits the schema.", False),
+        ErrorCode(
+            "quality_rejected", 422, INVALID, "The answer was not good enough, and the operator refuses such.", False
+        ),
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("tool_call_invalid", 422, INVALID, "The model called a tool in a way that is not allowed.", False),
         ErrorCode("answer_blocked", 422, INVALID, "The answer holds content of a category that is refused.", False),

@@ -60,7 +60,9 @@ class ChatCompletion(Operation):
         req = x.req = decode(raw)
         check_depth(raw, req, limits.depth)
         x.model_requested = take_model(x, req)
-        check_chat(req, limits)
+        if not req.get("messages") and is_filled(x, req):
+            req["messages"] = []
+        check_chat(req, limits, may_be_empty=req.get("messages") == [] and is_filled(x, req))
         x.stream = bool(req.get("stream"))
         options = req.get("stream_options")
         if options is not None:
@@ -87,7 +89,7 @@ def take_model(x: Exchange, body: dict[str, Any]) -> str:
         model = body["model"] = named.decode("utf-8", "replace")
         x.changed = True
     if model is None or model == "":
-        if x.plan is not None and x.plan.fills_model:
+        if x.plan is not None and (x.plan.fills_model or is_filled(x, body)):
             return ""
         raise StockyardError("model_required", 'Name a model, for example "mock/gpt".', param="model")
     if not isinstance(model, str) or len(model) > MODEL_MAX_CHARACTERS or not (model.isascii() and model.isprintable()):
@@ -97,6 +99,15 @@ def take_model(x: Exchange, body: dict[str, Any]) -> str:
             param="model",
         )
     return model
+
+
+def is_filled(x: Exchange, body: dict[str, Any]) -> bool:
+    """Whether the call names a stored prompt, and a module of the plan fills it in."""
+    if x.plan is None or not x.plan.fills_template:
+        return False
+    model = body.get("model")
+    named = b"x-stockyard-template" in x.headers or "_template" in body
+    return named or (isinstance(model, str) and model.startswith("prompt:"))
 
 
 def take_native(x: Exchange, limits: LimitSettings) -> JSON:
@@ -109,10 +120,10 @@ def take_native(x: Exchange, limits: LimitSettings) -> JSON:
     return native
 
 
-def check_chat(req: JSON, limits: LimitSettings) -> None:
+def check_chat(req: JSON, limits: LimitSettings, *, may_be_empty: bool = False) -> None:
     """Refuse what no provider of chat could take, with the `param`; the rest is the provider's to judge."""
     messages = req.get("messages")
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(messages, list) or not (messages or may_be_empty):
         raise StockyardError("bad_request", "`messages` must be a list with at least one message.", param="messages")
     if len(messages) > limits.messages:
         raise StockyardError("bad_request", f"At most {limits.messages} messages.", param="messages")
