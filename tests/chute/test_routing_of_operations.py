@@ -13,6 +13,7 @@ from tests.modules.conftest import Running, running
 
 MODULES: dict[str, Any] = {
     "retry": False,
+    "embedcache": False,
     "modelalias": {"aliases": [{"alias": "own", "target": "routed"}]},
     "fallbackrouter": True,
 }
