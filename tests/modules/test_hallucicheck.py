@@ -108,7 +108,7 @@ async def test_self_check_compares_with_other_answers() -> None:
 
 
 async def test_live_addresses_are_asked_once_a_day() -> None:
-    async with running() as s:
+    async with running({"hallucicheck": {"check_live": True, "checks": ["url"]}}) as s:
         gone = f"See {s.mock.url.removesuffix('/v1')}/nowhere/at/all for more."
         await said(s, gone)
         await said(s, gone)
