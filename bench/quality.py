@@ -195,6 +195,17 @@ SETS: dict[str, Callable[[], Awaitable[Score]]] = {
 }
 
 
+async def toolshield() -> Score:
+    """Whether a text about a tool holds instructions to the model."""
+    from instance.chute.modules.core.injection_marks import InjectionMarks
+
+    marks = InjectionMarks()
+    return scored([(row[0] == "1", bool(marks.found(row[1]))) for row in labelled(FOLDER / "tool_injection.tsv")])
+
+
+SETS: dict[str, Callable[[], Awaitable[Score]]] = {"semanticcache": semanticcache, "toolshield": toolshield}
+
+
 async def run(names: list[str]) -> dict[str, Score]:
     """The scores of the sets, by name."""
     return {name: await SETS[name]() for name in names}

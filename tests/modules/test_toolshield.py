@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from bench import quality
 from instance.chute.modules.core.injection_marks import InjectionMarks
 from instance.chute.modules.core.sql_reading import why_not_reading
 from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
@@ -385,3 +386,9 @@ def test_sql_that_may_do_more_than_read(sql: str) -> None:
 )
 def test_ordinary_descriptions_and_results_are_not_suspicious(harmless: str) -> None:
     assert InjectionMarks().found(harmless) == []
+
+
+async def test_injected_instructions_are_told_from_ordinary_texts() -> None:
+    score = await quality.toolshield()
+    assert score.rows >= 40
+    assert (score.precision >= 0.95, score.recall >= 0.9) == (True, True)

@@ -19,16 +19,24 @@ class Mark(NamedTuple):
 
 
 _FEW = r"\W+(?:\w+\W+){0,4}"
+_DROP = r"(?:ignore|disregard|forget|override|overrule|bypass|skip|drop|(?:do not|don.?t|stop) follow(?:ing)?)"
+_ORDERS = r"(?:instructions?|prompts?|rules?|guidelines?|directives?|directions|guardrails?|restrictions?|polic(?:y|ies)|constraints?)"
 MARKS = (
     Mark(
         "override",
         3.0,
-        rf"(?i)\b(?:ignore|disregard|forget|override|overrule|bypass|skip|drop){_FEW}(?:instructions?|prompts?|rules?|guidelines?|directives?|directions|guardrails?|restrictions?|polic(?:y|ies)|constraints?)\b",
+        rf"(?i)\b{_DROP}\W+(?:\w+\W+){{0,6}}(?:previous|prior|above|earlier|preceding|all|any|your|usual|original|system|safety|developer|content|these|those|other)\W+(?:\w+\W+){{0,6}}{_ORDERS}\b",
     ),
+    Mark(
+        "override_above",
+        2.0,
+        r"(?i)\b(?:ignore|disregard|forget)\W+(?:\w+\W+){0,3}(?:above|before|previous|prior|earlier|preceding|so far)\b",
+    ),
+    Mark("override_any", 1.5, rf"(?i)\b{_DROP}\W+(?:\w+\W+){{0,3}}{_ORDERS}\b"),
     Mark(
         "secrecy",
         3.0,
-        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|inform|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:user|users|human|humans|anyone|operator|customer)\b",
+        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|ask|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:user|users|human|humans|anyone|operator|customer)\b",
     ),
     Mark(
         "chat_markup",
@@ -48,17 +56,17 @@ MARKS = (
     Mark(
         "secret_file",
         2.0,
-        r"(?i)\b(?:read|open|cat|load|send|upload|include|copy|attach|contents?|append|forward)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
+        r"(?i)\b(?:read|open|cat|load|fetch|get|add|send|upload|include|copy|attach|contents?|append|forward|transmit)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
     ),
     Mark(
         "credentials",
         1.5,
-        r"(?i)\b(?:send|upload|include|copy|attach|append|forward|post|share|output|print|reveal|exfiltrate)\b[^.\n]{0,60}\b(?:credentials?|api[ _-]?keys?|passwords?|access tokens?|secrets?|environment variables|conversation history|chat history|system prompt|cookies)\b",
+        r"(?i)\b(?:send|upload|include|copy|attach|append|forward|post|share|output|print|reveal|exfiltrate|transmit|leak)\b[^.\n]{0,60}\b(?:credentials?|api[ _-]?keys?|passwords?|access tokens?|secrets?|environment variables|conversation history|chat history|system prompt|cookies)\b",
     ),
     Mark(
         "new_role",
         1.5,
-        r"(?i)\b(?:you are now|from now on,? you|you must now|your (?:new|real|actual|true) (?:task|goal|instructions?|role|job)|new instructions?\s*:|system (?:message|notice|override|prompt)\s*:|attention,? (?:ai|assistant|model|agent)|(?:dear|hey|note to) (?:ai|assistant|model|llm|agent)s?\b|instructions? (?:for|to) (?:the )?(?:ai|assistant|model|llm|agent))",
+        r"(?i)\b(?:you are now|from now on,? you|you must now|your (?:new|real|actual|true) (?:task|goal|instructions?|role|job)|new instructions?\s*:|system (?:message|notice|override|prompt)\s*:|attention,? (?:ai|assistant|model|agent)|(?:dear|hey|note to|message to|message for|note for) (?:the )?(?:ai|assistant|model|llm|agent)s?\b|instructions? (?:for|to) (?:the )?(?:ai|assistant|model|llm|agent))",
     ),
     Mark(
         "send_out",

@@ -123,7 +123,8 @@ class ToolShield(Module):
             answer = await call(x)
             if answer.events is not None:
                 answer.events = guarded(answer.events, lambda message: self._judge_streamed(x, again, check, message))
-                answer.native = CANONICAL  # calls that are held cannot leave as they came
+                if offered:
+                    answer.native = CANONICAL  # calls that are held cannot leave as they came
                 return answer
         elif asks and offered:
             return await self._asked_until_good(x, again, check)

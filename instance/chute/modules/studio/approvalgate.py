@@ -81,10 +81,12 @@ class ApprovalGate(Module):
 
             async def after_approval() -> Answer:
                 await self._pass(x, demand)
-                return await call(x)
+                answer = await call(x)
+                held.target, held.release = answer.target, answer.release
+                return answer
 
-            again = AskedAgain(x, call, self.name, None, self._core.clock)
-            return again.streamed(after_approval)
+            held = AskedAgain(x, call, self.name, None, self._core.clock).streamed(after_approval)
+            return held
         await self._pass(x, demand)
         return await call(x)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -232,5 +233,5 @@ def _append(path: Path, line: bytes) -> None:
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Any) -> None:
     """From the writer's thread; nothing happens once the loop has ended."""
-    if not loop.is_closed():
+    with suppress(RuntimeError):
         loop.call_soon_threadsafe(call)
