@@ -183,6 +183,20 @@ async def age() -> Score:
     )
 
 
+async def code() -> Score:
+    """Whether codefence finds each rule that a block breaks, and no other."""
+    from instance.chute.modules.validate.codefence import CodeFence
+
+    module = CodeFence(CodeFence.Settings())
+    rows = list(labelled(FOLDER / "code.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for rules, tag, block in rows:
+        wanted = set(rules.split())
+        found = {each.rule for each in module.findings(block.replace("\\n", "\n"), tag)[1]}
+        pairs += [(True, rule in found) for rule in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
+
+
 SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "semanticcache": semanticcache,
     "personal_data": personal_data,
@@ -190,6 +204,7 @@ SETS: dict[str, Callable[[], Awaitable[Score]]] = {
     "toxic": toxic,
     "mask": mask,
     "topics": topics,
+    "code": code,
     "age": age,
     "grounding": grounding,
 }

@@ -101,6 +101,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("response_schema", 422, INVALID, "The answer does not fit a JSON Schema of the operator's.", False),
         ErrorCode("answer_blocked", 422, INVALID, "The answer holds content of a category that is refused.", False),
         ErrorCode("unsupported_answer", 422, INVALID, "Too many statements of the answer are not supported.", False),
+        ErrorCode("code_blocked", 422, INVALID, "The answer holds code that is refused.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),
