@@ -55,7 +55,9 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
         ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
         ErrorCode("content_blocked", 400, INVALID, "The request holds content of a category that is refused.", False),
-        ErrorCode("age_token_invalid", 400, INVALID, "The header that names the caller's age tier has a bad signature.", False),
+        ErrorCode(
+            "age_token_invalid", 400, INVALID, "The header that names the caller's age tier has a bad signature.", False
+        ),
         ErrorCode("price_unknown", 400, INVALID, "The model has no price, and the policy asks for one.", False),
         ErrorCode(
             "invalid_schema", 400, INVALID, "The JSON Schema cannot be used, or there is none of that name.", False

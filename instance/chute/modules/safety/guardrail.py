@@ -66,7 +66,10 @@ class Guardrail(Module):
             description="What happens: reply_text is the answer, the call is refused (off_topic), or it is noted.",
         )
         reply_text: str = Field(
-            default="Sorry, that is outside what this service is for.", min_length=1, max_length=2000
+            default="Sorry, that is outside what this service is for.",
+            min_length=1,
+            max_length=2000,
+            description="What is answered to what is off topic.",
         )
         grey: float = Field(
             default=0.05, ge=0, le=0.5, description="Distance to a threshold within which the judge is asked."
