@@ -183,16 +183,18 @@ async def age() -> Score:
     )
 
 
-SETS: dict[str, Callable[[], Awaitable[Score]]] = {
-    "semanticcache": semanticcache,
-    "personal_data": personal_data,
-    "injection": injection,
-    "toxic": toxic,
-    "mask": mask,
-    "topics": topics,
-    "age": age,
-    "grounding": grounding,
-}
+async def code() -> Score:
+    """Whether codefence finds each rule that a block breaks, and no other."""
+    from instance.chute.modules.validate.codefence import CodeFence
+
+    module = CodeFence(CodeFence.Settings())
+    rows = list(labelled(FOLDER / "code.tsv"))
+    pairs: list[tuple[bool, bool]] = []
+    for rules, tag, block in rows:
+        wanted = set(rules.split())
+        found = {each.rule for each in module.findings(block.replace("\\n", "\n"), tag)[1]}
+        pairs += [(True, rule in found) for rule in wanted] + [(False, True) for _ in found - wanted]
+    return replace(scored(pairs), rows=len(rows))
 
 
 async def toolshield() -> Score:
@@ -203,7 +205,18 @@ async def toolshield() -> Score:
     return scored([(row[0] == "1", bool(marks.found(row[1]))) for row in labelled(FOLDER / "tool_injection.tsv")])
 
 
-SETS: dict[str, Callable[[], Awaitable[Score]]] = {"semanticcache": semanticcache, "toolshield": toolshield}
+SETS: dict[str, Callable[[], Awaitable[Score]]] = {
+    "semanticcache": semanticcache,
+    "personal_data": personal_data,
+    "injection": injection,
+    "toxic": toxic,
+    "mask": mask,
+    "topics": topics,
+    "code": code,
+    "age": age,
+    "grounding": grounding,
+    "toolshield": toolshield,
+}
 
 
 async def run(names: list[str]) -> dict[str, Score]:

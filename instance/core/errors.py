@@ -125,6 +125,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("tool_call_invalid", 422, INVALID, "The model called a tool in a way that is not allowed.", False),
         ErrorCode("answer_blocked", 422, INVALID, "The answer holds content of a category that is refused.", False),
         ErrorCode("unsupported_answer", 422, INVALID, "Too many statements of the answer are not supported.", False),
+        ErrorCode("code_blocked", 422, INVALID, "The answer holds code that is refused.", False),
         ErrorCode("no_consensus", 422, INVALID, "The models that were asked do not agree.", False),
         ErrorCode("body_not_captured", 422, INVALID, "The call's text was not kept."),
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),

@@ -19,7 +19,7 @@ _NORTH_AMERICAN = re.compile(
 )
 _DATE = re.compile(r"(?:\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})(?:[ T]\d{1,2})?\Z")
 _SAYS_PHONE = re.compile(
-    r"phone|\btel\b|\btel[.:e]|mobile|\bcell\b|cellular|\bcall(?:s|ed|ing|back)?\b|\bdial|\bring\b|\bsms\b|\btext(?:ed)?\b|whatsapp|telegram|signal|"
+    r"phone|\bmy (?:new )?number\b|\btel\b|\btel[.:e]|mobile|\bcell\b|cellular|\bcall(?:s|ed|ing|back)?\b|\bdial|\bring\b|\bsms\b|\btext(?:ed)?\b|whatsapp|telegram|signal|"
     r"\bfax\b|\breach\b|contact|hotline|\bmob\b|\bph\b|handy\b|telefon|teléfono|telefono|téléphone|appele|numéro|portable|"
     r"rufnummer|anrufen|llam|chiam|bellen|celular|móvil|numero di",
     re.IGNORECASE,

@@ -1,0 +1,87 @@
+"""What is found in code: rules, their severities, and strings that mean the same in any language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal, NamedTuple
+
+from instance.chute.modules.safety.secret_scanner import Scanner
+
+Severity = Literal["low", "medium", "high"]
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
+
+RULES: dict[str, str] = {
+    "syntax": "code that its language's parser does not take",
+    "shell_built": "a shell command put together from parts",
+    "eval_exec": "text that is run as code",
+    "deserialise": "a reader of data that can run code",
+    "recursive_delete": "a folder, a disk or everything deleted",
+    "curl_pipe_shell": "a download that is run at once",
+    "tls_disabled": "certificates that are not checked",
+    "sql_concat": "SQL put together from parts",
+    "hardcoded_credential": "a password or key in the code",
+    "miner": "a miner of crypto currency",
+    "key_file": "a file of keys or passwords that is read",
+    "forbidden_import": "an import that is not allowed",
+    "complexity": "a function with too many branches",
+}
+
+
+class CodeFinding(NamedTuple):
+    """A rule that a line of a block breaks; lines count from 1."""
+
+    rule: str
+    severity: Severity
+    line: int
+
+
+class Skipped(Exception):
+    """The language has no parser here; the message names it."""
+
+
+_CREDENTIAL_NAME = re.compile(
+    r"(?i)(?:^|[_\-.]|(?<=[a-z])(?=[A-Z]))(?:pass(?:word|wd|phrase)?|pwd|secret(?:_?key)?|api_?key|access_?key|auth_?token|access_?token|token|private_?key|client_?secret)s?$"
+)
+_PLACEHOLDER = re.compile(
+    r"(?i)your|xxx|\*\*\*|example|placeholder|change_?me|dummy|insert|<|\{|\$|todo|^(?:test|none|null|secret|password|token|string|str|key|foo|bar|abc)\w{0,4}$|here$|env|^\s*$|\s"
+)
+_MINER = re.compile(
+    r"(?i)\b(?:stratum\+(?:tcp|ssl)://|xmrig|minerd|cpuminer|coinhive|cryptonight|ethminer|nbminer|t-rex miner|phoenixminer|minexmr)"
+)
+_KEY_FILE = re.compile(
+    r"(?:^|[/~\\\s\"'@=])(?:\.ssh/(?:id_\w+|\*)|id_(?:rsa|ed25519|ecdsa|dsa)\b(?!\.pub)|etc/shadow\b|\.aws/credentials|\.kube/config|\.netrc|\.pgpass|\.docker/config\.json|\.gnupg/|\.config/gcloud/)(?!\S*\.pub)"
+)
+_SQL = re.compile(
+    r"(?is)\A\s*(?:select\b.+\bfrom\b|insert\s+into\b|update\b.+\bset\b|delete\s+from\b|drop\s+(?:table|database)\b|alter\s+table\b|create\s+table\b|with\b.+\bselect\b)"
+)
+
+
+def is_credential(name: str, value: str) -> bool:
+    """Whether a value under this name is a credential written into the code."""
+    return len(value) >= 6 and bool(_CREDENTIAL_NAME.search(name)) and not _PLACEHOLDER.search(value)
+
+
+def is_sql(text: str) -> bool:
+    return _SQL.match(text) is not None
+
+
+def in_string(text: str, line: int) -> Iterator[CodeFinding]:
+    """What a string gives away by itself, in whatever language it stands."""
+    if _MINER.search(text):
+        yield CodeFinding("miner", "high", line)
+    if _KEY_FILE.search(text):
+        yield CodeFinding("key_file", "high", line)
+
+
+@cache
+def _scanner() -> Scanner:
+    return Scanner()
+
+
+def in_text(code: str) -> Iterator[CodeFinding]:
+    """Credentials of known forms anywhere in the code, comments too."""
+    if _scanner().suspects(code):
+        for found in _scanner().find(code):
+            yield CodeFinding("hardcoded_credential", "high", code.count("\n", 0, found.start) + 1)
