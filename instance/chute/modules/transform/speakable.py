@@ -41,6 +41,7 @@ _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,60}\]")
 _MARKUP = re.compile(
     r"[#*_`~\[\]<>|\\&$]|https?:|www\.|^\s*(?:[-+]|\d{1,3}[.)])\s|^\s{4}|^\s*[-=]{3,}\s*$|\n", re.MULTILINE
 )
+_WORDS = re.compile(r"[A-Za-z0-9À-ÿ \n,.;:!?'\"()’“”-]*")
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 
 
@@ -152,6 +153,9 @@ def _plain_sentences(text: str, speech: Speech) -> Iterator[str]:
 
 def _bare(text: str, speech: Speech) -> str:
     """Words alone: no emoji, no addresses, no signs left over from markup."""
+    if _WORDS.fullmatch(text) and "www." not in text:
+        text = " ".join(text.split())
+        return spoken(text) if speech.spell else text
     text = _FOOTNOTE.sub("", _EMOJI.sub("", text))
     text = _URL.sub(LINK.get(speech.language, "a link"), text)
     text = re.sub(r"\b([A-Z])#", r"\1 sharp", text)

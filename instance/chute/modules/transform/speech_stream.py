@@ -10,6 +10,7 @@ from instance.chute.modules.transform.speakable import Speech, is_plain, sentenc
 from instance.chute.sentences import sentence_ends
 
 HOLD_MAX_CHARS = 200_000
+NEAR_CHARS = 160
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
@@ -76,12 +77,9 @@ class SpeechStream:
             return 0
         end = self._block_end(last)
         stop = end or len(held)
-        for sentence in sentence_ends(held[:stop]):
-            if sentence >= stop and not end:
-                break
-            if is_plain(held[:sentence].rstrip()):
-                return sentence
-            break
+        sentence = _first_end(held, stop)
+        if sentence and (sentence < stop or end) and is_plain(held[:sentence].rstrip()):
+            return sentence
         if not end and len(held) > HOLD_MAX_CHARS:
             return len(held)
         return end
@@ -145,6 +143,16 @@ class SpeechStream:
         if not self._said:
             return f"<speak>{said}"
         return f'<break strength="strong"/>{said}' if first else said
+
+
+def _first_end(text: str, stop: int) -> int:
+    """Where the first sentence ends before `stop`; 0: nowhere. Most end soon, so that little is looked at."""
+    for window in (NEAR_CHARS, stop):
+        if window <= stop:
+            ends = sentence_ends(text[:window])
+            if ends and (ends[0] < window or window == stop):
+                return ends[0]
+    return 0
 
 
 def _ends_paragraph(block: str) -> bool:
