@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.answer import JSON, Answer
+from instance.chute.dialects.form_operation import FORM
+from instance.chute.dialects.multipart import parse_form, written_form
 from instance.chute.failures import CallFailed
 from instance.chute.operations import CHAT, operation_of
 from instance.chute.record import estimate_usage
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SERVICE = "sub_requests"
 TIMEOUT_S = 30.0
+FORM_BOUNDARY = b"stockyard-7c1f0b5d9e3a48628f04d2a6b1c95e37"
 
 
 class SubRequestFailed(Exception):
@@ -93,8 +96,25 @@ class SubRequests:
             raise SubRequestFailed("the moderation endpoint gave no scores")
         return {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
 
+    async def transcribe(
+        self, x: Exchange, module: str, data: bytes, filename: str, *, model: str, timeout_s: float = TIMEOUT_S
+    ) -> str:
+        """What is said in a recording. Raises `SubRequestFailed`, of which the trail has an entry then."""
+        operation = operation_of("/v1/audio/transcriptions")
+        assert operation is not None
+        answer, _ = await self._call(x, module, "transcript", {}, operation, model, timeout_s, file=(filename, data))
+        return str((answer.obj or {}).get("text") or "")
+
     async def _call(
-        self, x: Exchange, module: str, what: str, body: JSON, operation: Operation, model: str, timeout_s: float
+        self,
+        x: Exchange,
+        module: str,
+        what: str,
+        body: JSON,
+        operation: Operation,
+        model: str,
+        timeout_s: float,
+        file: tuple[str, bytes] | None = None,
     ) -> tuple[Answer, Exchange]:
         assert x.plan is not None
         began = perf_counter_ns()
@@ -110,8 +130,10 @@ class SubRequests:
             branch.req = {"model": target.model, **body}
             branch.model_requested = target.label
             branch.raw = orjson.dumps(branch.req)
+            if file is not None:
+                _put_form(branch, target.model, *file)
             branch.request_sha256 = ""
-            branch.changed = True
+            branch.changed = file is None
             async with asyncio.timeout(timeout_s):
                 answer = await x.plan.inner(branch)
         except (SubRequestFailed, CallFailed, StockyardError, TimeoutError) as failure:
@@ -135,6 +157,15 @@ class SubRequests:
         now = perf_counter_ns()
         x.waited_ns += now - began
         x.mark_ns = now
+
+
+def _put_form(branch: Exchange, model: str, filename: str, data: bytes) -> None:
+    """Make the branch's request a form with a file in it."""
+    branch.raw = written_form({"model": model}, "file", filename, data, FORM_BOUNDARY)
+    content_type = b"multipart/form-data; boundary=" + FORM_BOUNDARY
+    branch.headers = {**branch.headers, b"content-type": content_type}
+    form = branch.state[FORM] = parse_form(branch.raw, content_type)
+    branch.req = form.fields()
 
 
 def _text(obj: JSON) -> str:

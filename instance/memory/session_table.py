@@ -26,6 +26,7 @@ class SessionTable:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._hot: OrderedDict[bytes, Session] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
         self._size = 0
         self._changed: dict[bytes, Session] = {}
         self._flushing = asyncio.Lock()
@@ -47,11 +48,17 @@ class SessionTable:
         self._keep(session)
 
     def _keep(self, session: Session) -> None:
-        hot = self._hot
+        hot, sizes = self._hot, self._sizes
         hot[session.identity] = session
         hot.move_to_end(session.identity)
-        if len(hot) > HOT_MAX or (len(hot) > 1 and sum(each.size for each in hot.values()) > HOT_MAX_BYTES):
-            hot.popitem(last=False)
+        self._size += session.size - sizes.get(session.identity, 0)
+        sizes[session.identity] = session.size
+        while len(hot) > HOT_MAX or (len(hot) > 1 and self._size > HOT_MAX_BYTES):
+            self._drop(next(iter(hot)))
+
+    def _drop(self, identity: bytes) -> None:
+        self._hot.pop(identity, None)
+        self._size -= self._sizes.pop(identity, 0)
 
     async def flush(self, most: int = 0) -> None:
         """Write down what changed, and forget sessions beyond `most` (0: all stay)."""
@@ -94,5 +101,5 @@ class SessionTable:
 
     def _forget(self, identities: Iterable[bytes]) -> None:
         for identity in identities:
-            self._hot.pop(identity, None)
+            self._drop(identity)
             self._changed.pop(identity, None)

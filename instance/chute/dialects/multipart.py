@@ -169,3 +169,20 @@ def _quoted(name: str) -> bytes:
 
 def _bad(reason: str) -> StockyardError:
     return StockyardError("bad_request", f"The body is no multipart form: {reason}.")
+
+
+def written_form(fields: Mapping[str, str], name: str, filename: str, data: bytes, boundary: bytes) -> bytes:
+    """A form of its own with some text fields and one file. Raises `ValueError` when the data hold the boundary."""
+    if boundary in data:
+        raise ValueError("the boundary occurs in the data")
+    parts = [
+        b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (boundary, key.encode(), value.encode())
+        for key, value in fields.items()
+    ]
+    head = b'--%b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n' % (
+        boundary,
+        name.encode(),
+        filename.encode("ascii", "replace"),
+    )
+    parts.append(b"%bContent-Type: application/octet-stream\r\n\r\n%b\r\n" % (head, data))
+    return b"".join((*parts, b"--%b--\r\n" % boundary))

@@ -1,0 +1,208 @@
+"""voicebridge: makes answers that can be spoken, and questions that were spoken readable."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.exchange import Exchange
+from instance.chute.held_texts import HeldTexts
+from instance.chute.module import Module, ModuleSettings
+from instance.chute.modules.transform.speakable import Speech
+from instance.chute.modules.transform.speech_stream import SpeechStream
+from instance.chute.sub_request import SERVICE, SubRequestFailed
+from instance.chute.system_message import with_system_text
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.catalogue import Catalogue
+    from instance.chute.sub_request import SubRequests
+    from instance.core.core import Core
+
+NOTE = (
+    "Your answer will be spoken aloud. Write it as you would say it: short sentences in plain words, without headings, lists, "
+    "tables, code, links or emoji."
+)
+TRANSCRIPT = "[Transcript of a recording]\n"
+RECORDINGS_MAX = 16
+FORMATS = frozenset(("wav", "mp3", "flac", "m4a", "mp4", "ogg", "opus", "webm", "mpeg", "mpga", "aac"))
+
+
+class VoiceBridge(Module):
+    """Asks for a spoken style and cleans what comes: headings, lists, tables and code become sentences, links their text.
+
+    Tool calls and JSON stay as they are. Streams are sent in whole sentences. With `transcribe_model` recordings in a
+    question are turned into text for models that do not hear.
+    """
+
+    name: ClassVar[str] = "voicebridge"
+    category: ClassVar[str] = "transform"
+    group: ClassVar[int] = 3
+    summary: ClassVar[str] = "Makes answers that can be spoken"
+    kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+
+    class Settings(ModuleSettings):
+        add_note: bool = Field(default=True, description="Ask the model for a spoken style.")
+        output: Literal["text", "ssml"] = Field(
+            default="text", description="Plain text, or SSML with sentences and breaks."
+        )
+        max_chars: int = Field(
+            default=500,
+            ge=0,
+            le=1_000_000,
+            description="Characters after which the answer ends, at a sentence; 0: no limit.",
+        )
+        transcribe_model: str = Field(
+            default="", max_length=256, description="Who turns recordings into text; empty: they stay recordings."
+        )
+        spell_numbers: bool = Field(
+            default=False, description="Write numbers, money, units, dates and abbreviations out; English only."
+        )
+        code_notice: str = Field(
+            default="I have left out a piece of code.", max_length=500, description="What is said in place of code."
+        )
+        language: str = Field(
+            default="en", pattern="^[a-z]{2}$", description="Language of the words that are added, ISO 639-1."
+        )
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if settings.spell_numbers and settings.language != "en":
+            raise StockyardError(
+                "invalid_value", "Numbers can be written out in English only.", param="config.spell_numbers"
+            )
+        self._speech = Speech(settings.code_notice, settings.language, settings.spell_numbers)
+        self._ask: SubRequests
+        self._catalogue: Catalogue
+
+    def hooks(self) -> tuple[str, ...]:
+        own = self.settings
+        before = ("prepare",) if own.transcribe_model else ("on_request",) if own.add_note else ()
+        return (*before, "on_response", "on_delta")
+
+    async def start(self, core: Core, previous: Module | None) -> None:
+        self._ask = core.services[SERVICE]
+        self._catalogue = core.services["catalogue"]
+
+    def on_request(self, x: Exchange) -> None:
+        messages = x.req.get("messages")
+        if isinstance(messages, list) and not _wants_json(x.req):
+            x.req = {**x.req, "messages": with_system_text(messages, NOTE, before=False)}
+            x.change()
+
+    async def prepare(self, x: Exchange) -> Answer | None:
+        if self.settings.add_note:
+            self.on_request(x)
+        if not x.dry and not self._hears(x):
+            await self._transcribe(x)
+        return None
+
+    def on_response(self, x: Exchange, answer: Answer) -> None:
+        if answer.obj is None or _wants_json(x.req):
+            return
+        streams = []
+        for choice in answer.obj.get("choices") or ():
+            message = choice.get("message") or {}
+            text = message.get("content")
+            if not isinstance(text, str) or not text:
+                continue
+            stream = self._stream()
+            spoken = stream.feed(text, True)
+            streams.append(stream)
+            if spoken != text:
+                message["content"] = spoken
+                answer.changed = True
+            if stream.ended and not message.get("tool_calls"):
+                choice["finish_reason"] = "length"
+                answer.changed = True
+        self._note(x, streams)
+
+    def on_delta(self, x: Exchange, delta: Delta) -> None:
+        kept: tuple[HeldTexts, list[SpeechStream]] | None = x.state.get("voicebridge")
+        if kept is None:
+            if _wants_json(x.req):
+                x.skipped = (x.skipped or set()) | {self.name}
+                return
+            streams: list[SpeechStream] = []
+
+            def hold(place: str) -> SpeechStream | None:
+                if not place.endswith(".content"):
+                    return None
+                streams.append(self._stream())
+                return streams[-1]
+
+            kept = x.state["voicebridge"] = (HeldTexts(hold), streams)
+        texts, streams = kept
+        texts.take(delta)
+        wanted = max(1, x.req.get("n") or 1)
+        if not delta.final and len(streams) >= wanted and all(stream.ended for stream in streams):
+            delta.end("length")
+        if delta.final:
+            self._note(x, streams)
+
+    def _stream(self) -> SpeechStream:
+        return SpeechStream(self._speech, self.settings.output, self.settings.max_chars)
+
+    def _note(self, x: Exchange, streams: list[SpeechStream]) -> None:
+        before, after = sum(each.chars_before for each in streams), sum(each.chars_after for each in streams)
+        if before != after:
+            x.note("voice", {"chars_before": before, "chars_after": after})
+
+    def _hears(self, x: Exchange) -> bool:
+        model = self._catalogue.of(x.targets[0]) if x.targets else None
+        return model is not None and model.can("audio_input")
+
+    async def _transcribe(self, x: Exchange) -> None:
+        """Put what is said in the place of each recording; one that cannot be understood stays what it is."""
+        messages = x.req.get("messages")
+        made: list[JSON] = []
+        count = 0
+        for message in messages if isinstance(messages, list) else ():
+            content = message.get("content")
+            if not isinstance(content, list):
+                made.append(message)
+                continue
+            parts = []
+            for part in content:
+                recording = _recording(part) if count < RECORDINGS_MAX else None
+                text = await self._heard(x, *recording) if recording is not None else ""
+                count += bool(text)
+                parts.append({"type": "text", "text": TRANSCRIPT + text} if text else part)
+            made.append({**message, "content": parts})
+        if count:
+            x.req = {**x.req, "messages": made}
+            x.change()
+            x.note("transcript", {"recordings": count})
+
+    async def _heard(self, x: Exchange, data: bytes, form: str) -> str:
+        try:
+            said = await self._ask.transcribe(
+                x, self.name, data, f"recording.{form}", model=self.settings.transcribe_model
+            )
+        except SubRequestFailed:
+            return ""
+        return said.strip()
+
+
+def _recording(part: Any) -> tuple[bytes, str] | None:
+    """The bytes and format of an `input_audio` part."""
+    audio = part.get("input_audio") if isinstance(part, dict) and part.get("type") == "input_audio" else None
+    if not isinstance(audio, dict) or not isinstance(audio.get("data"), str):
+        return None
+    try:
+        data = b64decode(audio["data"], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    form = str(audio.get("format") or "wav").lower()
+    return (data, form if form in FORMATS else "wav") if data else None
+
+
+def _wants_json(req: JSON) -> bool:
+    form = req.get("response_format")
+    return type(form) is dict and form.get("type") in ("json_object", "json_schema")
