@@ -74,6 +74,7 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute.cache_routes import cache_router
     from instance.chute.explain_routes import explain_router
     from instance.chute.route_routes import route_router
+    from instance.chute.stream_routes import stream_router
 
     whole = APIRouter()
     whole.include_router(module_router(chute))
@@ -83,6 +84,7 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(alias_router(chute))
     whole.include_router(explain_router(chute))
     whole.include_router(cache_router(chute))
+    whole.include_router(stream_router(chute))
     whole.include_router(chute.billing.router())
     return whole
 
