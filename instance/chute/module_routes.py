@@ -75,6 +75,7 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute.explain_routes import explain_router
     from instance.chute.route_routes import route_router
     from instance.chute.stream_routes import stream_router
+    from instance.chute.usage_routes import usage_router
 
     whole = APIRouter()
     whole.include_router(module_router(chute))
@@ -85,6 +86,7 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(explain_router(chute))
     whole.include_router(cache_router(chute))
     whole.include_router(stream_router(chute))
+    whole.include_router(usage_router(chute))
     whole.include_router(chute.billing.router())
     return whole
 
