@@ -1,4 +1,4 @@
-"""Lookout: the traces of calls and what they cost."""
+"""Lookout: the traces of calls, what they cost, and the alerts on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from instance.lookout.alerts.alerts import Alerts
 from instance.lookout.call_columns import CALL_KIND
 from instance.lookout.retention import Retention
 from instance.lookout.traces_fold import TracesFold
@@ -25,6 +26,7 @@ class Lookout:
         self.core = core
         self._fold = TracesFold(ledger_seqs)
         self._retention = Retention(core)
+        self.alerts = Alerts(core)
 
     def start(self) -> None:
         """Register the fold; Brand's must be registered before."""
