@@ -70,6 +70,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
+        ErrorCode("fixture_missing", 404, NOT_FOUND, "No fixture and no recording fits the call.", False),
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
         ErrorCode("method_not_allowed", 405, INVALID, "The path does not take this method."),
         ErrorCode("not_acceptable", 406, INVALID, "The answer is not available in the asked form."),
