@@ -72,8 +72,12 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute import keypool_routes, provider_routes
     from instance.chute.alias_routes import alias_router
     from instance.chute.cache_routes import cache_router
+    from instance.chute.drift_routes import drift_router
     from instance.chute.explain_routes import explain_router
+    from instance.chute.mockllm_routes import mockllm_router
     from instance.chute.route_routes import route_router
+    from instance.chute.stream_routes import stream_router
+    from instance.chute.usage_routes import usage_router
 
     whole = APIRouter()
     whole.include_router(module_router(chute))
@@ -83,6 +87,10 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(alias_router(chute))
     whole.include_router(explain_router(chute))
     whole.include_router(cache_router(chute))
+    whole.include_router(stream_router(chute))
+    whole.include_router(drift_router(chute))
+    whole.include_router(mockllm_router(chute))
+    whole.include_router(usage_router(chute))
     whole.include_router(chute.billing.router())
     return whole
 

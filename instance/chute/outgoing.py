@@ -37,6 +37,7 @@ class Outgoing:
             if obj is None:
                 if event.raw == DONE:
                     self.done = True
+                    x.state["done"] = True
                 elif self._native or self._encoder is None:
                     out.append(event.raw)
                 continue
@@ -62,7 +63,7 @@ class Outgoing:
             self._emit(event, out)
             if event.ends:
                 self.done = self.cut = self._finals = True
-                x.state["finished"] = True
+                x.state["finished"] = x.state["done"] = True
                 break
         return b"".join(out)
 

@@ -93,6 +93,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
         ErrorCode("unknown_id", 404, NOT_FOUND, "No call has this id."),
+        ErrorCode("fixture_missing", 404, NOT_FOUND, "No fixture and no recording fits the call.", False),
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
         ErrorCode(
             "prompt_not_found", 404, NOT_FOUND, "There is no stored prompt of this name, version or label.", False

@@ -1,4 +1,4 @@
-"""Lookout: the traces of calls and what they cost."""
+"""Lookout: the traces of calls, what they cost, and the alerts on them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from instance.lookout import costs, store
+from instance.lookout.alerts.alerts import Alerts
 from instance.lookout.call_columns import CALL_KIND
 from instance.lookout.call_lookup import KnownCall, find_call
 from instance.lookout.retention import Retention
@@ -34,6 +35,7 @@ class Lookout:
         self.core = core
         self._fold = TracesFold(ledger_seqs)
         self._retention = Retention(core)
+        self.alerts = Alerts(core)
 
     def start(self) -> None:
         """Register the fold; Brand's must be registered before."""

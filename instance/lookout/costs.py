@@ -54,8 +54,6 @@ def overview(
         "total_tokens_out": period.tokens_out,
         "total_cost_usd": nano_to_usd(period.cost_nano),
         "total_traces": ever.requests,
-        "active_alerts": 0,
-        "firing_alerts": 0,
         "anomalies": 0,
         "today": {
             "requests": today.requests,

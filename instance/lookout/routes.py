@@ -12,6 +12,7 @@ from instance.core.errors import StockyardError
 from instance.core.principals import Principal, has_scope
 from instance.core.timestamps import rfc3339_or_none
 from instance.lookout import costs, store
+from instance.lookout.alerts.routes import alert_router
 from instance.lookout.queries import CostsQuery, DailyQuery, OverviewQuery, TracesQuery, hours_filter
 from instance.lookout.trace_record import listed, whole
 from instance.system.auth import require
@@ -89,11 +90,15 @@ def router(lookout: Lookout) -> APIRouter:
         start, end = bounds(query, 1)
         narrowed = hours_filter(query.project, query.team, principal.team)
         now = core.clock.wall_ns()
-        return Json(await read(lambda connection: costs.overview(connection, now, start, end, narrowed)))
+        await lookout.alerts.load()
+        shown = await read(lambda connection: costs.overview(connection, now, start, end, narrowed))
+        active = sum(kept.rule.enabled for kept in lookout.alerts.kept.values())
+        return Json({**shown, "active_alerts": active, "firing_alerts": lookout.alerts.firing})
 
     @routes.get("/status", summary="Lookout at a glance")
     async def status(principal: ObserveRead) -> Response:
         count, oldest = await read(store.extent)
+        await lookout.alerts.load()
         return Json(
             {
                 "app": "observe",
@@ -104,9 +109,10 @@ def router(lookout: Lookout) -> APIRouter:
                 "journal_lag_ms": core.writer.lag_ms,
                 "journal_bytes": core.writer.lag_bytes,
                 "dropped": 0,
-                "alerts": 0,
+                "alerts": len(lookout.alerts.kept),
                 "exporters": [],
             }
         )
 
+    routes.routes += alert_router(lookout.alerts, core).routes
     return routes
