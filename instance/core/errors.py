@@ -68,6 +68,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("policy_blocked", 403, PERMISSION, "A policy refuses the request."),
         ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed."),
         ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
+        ErrorCode("tool_denied", 403, PERMISSION, "An agent may not call this tool, or nobody approved it.", False),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
@@ -96,6 +97,9 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("rate_limited", 429, RATE_LIMIT, "Too many requests; wait as Retry-After says."),
         ErrorCode("tokens_per_minute", 429, RATE_LIMIT, "The request is over the provider's tokens per minute."),
         ErrorCode("request_loop", 429, RATE_LIMIT, "The same request was sent too often."),
+        ErrorCode(
+            "agent_stopped", 429, RATE_LIMIT, "The agent's session has reached a limit or goes in circles.", False
+        ),
         ErrorCode("keys_exhausted", 429, RATE_LIMIT, "Every key of the provider is cooling down."),
         ErrorCode("too_many_concurrent", 429, RATE_LIMIT, "Too many calls at the same time."),
         ErrorCode("usage_cap", 429, RATE_LIMIT, "The cap on usage is reached.", False),
