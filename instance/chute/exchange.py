@@ -108,6 +108,9 @@ class Exchange:
     """What runs the call, where it is known."""
     recorded = False
 
+    lens: Any = None
+    """Who looks on at what is sent to providers and comes from them, where a developer watches the call."""
+
     timings: list[JSON] | None = None
     measures: JSON | None = None
     """What modules found out about the call, by name; they stand on its trace."""

@@ -73,6 +73,7 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute.agent_routes import agent_router
     from instance.chute.alias_routes import alias_router
     from instance.chute.cache_routes import cache_router
+    from instance.chute.debug_routes import debug_router
     from instance.chute.explain_routes import explain_router
     from instance.chute.route_routes import route_router
 
@@ -81,6 +82,7 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(provider_routes.router(chute))
     whole.include_router(keypool_routes.router(chute))
     whole.include_router(agent_router(chute))
+    whole.include_router(debug_router(chute))
     whole.include_router(route_router(chute))
     whole.include_router(alias_router(chute))
     whole.include_router(explain_router(chute))

@@ -74,6 +74,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
         ErrorCode("method_not_allowed", 405, INVALID, "The path does not take this method."),
         ErrorCode("not_acceptable", 406, INVALID, "The answer is not available in the asked form."),
+        ErrorCode("breakpoint_timeout", 408, TIMEOUT, "The call was held at a breakpoint and not released.", False),
         ErrorCode("already_exists", 409, CONFLICT, "The name is taken."),
         ErrorCode("conflict", 409, CONFLICT, "The state does not allow this."),
         ErrorCode("in_use", 409, CONFLICT, "Something else refers to it."),
