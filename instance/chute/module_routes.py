@@ -75,6 +75,7 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute.cache_routes import cache_router
     from instance.chute.debug_routes import debug_router
     from instance.chute.explain_routes import explain_router
+    from instance.chute.image_routes import image_router
     from instance.chute.route_routes import route_router
 
     whole = APIRouter()
@@ -83,6 +84,7 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(keypool_routes.router(chute))
     whole.include_router(agent_router(chute))
     whole.include_router(debug_router(chute))
+    whole.include_router(image_router(chute))
     whole.include_router(route_router(chute))
     whole.include_router(alias_router(chute))
     whole.include_router(explain_router(chute))
