@@ -49,6 +49,8 @@ class Exchange:
     user = ""
     team = ""
     project = "default"
+    source = "live"
+    """What made the call: a caller (`live`), or a queue (`batch`)."""
     session = ""
     tags: Mapping[str, str] = MappingProxyType({})
 

@@ -58,6 +58,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ),
         ErrorCode("prompt_lint", 400, INVALID, "The prompt has a fault that the operator refuses.", False),
         ErrorCode("request_schema", 400, INVALID, "The request does not fit a JSON Schema of the operator's.", False),
+        ErrorCode("batch_invalid_line", 400, INVALID, "A line of the batch is no call.", False),
         ErrorCode("image_invalid", 400, INVALID, "What was sent or named as an image cannot be read as one.", False),
         ErrorCode("image_too_large", 400, INVALID, "The image is too large, or there are too many.", False),
         ErrorCode("image_url_forbidden", 400, INVALID, "The image's address is none that is fetched from.", False),
@@ -90,6 +91,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("last_admin_key", 409, CONFLICT, "The last admin key cannot be removed."),
         ErrorCode("precondition_failed", 412, CONFLICT, "It was changed since it was read."),
         ErrorCode("body_too_large", 413, TOO_LARGE, "The body is over the limit."),
+        ErrorCode("batch_too_large", 413, TOO_LARGE, "The batch, or one of its bodies, is over the limit.", False),
         ErrorCode("unsupported_media_type", 415, INVALID, "The body's type is not understood."),
         ErrorCode("invalid_value", 422, INVALID, "A field has a value that it cannot have."),
         ErrorCode("unknown_field", 422, INVALID, "There is no such field."),
@@ -105,6 +107,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode(
             "agent_stopped", 429, RATE_LIMIT, "The agent's session has reached a limit or goes in circles.", False
         ),
+        ErrorCode("queue_full", 429, RATE_LIMIT, "As many jobs wait as may; wait as Retry-After says."),
         ErrorCode("keys_exhausted", 429, RATE_LIMIT, "Every key of the provider is cooling down."),
         ErrorCode("too_many_concurrent", 429, RATE_LIMIT, "Too many calls at the same time."),
         ErrorCode("usage_cap", 429, RATE_LIMIT, "The cap on usage is reached.", False),

@@ -53,6 +53,7 @@ def build_api(instance: Instance) -> FastAPI:
         instance.brand.router(),
         instance.lookout.router(),
         instance.chute.router(),
+        instance.forge.router(),
     ):
         api.router.routes += router.routes  # including a router would analyse each of its routes a second time
     api.add_exception_handler(StockyardError, _refused)

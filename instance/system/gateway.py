@@ -26,7 +26,9 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_MAX_BYTES = 4 << 20
 LARGE_BODY_MAX_BYTES = 16 << 20
-LARGE_BODY_PATHS = ("/api/config/import", "/api/config/diff", "/api/exchange/")
+LARGE_BODY_PATHS = ("/api/config/import", "/api/config/diff", "/api/exchange/", "/api/forge/batch")
+LINES_PATHS = ("/api/forge/batch",)
+LINES_TYPES = (b"application/x-ndjson", b"application/jsonl")
 FORWARDED_PREFIX = re.compile(rb"(/[A-Za-z0-9._~-]{1,64}){1,8}")
 CORS_MAX_AGE_S = b"600"
 
@@ -125,6 +127,8 @@ class Gateway:
 
 def _require_json(scope: Scope) -> None:
     given = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+    if given in LINES_TYPES and scope["path"] in LINES_PATHS:
+        return
     if given != b"application/json" and not given.endswith(b"+json"):
         message = "Send JSON, with the header `Content-Type: application/json`."
         raise StockyardError("unsupported_media_type", message, param="Content-Type")
