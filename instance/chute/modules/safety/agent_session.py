@@ -12,6 +12,7 @@ from instance.chute.modules.safety.agent_steps import (
     ToolCall,
     goes_round,
     is_error,
+    looks_alike,
     new_steps,
     says_nothing_new,
     step_of,
@@ -59,6 +60,8 @@ class AgentSession:
     last_request: int = 0
     steps: deque[bytes] = field(default_factory=deque)
     turns: deque[str] = field(default_factory=lambda: deque(maxlen=TURNS))
+    alike: int = 0
+    """Latest turns in a row that look like the one before: only then are they compared word by word."""
     depths: dict[str, int] = field(default_factory=dict)
 
     def over(self, limits: Limits, now_ns: int) -> str:
@@ -115,6 +118,7 @@ class AgentSession:
             step = step_of(calls)
             if step not in self.steps:
                 self.turns.clear()  # another call, another try: that is new
+                self.alike = 0
             if self.steps.maxlen != new_steps(limits.repeat_calls).maxlen:
                 self.steps = new_steps(limits.repeat_calls, self.steps)
             self.steps.append(step)
@@ -123,8 +127,10 @@ class AgentSession:
         else:
             self.steps.clear()
         if text:
-            self.turns.append(f"{asked}\n{text}")
-            if says_nothing_new(self.turns):
+            turn = f"{asked}\n{text}"
+            self.alike = self.alike + 1 if self.turns and looks_alike(turn, self.turns[-1]) else 0
+            self.turns.append(turn)
+            if self.alike >= TURNS - 1 and says_nothing_new(self.turns):
                 return "nothing_new"
         return ""
 

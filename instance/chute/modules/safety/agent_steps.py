@@ -20,6 +20,8 @@ TURN_MAX_CHARS = 4000
 LENGTHS_ALIKE = 1.25
 """Turns whose lengths differ more than by this factor are not compared."""
 
+PIECES, PIECE_CHARS, SHORT_CHARS = 5, 16, 160
+
 ToolCall = tuple[str, str]
 """Name and arguments as they came."""
 
@@ -97,6 +99,18 @@ def _text(content: Any) -> str:
     if type(content) is list:
         return "\n".join(part["text"] for part in content if type(part) is dict and type(part.get("text")) is str)
     return ""
+
+
+def looks_alike(turn: str, before: str) -> bool:
+    """Whether two turns may say the same: some pieces of the one occur in the other. Costs a few microseconds."""
+    length = len(turn)
+    if not length or not 1 / LENGTHS_ALIKE <= len(before) / length <= LENGTHS_ALIKE:
+        return False
+    if length < SHORT_CHARS:
+        return True
+    step = (length - PIECE_CHARS) // (PIECES - 1)
+    found = sum(turn[place * step : place * step + PIECE_CHARS] in before for place in range(PIECES))
+    return 2 * found >= PIECES
 
 
 def says_nothing_new(turns: Sequence[str]) -> bool:
