@@ -32,4 +32,4 @@ else
 fi
 VIRTUAL_ENV=$(cd "$venv" && pwd)
 export VIRTUAL_ENV
-"$uv" pip install --quiet --compile-bytecode -c constraints.txt -e '.[cloud,code,semantic,dev]'
+"$uv" pip install --quiet --compile-bytecode -c constraints.txt -e '.[cloud,code,images,semantic,dev]'

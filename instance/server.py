@@ -25,6 +25,8 @@ from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
 from instance.core.principals import lease_expired
+from instance.forge.app import MIGRATIONS as FORGE_MIGRATIONS
+from instance.forge.app import Forge
 from instance.lookout.app import MIGRATIONS as LOOKOUT_MIGRATIONS
 from instance.lookout.app import Lookout
 from instance.lookout.call_columns import CALL_KIND
@@ -74,6 +76,7 @@ def all_components() -> list[tuple[str, Path]]:
     return [
         BRAND_MIGRATIONS,
         LOOKOUT_MIGRATIONS,
+        FORGE_MIGRATIONS,
         SYSTEM_MIGRATIONS,
         TACK_ROOM_MIGRATIONS,
         MEMORY_MIGRATIONS,
@@ -105,6 +108,7 @@ class Instance:
         self.tack_room = TackRoom(core)
         self.memory = Memory(core)
         self.chute = Chute(core)
+        self.forge = core.services["forge"] = Forge(core)
         self.draining = False
         self.open_principal = open_principal() if is_open else None
         self._lease = KeyLease(core, self._end_streams)
@@ -132,7 +136,9 @@ class Instance:
         if self.core.hosted is not None:
             await self._pushed.load()
         await self.chute.start()
+        await self.forge.begin(self.chute)
         if self.open_principal is not None:
+            self.core.services["open_principal"] = self.open_principal
             self.chute.endpoint.keys = OpenKeys(self.open_principal)
         self.gateway = Gateway(self, ControlApi(self, self._pushed, self._lease))
         self.listener = Listener(self.gateway)

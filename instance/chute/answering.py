@@ -14,6 +14,7 @@ from instance.chute.exchange import Exchange
 from instance.core.errors import StockyardError, error_body
 
 if TYPE_CHECKING:
+    from instance.chute.answer import Answer
     from instance.chute.targets import Target
 
 DISCARD_MAX_BYTES = 128 << 20
@@ -47,6 +48,14 @@ def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes |
         lines += b"".join([b"%b: %b\r\n" % header for header in more])
         count += len(more)
     return lines if lines.count(b"\n") == count and lines.count(b"\r") == count else None
+
+
+def whole_body(x: Exchange, answer: Answer) -> bytes:
+    """The answer's bytes in the caller's dialect: those that arrived when they are in it and nothing changed them."""
+    operation = x.operation
+    if answer.native == operation.dialect and answer.body is not None:
+        return operation.rewritten(x, answer) if answer.changed else answer.body
+    return operation.whole(x, answer)
 
 
 def warnings_value(x: Exchange) -> bytes:

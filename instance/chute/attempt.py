@@ -69,6 +69,8 @@ class Attempt:
         x = self.x
         if self._open is not None:
             self._open.close()
+        if x.lens is not None:
+            x.lens.sent(self.row, out.method, out.path, out.headers, out.body)
         response = self._open = await self.provider.send(
             out.path,
             out.body,
@@ -91,11 +93,14 @@ class Attempt:
 
     async def read(self, response: UpstreamResponse | MockResponse, limit: int = ANSWER_MAX_BYTES) -> bytes:
         """The whole body; raises `UpstreamError`."""
-        return await response.read(limit)
+        body = await response.read(limit)
+        if self.x.lens is not None:
+            self.x.lens.answered(self.row, body)
+        return body
 
     async def refused(self, response: UpstreamResponse | MockResponse) -> CallFailed:
         """The failure for an answer whose status is not 200, with what the provider said."""
-        body = await response.read(ERROR_BODY_MAX_BYTES)
+        body = await self.read(response, ERROR_BODY_MAX_BYTES)
         return CallFailed("http", self.target, status=response.status, headers=response.headers, body=body)
 
     def broken(self, error: Exception, headers: dict[bytes, bytes] | None = None, body: bytes = b"") -> CallFailed:

@@ -19,6 +19,7 @@ from instance.chute.answering import (
     send_error,
     send_json,
     warnings_value,
+    whole_body,
 )
 from instance.chute.beside_calls import BesideCalls
 from instance.chute.call_watch import KeepAlive, Receive, Send, Watch, Watches
@@ -29,6 +30,7 @@ from instance.chute.failures import CallFailed, to_error
 from instance.chute.operation import Operation
 from instance.chute.operations import CHAT, LOADED, operation_of
 from instance.chute.outgoing import Outgoing
+from instance.chute.own_call import OWN_CALL, OwnCall
 from instance.chute.record import estimate_usage, streamed_answer, write_record
 from instance.chute.request_body import BodyTooLarge, read_body
 from instance.chute.running_streams import ENDED, RunningStreams
@@ -92,8 +94,13 @@ class Endpoint:
         x.request_id = "req_" + x.id[3:]
         trace_id.set(x.id)  # for what is logged about this call
         x.client_ip = client_address(scope.get("client"), headers, self.trusted)
+        extensions = scope.get("extensions")
+        own: OwnCall | None = extensions.get(OWN_CALL) if extensions else None
         try:
-            x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
+            if own is not None:
+                x.principal = own.principal
+            else:
+                x.principal = authenticate(headers, self.keys, x.started_wall_ns, x.client_ip)
         except StockyardError as error:
             refusal = chute.refused_key(x, error)
             await discard_and_refuse(receive, send, refusal, x, self._declared(headers))
@@ -101,11 +108,10 @@ class Endpoint:
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
             await discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
             return
-        plan = chute.registry.plan(operation.kind)
+        plan = chute.registry.plan(operation.kind, admitted=own is not None and own.admitted)
         x.plan = plan
         plan.in_flight += 1
         chute.in_flight += 1
-        extensions = scope.get("extensions")
         direct = extensions.get(WHOLE_ANSWER) if extensions else None
         watch = Watch(x, receive)
         try:
@@ -119,7 +125,7 @@ class Endpoint:
                 else:
                     x.raw = raw
                 self.watches.add(watch)
-                answer = await self._answer(x)
+                answer = await self._answer(x, own)
             except BodyTooLarge:
                 refusal = StockyardError(
                     "body_too_large",
@@ -194,16 +200,18 @@ class Endpoint:
             x.client_gone = True
             raise
 
-    async def _answer(self, x: Exchange) -> Answer:
+    async def _answer(self, x: Exchange, own: OwnCall | None = None) -> Answer:
         """The call's answer after the chain. Raises `StockyardError`, `CallFailed`."""
         chute = self.chute
         principal = x.principal
         assert principal is not None and x.plan is not None
         take_labels(x)
+        if own is not None and own.begin is not None:
+            own.begin(x)
         x.operation.take(x, self.limits)
         if x.model_requested:
             model_allowed(principal, x.model_requested)
-        if principal.rpm:
+        if principal.rpm and (own is None or not own.admitted):
             self.keys.check_rate(principal, x.started_ns)
         chute.targets.resolve(x)
         if x.operation.prepares:
@@ -251,7 +259,7 @@ class Endpoint:
         return headers
 
     async def _send_whole(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
-        body = self._whole_body(x, answer)
+        body = whole_body(x, answer)
         x.bytes_out = len(body)
         x.http_status = answer.status
         if x.cache in ("hit", "semantic"):
@@ -270,13 +278,6 @@ class Endpoint:
             await send_bytes(send, answer.status, [(b"content-type", answer.content_type), *headers], body)
             return
         await send_json(send, answer.status, headers, body)
-
-    def _whole_body(self, x: Exchange, answer: Answer) -> bytes:
-        """The answer's bytes in the caller's dialect: those that arrived when they are in it and nothing changed them."""
-        operation = x.operation
-        if answer.native == operation.dialect and answer.body is not None:
-            return operation.rewritten(x, answer) if answer.changed else answer.body
-        return operation.whole(x, answer)
 
     async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
         events = answer.events

@@ -49,6 +49,8 @@ class Exchange:
     user = ""
     team = ""
     project = "default"
+    source = "live"
+    """What made the call: a caller (`live`), or a queue (`batch`)."""
     session = ""
     tags: Mapping[str, str] = MappingProxyType({})
 
@@ -109,6 +111,9 @@ class Exchange:
     task: asyncio.Task[Any] | None = None
     """What runs the call, where it is known."""
     recorded = False
+
+    lens: Any = None
+    """Who looks on at what is sent to providers and comes from them, where a developer watches the call."""
 
     timings: list[JSON] | None = None
     measures: JSON | None = None

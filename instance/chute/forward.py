@@ -60,6 +60,9 @@ async def forward(x: Exchange) -> Answer:
         "error": None,
     }
     x.attempts.append(attempt)
+    lens = x.lens
+    if lens is not None:
+        lens.sent(attempt, b"POST", CHAT_PATH, (), body)
     response = None
     try:
         response = await provider.send(
@@ -75,10 +78,14 @@ async def forward(x: Exchange) -> Answer:
         attempt["status"] = status = response.status
         if status != 200:
             raw = await response.read(ERROR_BODY_MAX_BYTES)
+            if lens is not None:
+                lens.answered(attempt, raw)
             raise CallFailed("http", target, status=status, headers=response.headers, body=raw)
         if x.stream:
             return await streamed(x, target, response, attempt, started, EventSplitter())
         raw = await response.read(ANSWER_MAX_BYTES)
+        if lens is not None:
+            lens.answered(attempt, raw)
     except CallFailed as failure:
         attempt["error"] = failure.kind
         _ended(x, response, attempt, started)

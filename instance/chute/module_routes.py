@@ -70,10 +70,13 @@ def _shown(slot: Slot, position: int) -> dict[str, Any]:
 def routers(chute: Chute) -> APIRouter:
     """Every router of the proxy, for the FastAPI application."""
     from instance.chute import keypool_routes, provider_routes
+    from instance.chute.agent_routes import agent_router
     from instance.chute.alias_routes import alias_router
     from instance.chute.cache_routes import cache_router
+    from instance.chute.debug_routes import debug_router
     from instance.chute.drift_routes import drift_router
     from instance.chute.explain_routes import explain_router
+    from instance.chute.image_routes import image_router
     from instance.chute.mockllm_routes import mockllm_router
     from instance.chute.route_routes import route_router
     from instance.chute.stream_routes import stream_router
@@ -83,6 +86,9 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(module_router(chute))
     whole.include_router(provider_routes.router(chute))
     whole.include_router(keypool_routes.router(chute))
+    whole.include_router(agent_router(chute))
+    whole.include_router(debug_router(chute))
+    whole.include_router(image_router(chute))
     whole.include_router(route_router(chute))
     whole.include_router(alias_router(chute))
     whole.include_router(explain_router(chute))

@@ -107,7 +107,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         x.otel_span_id,
         "proxy",
         x.operation.name,
-        "live",
+        x.source,
         x.operation.dialect,
         x.dialect_out or (f"{target.provider.dialect}.chat" if target is not None else ""),
         provider,

@@ -26,6 +26,10 @@ from instance.core.writer import LedgerEvent
 if TYPE_CHECKING:
     from instance.core.core import Core
 
+ADMISSION_GROUP = 2
+ADMITTED = ":admitted"
+"""Behind a kind: its plan without admission."""
+
 log = logging.getLogger("stockyard.modules")
 
 
@@ -134,18 +138,21 @@ class Registry:
         for dialect in dialects:
             await self.shim(dialect, "chat")
 
-    def plan(self, kind: str) -> Plan:
-        """The plan for this kind of call as it is now; the call keeps it to its end."""
-        plan = self._plans.get(kind)
+    def plan(self, kind: str, *, admitted: bool = False) -> Plan:
+        """The plan for this kind of call as it is now; the call keeps it to its end. `admitted`: without the modules of
+        admission, for a call that came through them before."""
+        name = kind + ADMITTED if admitted else kind
+        plan = self._plans.get(name)
         if plan is None:
-            plan = self._plans[kind] = self._compile(kind)
+            plan = self._plans[name] = self._compile(name)
         return plan
 
-    def _compile(self, kind: str) -> Plan:
+    def _compile(self, name: str) -> Plan:
+        kind = name.removesuffix(ADMITTED)
         links = [
             Link(slot.running, slot.meter, place)
             for place, slot in enumerate(self.ordered())
-            if slot.running is not None
+            if slot.running is not None and (name == kind or slot.order()[0] != ADMISSION_GROUP)
         ]
         return Plan(self.version, kind, links, forward, self.shim)
 

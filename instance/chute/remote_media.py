@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from instance.chute.dialects.data_url import Media
-from instance.chute.upstream import Upstream, UpstreamError, UpstreamUrl
+from instance.chute.upstream import BlockedAddress, Upstream, UpstreamError, UpstreamUrl
 from instance.chute.upstream.dial import Resolve, resolve
 from instance.core.errors import StockyardError
 from instance.core.instance_file import may_call_private_networks
@@ -42,18 +42,21 @@ _SAFE = "/:?#[]@!$&'()*+,;=%~-._"
 async def _resolve_but_link_local(host: str, port: int, resolver: Resolve = resolve) -> list[str]:
     found = await resolver(host, port)
     allowed = [address for address in found if not ip_address(address.partition("%")[0]).is_link_local]
-    if not allowed:
-        raise OSError("link-local addresses are not fetched from")
+    if found and not allowed:
+        raise BlockedAddress(found[0])
     return allowed
 
 
 class RemoteMedia:
     """Fetches media over HTTP. One object serves many calls; `close` ends its connections."""
 
-    def __init__(self, *, allow_private_networks: bool, accepted: tuple[str, ...] = ACCEPTED) -> None:
+    def __init__(
+        self, *, allow_private_networks: bool, accepted: tuple[str, ...] = ACCEPTED, https_only: bool = False
+    ) -> None:
         """`accepted`: beginnings of the content types that are taken."""
         self._allow_private = allow_private_networks
         self._accepted = accepted
+        self._https_only = https_only
         self._upstream: Upstream | None = None
 
     @classmethod
@@ -98,7 +101,7 @@ class RemoteMedia:
             if error.kind == "blocked_address":
                 raise StockyardError(
                     "blocked_address",
-                    "The address of an image leads to a private network.",
+                    "The address of an image is not one that may be fetched from.",
                     param=param,
                     retryable=False,
                 ) from error
@@ -114,6 +117,8 @@ class RemoteMedia:
             (b"accept", ",".join(f"{kind}*" if kind.endswith("/") else kind for kind in self._accepted).encode()),
         ]
         for _ in range(REDIRECTS_MAX + 1):
+            if self._https_only and urlsplit(url).scheme.lower() != "https":
+                raise UpstreamError("blocked_address", "only https is fetched from")
             origin, path = _taken_apart(url, param)
             response = await self._upstream.send(
                 origin, b"GET", path, headers, b"", connect_timeout_s=CONNECT_TIMEOUT_S

@@ -59,6 +59,8 @@ async def streamed(
     x.upstream_ns += now - started
     target.provider.health.observe(True, (now - started) // 1000)
     events_after = _after_head(x, target, response, splitter, [head, rest], waiting, attempt, started)
+    if x.lens is not None:
+        events_after = x.lens.looked_at(attempt, events_after)
     return Answer(headers=response.headers, events=events_after, target=target, release=response.close)
 
 

@@ -55,6 +55,7 @@ def build_api(instance: Instance) -> FastAPI:
         instance.chute.router(),
         instance.tack_room.router(),
         instance.memory.router(),
+        instance.forge.router(),
     ):
         api.router.routes += router.routes  # including a router would analyse each of its routes a second time
     api.add_exception_handler(StockyardError, _refused)

@@ -28,7 +28,7 @@ APPS = (
     App("Lookout", "observe", "Traces of every call, what they cost, alerts.", "/api/observe", "active"),
     App("Brand", "trust", "The hash-chained ledger of everything that happened.", "/api/trust", "active"),
     App("Tack Room", "studio", "Prompt templates, experiments and benchmarks.", "/api/studio", "active"),
-    App("Forge", "forge", "Workflows, tools, sessions and batches.", "/api/forge", "planned"),
+    App("Forge", "forge", "Batches of calls that may wait.", "/api/forge", "active"),
     App("Trading Post", "exchange", "Packs of configuration and environments.", "/api/exchange", "planned"),
     App("Billing", "billing", "Budgets, prices and statements.", "/api/billing", "active"),
     App("Team", "teams", "People, teams and their keys.", "/api/auth", "active"),

@@ -26,7 +26,15 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_MAX_BYTES = 4 << 20
 LARGE_BODY_MAX_BYTES = 16 << 20
-LARGE_BODY_PATHS = ("/api/config/import", "/api/config/diff", "/api/exchange/", "/api/proxy/mockllm/")
+LARGE_BODY_PATHS = (
+    "/api/config/import",
+    "/api/config/diff",
+    "/api/exchange/",
+    "/api/proxy/mockllm/",
+    "/api/forge/batch",
+)
+LINES_PATHS = ("/api/forge/batch",)
+LINES_TYPES = (b"application/x-ndjson", b"application/jsonl")
 FORWARDED_PREFIX = re.compile(rb"(/[A-Za-z0-9._~-]{1,64}){1,8}")
 CORS_MAX_AGE_S = b"600"
 
@@ -140,6 +148,8 @@ def _is_console(path: str) -> bool:
 def _require_json(scope: Scope) -> None:
     given = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
     if given == YAML_TYPE and scope["path"] in YAML_PATHS:
+        return
+    if given in LINES_TYPES and scope["path"] in LINES_PATHS:
         return
     if given != b"application/json" and not given.endswith(b"+json"):
         message = "Send JSON, with the header `Content-Type: application/json`."

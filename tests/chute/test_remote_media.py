@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from instance.chute.remote_media import REDIRECTS_MAX, URLS_MAX, RemoteMedia, _resolve_but_link_local
+from instance.chute.upstream import BlockedAddress
 from instance.core.errors import StockyardError
 from tests.mock_replies import Reply
 from tests.mock_upstream import MockUpstream
@@ -86,7 +87,7 @@ async def test_link_local_addresses_are_left_out_wherever_a_name_leads() -> None
     async def only(host: str, port: int) -> list[str]:
         return ["169.254.169.254"]
 
-    with pytest.raises(OSError, match="link-local"):
+    with pytest.raises(BlockedAddress):
         await _resolve_but_link_local("x", 80, only)
 
 

@@ -22,8 +22,10 @@ PUBLIC = {
     "/api/products/{slug}",
     "/api/openapi.json",
     "/api/status",
+    "/api/proxy/images/{link}",
 }
-SELF = re.compile(r"/api/auth/me\b")
+SELF = re.compile(r"/api/auth/me\b|/api/proxy/modules/devproxy/|/api/forge/batch\b")
+"""Where every key sees what is its own."""
 HOSTED_ONLY = re.compile(r"/api/instance/")
 
 Operation = tuple[str, str]
