@@ -246,6 +246,24 @@ def test_the_activator_does_not_route_to_a_restored_database_that_was_not_verifi
         assert machine.is_routed("ada")
 
 
+def test_one_that_the_activator_routes_to_while_it_is_being_frozen_is_thawed_at_once() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 1_000)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        real = SimRuntime.pause
+
+        async def pause(self: SimRuntime, name: str) -> None:
+            await real(self, name)
+            machine.world.links[name] = machine.world.sockets[name]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimRuntime, "pause", pause)
+            await machine.until(lambda: any("being frozen" in each[3] for each in machine.tables.events), 10)
+        assert machine.world.instances["ada"].state is RunState.RUNNING
+
+    story(tell)
+
+
 def test_what_never_comes_to_rest_is_worked_on_once_a_pass_and_not_without_end() -> None:
     async def tell(machine: Calm) -> None:
         machine.tables.create("ada", 1_000, 2_000)
