@@ -33,11 +33,6 @@ class Places:
         return self._at(f"control/{incarnation:08d}")
 
     @property
-    def can_be_listed(self) -> bool:
-        """False for a kind of store that only Litestream speaks to."""
-        return self._store is not None
-
-    @property
     def store(self) -> ObjectStore:
         """What lies there, by name. Raises `Unavailable` for a kind of store that only Litestream speaks to."""
         if self._store is None:

@@ -77,7 +77,7 @@ async def restore_plane(
         _remove(making)
         result = await restore(places.control(source), making, at)
         ends = await KeyEnds(config.replica_url).read()
-        lives = epochs_in(await places.store.entries("tenants")) if places.can_be_listed else {}
+        lives = epochs_in(await places.store.entries("tenants")) if places.listed else {}
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:

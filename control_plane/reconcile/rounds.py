@@ -118,7 +118,8 @@ class Rounds:
                 if fresh is None:
                     return Outcome(Then.DONE)
                 tenant = fresh
-        return Outcome(Then.AGAIN, tenant)
+        track.settled = None  # it does not come to rest: the next pass goes on, not at once, which might be for ever
+        return Outcome(Then.DONE, tenant)
 
     def rests(self, tenant: Tenant, machine: Machine, epochs: Sequence[Epoch], track: Track, verify: bool) -> bool:
         """True for one of which nothing is on the machine, nothing is to be, and all of it is written down so."""

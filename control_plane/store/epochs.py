@@ -46,7 +46,7 @@ def open_next(connection: Connection, slug: str, parent: int | None, restored_fr
     n = max(highest or 0, tenant.epoch) + 1
     open_ones = (epochs.c.tenant == slug) & epochs.c.closed_at.is_(None)
     connection.execute(update(epochs).where(open_ones).values(closed_at=now))
-    copied = parent is not None or restored_from_at is not None or tenant.restore is not None
+    copied = parent is not None or restored_from_at is not None or _is_anothers(tenant.restore)
     row = {"tenant": slug, "n": n, "parent": parent, "restored": copied, "started_at": now}
     connection.execute(insert(epochs).values(**row, bytes=0, ledger_seq=0, ledger_hash=""))
     connection.execute(update(tenants).where(tenants.c.slug == slug).values(epoch=n))

@@ -400,6 +400,16 @@ async def test_a_life_that_was_never_read_does_not_hide_the_usage_of_the_one_bef
     assert [row[1:4] for row in await _used(database)] == [(3, None, 7)]
 
 
+@pytest.mark.parametrize(("source", "counted"), [("", 6), ("bolt", 0)])
+async def test_a_first_life_begins_empty_unless_anothers_database_is_waited_for(
+    database: Database, store: Store, source: str, counted: int
+) -> None:
+    await _create(database, restore=RestoreRequest(source=source, requested_at=5.0))
+    await store.new_epoch("acme", None)
+    await database.write(lambda c: usage.collect(c, "acme", 1, _reading(6), 0.0))
+    assert sum(row[3] for row in await _used(database)) == counted
+
+
 async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database: Database, store: Store) -> None:
     await _create(database)
     await store.new_epoch("acme", None)

@@ -181,5 +181,18 @@ MUTATIONS: dict[str, Mutation] = {
     "the plane comes back in the same incarnation": _same_incarnation,
 }
 
+FOUND_SOON = {
+    "an instance is routed to before it has its keys",
+    "a nap does not take the instance out of routing",
+    "a restored database continues the old epoch",
+    "a stop is believed",
+    "the database is exchanged while it is being copied",
+    "a stranger wakes a tenant",
+    "a change of a key is called effective at once",
+    "what was done since the last reading is a base",
+    "the plane comes back in the same incarnation",
+}
+"""Within a few histories; the others take seconds, and are looked for where there is time."""
+
 LONG: dict[str, tuple[range, int]] = {"an older backup is taken silently": (range(0, 1200, 6), 4_000)}
 """Seeds and steps of histories for what seldom comes together: an epoch, calls in it, its backup lost, then its folder."""

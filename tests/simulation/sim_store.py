@@ -12,7 +12,7 @@ from control_plane.domain.found_epochs import AT_LEAST, found_epochs
 from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.domain.plans import FREE, Plan
 from control_plane.domain.secrets import TenantSecrets
-from control_plane.domain.tenants import Desired, Epoch, Generation, KeyRecord, Status, Tenant
+from control_plane.domain.tenants import Desired, Epoch, Generation, KeyRecord, RestoreRequest, Status, Tenant
 from control_plane.domain.usage import WHOLE, Counted, Origin, Subject, compared_with, count, reading_from
 from control_plane.store.database import Changes
 from control_plane.store.tenants import wake_is_known
@@ -140,9 +140,7 @@ class Tables(Rows):
             keys = tuple(self._held(key) for key in tenant.keys)
             number = Generation(incarnation, tenant.generation.number)
             epoch, known = tenant.epoch, [each.n for each in self.epochs[slug]]
-            for found in found_epochs(
-                epoch, known, at_store.get(slug, {}), cloned=tenant.restore is not None and bool(tenant.restore.source)
-            ):
+            for found in found_epochs(epoch, known, at_store.get(slug, {}), cloned=_is_anothers(tenant.restore)):
                 life = Epoch(slug, found.n, found.parent, found.first_at)
                 life = replace(life, confirmed_txid=AT_LEAST, confirmed_at=found.last_at)
                 self.epochs[slug] = [
@@ -204,6 +202,10 @@ class Tables(Rows):
         self.changes.notify()
 
 
+def _is_anothers(restore: RestoreRequest | None) -> bool:
+    return restore is not None and bool(restore.source or restore.imported)
+
+
 def _line(n: int | None, parents: Mapping[int, int | None]) -> list[int]:
     line: list[int] = []
     while n:
@@ -250,7 +252,7 @@ class SimStore:
             n = max([tenant.epoch, *(each.n for each in rows)]) + 1
             epoch = Epoch(slug, n, parent, now)
             tables.epochs[slug] = [*rows, epoch]
-            if parent is not None or restored_from_at is not None or tenant.restore is not None:
+            if parent is not None or restored_from_at is not None or _is_anothers(tenant.restore):
                 tables.copied[slug].add(n)
             tables.tenants[slug] = replace(tenant, epoch=n)
             return epoch

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from control_plane.domain.tenants import Desired, Status
+from control_plane.reconcile import rounds
+from control_plane.reconcile.actions import CollectUsage
+from control_plane.reconcile.depth import Depth
 from control_plane.reconcile.loop import Reconciler
+from control_plane.reconcile.plan import Decision
 from control_plane.reconcile.ports import Activity
 from control_plane.routing.nap import NapResumer
 from control_plane.runtimes.protocol import RunState
@@ -240,6 +244,47 @@ def test_the_activator_does_not_route_to_a_restored_database_that_was_not_verifi
         ada.draining = True
         assert await resume("ada")
         assert machine.is_routed("ada")
+
+
+def test_one_that_the_activator_routes_to_while_it_is_being_frozen_is_thawed_at_once() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1, 1_000)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        real = SimRuntime.pause
+
+        async def pause(self: SimRuntime, name: str) -> None:
+            await real(self, name)
+            machine.world.links[name] = machine.world.sockets[name]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimRuntime, "pause", pause)
+            await machine.until(lambda: any("being frozen" in each[3] for each in machine.tables.events), 10)
+        assert machine.world.instances["ada"].state is RunState.RUNNING
+
+    story(tell)
+
+
+def test_what_never_comes_to_rest_is_worked_on_once_a_pass_and_not_without_end() -> None:
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1_000, 2_000)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        looks = 0
+
+        def restless(*arguments: object) -> Decision:
+            nonlocal looks
+            looks += 1
+            if looks > 1_000:
+                raise OSError("it is looked at without end")
+            return Decision(Depth.AWAKE, (CollectUsage(),))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rounds, "decide", restless)
+            machine.wake("ada")
+            await asyncio.sleep(10.0)
+        assert 10 < looks < 300
+        await machine.until(lambda: machine.reconciler.progress("ada")["working"] is False, 10)
+
+    story(tell)
 
 
 # --- turns --------------------------------------------------------------------------------------------------------------

@@ -7,18 +7,19 @@ import os
 import pytest
 
 from tests.simulation.history import History
-from tests.simulation.planted import LONG, MUTATIONS
+from tests.simulation.planted import FOUND_SOON, LONG, MUTATIONS
 
-FRESH_SEEDS = 200
 SEEDS_TO_FIND = 200
-FEW_STEPS = 100
 
 
-def test_no_history_breaks_an_invariant() -> None:
-    first = int.from_bytes(os.urandom(4)) * FRESH_SEEDS
-    for seed in range(first, first + FRESH_SEEDS):
-        outcome = History(seed, FEW_STEPS).run()
-        replay = f"python -m tests.simulation --seeds 1 --from {seed} --steps {FEW_STEPS}"
+@pytest.mark.parametrize(
+    ("histories", "steps"), [pytest.param(30, 100, id="few"), pytest.param(200, 500, id="many", marks=pytest.mark.slow)]
+)
+def test_no_fresh_history_breaks_an_invariant(histories: int, steps: int) -> None:
+    first = int.from_bytes(os.urandom(4)) * histories
+    for seed in range(first, first + histories):
+        outcome = History(seed, steps).run()
+        replay = f"python -m tests.simulation --seeds 1 --from {seed} --steps {steps}"
         assert not outcome.violation, f"{outcome.violation}; again by: {replay}"
 
 
@@ -33,7 +34,9 @@ def test_a_control_plane_killed_at_any_step_of_a_first_start_is_healed(step: int
     assert outcome.lives >= 2
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=() if each in FOUND_SOON else pytest.mark.slow) for each in MUTATIONS]
+)
 def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTATIONS[name](monkeypatch)
     seeds, steps = LONG.get(name, (range(SEEDS_TO_FIND), 500))
