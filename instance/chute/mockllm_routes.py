@@ -6,7 +6,7 @@ import base64
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 

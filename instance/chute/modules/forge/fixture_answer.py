@@ -44,7 +44,8 @@ def filled(template: str, groups: Mapping[str, str], x: Exchange, echo: str, n: 
         if name == "n":
             return str(n)
         if name.startswith("random "):
-            return random.choice(name.removeprefix("random ").split("|")).strip()
+            chosen: str = random.choice(name.removeprefix("random ").split("|"))
+            return chosen.strip()
         low, high = name.split()[1:]
         return str(random.randint(int(low), int(high)))
 

@@ -57,7 +57,7 @@ def baselines(connection: sqlite3.Connection, limit: int) -> dict[str, list[Samp
     ):
         rows = iter(unpacked(vectors))
         found[series] = [
-            Sample(*row[:-1], next(rows) if row[-1] else None) for row in orjson.loads(zlib.decompress(samples))
+            Sample._make([*row[:-1], next(rows) if row[-1] else None]) for row in orjson.loads(zlib.decompress(samples))
         ]
     return found
 

@@ -35,7 +35,7 @@ def _kolmogorov(value: float) -> float:
     """Probability that a Kolmogorov-distributed variable is above the value (Kolmogorov 1933)."""
     if value < 0.2:
         return 1.0
-    terms = (2.0 * (-1) ** (k - 1) * exp(-2.0 * k * k * value * value) for k in range(1, 101))
+    terms = ((2.0 if k % 2 else -2.0) * exp(-2.0 * k * k * value * value) for k in range(1, 101))
     return min(1.0, max(0.0, sum(terms)))
 
 
