@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from instance.chute.discovery import custom_modules
 
 REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
@@ -26,6 +29,14 @@ INTEGRATION = (
 )
 """Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that use
 `tests.modules.conftest.running`."""
+
+
+@pytest.fixture
+def other_packages() -> Iterator[None]:
+    """Modules of other packages are looked for anew in this test, and again after it; a process does that once."""
+    custom_modules.cache_clear()
+    yield
+    custom_modules.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -95,7 +95,7 @@ class Asker(Module):
 
 
 @pytest.fixture
-def with_asker(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_asker(monkeypatch: pytest.MonkeyPatch, other_packages: None) -> None:
     point = EntryPoint("asker", "tests.chute.test_modules_api:Asker", "stockyard.modules")
     broken = EntryPoint("broken", "tests.chute.no_such_file:Nothing", "stockyard.modules")
     monkeypatch.setattr("instance.chute.discovery.entry_points", lambda group: [broken, point])

@@ -25,7 +25,7 @@ def example(page: str, name: str) -> str:
 
 
 @pytest.fixture
-def wordlimit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def wordlimit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_packages: None) -> None:
     """The example's module as an installed package: what its pyproject.toml says lies beside it, as pip would put it."""
     project = example("writing-a-module.md", "pyproject.toml")
     point = project.partition('[project.entry-points."stockyard.modules"]\n')[2].strip()
