@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,8 +50,8 @@ def test_a_written_package_passes_its_test_and_its_module_works_once_it_is_insta
     assert tested.returncode == 0, tested.stdout
     assert "4 passed" in tested.stdout
 
-    uv = str(Path(sys.executable).with_name("uv"))
-    installer = [uv, "pip"] if Path(uv).exists() else [sys.executable, "-m", "pip"]
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
     installed = _run(*installer, "install", "--quiet", "--no-deps", "--target", str(site), str(package))
     assert installed.returncode == 0, installed.stderr
     ran = _run(

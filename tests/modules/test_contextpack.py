@@ -114,7 +114,7 @@ async def test_texts_tables_and_addresses_are_sources_too() -> None:
         assert "44 days" in (await _sent(s))[0]["content"]
         failed = s.module("contextpack").report()["sources"][1]
         assert failed["status"] == "failed"
-        assert "private network" in failed["error"]
+        assert "may be fetched from" in failed["error"]
 
 
 async def test_a_source_that_breaks_keeps_what_it_gave_and_says_why() -> None:
