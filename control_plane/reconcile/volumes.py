@@ -200,8 +200,10 @@ class FolderVolumes:
 
     def _own_tree(self, folder: Path) -> None:
         folder.chmod(0o750)
-        if self._owner is not None:
-            for path in (folder, *folder.rglob("*")):
+        for path in (folder, *folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o640)  # what Litestream restores can be read by everybody
+            if self._owner is not None:
                 os.chown(path, self._owner, self._owner, follow_symlinks=False)
 
     def _staged_dir(self, slug: str) -> Path:

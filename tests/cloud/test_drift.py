@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.cloud.service import Service, Tenant, until
+from tests.cloud.service import Service, Tenant, docker, until
 
 pytestmark = pytest.mark.slow
 
@@ -48,9 +48,17 @@ def test_a_link_to_something_else_is_replaced(harmed: Tenant) -> None:
 
 
 def test_one_frozen_by_hand_goes_on(harmed: Tenant) -> None:
+    """Frozen as its runtime freezes: a container of which only the process is stopped is begun anew, as one that hangs."""
     pid = harmed.service.instance_pid("harmed")
-    os.killpg(pid, signal.SIGSTOP)
-    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("T", "t"), "it goes on")
+    if harmed.service.runtime == "docker":
+        container = harmed.service.container("harmed")
+        docker("pause", container)
+        until(lambda: docker("inspect", "-f", "{{.State.Paused}}", container) == "false", "it goes on")
+    else:
+        os.killpg(pid, signal.SIGSTOP)
+        until(
+            lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("T", "t"), "it goes on"
+        )
     until(lambda: _is_whole(harmed), "it is whole")
     assert harmed.service.instance_pid("harmed") == pid
 
