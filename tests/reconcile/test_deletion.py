@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.domain.tenants import Desired, Tenant
+from control_plane.domain.tenants import Desired, RestoreRequest, Tenant
 from control_plane.reconcile.plan import decide, plan
 from control_plane.reconcile.ports import VolumeState
 from control_plane.reconcile.seen import Seen
@@ -42,6 +42,13 @@ def test_one_that_never_had_anything_is_purged_after_its_grace() -> None:
     never_written = (epoch(2, None, parent=None),)
     assert steps(deleted(), gone(volume=EMPTY, epochs=never_written)) == ["CloseEpoch"]
     assert steps(deleted(), gone(volume=EMPTY, epochs=(epoch(2, None, parent=None, closed_at=NOW),))) == ["Purge"]
+
+
+def test_an_import_that_never_became_whole_is_removed_without_a_backup_of_it() -> None:
+    imported = RestoreRequest(requested_at=NOW - 50, imported=True)
+    broken = (epoch(2, parent=None, broken_at=NOW - 60),)
+    assert steps(deleted(restore=imported), gone(epochs=broken)) == ["Purge"]
+    assert steps(deleted(restore=imported, delete_after=NOW + 1), gone(epochs=broken)) == []
 
 
 def test_where_the_data_folder_is_lost_the_newest_backup_is_verified_instead() -> None:
