@@ -119,7 +119,9 @@ async def delete_tenant(
         if tenant.desired is Desired.DELETED and grace_s is None and not force:
             return
         grace, now = _grace(plane, tenant, 0 if force else grace_s), time.time()
-        values: dict[str, Any] = {"desired": Desired.DELETED, "delete_after": now + grace, "restore": None}
+        values: dict[str, Any] = {"desired": Desired.DELETED, "delete_after": now + grace}
+        if tenant.restore is None or not tenant.restore.imported:  # an import that is not whole yet stays known as one
+            values["restore"] = None
         if force:
             values["purge_began_at"] = now
         tenants.change(
