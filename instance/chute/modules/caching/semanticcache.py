@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from instance.chute.answer import JSON, Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
+from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import Entry
 from instance.chute.modules.caching.cache_request import Scope, asked_mode, given_again, whose
@@ -64,12 +65,7 @@ class SemanticCache(Module):
         @field_validator("exclude")
         @classmethod
         def _compiles(cls, expressions: list[str]) -> list[str]:
-            for expression in expressions:
-                try:
-                    re2.compile(expression)
-                except re2.error as error:
-                    raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
-            return expressions
+            return [require_re2(expression) for expression in expressions]
 
     settings: Settings
 

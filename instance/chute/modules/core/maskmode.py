@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
+from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
@@ -78,12 +79,7 @@ class MaskMode(Module):
         @field_validator("exempt")
         @classmethod
         def _compile(cls, expressions: list[str]) -> list[str]:
-            for expression in expressions:
-                try:
-                    re2.compile(expression)
-                except re2.error as error:
-                    raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
-            return expressions
+            return [require_re2(expression) for expression in expressions]
 
     settings: Settings
 

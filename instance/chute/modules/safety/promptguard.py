@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
+from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.found import Found, apart, replaced
@@ -45,11 +46,7 @@ class CustomKind(BaseModel):
     @field_validator("re2")
     @classmethod
     def _compiles(cls, expression: str) -> str:
-        try:
-            re2.compile(expression)
-        except re2.error as error:
-            raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
-        return expression
+        return require_re2(expression)
 
 
 class PromptGuard(Module):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from instance.chute.expressions import require_re2
+
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
 
@@ -55,12 +57,7 @@ class Topic(BaseModel):
     @field_validator("patterns")
     @classmethod
     def _compile(cls, expressions: list[str]) -> list[str]:
-        for expression in expressions:
-            try:
-                re2.compile(expression)
-            except re2.error as error:
-                raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
-        return expressions
+        return [require_re2(expression) for expression in expressions]
 
     @model_validator(mode="after")
     def _has_something(self) -> Topic:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import embedder_of
 from instance.chute.exchange import Exchange
+from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.made_answer import put_before
@@ -66,11 +67,7 @@ class CustomRule(BaseModel):
     @field_validator("re2")
     @classmethod
     def _compiles(cls, expression: str) -> str:
-        try:
-            re2.compile(expression)
-        except re2.error as error:
-            raise ValueError(f"{expression!r} is no RE2 expression: {error}") from None
-        return expression
+        return require_re2(expression)
 
 
 class Example(BaseModel):
