@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Collection
+from statistics import median
 
 from control_plane.domain.tenants import Desired, Tenant
 from control_plane.reconcile import actions as act
@@ -25,7 +27,7 @@ OTHERS_AT_ONCE = 24  # of these, at most, that nobody waits for: stops and resto
 STARTS_LEAST = 4
 NOTHING_TO_VERIFY_S = 15.0  # a request to verify is looked at again after
 FIRST_GUESS_START_S = 1.0
-GUESS_WEIGHT = 0.2  # of the newest start in the guess of how long one takes
+STARTS_REMEMBERED = 15  # of which the median is the guess of how long one takes
 
 
 def starts_for(cpus: int | None = None) -> int:
@@ -48,7 +50,7 @@ class Turns:
         self._work = FairQueue(WORK_AT_ONCE, OTHERS_AT_ONCE)
         self._starts = FairQueue(starts_at_once)
         self._verifying = FairQueue(verifications_for())
-        self._start_s = FIRST_GUESS_START_S
+        self._took_s = deque([FIRST_GUESS_START_S], maxlen=STARTS_REMEMBERED)
         self._held_back = False
         self.verify_requests: Collection[str] = ()
 
@@ -86,7 +88,7 @@ class Turns:
             place = 0
         if place is None:
             return None
-        return place, round(self._start_s * (1.0 + place / self._starts.places), 3)
+        return place, round(median(self._took_s) * (1.0 + place / self._starts.places), 3)
 
     def status(self) -> dict[str, dict[str, int]]:
         """Each queue in numbers."""
@@ -140,7 +142,7 @@ class Turns:
             outcome = await self._rounds.bring_about(tenant, track, asked_to_verify, may_start=starting)
             if starting and outcome.then is Then.AGAIN:
                 took = self._parts.clock.monotonic() - begun
-                self._start_s += GUESS_WEIGHT * (took - self._start_s)
+                self._took_s.append(took)
             self._want_verified(tenant, track, outcome.background)
             following = {Then.AGAIN: self._work, Then.START: self._starts}.get(outcome.then)
             tenant = outcome.tenant

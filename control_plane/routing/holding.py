@@ -34,7 +34,7 @@ class Holding:
         if await self._waker.routed(slug):  # it may have come back while the edge was handing the call over
             return None
         wake = self._waker.begin(slug)
-        if wake.expected_s() > end - monotonic():
+        if self._waker.is_queued(wake) and wake.expected_s() > end - monotonic():
             return self.shed("expected", wake.expected_s())
         try:
             with self.calls.place(slug) as place:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from bisect import bisect_left
 from collections import deque
+from statistics import median
 from typing import Any
 
 # Until wakes were seen: a process from the template, with eight starts at once.
@@ -23,22 +24,25 @@ def monotonic() -> float:
 
 
 class Pace:
-    """Seconds from one ended wake to the next while others wait."""
+    """Seconds from one ended wake to the next while others wait: the median, so that one that was stuck says nothing."""
 
     def __init__(self) -> None:
         self._gaps: deque[float] = deque(maxlen=RECENT)
         self._ended_at: float | None = None
 
-    def ended(self, others_wait: bool) -> None:
-        """A wake has ended; `others_wait` = some were and are behind it, so that the next end tells the pace."""
+    def ended(self, begun_at: float, others_wait: bool) -> None:
+        """A wake has ended; `others_wait` = some were and are behind it, so that the next end tells the pace.
+
+        `begun_at`, by `monotonic`: what passed before it was begun is no part of the pace.
+        """
         now = monotonic()
         if self._ended_at is not None and now - self._ended_at < OLD_S:
-            self._gaps.append(now - self._ended_at)
+            self._gaps.append(now - max(self._ended_at, begun_at))
         self._ended_at = now if others_wait else None
 
     def wait_s(self, ahead: int) -> float:
         """Until a wake with so many ahead of it ends."""
-        gap = sum(self._gaps) / len(self._gaps) if self._gaps else FIRST_GUESS_S
+        gap = median(self._gaps) if self._gaps else FIRST_GUESS_S
         return (ahead + 1) * gap
 
 

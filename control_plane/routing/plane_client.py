@@ -29,7 +29,8 @@ class Told:
     status: Status
     reason: str = ""
     failure: str = ""
-    awake_in_s: float | None = None  # by its place in the plane's own queue; None = it is in none
+    place: int = 0  # in the plane's own queue; 0 = it is worked on, or in none
+    awake_in_s: float | None = None  # by that place; None = it is in none
 
 
 class PlanePort(Protocol):
@@ -73,19 +74,18 @@ class PlaneClient:
         if answer.status_code != httpx2.codes.OK:
             raise Unavailable(f"the control plane answers {answer.status_code}")
         body = answer.json()
-        return Told(
-            Status(body["status"]), body.get("reason") or "", body.get("failure") or "", _estimated_s(body.get("queue"))
-        )
+        place, in_s = _in_queue(body.get("queue"))
+        return Told(Status(body["status"]), body.get("reason") or "", body.get("failure") or "", place, in_s)
 
     async def close(self) -> None:
         """Close its connections."""
         await self._client.aclose()
 
 
-def _estimated_s(queue: Any) -> float | None:
-    """`queue` is the tenant's place in the plane's own queue, `{"position", "estimated_s"}`, if it has one."""
-    estimated_s = queue.get("estimated_s") if isinstance(queue, dict) else None
-    return float(estimated_s) if isinstance(estimated_s, (int, float)) else None
+def _in_queue(queue: Any) -> tuple[int, float | None]:
+    """The place and the seconds of `{"position", "estimated_s"}`, if it has one."""
+    place, in_s = (queue.get("position"), queue.get("estimated_s")) if isinstance(queue, dict) else (None, None)
+    return place if isinstance(place, int) else 0, float(in_s) if isinstance(in_s, (int, float)) else None
 
 
 def operator_key(config: Config) -> str:

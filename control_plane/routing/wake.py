@@ -29,12 +29,14 @@ class Wake:
     def __init__(self, left_s: Callable[[Wake], float]) -> None:
         self._left_s = left_s
         self._promised: float | None = None  # monotonic; by the plane
+        self.in_queue: bool | None = None  # behind others, by the plane; None = it has not said
         self.begun_at = monotonic()
         self.task: asyncio.Task[Refusal | None]
 
-    def promise(self, in_s: float) -> None:
-        """The plane says that it will be awake then."""
+    def promise(self, in_s: float, *, in_queue: bool) -> None:
+        """The plane says that it will be awake then, and whether others are started before it."""
         self._promised = monotonic() + in_s
+        self.in_queue = in_queue
 
     def expected_s(self) -> float:
         """Seconds until it is awake, as far as can be told."""
@@ -72,6 +74,11 @@ class Waker:
     async def routed(self, slug: str) -> bool:
         """True if new calls reach the instance."""
         return await self._links.is_routed(slug)
+
+    def is_queued(self, wake: Wake) -> bool:
+        """True if others are brought up before it. How long that takes follows from how long it took others; of one that is
+        worked on now it says nothing: after an engine that hung, nobody would be held any more."""
+        return self.under_way() > FEW if wake.in_queue is None else wake.in_queue
 
     def under_way(self) -> int:
         """How many tenants are on their way."""
@@ -111,7 +118,7 @@ class Waker:
             del self._running[slug]
             self._ended[outcome] += 1
             if outcome == "awake":
-                self._pace.ended(bool(self._running))
+                self._pace.ended(wake.begun_at, bool(self._running))
 
     async def _ask_on(self, slug: str, wake: Wake) -> Refusal:
         """Ask for it again and again; returns only when it will not be woken, with the reason."""
@@ -143,5 +150,5 @@ class Waker:
                 return unavailable(told.failure), False
             case status:
                 if told.awake_in_s is not None:
-                    wake.promise(told.awake_in_s)
+                    wake.promise(told.awake_in_s, in_queue=told.place > 0)
                 return None, status is not Status.RUNNING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from control_plane.config import Config
 from control_plane.routing.activator import STATS_PATH
 from control_plane.routing.edge import FolderEdge
+from control_plane.routing.pace import Pace
 from tests.edge.activator_parts import KEY, PlayedPlane, running_activator, stats, write_snapshot
 from tests.edge.scripted_instance import Call, ScriptedInstance
 
@@ -222,6 +224,40 @@ async def test_a_call_that_would_wait_too_long_is_told_when_to_come_and_its_tena
         await asyncio.sleep(0.01)
     assert len(plane.questions) > asked
     assert (await client.get("/v1/models", headers=GOOD)).text == "hello"
+
+
+async def test_a_tenant_that_is_worked_on_is_waited_for_however_long_others_took(
+    config: Config, client: httpx2.AsyncClient, sleeper: ScriptedInstance, plane: PlayedPlane
+) -> None:
+    start, go_on = plane.wake, asyncio.Event()
+    plane.wake, plane.status, plane.queue = plane.nothing, "asleep", {"position": 0, "estimated_s": 80.0}
+    first = asyncio.create_task(client.get("/v1/models", headers=GOOD))
+    while not plane.questions:
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(client.get("/v1/models", headers=GOOD))
+    while (await stats(client))["held"]["calls"] < 2:
+        await asyncio.sleep(0.01)
+
+    async def wake() -> None:
+        await go_on.wait()
+        await start()
+
+    plane.wake, plane.status = wake, "running"
+    go_on.set()
+    assert [(await each).status_code for each in (first, second)] == [200, 200]
+
+
+async def test_one_wake_that_was_stuck_says_nothing_of_the_pace_and_a_rest_between_two_neither() -> None:
+    loop, now = asyncio.get_running_loop(), 100.0
+    pace = Pace()
+    with patch.object(loop, "time", lambda: now):
+        for took_s in (0.1, 0.1, 45.0, 0.1, 0.1):
+            begun = now
+            now += took_s
+            pace.ended(begun, others_wait=True)
+            now += 10.0  # nobody was on the way but one that is stuck
+        assert pace.wait_s(0) == pytest.approx(0.1)
+        assert pace.wait_s(4) == pytest.approx(0.5)
 
 
 async def test_what_is_held_answers_as_soon_as_the_tenant_is_routed_whatever_the_plane_says(
