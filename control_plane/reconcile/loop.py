@@ -26,6 +26,7 @@ from control_plane.runtimes.protocol import EngineError, Runtime
 log = logging.getLogger(__name__)
 
 PASS_S = 1.0
+READY_EVERY_S = 20.0  # the engine's networks and rules are seen to again: a firewall may be reloaded at any time
 PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time
 SLICE = 100  # tenants of a pass that are gone through before others get their turn in the process
 NAMED_AT_MOST = 100  # tenants in one list of `status`
@@ -61,9 +62,10 @@ class Reconciler:
 
     async def run(self) -> None:
         """Never returns; cancel it to stop. Nothing that was begun is undone."""
-        changes = asyncio.create_task(self._follow_changes())
+        beside = [asyncio.create_task(self._follow_changes())]
         try:
             await self._prepare()
+            beside.append(asyncio.create_task(self._keep_ready()))
             while True:
                 begun = self._parts.clock.monotonic()
                 await self._guarded_pass()
@@ -71,7 +73,7 @@ class Reconciler:
                 await self._parts.clock.sleep(max(PASS_S, self._pass_s * PASS_SHARE))
         finally:
             self._turns.hold_back()
-            await self._cancel([changes, *self._turns.tasks()])
+            await self._cancel([*beside, *self._turns.tasks()])
 
     def pause(self) -> None:
         """Begin nothing new; what is being worked on is finished."""
@@ -155,6 +157,14 @@ class Reconciler:
             except (EngineError, Unavailable, OSError) as error:
                 log.error("the engine is not ready: %s", error)
                 await self._parts.clock.sleep(2.0)
+
+    async def _keep_ready(self) -> None:
+        while True:
+            await self._parts.clock.sleep(READY_EVERY_S)
+            try:
+                await self._parts.runtime.prepare()
+            except (EngineError, Unavailable, OSError) as error:
+                log.error("the engine's networks and rules were not seen to: %s", error)
 
     async def _guarded_pass(self) -> None:
         try:

@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.chaos.engine import Engine
 from tests.chaos.run import run
@@ -28,6 +29,9 @@ def main() -> int:
         "--seed", type=int, default=None, help="of the schedule (default: a fresh one, which is printed)"
     )
     parser.add_argument("--runtime", choices=("process", "docker"), default="docker")
+    parser.add_argument(
+        "--keep", type=Path, default=None, help="a folder for the service's logs when something did not hold"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON in place of the table")
     given = parser.parse_args()
     if given.runtime == "docker" and ENGINE not in os.environ:
@@ -41,7 +45,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     seed = random.SystemRandom().randrange(1 << 30) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    report = run(minutes=given.minutes, tenants=given.tenants, seed=seed, runtime=given.runtime, engine=engine)
+    report = run(
+        minutes=given.minutes, tenants=given.tenants, seed=seed, runtime=given.runtime, engine=engine, keep=given.keep
+    )
     print(json.dumps(report.as_json()) if given.json else f"\n{report.table()}", flush=True)
     return 1 if report.violations else 0
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
 
 from tests.chaos.disturbances import Disturbance, Touches, first_answer
 from tests.chaos.engine import Engine
@@ -13,7 +17,7 @@ from tests.chaos.faults import AMPLE_PLAN, FAULTS, SMALL_PLAN
 from tests.chaos.report import Report
 from tests.chaos.schedule import Planned, schedule
 from tests.chaos.verdict import judge
-from tests.chaos.world import World
+from tests.chaos.world import TROUBLE, World
 from tests.cloud.service import Service, until
 
 HEAL_S = 90.0
@@ -30,15 +34,20 @@ max_database_bytes = {3 << 20}
 """
 
 
-def run(*, minutes: float, tenants: int, seed: int, runtime: str, engine: Engine | None) -> Report:
-    """Returns what was seen; `violations` of it is empty when everything held."""
+def run(
+    *, minutes: float, tenants: int, seed: int, runtime: str, engine: Engine | None, keep: Path | None = None
+) -> Report:
+    """Returns what was seen; `violations` of it is empty when everything held, else the logs are put into `keep`."""
     if engine is not None:
         engine.start()
     service = Service(runtime)
     try:
         (service.data / "cloud.toml").write_text(PLANS)
         service.start()
-        return _run(World(service, engine), minutes * 60, tenants, seed)
+        report = _run(World(service, engine), minutes * 60, tenants, seed)
+        if keep is not None and report.violations:
+            shutil.copytree(service.data / "logs", keep, dirs_exist_ok=True)
+        return report
     finally:
         service.remove()
         if engine is not None:
@@ -113,9 +122,13 @@ def _carry_out(world: World, planned: Planned, begun: float, end: float) -> None
             seen.trouble = f"{type(problem).__name__}: {problem}"
         seen.ended = time.monotonic()
         _wait_until_well(world, seen)
+        well = max(seen.healed.values(), default=seen.ended)
+        _say(
+            f"{well - begun:6.1f} s  over: {planned.fault} ({victim}), of {seen.begun - begun:.1f}, done {seen.ended - begun:.1f} s"
+        )
         if seen.trouble:
             world.violations.append(f"{planned.fault} ({planned.victim}): {seen.trouble}")
-            _say(world.violations[-1])
+            _say(f"{world.violations[-1]} {_state(world, victim)}")
 
 
 def _wait_until_well(world: World, seen: Disturbance) -> None:
@@ -132,5 +145,18 @@ def _wait_until_well(world: World, seen: Disturbance) -> None:
             seen.healed[slug] = answer.ended
 
 
+def _state(world: World, slug: str) -> str:
+    """What the control plane shows of a tenant now, and the latest of its events."""
+    if not slug:
+        return ""
+    try:
+        shown = world.service.api("GET", f"/api/tenants/{slug}").json()
+        events = world.service.api("GET", f"/api/tenants/{slug}/events", params={"limit": 12}).json()
+    except TROUBLE as problem:
+        return f"(the control plane does not say: {problem!r})"
+    return json.dumps({"tenant": shown, "events": events})
+
+
 def _say(what: str) -> None:
-    print(what, flush=True)
+    now = datetime.now(UTC)
+    print(f"{now:%H:%M:%S}.{now.microsecond // 1000:03d} {what}", flush=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from control_plane.runtimes import docker_network
 from tests.cloud.service import Service, Tenant, docker, until
 
 pytestmark = pytest.mark.slow
@@ -83,3 +85,19 @@ def test_a_removed_data_folder_is_restored_from_its_backup(harmed: Tenant) -> No
     until(lambda: harmed.show()["epoch"] > epoch and _is_whole(harmed), "it runs on its restored database")
     assert before <= {trace["id"] for trace in harmed.traces()}
     assert harmed.ledger_verdict()["valid"]
+
+
+def test_a_firewall_rule_that_somebody_removed_is_put_back(harmed: Tenant) -> None:
+    if harmed.service.runtime != "docker":
+        pytest.skip("processes have no network of their own")
+    before = _rules()
+    subprocess.run(["iptables", "-w", "-D", docker_network.FORWARD_CHAIN, "1"], check=True, timeout=20)
+    assert _rules() != before
+    until(lambda: _rules() == before, "the rules are whole")
+
+
+def _rules() -> str:
+    said = subprocess.run(
+        ["iptables", "-w", "-S", docker_network.FORWARD_CHAIN], capture_output=True, text=True, check=True, timeout=20
+    )
+    return said.stdout
