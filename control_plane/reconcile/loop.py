@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 PASS_S = 1.0
 READY_EVERY_S = 20.0  # the engine's networks and rules are seen to again: a firewall may be reloaded at any time
-PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time
+PASS_SHARE = 4.0  # a pass over many tenants takes at most 1/5 of the time …
+PASS_LEAST_OFTEN_S = 5.0  # … but is made as often as this: a slow one waited for the engine, as a rule
 SLICE = 100  # tenants of a pass that are gone through before others get their turn in the process
 NAMED_AT_MOST = 100  # tenants in one list of `status`
 
@@ -67,10 +68,7 @@ class Reconciler:
             await self._prepare()
             beside.append(asyncio.create_task(self._keep_ready()))
             while True:
-                begun = self._parts.clock.monotonic()
-                await self._guarded_pass()
-                self._pass_s = self._parts.clock.monotonic() - begun
-                await self._parts.clock.sleep(max(PASS_S, self._pass_s * PASS_SHARE))
+                await self._parts.clock.sleep(await self._guarded_pass())
         finally:
             self._turns.hold_back()
             await self._cancel([*beside, *self._turns.tasks()])
@@ -166,15 +164,21 @@ class Reconciler:
             except (EngineError, Unavailable, OSError) as error:
                 log.error("the engine's networks and rules were not seen to: %s", error)
 
-    async def _guarded_pass(self) -> None:
+    async def _guarded_pass(self) -> float:
+        """Seconds until the next one is due. One that failed says nothing of how long they take."""
+        begun = self._parts.clock.monotonic()
         try:
             if not self._paused:
                 await self.one_pass()
                 self._passed_at = self._parts.clock.monotonic()
+                self._pass_s = self._passed_at - begun
         except EXPECTED as error:
             log.error("a pass was not completed: %s", error)
+            return PASS_S
         except Exception:  # whatever it was, the next pass decides from what it sees then
             log.exception("a pass was not completed")
+            return PASS_S
+        return max(PASS_S, min(self._pass_s * PASS_SHARE, PASS_LEAST_OFTEN_S))
 
     async def _follow_changes(self) -> None:
         while True:

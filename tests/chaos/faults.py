@@ -70,7 +70,10 @@ def unlink_route(world: World, slug: str) -> None:
 
 
 def sleep_under_calls(world: World, slug: str) -> None:
+    """Over when it has left the state that it was in; the next call wakes it again."""
+    before = _tenant(world, slug)["since"]
     world.ask("POST", f"/api/tenants/{slug}/sleep")
+    until(lambda: _tenant(world, slug)["since"] != before, f"{slug} is put to sleep", SLEEP_DEADLINE_S)
 
 
 def sleep_and_wake(world: World, slug: str) -> None:

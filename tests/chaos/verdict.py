@@ -17,7 +17,7 @@ ANSWER_S = 60.0
 FOLD_S = 20.0
 # What a caller may meet while its tenant is hit; anything else is a mistake whenever it comes.
 OF_FAULTS = frozenset(("instance_lost", "waking", "tenant_unavailable", "cut", "not_connected", "audit_unavailable"))
-SHOWN_AT_MOST = 10
+SHOWN_AT_MOST = 30
 
 
 def judge(world: World) -> None:

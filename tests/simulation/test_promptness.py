@@ -19,7 +19,7 @@ from control_plane.reconcile.loop import Reconciler
 from control_plane.reconcile.plan import Decision
 from control_plane.reconcile.ports import Activity
 from control_plane.routing.nap import NapResumer
-from control_plane.runtimes.protocol import RunState
+from control_plane.runtimes.protocol import EngineError, Observed, RunState
 from tests.simulation import virtual_time
 from tests.simulation.history import POLICY, SimClock
 from tests.simulation.invariants import Invariants
@@ -131,6 +131,37 @@ def story(tell: Callable[[Calm], Awaitable[None]]) -> None:
             await tell(machine)
 
     virtual_time.run(run())
+
+
+def test_an_engine_that_hung_holds_nothing_up_once_it_is_back() -> None:
+    """An instance that died meanwhile is found within moments, though the last pass took long."""
+
+    async def tell(machine: Calm) -> None:
+        machine.tables.create("ada", 1000, 2000)
+        await machine.until(lambda: machine.is_routed("ada"), 10)
+        looked = SimRuntime.observe
+
+        for fails in (True, False):
+            hung_until = machine.world.monotonic + 30.0
+
+            async def hanging(
+                runtime: SimRuntime, name: str | None = None, hung_until: float = hung_until, fails: bool = fails
+            ) -> list[Observed]:
+                hung = machine.world.monotonic < hung_until
+                await asyncio.sleep(max(0.0, hung_until - machine.world.monotonic))
+                if hung and fails:
+                    raise EngineError("the connection was reset")
+                return await looked(runtime, name)
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(SimRuntime, "observe", hanging)
+                await asyncio.sleep(hung_until - machine.world.monotonic)
+                before = machine.world.instances.pop("ada")
+                await machine.until(
+                    lambda before=before: machine.is_routed("ada") and machine.world.instances["ada"] is not before, 8
+                )  # type: ignore[misc]
+
+    story(tell)
 
 
 def test_a_nap_ends_without_waiting_for_a_pass() -> None:
