@@ -223,7 +223,7 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
     verb = {Desired.RUNNING: "wake", Desired.ASLEEP: "sleep", Desired.SUSPENDED: "suspend", Desired.DELETED: "delete"}
     values: dict[str, Any] = {"desired": wanted, "reason": reason}
     if wanted is Desired.RUNNING:
-        if tenant.desired is wanted and not tenant.failure and wake_is_known(tenant, now):
+        if tenant.desired is wanted and not wake_is_news(tenant, now):
             return False
         values["wake_requested_at"] = now
     elif tenant.desired is wanted and tenant.reason == reason:
@@ -241,6 +241,13 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
         bump=tenant.desired is not wanted,
     )
     return True
+
+
+def wake_is_news(tenant: Tenant, now: float) -> bool:
+    """True when asking for the tenant to be awake changes anything; a suspended or deleted one is not woken."""
+    if tenant.desired in (Desired.SUSPENDED, Desired.DELETED):
+        return False
+    return tenant.desired is not Desired.RUNNING or bool(tenant.failure) or not wake_is_known(tenant, now)
 
 
 def wake_is_known(tenant: Tenant, now: float) -> bool:
