@@ -64,4 +64,4 @@ class Records:
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}{SUFFIX}"
+        return self._folder.joinpath(name + SUFFIX)

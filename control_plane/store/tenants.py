@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from control_plane.domain.plans import Plan
 from control_plane.domain.slugs import TOMBSTONE_S
@@ -29,6 +29,10 @@ from control_plane.store.schema import (
     usage_model_readings,
     usage_readings,
 )
+
+# Made once: the loop reads each tenant by them again and again.
+FIND = select(tenants).where(tenants.c.slug == bindparam("slug"), tenants.c.purged_at.is_(None))
+KEYS_OF = select(keys).where(keys.c.tenant == bindparam("slug")).order_by(keys.c.id)
 
 REPEATED_WAKE_S = 1.0  # how often a wake of a tenant that seems awake is written down again
 
@@ -131,10 +135,8 @@ def awake(connection: Connection) -> list[str]:
 
 def find(connection: Connection, slug: str) -> Tenant | None:
     """The tenant with its keys; None when there is none or it was purged."""
-    row = connection.execute(select(tenants).where(tenants.c.slug == slug, tenants.c.purged_at.is_(None))).first()
-    if row is None:
-        return None
-    return tenant_from(row, connection.execute(select(keys).where(keys.c.tenant == slug).order_by(keys.c.id)))
+    row = connection.execute(FIND, {"slug": slug}).first()
+    return tenant_from(row, connection.execute(KEYS_OF, {"slug": slug})) if row is not None else None
 
 
 def get(connection: Connection, slug: str, *, account: int | None) -> Tenant:
