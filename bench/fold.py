@@ -23,10 +23,11 @@ from instance.chute.exchange import Exchange
 from instance.chute.operations import CHAT
 from instance.chute.record import estimate_usage, write_record
 from instance.core.folding import Fold, Folding
+from instance.core.garbage import collect_seldom
 from instance.core.ids import new_id
 from instance.core.journal import Journal
 from instance.lookout.call_columns import CALL_COLUMNS, CALL_KIND
-from instance.server import Instance, ServeOptions, collect_seldom
+from instance.server import Instance, ServeOptions
 
 CALLS = 20_000
 PER_TURN = 1000

@@ -35,6 +35,7 @@ from control_plane.runtimes.protocol import Observed, RunState, Runtime
 from control_plane.store.database import Database
 from control_plane.store.schema import accounts, epochs, keys, tenants
 from control_plane.store.store import Store
+from instance.core.garbage import collect_seldom
 
 RESULTS = Path(__file__).parent / "results-reconciler.json"
 TENANTS = 10_000
@@ -257,6 +258,7 @@ async def measure(folder: Path, count: int, spread: Spread) -> dict[str, float]:
             seed=1,
         )
 
+    collect_seldom()  # as the control plane does when it has started
     cold = await timed(observe_and_plan)
     planned = [await timed(observe_and_plan) for _ in range(TIMES)]
     loop = new_reconciler()

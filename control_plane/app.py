@@ -40,6 +40,7 @@ from control_plane.running import running_plane
 from control_plane.runtimes.protocol import EngineError
 from control_plane.version import VERSION
 from instance.core import log_lines
+from instance.core.garbage import collect_seldom
 
 ROUTERS = (
     health,
@@ -107,6 +108,7 @@ async def _serve(config: Config) -> int:
     with _listen(config) as listener:
         async with running_plane(config, on_failure=fail) as plane:
             server = _Server(plane)
+            collect_seldom()
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             waiting = asyncio.create_task(ended.wait())
             await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)

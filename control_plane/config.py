@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -150,23 +151,23 @@ class Config(BaseModel):
     def operator_key_file(self) -> Path:
         return self.data / "operator.key"
 
-    @property
+    @cached_property
     def tenants_dir(self) -> Path:
         return self.data / "tenants"
 
-    @property
+    @cached_property
     def run_dir(self) -> Path:
         return self.data / "run"
 
-    @property
+    @cached_property
     def edge_dir(self) -> Path:
         return self.run_dir / "edge"
 
-    @property
+    @cached_property
     def sockets_dir(self) -> Path:
         return self.run_dir / "tenants"
 
-    @property
+    @cached_property
     def secrets_dir(self) -> Path:
         return self.data / "secrets"
 
@@ -197,13 +198,13 @@ class Config(BaseModel):
         return self.sockets_dir / slug
 
     def own_socket(self, slug: str) -> Path:
-        return self.socket_dir(slug) / "own.sock"
+        return self.sockets_dir.joinpath(slug, "own.sock")
 
     def edge_socket(self, slug: str) -> Path:
         return self.edge_dir / f"{slug}.sock"
 
     def instance_file(self, slug: str) -> Path:
-        return self.secrets_dir / slug / "instance.json"
+        return self.secrets_dir.joinpath(slug, "instance.json")
 
     def prepare(self) -> None:
         """Make the data folder's layout; folders that hold secrets or sockets are 0700."""

@@ -14,6 +14,8 @@ from control_plane.store.schema import ledger
 from instance.brand.chain import ZERO_HASH, Walk, canonical, entry_hash, require_canonical
 
 BATCH = 500
+LAST = select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)
+APPEND = insert(ledger)
 
 
 def append(
@@ -31,7 +33,7 @@ def append(
     Raises ValueError unless `detail` holds only integers, strings, booleans and ASCII keys.
     """
     require_canonical(dict(detail))
-    last = connection.execute(select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).first()
+    last = connection.execute(LAST).first()
     prev = bytes.fromhex(last.hash) if last else ZERO_HASH
     entry: dict[str, Any] = {
         "seq": last.seq + 1 if last else 1,
@@ -46,7 +48,7 @@ def append(
     digest = entry_hash(prev, canonical(entry))
     text = orjson.dumps(entry["detail"], option=orjson.OPT_SORT_KEYS).decode()
     row = entry | {"detail": text, "prev_hash": prev.hex(), "hash": digest.hex()}
-    connection.execute(insert(ledger).values(**row))
+    connection.execute(APPEND, row)
     return int(entry["seq"])
 
 

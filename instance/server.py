@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from instance.core import log_lines
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
+from instance.core.garbage import collect_seldom
 from instance.core.principals import lease_expired
 from instance.forge.app import MIGRATIONS as FORGE_MIGRATIONS
 from instance.forge.app import Forge
@@ -46,8 +46,6 @@ from instance.tack_room.app import TackRoom
 SYSTEM_MIGRATIONS = ("system", Path(__file__).parent / "system" / "migrations")
 HOUSEKEEPING_S = 60.0
 ADDRESS_NAME = "address"
-COLLECT_AFTER = 10_000
-"""Objects that may be made before the youngest of them are looked through; Python's own choice is 700."""
 """File in the data folder that tells the commands where the running instance listens."""
 LOOPBACK_NAMES = ("localhost",)
 
@@ -219,17 +217,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def collect_seldom() -> None:
-    """Set what is there now apart from garbage collection and look through the rest ten times less often than usual.
-
-    Calls and their fold make thousands of lists and tuples a second and nearly no cycles: a fifth of the fold's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
-    gc.enable()
-
-
 async def serve(options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT. Raises `StockyardError`, `DataFolderError`, `CannotListen`."""
     stop = asyncio.Event()
@@ -244,7 +231,7 @@ async def serve(options: ServeOptions) -> None:
     try:
         address = await instance.listen()
         address_file.write_text(f"{address}\n")
-        collect_seldom()
+        collect_seldom()  # a fifth of the fold's time
         _say(greeting(instance, address))
         await stop.wait()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -24,6 +24,14 @@ from pathlib import Path
 from typing import Any
 
 MODULE = "instance.cli"
+IMPORTED = (
+    "uvloop",
+    "uvicorn.lifespan.off",
+    "encodings.idna",
+    "instance.serve_command",
+    "instance.server",
+    "instance.core.settings_sources",
+)
 READY = b"ready"
 BEGIN = b"b"
 REQUEST_MOST_BYTES = 64 << 10
@@ -32,15 +40,22 @@ REQUEST_MOST_BYTES = 64 << 10
 def prepare() -> None:
     """Import and read what every start of an instance would."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for name in ("uvloop", "instance.serve_command", "instance.server", "instance.core.settings_sources"):
+    for name in IMPORTED:
         import_module(name)
-    from instance.chute.discovery import builtin_modules, custom_modules
+    from instance.chute.discovery import builtin_migrations, builtin_modules, custom_modules
+    from instance.chute.mock_model import MockModel
     from instance.chute.operations import all_operations
-    from instance.chute.provider_spec import bundled_providers
+    from instance.chute.providers import ProviderTable
+    from instance.chute.upstream import Upstream
+    from instance.core.clock import Clock
 
-    for _ in (*builtin_modules(), *custom_modules(), *all_operations()):
+    for _ in (*custom_modules(), *all_operations()):
         pass
-    bundled_providers()
+    builtin_migrations()
+    ProviderTable(Upstream(), MockModel(Clock()), environ={})  # the bundled ones, each URL taken apart
+    for module in builtin_modules():
+        if module.default_enabled:
+            module(module.Settings())  # what it reads and compiles for its usual settings is kept
 
 
 def serve_forks(control: socket.socket) -> list[str] | None:

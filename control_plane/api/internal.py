@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -30,19 +31,25 @@ async def wake(
     A suspended tenant stays suspended: its status says so. 404 for one that is unknown or deleted.
     """
 
-    def ask(connection: Any) -> tuple[Tenant, bool]:
+    def find(connection: Any) -> Tenant:
         tenant = tenants.get(connection, slug, account=None)
         if tenant.desired is Desired.DELETED:
             raise CloudError("not_found", f"tenant `{slug}` is deleted")
-        new = tenant.desired is not Desired.SUSPENDED and tenants.desire(
-            connection, tenant, Desired.RUNNING, actor="activator"
-        )
-        return tenants.get(connection, slug, account=None), new
+        return tenant
+
+    def ask(connection: Any) -> tuple[Tenant, bool]:
+        tenant = find(connection)
+        if not tenants.wake_is_news(tenant, time.time()):
+            return tenant, False
+        tenants.desire(connection, tenant, Desired.RUNNING, actor="activator")
+        return replace(tenant, desired=Desired.RUNNING, reason=""), True
 
     with plane.database.changed_tenants.of(slug) as changes:
-        tenant, new = await plane.database.write(ask)
-        if new:  # else it is on its way, and a look asked for again and again would begin its round anew each time
-            plane.database.ask(slug)
+        tenant = await plane.database.read(find)
+        if tenants.wake_is_news(tenant, time.time()):
+            tenant, new = await plane.database.write(ask)
+            if new:  # else it is on its way, and a look asked for again and again would begin its round anew each time
+                plane.database.ask(slug)
         deadline = time.monotonic() + wait_s
         while not (plane.ending or _ended(tenant, plane)) and (left := deadline - time.monotonic()) > 0:
             seen = changes.count

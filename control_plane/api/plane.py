@@ -70,8 +70,8 @@ class Plane:
         self.database.changed_tenants.notify_all()
 
 
-def plane_of(request: Request) -> Plane:
-    """The plane that serves this request."""
+async def plane_of(request: Request) -> Plane:
+    """The plane that serves this request; a coroutine, since FastAPI calls anything else on a thread."""
     plane: Plane = request.app.state.plane
     return plane
 

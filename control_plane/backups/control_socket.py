@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from control_plane.backups.shared_look import SharedLook
 from control_plane.reconcile.ports import Unavailable
@@ -28,6 +29,16 @@ class ControlSocket:
     async def databases(self) -> frozenset[Path]:
         """Every database being copied now."""
         return await self._listing.fresh()
+
+    async def copies(self, database: Path) -> bool:
+        """True if this database is being copied now; costs the same however many are."""
+        try:
+            await self._call("GET", f"/txid?path={quote(str(database))}")
+        except NotRegistered:
+            return False
+        except Unavailable:  # as it is for one that is registered and whose file is gone
+            return database in await self.databases()
+        return True
 
     async def _list(self) -> frozenset[Path]:
         return frozenset(Path(each["path"]) for each in (await self._call("GET", "/list"))["databases"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from sqlalchemy import Connection, select
@@ -22,6 +22,7 @@ from control_plane.store.schema import account_tokens, keys
 
 FOLDER = "control/ends"
 LOOK_S = 60.0
+NAMED_IN_A_QUERY = 500
 RETRY_S = 5.0
 WAIT_S = 2.0
 """How long a revocation waits for its record before it is answered all the same; the record follows."""
@@ -98,14 +99,19 @@ class KeyEnds:
         return written is not None and all(written.get(digest) == ends_at for digest, ends_at in ends.items())
 
 
-def ends_in(connection: Connection, on_record: Container[str] = ()) -> dict[str, float]:
+def ends_in(connection: Connection, on_record: Collection[str] = ()) -> dict[str, float]:
     """The ends of keys and tokens as the database knows them; NEVER for one that is on record and no longer ends."""
     found: dict[str, float] = {}
     for table in (keys, account_tokens):
-        for row in connection.execute(select(table.c.sha256, table.c.expires_at, table.c.revoked_at)):
-            ends_at = end_of(row.expires_at, row.revoked_at)
-            if ends_at != NEVER or row.sha256 in on_record:
-                found[row.sha256] = ends_at
+        ends = table.c.expires_at.is_not(None) | table.c.revoked_at.is_not(None)
+        for row in connection.execute(select(table.c.sha256, table.c.expires_at, table.c.revoked_at).where(ends)):
+            found[row.sha256] = end_of(row.expires_at, row.revoked_at)
+    others = [digest for digest in on_record if digest not in found]
+    for begin in range(0, len(others), NAMED_IN_A_QUERY):
+        named = others[begin : begin + NAMED_IN_A_QUERY]
+        for table in (keys, account_tokens):
+            known = connection.execute(select(table.c.sha256).where(table.c.sha256.in_(named))).scalars()
+            found |= dict.fromkeys(known, NEVER)
     return found
 
 

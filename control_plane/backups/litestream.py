@@ -68,10 +68,10 @@ class LitestreamBackups:
         Raises `Unavailable` also while the store is away: nothing could be attached to it then, and nothing confirmed.
         """
         self._places.require()
-        listed = await self._control.databases()
         if slug is not None:
-            noted = self._registrations.noted(slug) if self._database(slug) in listed else None
+            noted = await self._registrations.epoch(slug, self._database(slug))
             return {slug: noted} if noted is not None else {}
+        listed = await self._control.databases()
         tenants = [path.parent.name for path in listed if path == self._database(path.parent.name)]
         found = {slug: epoch for slug in tenants if (epoch := self._registrations.noted(slug)) is not None}
         control = {CONTROL: self._config.database_file} if self._config.database_file in listed else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -107,6 +108,6 @@ class Pacer:
 
 def _mark(database: Path) -> Mark | None:
     with suppress(FileNotFoundError):
-        found = database.with_name(f"{database.name}-wal").stat()
+        found = os.lstat(f"{database}-wal")
         return found.st_mtime_ns, found.st_size
     return None

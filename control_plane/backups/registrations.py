@@ -25,11 +25,11 @@ class Registrations:
 
     async def epoch(self, name: str, database: Path) -> int | None:
         """The epoch that the database is being copied to now, None if it is not."""
-        return self.noted(name) if database in await self._control.databases() else None
+        return self.noted(name) if await self._control.copies(database) else None
 
     async def register(self, name: str, database: Path, epoch: int, replica_url: str) -> None:
         """Copy the database to this epoch from now on. Raises `Unavailable` while it goes to another one."""
-        listed = database in await self._control.databases()
+        listed = await self._control.copies(database)
         noted = self.noted(name)
         if listed and noted == epoch:
             return
@@ -46,7 +46,7 @@ class Registrations:
 
     async def unregister(self, name: str, database: Path) -> None:
         """Sync a last time and end the copying. A database that is gone has nothing to sync, which is no error."""
-        if database not in await self._control.databases():
+        if not await self._control.copies(database):
             return
         if database.exists():
             await self._control.sync(database)

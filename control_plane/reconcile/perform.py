@@ -17,7 +17,8 @@ from control_plane.reconcile.spec import instance_spec
 from control_plane.runtimes.protocol import Runtime, StopFailed
 
 POLL_S = 0.005  # between two looks at an instance that is about to answer
-SLOW_POLL_S = 0.05  # after the first second
+SLOW_POLL_S = 0.05  # between two looks at one that is not expected so soon
+POLL_SHARE = 0.1  # of the time that it took so far: who waits, waits at most so much longer for it
 UNDRAIN_S = 5.0
 
 
@@ -145,7 +146,7 @@ class Performer:
             if clock.monotonic() - observed_at >= 0.2:
                 observed_at = clock.monotonic()
                 await self._must_live(slug)
-            await clock.sleep(POLL_S if waited < 1.0 else SLOW_POLL_S)
+            await clock.sleep(min(SLOW_POLL_S, max(POLL_S, POLL_SHARE * waited)))
 
     async def _must_live(self, slug: str) -> None:
         seen = await self._parts.runtime.observe(slug)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import takewhile
 
 from control_plane.domain.tenants import Desired, Epoch, Status, Tenant
 from control_plane.reconcile import actions as act
@@ -32,6 +33,10 @@ FAILED_AFTER = 4  # failures in a row until a tenant that should be awake is cal
 VERIFY_RETRY_S = 3_600.0
 # After these the tenant's record is as it was, so that a wake need not read it again.
 LEAVES_RECORD = (act.Thaw, act.AwaitAnswer, act.Undrain, act.Link, act.Unlink, act.Drain, act.Freeze, act.Start)
+LONG = (
+    act.JudgeRestore,
+    act.Confirm,
+)  # not done in the place of a start: they take the longer the larger a database is
 EXPECTED = (Refused, Unavailable, EngineError, OSError)
 
 
@@ -50,6 +55,7 @@ class Outcome:
     then: Then
     tenant: Tenant | None = None
     background: tuple[act.Action, ...] = ()
+    started: bool = False  # an instance was, and was given what it needs to be routed to
 
 
 class Rounds:
@@ -92,8 +98,10 @@ class Rounds:
     async def bring_about(self, tenant: Tenant, track: Track, verify_requested: bool, *, may_start: bool) -> Outcome:
         """Rounds until nothing is left to do, something failed, or it is somebody else's turn.
 
-        Without `may_start` it ends before an instance is started; with it, after one was.
+        Without `may_start` it ends before an instance is started. With it, it does nothing but start one and do what
+        follows at once, usually to route to it: so no more are between start and first answer than may start.
         """
+        started = False
         for _ in range(ROUNDS_AT_MOST):
             seen = await self._look(tenant, track, verify_requested)
             decision = decide(tenant, seen, self._parts.clock.now(), self._policy)
@@ -107,12 +115,17 @@ class Rounds:
                 tenant = await self._records.save(tenant, status, seen, decision, track)
             if starts and not may_start:
                 return Outcome(Then.START, tenant)
+            if may_start and not starts:
+                decision = _short_part(decision)
+                if not (started and seen.answers and decision.actions):
+                    return Outcome(Then.AGAIN, tenant, started=started)
             course = Course(tenant, lambda: track.asked)
             went_well = await self._act(course, seen, decision, track)
             if not went_well:
                 return Outcome(Then.DONE, tenant)
-            if starts:
-                return Outcome(Then.AGAIN, tenant)
+            if started:
+                return Outcome(Then.AGAIN, tenant, started=True)
+            started = starts
             if track.asked or not all(isinstance(each, LEAVES_RECORD) for each in decision.actions):
                 fresh = await self._parts.store.tenant(tenant.slug)
                 if fresh is None:
@@ -172,16 +185,19 @@ class Rounds:
         for action in decision.actions:
             if course.changed() and action is not decision.actions[0]:
                 break
+            troubles = len(course.troubles)
             try:
                 await self._performer.carry_out(action, course)
             except EXPECTED as error:
                 code = error.code if isinstance(error, GivenUp) else ""
                 await self._failed(course, seen, decision, track, f"{action.words}: {error}", code)
                 return False
+            if isinstance(action, act.CollectUsage) and len(course.troubles) == troubles:
+                track.usage_at = self._parts.clock.monotonic() + self._policy.usage_every_s
         track.end_known = track.end_known or course.stopped
         if course.troubles:
             await self._failed(course, seen, decision, track, "; ".join(course.troubles), "")
-        elif course.applied not in (None, course.tenant.applied):
+        elif course.applied not in (None, course.tenant.applied) and not _routes(decision):
             await self._records.note(course, decision, track, course.tenant.failure)
         return not course.troubles
 
@@ -216,7 +232,7 @@ class Rounds:
         now = self._parts.clock.monotonic()
         awake = seen.probe is not None
         if awake and now >= track.usage_at:
-            track.usage_at = now + self._policy.usage_every_s
+            track.usage_at = now + self._policy.usage_every_s  # also when it cannot be read now
             await self._collect(tenant)
         self._look_again(tenant, seen, decision.depth, track)
 
@@ -246,3 +262,13 @@ class Rounds:
         if tenant.delete_after is not None and tenant.desired is Desired.DELETED:
             return min(rest, max(1.0, tenant.delete_after - self._parts.clock.now()))
         return rest
+
+
+def _short_part(decision: Decision) -> Decision:
+    """What of its list comes before anything long; the beginning of a list may always be done alone."""
+    return replace(decision, actions=tuple(takewhile(lambda each: not isinstance(each, LONG), decision.actions)))
+
+
+def _routes(decision: Decision) -> bool:
+    """The next look writes down all that this list leads to, and nobody waits for the state of what was not routed to."""
+    return any(isinstance(each, act.Link) for each in decision.actions)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from control_plane.domain.plans import Plan
 from control_plane.domain.tenants import Tenant
 from control_plane.runtimes.protocol import InstanceSpec
+
+NAMED_MOST = 1024  # tenants of one plan and image share a name
 
 
 def revision(tenant: Tenant, plan: Plan) -> str:
@@ -15,7 +18,11 @@ def revision(tenant: Tenant, plan: Plan) -> str:
 
     By name and not by times, so that a clock that jumps never restarts one for ever.
     """
-    parts = (tenant.image, plan.memory_mb, plan.cpus, tenant.restart_requested_at or 0)
+    return _named((tenant.image, plan.memory_mb, plan.cpus, tenant.restart_requested_at or 0))
+
+
+@lru_cache(maxsize=NAMED_MOST)
+def _named(parts: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

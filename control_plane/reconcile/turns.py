@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection
 from statistics import median
 
-from control_plane.domain.tenants import Desired, Tenant
+from control_plane.domain.tenants import Desired, Status, Tenant
 from control_plane.reconcile import actions as act
 from control_plane.reconcile.fair_queue import FairQueue
 from control_plane.reconcile.perform import Parts
@@ -66,7 +66,9 @@ class Turns:
                 self._starts.join(slug, tenant.account_id, urgent=urgent)
                 return
             self._starts.leave(slug)
-        self._work.join(slug, tenant.account_id, urgent=urgent)
+        # Of one that sleeps and is called nothing runs, so the first look at it may as well be the one that starts it.
+        first = self._starts if urgent and tenant.status is Status.ASLEEP and slug not in self._work else self._work
+        first.join(slug, tenant.account_id, urgent=urgent)
         self.dispatch()
 
     def waits(self, slug: str) -> bool:
@@ -140,7 +142,7 @@ class Turns:
             asked_to_verify = slug in self.verify_requests
             starting = queue is self._starts
             outcome = await self._rounds.bring_about(tenant, track, asked_to_verify, may_start=starting)
-            if starting and outcome.then is Then.AGAIN:
+            if outcome.started:
                 took = self._parts.clock.monotonic() - begun
                 self._took_s.append(took)
             self._want_verified(tenant, track, outcome.background)

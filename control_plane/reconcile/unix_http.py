@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request over a Unix socket: a fresh connection, a bounded JSON answer, a deadline."""
+"""One HTTP/1.1 request to a process of this machine: a fresh connection, a bounded JSON answer, a deadline."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ import orjson
 from control_plane.reconcile.ports import Unavailable
 
 ANSWER_MOST_BYTES = 4 << 20
+Place = Path | tuple[str, int]
+"""A Unix socket, or a host and a port."""
+
+
+class NobodyListens(Unavailable):
+    """No connection was made, so nothing was asked."""
 
 
 def listens(path: Path) -> bool:
@@ -25,23 +31,32 @@ def listens(path: Path) -> bool:
 
 
 async def request_json(
-    socket: Path, method: str, path: str, *, key: str = "", body: Any = None, timeout_s: float
+    place: Place, method: str, path: str, *, key: str = "", body: Any = None, timeout_s: float
 ) -> tuple[int, dict[str, Any]]:
     """Status and JSON object of the answer; raises `Unavailable` when there is none in time.
 
-    The other side is a tenant's instance and not trusted: whatever is no bounded, well-formed answer is no answer.
+    `NobodyListens` is that of a process which is not there. The other side is a tenant's instance and not trusted: whatever is no bounded, well-formed answer is no answer.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await _exchange(socket, method, path, key, body)
+            return await _exchange(place, method, path, key, body)
     except TimeoutError:
         raise Unavailable(f"{method} {path}: no answer within {timeout_s:g} s") from None
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise Unavailable(f"{method} {path}: {str(error) or type(error).__name__}") from None
 
 
-async def _exchange(socket: Path, method: str, path: str, key: str, body: Any) -> tuple[int, dict[str, Any]]:
-    reader, writer = await asyncio.open_unix_connection(str(socket))
+async def _connected(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        if isinstance(place, Path):
+            return await asyncio.open_unix_connection(str(place))
+        return await asyncio.open_connection(*place)
+    except OSError as error:
+        raise NobodyListens(f"{place}: {error.strerror or error}") from None
+
+
+async def _exchange(place: Place, method: str, path: str, key: str, body: Any) -> tuple[int, dict[str, Any]]:
+    reader, writer = await _connected(place)
     try:
         content = b"" if body is None else orjson.dumps(body)
         head = f"{method} {path} HTTP/1.1\r\nHost: instance\r\nConnection: close\r\nContent-Length: {len(content)}\r\n"

@@ -33,6 +33,7 @@ from control_plane.routing.presented import presented_keys
 from control_plane.routing.snapshot import Snapshot, TenantView, Unreadable
 from control_plane.routing.wake import PLANE_WAIT_S, Waker
 from instance.core import log_lines
+from instance.core.garbage import collect_seldom
 
 REDIAL_S = 0.05
 PASSED_ON_MOST = 8192  # calls that were held and are now under way
@@ -245,6 +246,7 @@ def run_activator(config: Config) -> int:
             timeout_graceful_shutdown=10,
         )
     )
+    collect_seldom()
     try:
         server.run()
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from pathlib import Path
 from control_plane.config import Config
 from control_plane.reconcile.ports import Unavailable
 
-_MAKING = ".making"
+_LINK, _MAKING = ".sock", ".making"
 
 
 class FolderEdge:
@@ -56,17 +56,17 @@ class FolderEdge:
         if slug is not None:
             there = os.path.lexists(self._config.edge_socket(slug))
             return {slug: await self.is_linked(slug)} if there else {}
-        with suppress(FileNotFoundError):
-            return {
-                path.stem: _same_file(path, self._config.own_socket(path.stem))
-                for path in self._config.edge_dir.iterdir()
-                if path.suffix == ".sock"
-            }
-        return {}
+        return {each: await self.is_linked(each) for each in await self.named()}
+
+    async def named(self) -> set[str]:
+        """Slugs that have a link, be it a stale one."""
+        with suppress(FileNotFoundError), os.scandir(self._config.edge_dir) as found:
+            return {each.name.removesuffix(_LINK) for each in found if each.name.endswith(_LINK)}
+        return set()
 
 
 def _same_file(link: Path, own: Path) -> bool:
     with suppress(FileNotFoundError):
-        here, there = link.lstat(), own.lstat()
+        here, there = os.lstat(link), os.lstat(own)
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
     return False

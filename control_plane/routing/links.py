@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Protocol
 
 from control_plane.config import Config
@@ -25,6 +26,9 @@ class RoutingTable(Protocol):
     def changed_at(self) -> int:
         """A time that is another one after a change."""
 
+    async def named(self) -> Collection[str]:
+        """Who is in the table: nobody else is routed to."""
+
 
 class FolderTable:
     """The machine's folder of links: a tenant is routed to when its link is the socket that its instance listens on."""
@@ -40,6 +44,10 @@ class FolderTable:
     def changed_at(self) -> int:
         """When the folder was written last, in nanoseconds."""
         return self._config.edge_dir.stat().st_mtime_ns
+
+    async def named(self) -> Collection[str]:
+        """Who has a link, be it a stale one."""
+        return await self._edge.named()
 
 
 class Links:
@@ -81,7 +89,8 @@ class Links:
                 changed_at, again = found, LOOK_AGAIN
             if again or now >= look_at:
                 again, look_at = max(0, again - 1), now + LOOK_ANYWAY_S
-                for slug in list(self._waiting):
+                named = await self._table.named()
+                for slug in [each for each in self._waiting if each in named]:
                     if await self.is_routed(slug):
                         event = self._waiting.pop(slug, None)
                         if event is not None:

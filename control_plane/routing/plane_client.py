@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
-
-import httpx2
 
 from control_plane.config import Config
 from control_plane.domain.tenants import Status
 from control_plane.reconcile.ports import Unavailable
-from control_plane.routing.forward import NO_TLS
+from control_plane.reconcile.unix_http import NobodyListens, request_json
 
 CONNECTIONS = 128
-KEPT_OPEN = 32
+ANSWER_S = 15.0  # beyond what it may hold a question for
 
 
 class PlaneDown(Exception):
@@ -48,38 +48,29 @@ class PlaneClient:
 
     def __init__(self, config: Config, longest_wait_s: float) -> None:
         self._config = config
-        host = "127.0.0.1" if config.listen_host in ("0.0.0.0", "::") else config.listen_host
-        self._client = httpx2.AsyncClient(
-            base_url=f"http://{host}:{config.listen_port}",
-            timeout=httpx2.Timeout(longest_wait_s + 15, connect=5.0),
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=KEPT_OPEN),
-            trust_env=False,
-            verify=NO_TLS,
-        )
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen_host, config.listen_host)
+        self._place = (host, config.listen_port)
+        self._timeout_s = longest_wait_s + ANSWER_S
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     async def wake(self, slug: str, wait_s: float) -> Told:
         """Ask over HTTP, as the operator."""
+        path = f"/internal/tenants/{slug}/wake?wait_s={wait_s}"
         try:
-            answer = await self._client.post(
-                f"/internal/tenants/{slug}/wake",
-                params={"wait_s": wait_s},
-                headers={"Authorization": f"Bearer {operator_key(self._config)}"},
-            )
-        except httpx2.ConnectError:
+            async with self._connections:
+                status, body = await request_json(
+                    self._place, "POST", path, key=operator_key(self._config), timeout_s=self._timeout_s
+                )
+        except NobodyListens:
             raise PlaneDown from None
-        except httpx2.TransportError as error:
-            raise Unavailable(f"the control plane does not answer: {error!r}") from None
-        if answer.status_code == httpx2.codes.NOT_FOUND:
+        except Unavailable as error:
+            raise Unavailable(f"the control plane does not answer: {error}") from None
+        if status == HTTPStatus.NOT_FOUND:
             return Told(Status.DELETED)
-        if answer.status_code != httpx2.codes.OK:
-            raise Unavailable(f"the control plane answers {answer.status_code}")
-        body = answer.json()
+        if status != HTTPStatus.OK:
+            raise Unavailable(f"the control plane answers {status}")
         place, in_s = _in_queue(body.get("queue"))
         return Told(Status(body["status"]), body.get("reason") or "", body.get("failure") or "", place, in_s)
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._client.aclose()
 
 
 def _in_queue(queue: Any) -> tuple[int, float | None]:

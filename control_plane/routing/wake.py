@@ -16,6 +16,9 @@ from control_plane.routing.plane_client import PlaneDown, PlanePort
 PLANE_WAIT_S = 5.0  # for which the plane may hold a question; then it is asked again: somebody may have ended the wake
 FEW = 32  # wakes under way until which each question is held; beyond, the plane answers at once
 ASK_AGAIN_S = 2.0
+ASK_LATEST_S = (
+    10.0  # what has long to wait is asked for less often: with hundreds under way, asking would be most of the work
+)
 RETRY_S = 0.1
 PLANE_AWAY_RETRY_S = 5
 GIVE_UP_S = 600.0  # the plane keeps a tenant in its queue however long this side follows it
@@ -129,7 +132,7 @@ class Waker:
                 if refusal is not None:
                     return refusal
                 if on_its_way and self.under_way() > FEW:
-                    pause_s = ASK_AGAIN_S
+                    pause_s = min(ASK_LATEST_S, max(ASK_AGAIN_S, wake.expected_s() / 2))
             except PlaneDown:
                 if not await self._resume_nap(slug):
                     return waking(PLANE_AWAY_RETRY_S)

@@ -19,23 +19,37 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the third on (the second may hold spaces and brackets)."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    return []
+STAT_MOST_BYTES = 4096
+
+
+def status(pid: int) -> tuple[str, int | None]:
+    """Its state and when it started, in clock ticks since boot; ("", None) if there is no such process.
+
+    The state is one letter: R, S, D run; T, t stopped; Z, X ended.
+    """
+    try:
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return "", None
+    try:
+        fields = (
+            os.read(handle, STAT_MOST_BYTES).rpartition(b")")[2].split()
+        )  # the name before may hold spaces and brackets
+    except OSError:  # it ended in between
+        return "", None
+    finally:
+        os.close(handle)
+    return (fields[0].decode("ascii"), int(fields[19])) if len(fields) > 19 else ("", None)
 
 
 def state(pid: int) -> str:
-    """One letter: R, S, D run; T, t stopped; Z, X ended; "" if there is no such process."""
-    fields = _stat(pid)
-    return fields[0] if fields else ""
+    """Its state alone; "" if there is no such process."""
+    return status(pid)[0]
 
 
 def start_ticks(pid: int) -> int | None:
     """When it started, in clock ticks since boot."""
-    fields = _stat(pid)
-    return int(fields[19]) if len(fields) > 19 else None
+    return status(pid)[1]
 
 
 def reap(pid: int) -> int | None:

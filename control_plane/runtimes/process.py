@@ -48,12 +48,12 @@ class ProcessRuntime:
     async def observe(self, name: str | None = None) -> list[Observed]:
         """From the records and /proc."""
         records = self._records.every() if name is None else [self._records.get(name)]
-        return [_observed(self._found(each)) for each in records if each is not None]
+        return [self._look(each) for each in records if each is not None]
 
     async def start(self, spec: InstanceSpec) -> None:
         """Spawn it in a session of its own, its environment made of the spec alone."""
         record = self._records.get(spec.name)
-        if record is not None and _observed(self._found(record)).alive:
+        if record is not None and self._look(record).alive:
             if record.revision == spec.revision and record.epoch == spec.epoch:
                 return
             raise EngineError(f"{spec.name} runs already, under another revision or epoch")
@@ -159,28 +159,33 @@ class ProcessRuntime:
         except OSError as error:
             raise EngineError(f"{spec.name} cannot be started: {error}") from None
 
-    def _found(self, record: ProcessRecord) -> ProcessRecord:
+    def _look(self, record: ProcessRecord) -> Observed:
+        return _observed(*self._found(record))
+
+    def _found(self, record: ProcessRecord) -> tuple[ProcessRecord, RunState]:
         """The record with what became of its process since it was written.
 
         Only what was learned for good is written back: the activator looks too, and must not overwrite a start.
         """
         if record.exited:
-            return record
+            return record, RunState.EXITED
         if record.pid is None:
             pid = proc.find_by_argument(record.socket)
             if pid is None:
-                return replace(record, exited=True)
+                return replace(record, exited=True), RunState.EXITED
             record = self._put(replace(record, pid=pid, start_ticks=proc.start_ticks(pid) or 0, boot=proc.boot_id()))
         pid = record.pid
         assert pid is not None
-        code = proc.reap(pid)
+        letter, start_ticks = proc.status(pid)
+        code = proc.reap(pid) if letter in ("Z", "X", "") else None
         if code is not None:
-            return self._put(replace(record, exited=True, exit_code=code))
-        same = record.boot == proc.boot_id() and proc.start_ticks(pid) == record.start_ticks
-        if same and proc.state(pid) not in ("Z", "X", ""):
-            return record
+            return self._put(replace(record, exited=True, exit_code=code)), RunState.EXITED
+        same = record.boot == proc.boot_id() and start_ticks == record.start_ticks
+        if same and letter not in ("Z", "X", ""):
+            return record, RunState.PAUSED if letter in ("T", "t") else RunState.RUNNING
         code = self._template.exit_code(pid) if self._template is not None else None
-        return replace(record, exited=True) if code is None else self._put(replace(record, exited=True, exit_code=code))
+        record = replace(record, exited=True, exit_code=record.exit_code if code is None else code)
+        return record if code is None else self._put(record), RunState.EXITED
 
     def _put(self, record: ProcessRecord) -> ProcessRecord:
         self._records.put(record)
@@ -188,7 +193,7 @@ class ProcessRuntime:
 
     def _alive(self, name: str) -> ProcessRecord | None:
         record = self._records.get(name)
-        found = self._found(record) if record is not None else None
+        found = self._found(record)[0] if record is not None else None
         return found if found is not None and not found.exited else None
 
     async def _until(self, name: str, holds: proc.Holds, timeout_s: float) -> bool:
@@ -231,10 +236,7 @@ def environment(spec: InstanceSpec) -> dict[str, str]:
     }
 
 
-def _observed(record: ProcessRecord) -> Observed:
-    state = RunState.EXITED
-    if not record.exited and record.pid is not None:
-        state = RunState.PAUSED if proc.state(record.pid) in ("T", "t") else RunState.RUNNING
+def _observed(record: ProcessRecord, state: RunState) -> Observed:
     return Observed(
         name=record.name,
         state=state,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
+
+SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +41,27 @@ class Records:
 
     def every(self) -> list[ProcessRecord]:
         """All records, by name."""
-        names = sorted(path.stem for path in self._folder.glob("*.json"))
-        return [record for name in names if (record := self.get(name)) is not None]
+        with suppress(FileNotFoundError):
+            with os.scandir(self._folder) as found:
+                names = sorted(each.name.removesuffix(SUFFIX) for each in found if each.name.endswith(SUFFIX))
+            return [record for name in names if (record := self.get(name)) is not None]
+        return []
 
     def get(self, name: str) -> ProcessRecord | None:
         """The record, None if there is none or it is unreadable."""
         with suppress(FileNotFoundError, ValueError, TypeError):
-            return ProcessRecord(**orjson.loads((self._folder / f"{name}.json").read_bytes()))
+            return ProcessRecord(**orjson.loads(self._path(name).read_bytes()))
         return None
 
     def put(self, record: ProcessRecord) -> None:
         """Write it whole."""
         making = self._folder / f".{record.name}.making"
         making.write_bytes(orjson.dumps(asdict(record)))
-        making.replace(self._folder / f"{record.name}.json")
+        making.replace(self._path(record.name))
 
     def drop(self, name: str) -> None:
         """Forget it."""
-        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder.joinpath(name + SUFFIX)

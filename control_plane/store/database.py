@@ -129,7 +129,8 @@ class Database:
         @event.listens_for(self._engine, "begin")
         def begin(connection: Connection) -> None:
             writes = connection.get_execution_options().get("writes", False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     async def open(self) -> None:
         """Create or upgrade the schema; the file is 0600."""

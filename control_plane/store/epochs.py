@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from control_plane.domain.found_epochs import AT_LEAST, found_epochs
 from control_plane.domain.tenants import Epoch
@@ -17,13 +17,13 @@ from control_plane.store.schema import epochs, tenants
 
 ACTOR = "control_plane"
 EPOCH_COLUMNS = [epochs.c[each.name] for each in fields(Epoch)]
+EPOCHS_OF = select(*EPOCH_COLUMNS).where(epochs.c.tenant == bindparam("slug")).order_by(epochs.c.n)
 NAMED_IN_A_QUERY = 500  # of more tenants than that, all rows are read and the others passed over
 
 
 def of(connection: Connection, slug: str) -> list[Epoch]:
     """A tenant's epochs, oldest first."""
-    rows = connection.execute(select(*EPOCH_COLUMNS).where(epochs.c.tenant == slug).order_by(epochs.c.n))
-    return [Epoch(*row) for row in rows]
+    return [Epoch(*row) for row in connection.execute(EPOCHS_OF, {"slug": slug})]
 
 
 def of_each(connection: Connection, slugs: Sequence[str]) -> dict[str, list[Epoch]]:
@@ -32,9 +32,9 @@ def of_each(connection: Connection, slugs: Sequence[str]) -> dict[str, list[Epoc
     query = select(*EPOCH_COLUMNS).order_by(epochs.c.tenant, epochs.c.n)
     if len(slugs) <= NAMED_IN_A_QUERY:
         query = query.where(epochs.c.tenant.in_(slugs))
-    for row in connection.execute(query):
-        if row[0] in found:
-            found[row[0]].append(Epoch(*row))
+    for row in connection.execute(query).all():
+        if (mine := found.get(row[0])) is not None:
+            mine.append(Epoch(*row))
     return found
 
 

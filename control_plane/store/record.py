@@ -12,6 +12,7 @@ from control_plane import ledger
 from control_plane.domain.state import rfc3339
 from control_plane.store.schema import events
 
+NOTE = insert(events)
 CHANGED_TENANTS = "changed_tenants"
 """Under this name a connection keeps the slugs that its transaction recorded something of; `Database` passes them on."""
 
@@ -55,16 +56,8 @@ def note(
     at: float | None = None,
 ) -> None:
     """An event on the tenant alone: something seen, not something done."""
-    connection.execute(
-        insert(events).values(
-            tenant=tenant,
-            at=time.time() if at is None else at,
-            actor=actor,
-            kind=kind,
-            message=message,
-            detail=dict(detail or {}),
-        )
-    )
+    row = {"tenant": tenant, "actor": actor, "kind": kind, "message": message, "detail": dict(detail or {})}
+    connection.execute(NOTE, row | {"at": time.time() if at is None else at})
 
 
 def events_of(connection: Connection, tenant: str, *, limit: int, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -26,7 +26,7 @@ class Roster:
     def read(self, connection: Connection) -> list[Tenant]:
         """All tenants not yet purged, without keys and settings; the same object while nothing of it changed."""
         found: dict[str, tuple[tuple[Any, ...], Tenant]] = {}
-        for row in connection.execute(select(*COLUMNS).where(tenants.c.purged_at.is_(None))):
+        for row in connection.execute(select(*COLUMNS).where(tenants.c.purged_at.is_(None))).all():
             values = tuple(row)
             known = self._known.get(values[0])
             found[values[0]] = known if known is not None and known[0] == values else (values, tenant_from(row, ()))

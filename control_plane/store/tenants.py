@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from control_plane.domain.plans import Plan
 from control_plane.domain.slugs import TOMBSTONE_S
@@ -29,6 +29,10 @@ from control_plane.store.schema import (
     usage_model_readings,
     usage_readings,
 )
+
+# Made once: the loop reads each tenant by them again and again.
+FIND = select(tenants).where(tenants.c.slug == bindparam("slug"), tenants.c.purged_at.is_(None))
+KEYS_OF = select(keys).where(keys.c.tenant == bindparam("slug")).order_by(keys.c.id)
 
 REPEATED_WAKE_S = 1.0  # how often a wake of a tenant that seems awake is written down again
 
@@ -131,10 +135,8 @@ def awake(connection: Connection) -> list[str]:
 
 def find(connection: Connection, slug: str) -> Tenant | None:
     """The tenant with its keys; None when there is none or it was purged."""
-    row = connection.execute(select(tenants).where(tenants.c.slug == slug, tenants.c.purged_at.is_(None))).first()
-    if row is None:
-        return None
-    return tenant_from(row, connection.execute(select(keys).where(keys.c.tenant == slug).order_by(keys.c.id)))
+    row = connection.execute(FIND, {"slug": slug}).first()
+    return tenant_from(row, connection.execute(KEYS_OF, {"slug": slug})) if row is not None else None
 
 
 def get(connection: Connection, slug: str, *, account: int | None) -> Tenant:
@@ -223,7 +225,7 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
     verb = {Desired.RUNNING: "wake", Desired.ASLEEP: "sleep", Desired.SUSPENDED: "suspend", Desired.DELETED: "delete"}
     values: dict[str, Any] = {"desired": wanted, "reason": reason}
     if wanted is Desired.RUNNING:
-        if tenant.desired is wanted and not tenant.failure and wake_is_known(tenant, now):
+        if tenant.desired is wanted and not wake_is_news(tenant, now):
             return False
         values["wake_requested_at"] = now
     elif tenant.desired is wanted and tenant.reason == reason:
@@ -241,6 +243,13 @@ def desire(connection: Connection, tenant: Tenant, wanted: Desired, *, actor: st
         bump=tenant.desired is not wanted,
     )
     return True
+
+
+def wake_is_news(tenant: Tenant, now: float) -> bool:
+    """True when asking for the tenant to be awake changes anything; a suspended or deleted one is not woken."""
+    if tenant.desired in (Desired.SUSPENDED, Desired.DELETED):
+        return False
+    return tenant.desired is not Desired.RUNNING or bool(tenant.failure) or not wake_is_known(tenant, now)
 
 
 def wake_is_known(tenant: Tenant, now: float) -> bool:

@@ -29,6 +29,7 @@ def builtin_names() -> dict[str, Path]:
     return {path.stem: path for path in sorted(root.glob("*/*.py")) if path.stem in PLACE}
 
 
+@cache
 def builtin_module(name: str) -> type[Module]:
     """The class of a module of this package, imported now."""
     path = builtin_names()[name]
@@ -45,12 +46,11 @@ def builtin_modules() -> Iterator[type[Module]]:
         yield builtin_module(name)
 
 
-def builtin_migrations() -> Iterator[tuple[str, Path]]:
+@cache
+def builtin_migrations() -> tuple[tuple[str, Path], ...]:
     """The folders of migrations of this package's modules, by name: `NAME_migrations` beside the module."""
-    for name, path in builtin_names().items():
-        folder = path.with_name(f"{name}_migrations")
-        if folder.is_dir():
-            yield name, folder
+    folders = ((name, path.with_name(f"{name}_migrations")) for name, path in builtin_names().items())
+    return tuple((name, folder) for name, folder in folders if folder.is_dir())
 
 
 @cache

@@ -144,15 +144,23 @@ def merged_specs(
 
 
 def _bundled(name: str, environ: Mapping[str, str]) -> ProviderSpec:
-    row = bundled_providers().get(name, {})
-    kind = row.get("type", "openai")
-    base_url, needs = filled(row.get("base_url", ""), environ)
-    spec = _typed(ProviderSpec(name), kind)
+    spec = _row_of(name) if name in bundled_providers() else ProviderSpec(name)
+    if "{" not in spec.base_url and "{" not in spec.openai_base_url:
+        return spec
+    base_url, needs = filled(spec.base_url, environ)
+    openai_base_url = filled(spec.openai_base_url, environ)[0]
+    return replace(spec, base_url=base_url, needs_env=needs, openai_base_url=openai_base_url)
+
+
+@cache
+def _row_of(name: str) -> ProviderSpec:
+    """A row of the bundled table; its URLs may still have places for variables."""
+    row = bundled_providers()[name]
+    spec = _typed(ProviderSpec(name), row.get("type", "openai"))
     return replace(
         spec,
-        base_url=base_url,
-        needs_env=needs,
-        openai_base_url=filled(row.get("openai_base_url", ""), environ)[0],
+        base_url=row.get("base_url", ""),
+        openai_base_url=row.get("openai_base_url", ""),
         key_env=next(iter(env_names(row, "key_env")), ""),
         auth=row.get("auth", spec.auth),
         auth_header=row.get("auth_header", spec.auth_header),

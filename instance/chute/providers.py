@@ -44,6 +44,7 @@ class ProviderTable:
         mock: MockModel,
         configured: Mapping[str, ProviderSettings] | None = None,
         environ: Mapping[str, str] | None = None,
+        stored: dict[str, StoredProvider] | None = None,
     ) -> None:
         self._upstream = upstream
         self._configured = dict(configured or {})
@@ -58,13 +59,13 @@ class ProviderTable:
         self.model_lists: ModelLists | None = None
         self.changed: Callable[[], None] | None = None
         """Called after the providers were made anew."""
-        self.replace_stored({})
+        self.replace_stored(stored or {})
 
     @classmethod
     async def open(cls, core: Core, upstream: Upstream, mock: MockModel) -> ProviderTable:
         """The table of an instance: its settings, its environment and what its database holds."""
-        table = cls(upstream, mock, core.settings.providers, core.options.env)
-        table.replace_stored(await provider_store.stored_providers(core))
+        stored = await provider_store.stored_providers(core)
+        table = cls(upstream, mock, core.settings.providers, core.options.env, stored)
         table.model_lists = ModelLists(table, core.clock)
         return table
 

@@ -28,9 +28,11 @@ def migrate(connection: sqlite3.Connection, components: Sequence[tuple[str, Path
     """
     connection.execute(_TABLE)
     applied = 0
+    present: dict[str, set[int]] = {}
+    for component, version in connection.execute("SELECT component, version FROM schema_migrations"):
+        present.setdefault(component, set()).add(version)
     for component, folder in components:
-        rows = connection.execute("SELECT version FROM schema_migrations WHERE component = ?", (component,)).fetchall()
-        have = {row[0] for row in rows}
+        have = present.get(component, set())
         known = migrations_in(folder)
         if have and max(have) > len(known):
             raise DataFolderError(

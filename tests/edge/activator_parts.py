@@ -84,7 +84,6 @@ async def running_activator(
         server.should_exit = True
         await serving
     await waker.close()
-    await plane.close()
 
 
 async def stats(client: httpx2.AsyncClient) -> dict[str, Any]:

@@ -150,6 +150,10 @@ class SimEdge:
         """Another number for another table."""
         return hash(tuple(self._world.links.items()))
 
+    async def named(self) -> set[str]:
+        """Who has a link."""
+        return set(self._world.links)
+
     async def link(self, slug: str) -> None:
         def make() -> None:
             run_id = self._world.sockets.get(slug)
