@@ -47,6 +47,8 @@ class Registry:
         self._plans: dict[str, Plan] = {}
         self._lock = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
+        self.leaving: list[Module] = []
+        """Modules that are off, or replaced, and are not stopped yet: calls that began with them still run."""
         configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
         for name in builtin_names():
             base = configured.pop(name, {})
@@ -187,13 +189,14 @@ class Registry:
 
     def _stop_after(self, plans: list[Plan], leaving: list[Module]) -> None:
         waiting = len(plans)
+        self.leaving += leaving
 
         def one_less() -> None:
             nonlocal waiting
             waiting -= 1
             if waiting <= 0:
                 for module in leaving:
-                    task = asyncio.get_running_loop().create_task(self._stopped(module))
+                    task = asyncio.get_running_loop().create_task(self._left(module))
                     self._stopping.add(task)
                     task.add_done_callback(self._stopping.discard)
 
@@ -209,6 +212,10 @@ class Registry:
                 one_less()
 
             plan.retired = retired
+
+    async def _left(self, module: Module) -> None:
+        await self._stopped(module)
+        self.leaving.remove(module)
 
     async def _stopped(self, module: Module) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openai
@@ -14,9 +15,10 @@ import pytest
 from instance.chute.modules.cost import usagepulse as usagepulse_module
 from instance.chute.modules.cost.usage_buckets import OTHER, position
 from instance.core.money import usd_to_nano
-from tests.mock_replies import Reply, status, text
+from tests.mock_replies import Reply, stall, status, text
 from tests.modules.conftest import Running, running
 from tests.modules.restarts import restarting
+from tests.waiting import until
 
 PRICES = '[prices."up/small"]\nin_usd_per_mtok = 0.15\nout_usd_per_mtok = 0.6\n'
 
@@ -31,6 +33,15 @@ async def usage(s: Running, group_by: str, **query: Any) -> list[dict[str, Any]]
     assert answer.status_code == 200, answer.text
     rows: list[dict[str, Any]] = answer.json()["usage"]
     return rows
+
+
+def stopped(s: Running) -> Callable[[], Awaitable[bool]]:
+    """Holds once what was switched off or replaced is stopped too, which it is after the last call of its time."""
+
+    async def holds() -> bool:
+        return not s.instance.chute.registry.leaving
+
+    return holds
 
 
 async def test_seven_calls_of_one_feature_and_three_of_another() -> None:
@@ -182,11 +193,32 @@ async def test_calls_made_while_it_is_off_are_not_counted() -> None:
     async with running() as s:
         await call(s)
         await s.configure({"usagepulse": False})
+        await until(stopped(s))
         await call(s)
+        await s.settled()
         await s.configure({"usagepulse": True})
         await call(s)
         (row,) = await usage(s, "model")
         assert row["requests"] == 2
+
+
+async def test_switched_on_again_while_a_call_from_before_runs_it_counts_every_call_once() -> None:
+    async with running() as s:
+        s.mock.script(stall(1))
+        stream = await s.sdk().chat.completions.create(**s.body(), stream=True)
+        await s.configure({"usagepulse": False})
+        await s.configure({"usagepulse": True})
+        assert s.instance.chute.registry.leaving
+        await stream.close()
+        await until(stopped(s))
+        await call(s)
+        (row,) = await usage(s, "model")
+        assert row["requests"] == 2
+
+        def is_marked_as_on(connection: Any) -> bool:
+            return position(connection)[1]
+
+        assert await s.instance.core.database.read(is_marked_as_on)
 
 
 async def test_only_models_and_teams_of_the_settings_are_metered() -> None:
