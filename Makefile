@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-reconciler bench-peers bench-quality clean
 
+# Without kept byte code each test process, and each instance that a test starts, compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,5 +1,6 @@
 """What every test shares: how a part of the machine that is missing is treated."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from instance.chute.discovery import custom_modules
 REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
 
+
+gc.disable()
+"""Nothing of what is imported for the tests is garbage; `pytest_collection_finish` enables it."""
 
 RUNNING = "tests.modules.conftest"
 INTEGRATION = (
@@ -39,13 +43,31 @@ def other_packages() -> Iterator[None]:
     custom_modules.cache_clear()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _has_whole_instances(file: Path) -> bool:
     root = Path(__file__).parent
+    path = file.relative_to(root) if file.is_relative_to(root) else file
+    return any(path.match(pattern) for pattern in INTEGRATION)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file whose every test is left out by `-m` is not imported either: its SDKs take seconds."""
+    terms = [term.strip() for term in config.getoption("markexpr").split(" and ")]
+    return True if "not integration" in terms and _has_whole_instances(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
         whole = getattr(getattr(item, "module", None), "running", None)
-        if any(path.match(pattern) for pattern in INTEGRATION) or getattr(whole, "__module__", "") == RUNNING:
+        if _has_whole_instances(item.path) or getattr(whole, "__module__", "") == RUNNING:
             item.add_marker(pytest.mark.integration)
+
+
+def pytest_collection_finish() -> None:
+    """What every test shares is looked at no more: each full collection would else walk a million objects, for half a second."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 @cache

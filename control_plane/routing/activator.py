@@ -22,6 +22,7 @@ from control_plane.domain.tenants import Status
 from control_plane.routing import answers, console, pages
 from control_plane.routing.answers import Refusal, Send
 from control_plane.routing.caller import Caller, CallerLeft, Receive
+from control_plane.routing.early import DropLimits, Drops, Exchange
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.forward import Lost, NotDialled, forward
 from control_plane.routing.held import HoldLimits
@@ -53,6 +54,7 @@ class Activator:
         waker: Waker,
         *,
         deadline_s: float | None = None,
+        drop_limits: DropLimits | None = None,
         forward: Forward = forward,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -63,6 +65,7 @@ class Activator:
         self._deadline_s = config.wake_deadline_s if deadline_s is None else deadline_s
         limits = HoldLimits(config.held_calls, config.held_calls_per_tenant, config.held_body_bytes)
         self._holding = Holding(waker, limits)
+        self._drops = Drops(drop_limits or DropLimits())
         self._door = console.Door()
         self._passing_on = 0
 
@@ -70,6 +73,8 @@ class Activator:
         """Answer one call."""
         if scope["type"] != "http":
             return
+        exchange = Exchange(receive, send, self._drops)
+        send = exchange.send_after_body  # only an instance may answer earlier
         headers = dict(scope["headers"])
         slug = headers.get(b"x-stockyard-tenant")
         if slug is None and scope["path"] == STATS_PATH:
@@ -86,7 +91,7 @@ class Activator:
         elif scope["path"] == "/health":
             await _answer_health(send, tenant)
         elif scope["path"] == console.WAKE_PATH:
-            await self._answer_door(scope, receive, send, tenant, headers)
+            await self._answer_door(scope, exchange, tenant, headers)
         elif not tenant.admits(presented_keys(scope["headers"]), self._now()):
             await _answer_stranger(send, scope, headers, tenant)
         elif tenant.status is Status.SUSPENDED:
@@ -94,13 +99,13 @@ class Activator:
         elif tenant.status is Status.FAILED:
             await answers.send_refusal(send, scope["path"], answers.unavailable(tenant.failure))
         else:
-            async with Caller(receive, self._holding.calls) as caller:
-                await self._serve(scope, caller, send, tenant.slug)
+            await self._serve(scope, exchange, tenant.slug)
 
-    async def _serve(self, scope: Scope, caller: Caller, send: Send, slug: str) -> None:
+    async def _serve(self, scope: Scope, exchange: Exchange, slug: str) -> None:
         """Pass the call on as soon as the tenant is routed to."""
         try:
-            refusal = await self._pass_on(scope, caller, send, slug)
+            async with Caller(exchange.receive, self._holding.calls) as caller:
+                refusal = await self._pass_on(scope, caller, exchange.send, slug)
         except CallerLeft:
             return
         except Lost as lost:
@@ -108,8 +113,7 @@ class Activator:
                 raise  # nothing fit can follow a begun answer: the server ends the connection
             refusal = answers.instance_lost()
         if refusal is not None:
-            await caller.discard()
-            await answers.send_refusal(send, scope["path"], refusal)
+            await answers.send_refusal(exchange.send_after_body, scope["path"], refusal)
 
     async def _pass_on(self, scope: Scope, caller: Caller, send: Send, slug: str) -> Refusal | None:
         end = monotonic() + self._deadline_s
@@ -130,19 +134,20 @@ class Activator:
         return self._holding.shed("deadline", 1.0)
 
     async def _answer_door(
-        self, scope: Scope, receive: Receive, send: Send, tenant: TenantView, headers: dict[bytes, bytes]
+        self, scope: Scope, exchange: Exchange, tenant: TenantView, headers: dict[bytes, bytes]
     ) -> None:
         """A key was entered in the form of the page: wake the tenant and go on to its console."""
         if scope["method"] == "POST":
-            page = self._door.turned_away(tenant, headers, await _form(receive))
+            form = await _form(exchange.receive, self._drops.limits.seconds)
+            page = self._door.turned_away(tenant, headers, form)
             if page is None:
                 end = monotonic() + self._deadline_s
                 refusal = await self._holding.until_awake(tenant.slug, asyncio.Event(), end)
                 page = None if refusal is None else _page_for(refusal, tenant)
             if page is not None:
-                await console.send_page(send, page, tenant.slug, headers)
+                await console.send_page(exchange.send_after_body, page, tenant.slug, headers)
                 return
-        await console.send_on(send, headers)
+        await console.send_on(exchange.send_after_body, headers)
 
     async def _answer_stats(self, scope: Scope, send: Send) -> None:
         """Figures for the control plane's metrics, to who has the operator's key."""
@@ -158,18 +163,22 @@ class Activator:
         written_at = self._snapshot.written_at()
         return self._holding.stats() | {
             "passing_on": self._passing_on,
+            "dropping": self._drops.under_way,
             "deadline_s": self._deadline_s,
             "snapshot_age_s": None if written_at is None else round(max(0.0, time.time() - written_at), 3),
         }
 
 
-async def _form(receive: Receive) -> bytes:
+async def _form(receive: Receive, seconds: float) -> bytes:
+    """What was entered; empty if it is longer than any form is, or not there in time."""
     form: bytes = b""
-    while len(form) <= console.FORM_MOST_BYTES:
-        message = await receive()
-        form += message.get("body", b"")
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return form
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while len(form) <= console.FORM_MOST_BYTES:
+                message = await receive()
+                form += message.get("body", b"")
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return form
     return b""
 
 

@@ -15,8 +15,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 AHEAD_BYTES = 256 * 1024  # of a body are read before the instance is awake to take it
 
-DISCARD_S, DISCARD_BYTES = 10.0, 64 << 20  # for which, and of which, a refused body is read
-
 
 class CallerLeft(Exception):
     """The caller hung up."""
@@ -66,16 +64,6 @@ class Caller:
                 return
             if left:
                 raise CallerLeft
-
-    async def discard(self) -> None:
-        """Read what is left of the body and drop it: a connection that is closed on unread bytes loses the answer."""
-        dropped = 0
-        with suppress(TimeoutError, CallerLeft):
-            async with asyncio.timeout(DISCARD_S):
-                async for block in self.body():
-                    dropped += len(block)
-                    if dropped > DISCARD_BYTES:
-                        return
 
     async def _read(self) -> None:
         while True:

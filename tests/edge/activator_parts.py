@@ -16,6 +16,7 @@ import uvicorn
 
 from control_plane.config import Config
 from control_plane.routing.activator import STATS_PATH, Activator
+from control_plane.routing.early import DropLimits
 from control_plane.routing.edge import FolderEdge
 from control_plane.routing.links import FolderTable
 from control_plane.routing.plane_client import PlaneClient
@@ -59,13 +60,14 @@ async def running_activator(
     config: Config,
     *,
     deadline_s: float | None = None,
+    drop_limits: DropLimits | None = None,
     resume_nap: Callable[[str], Awaitable[bool]] = never_resumed,
     socket_name: str = "a.sock",
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the activator on its socket, calling as the edge does for the tenant `acme`."""
     plane = PlaneClient(config, PLANE_WAIT_S)
     waker = Waker(plane, FolderTable(config, FolderEdge(config)), resume_nap)
-    app = Activator(config, Snapshot(config.snapshot_dir), waker, deadline_s=deadline_s)
+    app = Activator(config, Snapshot(config.snapshot_dir), waker, deadline_s=deadline_s, drop_limits=drop_limits)
     socket = config.run_dir / socket_name
     server = uvicorn.Server(
         uvicorn.Config(app, uds=str(socket), log_level="critical", lifespan="off", access_log=False)

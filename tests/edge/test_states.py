@@ -119,6 +119,24 @@ async def test_without_a_good_key_nothing_wakes(
 
 
 @pytest.mark.parametrize(
+    ("state", "headers", "status", "refusal"),
+    [
+        ("asleep", {}, 401, "unauthorized"),
+        ("suspended", GOOD, 403, "tenant_suspended"),
+        ("failed", GOOD, 503, "tenant_unavailable"),
+        ("unknown", GOOD, 404, "no_such_tenant"),
+    ],
+)
+async def test_who_is_refused_while_sending_a_megabyte_is_answered(
+    tenant: httpx2.AsyncClient, config: Config, state: str, headers: dict[str, str], status: int, refusal: str
+) -> None:
+    put(config, state)
+    for _ in range(5):
+        answer = await tenant.post(OPENAI, content=b"x" * (1 << 20), headers=headers)
+        assert (answer.status_code, code(answer, OPENAI)) == (status, refusal)
+
+
+@pytest.mark.parametrize(
     ("state", "status", "word"),
     [
         ("napping", 200, "asleep"),
