@@ -89,8 +89,12 @@ class Core:
         self._change: EpochChange | None = change
         position = meta.position(connection)
         self.epoch = change.epoch if change else position.epoch
+        self._left_behind = _left_behind(data_dir / "journal", change, position) if hosted else None
+        sequence, also = position.sequence, ""
+        if self._left_behind is not None:
+            sequence, also = self._left_behind.sequence, self._left_behind.epoch
         self.journal = Journal(data_dir / "journal", self.epoch)
-        self.journal.open(position.sequence, 0 if change else position.segment)
+        self.journal.open(sequence, 0 if change else position.segment, also=also)
         self.writer = Writer(database, self.journal, connection, position.sequence)
         self.writer.limit_database(self.settings.max_database_bytes, by="settings")
 
@@ -125,10 +129,13 @@ class Core:
             raise
 
     async def start(self, ledger_head: LedgerHead | None = None) -> None:
-        """Begin the epoch if it is a new one, fold what is left, make the first keys, know the keys.
+        """Fold what is left, begin the epoch if it is a new one, make the first keys, know the keys.
 
         Every fold is registered and `writer.append_ledger` is set before. `ledger_head` tells the ledger's newest entry.
         """
+        if self._left_behind is not None:
+            await asyncio.to_thread(self.writer.fold_before, self._left_behind)
+            self._left_behind = None
         if self._change is not None:
             epochs.begin(self._connection, self._change, self.writer.append_ledger, ledger_head)
             self._change = None
@@ -250,6 +257,18 @@ class Core:
                 await self.flush_last_used()
             except StockyardError as error:
                 log.warning("when keys were last used could not be kept: %s", error.message)
+
+
+def _left_behind(folder: Path, change: EpochChange | None, position: meta.Position) -> Journal | None:
+    """The journal of the epoch that the database is about to leave: calls that were answered and are not folded yet.
+
+    Only where both are known to belong together: a hosted database that is restored comes in a folder without a journal.
+    """
+    if change is None or not position.epoch or position.epoch != change.previous or not folder.is_dir():
+        return None
+    journal = Journal(folder, position.epoch)
+    journal.open_to_fold(position.sequence)
+    return journal
 
 
 def _stored_settings(connection: sqlite3.Connection) -> dict[str, Any]:

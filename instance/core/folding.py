@@ -101,6 +101,13 @@ class Folding:
         self._folds: dict[int, list[Fold]] = {}
         self._record_ns = BATCH_NS // 16
 
+    def of(self, journal: Journal) -> Folding:
+        """The same for another journal of this database, from where this one came to."""
+        other = Folding(self._connection, journal, self.sequence)
+        other.records, other.rejected, other.cpu_ns = self.records, self.rejected, self.cpu_ns
+        other.pause, other._folds = self.pause, self._folds
+        return other
+
     def register(self, kind: int, fold: Fold) -> None:
         """Fold records of `kind` by this function too."""
         self._folds.setdefault(kind, []).append(fold)

@@ -85,22 +85,26 @@ class Journal(Availability):
         """Bytes that were appended and not folded yet."""
         return self.appended_bytes - self.folded_bytes
 
-    def open(self, folded_sequence: int, folded_segment: int) -> None:
-        """Take over the folder: segments of other epochs go aside, those of this one wait to be folded.
+    def open(self, folded_sequence: int, folded_segment: int, also: str = "") -> None:
+        """Take over the folder: segments of other epochs, but for `also`, go aside, those of this one wait to be folded.
 
         Sequences go on behind everything known. A full disk is no error: the journal begins unavailable.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        segments.set_aside_others(self.folder, self.epoch)
-        found = segments.recover(self.folder, self.epoch, folded_sequence)
-        self.segments = {segment.number: segment for segment in found}
+        segments.set_aside_others(self.folder, {self.epoch, also})
+        self.open_to_fold(folded_sequence)
         self._number = max([folded_segment, *self.segments])
-        self.sequence = max([folded_sequence, *(segment.last_sequence for segment in found)])
-        self.appended_bytes = sum(segment.size for segment in found)
         try:
             self._reserve = make_reserve(self.folder, self._reserve_bytes)
         except OSError as error:
             self._disk_failed(error)
+
+    def open_to_fold(self, folded_sequence: int) -> None:
+        """Know what lies in the folder, which waits to be folded. Nothing is appended to a journal that was opened so."""
+        found = segments.recover(self.folder, self.epoch, folded_sequence)
+        self.segments = {segment.number: segment for segment in found}
+        self.sequence = max([folded_sequence, *(segment.last_sequence for segment in found)])
+        self.appended_bytes = sum(segment.size for segment in found)
 
     def append(self, kind: int, *parts: bytes) -> int:
         """Append one record with one write; its sequence. Raises `JournalUnavailable`, and then nothing was appended."""

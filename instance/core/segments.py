@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,11 @@ def segment_numbers(folder: Path, epoch: str) -> list[int]:
     return sorted(number for name, number in _named(folder) if name == epoch)
 
 
-def set_aside_others(folder: Path, epoch: str) -> list[Path]:
-    """Move the segments of every other epoch to `aside/`; where they are now. They are never folded."""
+def set_aside_others(folder: Path, epochs: Collection[str]) -> list[Path]:
+    """Move the segments of every epoch but these to `aside/`; where they are now. They are never folded."""
     moved = []
     for name, number in sorted(_named(folder)):
-        if name != epoch:
+        if name not in epochs:
             moved.append(set_aside(segment_path(folder, name, number)))
     return moved
 

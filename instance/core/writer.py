@@ -99,6 +99,15 @@ class Writer:
         self._size_limit.set(max_bytes, by)
         self._wake.set()
 
+    def fold_before(self, journal: Journal) -> None:
+        """Fold the journal of an epoch that ends, and remove it; before `start`. Raises `StorageFailed`: repeat it then."""
+        folding = self._folding.of(journal)
+        while folding.fold_slice(journal.sequence):
+            pass
+        folding.close()
+        journal.close(self._database.sync_log)
+        self._folding = folding.of(self._journal)
+
     def start(self) -> None:
         """Begin to fold, first of all what an earlier process left."""
         self._threads = [

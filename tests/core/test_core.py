@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from instance.core import key_store
+from instance.core import key_store, meta
 from instance.core.clock import FakeClock
 from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DatabaseMissing, DataFolderError
 from instance.core.errors import StockyardError
 from instance.core.keys import hash_key, make_key
 from instance.core.principals import has_scope
+from instance.core.records import Record
 from instance.core.writer import LedgerEvent
 from tests.core.conftest import until
 
@@ -204,13 +205,44 @@ async def test_a_restore_that_lost_nothing_does_not_say_it_did(options: CoreOpti
     await core.close()
 
 
-async def test_what_the_journal_holds_of_another_epoch_is_set_aside_and_not_folded(
+async def test_what_an_epoch_left_in_the_journal_is_folded_before_the_next_one_begins(
+    options: CoreOptions, tmp_path: Path
+) -> None:
+    """A hosted database whose instance was killed, and which goes on under a new epoch, keeps every call that was answered."""
+    await (await opened(hosted(options, tmp_path, 1))).close()
+    core = await Core.open(hosted(options, tmp_path, 1))
+    for word in (b"one", b"two", b"three"):
+        core.journal.append(1, word)
+    await core.close()
+    folded: list[tuple[str, bytes]] = []
+    core = await Core.open(hosted(options, tmp_path, 2))
+
+    def fold(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+        folded.extend((meta.get(connection, meta.EPOCH), record.parts[0]) for record in records)
+
+    core.writer.register(1, fold)
+    LedgerStub(core)
+    await core.start()
+    assert folded == [("1", b"one"), ("1", b"two"), ("1", b"three")]
+    assert core.journal.append(1, b"four") == 4
+    await core.writer.drain()
+    assert folded[3:] == [("2", b"four")]
+    await core.close()
+    assert not list((core.data_dir / "journal").glob("*.seg")) and not (core.data_dir / "journal" / "aside").exists()
+    core = await Core.open(hosted(options, tmp_path, 2))
+    assert core.journal.append(1, b"five") == 5
+    await core.close()
+
+
+async def test_what_the_journal_holds_of_an_epoch_that_is_not_the_databases_is_set_aside_and_not_folded(
     options: CoreOptions, tmp_path: Path
 ) -> None:
     folded: list[int] = []
     core = await Core.open(hosted(options, tmp_path, 1))
     core.journal.append(1, b"never folded")
     await core.close()
+    journal = core.data_dir / "journal"
+    (journal / "1-00000001.seg").rename(journal / "9-00000001.seg")
     core = await Core.open(hosted(options, tmp_path, 2))
     core.writer.register(1, lambda connection, records: folded.extend(record.sequence for record in records))
     LedgerStub(core)
@@ -218,7 +250,7 @@ async def test_what_the_journal_holds_of_another_epoch_is_set_aside_and_not_fold
     core.journal.append(1, b"folded")
     await core.writer.drain()
     assert len(folded) == 1
-    assert [path.name for path in (core.data_dir / "journal" / "aside").iterdir()] == ["1-00000001.seg"]
+    assert [path.name for path in (journal / "aside").iterdir()] == ["9-00000001.seg"]
     await core.close()
 
 

@@ -185,7 +185,7 @@ class World:
         if volume.database is None:
             volume.database = Database(self.number(), instance.epoch)
         if volume.database.epoch != instance.epoch:
-            volume.journal = []  # it is of the epoch that the database had, and set aside
+            self.fold(volume)  # the journal is of the epoch that the database has
             volume.database.epoch = instance.epoch
             volume.database.txid += 1
         self.fold(volume)
