@@ -340,6 +340,36 @@ def test_no_more_instances_start_at_once_than_may_and_all_are_up_in_the_end() ->
     story(tell)
 
 
+def test_no_more_sleepers_than_may_start_are_on_their_way_to_being_routed_to() -> None:
+    async def tell(machine: Calm) -> None:
+        slugs = [f"herd{n}" for n in range(40)]
+        for slug in slugs:
+            machine.tables.create(slug, 1_000, 2_000)
+        await machine.until(lambda: all(machine.status(slug) is Status.RUNNING for slug in slugs), 60)
+        for slug in slugs:
+            machine.tables.ask(slug, desired=Desired.ASLEEP)
+        await machine.until(lambda: all(machine.status(slug) is Status.ASLEEP for slug in slugs), 60)
+        real, most = SimBackups.register, 0
+
+        async def register(self: SimBackups, slug: str, epoch: int) -> None:
+            await asyncio.sleep(1.0)  # longer than a start
+            await real(self, slug, epoch)
+
+        def all_up() -> bool:
+            nonlocal most
+            most = max(most, len([slug for slug in machine.world.instances if not machine.is_routed(slug)]))
+            return all(machine.is_routed(slug) for slug in slugs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimBackups, "register", register)
+            for slug in slugs:
+                machine.wake(slug)
+            await machine.until(all_up, 60)
+        assert 1 < most <= STARTS_AT_ONCE
+
+    story(tell)
+
+
 def test_a_tenant_that_waits_for_its_start_is_told_its_place_in_the_queue() -> None:
     async def tell(machine: Calm) -> None:
         slugs = [f"herd{n}" for n in range(20)]
