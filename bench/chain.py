@@ -51,7 +51,7 @@ class Chain:
 
     def __init__(self, instance: Instance, embedder: StandInEmbedder) -> None:
         self.chute: Chute = instance.chute
-        self.embedder = embedder
+        self.clock = embedder.clock
         self.principal: Principal = next(iter(instance.core.keys.principals()))
         self.limits = instance.core.settings.limits
         self.number = 0
@@ -66,7 +66,7 @@ class Chain:
         self.plan.target = self._provider
 
     async def _provider(self, x: Exchange) -> Answer:
-        """What it takes is not the chain's: it goes to `x.upstream_ns`, as a provider's time does."""
+        """What it takes is not the chain's."""
         started = time.perf_counter_ns()
         target = x.targets[0]
         attempt = {
@@ -86,8 +86,10 @@ class Chain:
             obj = orjson.loads(self.answered)
             x.usage.take(obj["usage"])
             made = Answer(body=self.answered, obj=obj, target=target)
-        now = x.mark_ns = x.first_token_ns = time.perf_counter_ns()
-        x.upstream_ns += now - started
+        x.first_token_ns = time.perf_counter_ns()
+        x.upstream_ns += x.first_token_ns - started
+        self.clock.away_ns += x.first_token_ns - started
+        x.mark_ns = self.clock.now_ns()
         return made
 
     def exchange(self, case: Case, raw: bytes) -> Exchange:
@@ -104,7 +106,8 @@ class Chain:
         return x
 
     async def call(self, case: Case) -> tuple[int, int]:
-        """Nanoseconds of one call's hooks, and of those until its answer could begin; the record and the provider are left out."""
+        """Nanoseconds of the event loop that one call's hooks took, and of those until its answer could begin. What they wait for,
+        the provider and the record are left out."""
         self.number += 1
         plan = self.plan
         x = self.exchange(case, request(case))
@@ -112,25 +115,22 @@ class Chain:
             self.deltas = events(case.answer, self.number)
         else:
             self.answered = answer(case.answer, self.number)
-        waited = self.embedder.took_ns
-        started = time.perf_counter_ns()
-        made = await plan.run(x)
-        begun = time.perf_counter_ns() - started - x.upstream_ns - (self.embedder.took_ns - waited)
+        clock = self.clock
+        started = clock.now_ns()
+        made = await clock.running(plan.run(x))
+        begun = clock.now_ns() - started
         if made.events is None:
             plan.respond(x, made)
         else:
-            outgoing = Outgoing(x, made)
-            async for batch in made.events:
-                outgoing.take(batch)
-            outgoing.end()
-        took = time.perf_counter_ns() - started
+            await clock.running(_drained(x, made))
+        left = time.perf_counter_ns()
         estimate_usage(x)
         self.chute.price(x)
-        started = time.perf_counter_ns()
+        clock.away_ns += time.perf_counter_ns() - left
         plan.finish(x)
-        took += time.perf_counter_ns() - started
+        took = clock.now_ns() - started
         assert made.status == 200 and x.status == "ok" and made.target is not None, x.decisions
-        return took - x.upstream_ns - (self.embedder.took_ns - waited), begun
+        return took, begun
 
     async def calls(self, case: Case, count: int, times: Times | None = None) -> list[tuple[int, int]]:
         """That many calls one after the other; what they leave to be done runs between them."""
@@ -141,6 +141,14 @@ class Chain:
                 times.next_call()
             await asyncio.sleep(0)
         return taken
+
+
+async def _drained(x: Exchange, made: Answer) -> None:
+    outgoing = Outgoing(x, made)
+    assert made.events is not None
+    async for batch in made.events:
+        outgoing.take(batch)
+    outgoing.end()
 
 
 @asynccontextmanager
@@ -187,7 +195,7 @@ async def measure(config: Path | None = None, calls: int = CALLS) -> dict[str, A
             count = calls if case.prompt_chars < 8_000 and not case.streamed else calls // 4
             await chain.calls(case, min(WARM_UP, count))
             result["cases"][case.name] = _figures(await chain.calls(case, count))
-        times = Times(registry)
+        times = Times(registry, chain.clock)
         chain.renew()
         times.watch_deltas(chain.plan)
         for case in CASES:

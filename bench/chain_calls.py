@@ -71,7 +71,7 @@ CASES = (
 )
 """The first is the one that the bar is about: a request of about 400 bytes, an answer of about 600."""
 
-_numbers = count(1)
+_numbers = count(100_000)
 
 
 def prompt(chars: int) -> str:

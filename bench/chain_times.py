@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
-from time import perf_counter_ns
 from typing import Any
 
 import instance.chute.chain as chain_module
+from bench.loop_clock import LoopClock
+from instance.chute import containment
 from instance.chute.chain import Plan
 from instance.chute.meter import Histogram
 from instance.chute.registry import Registry
@@ -31,10 +32,12 @@ class _Adder(Histogram):
 class Times:
     """Takes the place of the histograms of the registry's modules, in every call instead of every eighth; compiles anew."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, clock: LoopClock) -> None:
+        self._clock = clock
         self._now: dict[str, int] = defaultdict(int)
         self._calls: dict[str, list[int]] = defaultdict(list)
         chain_module.SAMPLE_MASK = 0
+        chain_module.perf_counter_ns = containment.perf_counter_ns = clock.now_ns  # type: ignore[attr-defined]
         for slot in registry.slots.values():
             slot.meter.histogram = _Adder(self, slot.name)
         registry.recompile()
@@ -45,11 +48,11 @@ class Times:
 
     def _timed(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         def timed(x: Any, delta: Any) -> None:
-            started = perf_counter_ns()
+            started = self._clock.now_ns()
             try:
                 hook(x, delta)
             finally:
-                self.add(name, perf_counter_ns() - started)
+                self.add(name, self._clock.now_ns() - started)
 
         return timed
 

@@ -50,7 +50,7 @@ def test_no_text_is_too_strange_to_be_scanned(text: str) -> None:
 def test_patterns_do_not_match_over_the_edge_of_two_texts() -> None:
     matcher = Matcher([("a", [r"one\s*two", r"(?m)^two", r"(?m)one$"])])
     req = {"messages": [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]}
-    assert matcher.scan_request(req) == {1, 2}
+    assert matcher.scan_texts(request_texts(req)) == {1, 2}
 
 
 REQUEST = {
