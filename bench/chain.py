@@ -112,8 +112,7 @@ class Chain:
         x = self.exchange(case, request(case))
         if case.streamed:
             self.deltas = events(case.answer, self.number)
-        else:
-            self.answered = answer(case.answer, self.number)
+        self.answered = answer(case.answer, self.number)
         clock = self.clock
         started = clock.now_ns()
         made = await clock.running(plan.run(x))
