@@ -12,10 +12,10 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -128,7 +128,11 @@ class Chain:
         plan.finish(x)
         took = clock.now_ns() - started
         assert made.status == 200 and x.status == "ok" and made.target is not None, x.decisions
+        self.over(x)
         return took, begun
+
+    def over(self, x: Exchange) -> None:
+        """What follows a call's hooks, and is not measured."""
 
     async def calls(self, case: Case, count: int, times: Times | None = None) -> list[tuple[int, int]]:
         """That many calls one after the other; what they leave to be done runs between them."""
@@ -141,6 +145,9 @@ class Chain:
         return taken
 
 
+C = TypeVar("C", bound=Chain)
+
+
 async def _drained(x: Exchange, made: Answer) -> None:
     outgoing = Outgoing(x, made)
     assert made.events is not None
@@ -150,7 +157,10 @@ async def _drained(x: Exchange, made: Answer) -> None:
 
 
 @asynccontextmanager
-async def opened(config: Path | None = None) -> AsyncIterator[tuple[Instance, Chain]]:
+async def opened(
+    config: Path | None = None,
+    chain: Callable[[Instance, StandInEmbedder], C] = Chain,  # type: ignore[assignment]
+) -> AsyncIterator[tuple[Instance, C]]:
     """An instance in a fresh folder, with the modules' defaults or as `config` says, and its chain."""
     own, embedding.Embedder = embedding.Embedder, StandInEmbedder  # type: ignore[misc]
     try:
@@ -161,7 +171,7 @@ async def opened(config: Path | None = None) -> AsyncIterator[tuple[Instance, Ch
                 embedder = embedding.embedder_of(instance.core)
                 assert isinstance(embedder, StandInEmbedder)
                 collect_seldom()
-                yield instance, Chain(instance, embedder)
+                yield instance, chain(instance, embedder)
             finally:
                 await instance.close()
     finally:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instance.chute.modules.core import maskmode
-from instance.chute.modules.safety import checkable_facts, grounding, personal_data, person_names, street_addresses
+from instance.chute.modules.safety import checkable_facts, grounding, person_names, personal_data, street_addresses
 from instance.chute.quick_look import QuickLook
 
 EXPRESSIONS = [

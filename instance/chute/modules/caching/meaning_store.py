@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 ROW_BYTES = 1_536 + 300
 PARTITION_ROWS_MAX = 50_000
-ROWS_MIN = 4
-"""Room of a new partition; it doubles as it fills."""
+ROWS_MIN = 1
+"""Room of a new partition, which as a rule holds one question; it doubles as it fills."""
 CANDIDATES_MAX = 8
 """So many of the nearest are looked at closely."""
 
@@ -70,7 +70,7 @@ class _Partition:
             self.texts[place] = last
             self._places[last] = place
             self._matrix[place] = self._matrix[count]
-        if ROWS_MIN < len(self._matrix) and count * 4 < len(self._matrix):
+        if 0 < count * 4 < len(self._matrix):
             self._resize(max(ROWS_MIN, 2 * count), self._matrix[0])
 
     def _resize(self, rows: int, like: Row) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from instance.chute.expressions import require_re2
 
 if TYPE_CHECKING:
-    from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.embedding.embedder import Embedder
 
 TEXT_MAX_CHARS = 2_000
 """An embedding hears only the beginning of longer texts."""
