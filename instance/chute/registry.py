@@ -45,6 +45,8 @@ class Registry:
         self.version = 0
         self.slots: dict[str, Slot] = {}
         self._plans: dict[str, Plan] = {}
+        self._left: list[Plan] = []
+        """Plans of before that calls still use."""
         self._lock = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
         configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
@@ -172,7 +174,7 @@ class Registry:
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
-        old = [plan for plan in self._plans.values() if plan.in_flight]
+        old = self._left = [plan for plan in (*self._left, *self._plans.values()) if plan.in_flight]
         self.version += 1
         kinds = list(self._plans) or ["chat"]
         self._plans = {kind: self._compile(kind) for kind in kinds}
@@ -182,6 +184,8 @@ class Registry:
                 slot.ticker = None
             if slot.running is not None and slot.cls.tick_s > 0 and slot.ticker is None:
                 slot.ticker = asyncio.create_task(self._tick(slot, slot.running), name=str(id(slot.running)))
+        for module in leaving or ():
+            self.slots[module.name].leaving = module
         if leaving:
             self._stop_after(old, leaving)
 
@@ -193,7 +197,10 @@ class Registry:
             waiting -= 1
             if waiting <= 0:
                 for module in leaving:
-                    task = asyncio.get_running_loop().create_task(self._stopped(module))
+                    slot = self.slots[module.name]
+                    if slot.leaving is module:
+                        slot.leaving = None
+                    slot.stopping = task = asyncio.get_running_loop().create_task(self._stopped(module))
                     self._stopping.add(task)
                     task.add_done_callback(self._stopping.discard)
 
@@ -209,6 +216,15 @@ class Registry:
                 one_less()
 
             plan.retired = retired
+
+    async def _predecessor(self, slot: Slot) -> Module | None:
+        """Whose state a new object takes over: the running one, or one that was switched off while calls still use it. One that is
+        just stopping is waited for: what it still writes must not come after the new one has read."""
+        if slot.running is not None:
+            return slot.running
+        if slot.stopping is not None and not slot.stopping.done():
+            await asyncio.wait((slot.stopping,))
+        return slot.leaving
 
     async def _stopped(self, module: Module) -> None:
         try:
@@ -262,7 +278,8 @@ class Registry:
                     if enabled and slot.running is not None and settings == slot.settings:
                         started[slot.name] = slot.running
                     else:
-                        started[slot.name] = await self._started(slot.cls, settings, slot.running) if enabled else None
+                        previous = await self._predecessor(slot) if enabled else None
+                        started[slot.name] = await self._started(slot.cls, settings, previous) if enabled else None
                 await self._persist(prepared, actor)
             except BaseException:
                 for slot, *_ in prepared:

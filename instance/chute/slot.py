@@ -32,11 +32,13 @@ class Slot:
         "deferred",
         "enabled",
         "enabled_override",
+        "leaving",
         "meter",
         "name",
         "priority",
         "running",
         "source",
+        "stopping",
         "ticker",
         "updated_at_ns",
     )
@@ -55,6 +57,10 @@ class Slot:
         self.enabled_override: bool | None = None
         self.priority: float | None = None
         self.running: Module | None = None
+        self.leaving: Module | None = None
+        """The latest object that left the plan while calls still use it."""
+        self.stopping: asyncio.Task[None] | None = None
+        """Runs `stop()` of the one that left."""
         self.meter = Meter()
         self.updated_at_ns = 0
         self.ticker: asyncio.Task[None] | None = None
