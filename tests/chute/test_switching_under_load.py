@@ -18,6 +18,7 @@ from instance.chute.embedding import embedder
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module
 from instance.chute.slot import Slot
+from tests.mock_replies import chunks, delay
 from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import UPSTREAM_KEY, Running, running
 from tests.waiting import until
@@ -25,6 +26,9 @@ from tests.waiting import until
 SWITCHES = 1_000
 CONNECTIONS = 64
 MODEL = "gpt-4o-mini"
+PIECES = ["Pen one holds ", "lambs today. ", "The gate ", "opens at six."]
+ANSWER = "".join(PIECES)
+PIECE_S = 0.4
 ALL_ON = Path(__file__).parents[1] / "bench" / "all-on.toml"
 
 
@@ -84,7 +88,8 @@ def at(mock: MockUpstream) -> str:
 
 
 class Load:
-    """64 connections that call one after the other until `end()`, every third a stream."""
+    """64 connections that call one after the other until `end()`, every third a stream. Answers take their time, so that a call
+    lives through many switches, and nearly all connections have one in flight."""
 
     def __init__(self, s: Running) -> None:
         self._s = s
@@ -111,6 +116,9 @@ class Load:
                 "stream": stream,
                 "messages": [{"role": "user", "content": f"What is in pen {number} of the yard today?"}],
             }
+            self._s.mock.script(
+                chunks(PIECES, piece_delay_s=PIECE_S) if stream else delay(PIECE_S * len(PIECES), ANSWER)
+            )
             session = {"X-Stockyard-Session": f"s{number % 50}"} if number % 2 else {}
             answer = await client.post("/v1/chat/completions", json=body, headers=session)
             whole = answer.text
@@ -142,7 +150,7 @@ async def test_a_thousand_switches_fail_no_call_and_tear_no_plan(monkeypatch: py
             else:
                 chosen = chance.sample(names, chance.choice((1, 1, 1, 3)))
                 await registry.change({name: {"enabled": chance.random() < 0.6} for name in chosen}, "test")
-            if number % 10 == 0:
+            if number % 50 == 0:
                 seen = load.answered
                 await until(lambda seen=seen: _more(load, seen))
         load.end()
@@ -151,7 +159,7 @@ async def test_a_thousand_switches_fail_no_call_and_tear_no_plan(monkeypatch: py
 
         assert load.failed == []
         assert Probe.wrong == []
-        assert load.answered > SWITCHES // 2
+        assert load.answered > 2 * CONNECTIONS
         assert {name: slot.meter.last_error for name, slot in registry.slots.items() if slot.meter.errors} == {}
         assert [name for name, slot in registry.slots.items() if not slot.in_chain] == []
         answer = await s.chat("Is everything as it was?", model=MODEL)
@@ -161,7 +169,7 @@ async def test_a_thousand_switches_fail_no_call_and_tear_no_plan(monkeypatch: py
 
 
 async def _more(load: Load, seen: int) -> bool:
-    return load.answered > seen or bool(load.failed)
+    return load.answered > seen
 
 
 async def _stopped(registry: Any) -> bool:
