@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results-chain.json"
 ALL_ON = ROOT / "tests" / "bench" / "all-on.toml"
 """Every module on, with settings under which a normal chat passes."""
-CALLS = 2_000
+CALLS = 1_000
 WARM_UP = 300
 BAR_US, MODULE_BAR_US = 120, 15
 SESSION_CALLS = 20
