@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-reconciler bench-peers bench-quality clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-chain bench-memory bench-reconciler bench-peers bench-quality clean
 
 # Without kept byte code each test process, and each instance that a test starts, compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -63,6 +63,12 @@ chaos: install ## faults of every kind under steady calls, on Docker, as root: m
 
 bench: install ## the benchmarks; table here, JSON in bench/results.json
 	@$(BIN)/python -m bench
+
+bench-chain: install ## the modules' chain alone, with the defaults and with every module on; JSON in bench/results-chain.json
+	@$(BIN)/python -m bench.chain
+
+bench-memory: install ## memory over a million calls that have nothing in common; JSON in bench/results-memory.json
+	@$(BIN)/python -m bench.memory --calls $(or $(CALLS),1000000)
 
 bench-reconciler: install ## a pass over 10,000 tenants; JSON in bench/results-reconciler.json
 	@$(BIN)/python -m bench.reconciler

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from bench.chain import ANSWER, REQUEST
+from bench.chain_calls import CASES, PLAIN_ANSWER, answer, request
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.operations import CHAT
@@ -56,14 +56,14 @@ async def sample(instance: Instance) -> Parts:
     now = time.perf_counter_ns()
     x = Exchange(new_id("tr_"), now, time.time_ns(), "/v1/chat/completions", {}, CHAT)
     x.request_id = "req_" + x.id[3:]
-    x.raw = orjson.dumps(REQUEST)
+    x.raw = request(CASES[0])
     x.req = orjson.loads(x.raw)
     x.principal = next(iter(instance.core.keys.principals()))
     x.client_ip = "127.0.0.1"
-    x.model_requested = str(REQUEST["model"])
+    x.model_requested = str(x.req["model"])
     x.targets = chute.providers.resolve("openai/gpt-4o-mini")
     plan = x.plan = chute.registry.plan("chat")
-    answered = orjson.dumps(ANSWER)
+    answered = answer(PLAIN_ANSWER, 1)
 
     async def reach(x: Exchange) -> Answer:
         x.attempts.append({"target": "openai/gpt-4o-mini", "status": 200, "duration_us": 812_345})

@@ -14,26 +14,55 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 OWN = ROOT / "bench" / "results.json"
 PEERS = ROOT / "bench" / "results-peers.json"
+CHAIN = ROOT / "bench" / "results-chain.json"
+DEAR_US = 15
+"""A module is named from this on."""
 PLACE = re.compile(r"(<!-- figures: begin -->\n).*?(<!-- figures: end -->)", re.DOTALL)
 
 
-def figures(own: dict[str, Any], peers: dict[str, Any] | None) -> str:
+def figures(own: dict[str, Any], peers: dict[str, Any] | None, chain: dict[str, Any] | None = None) -> str:
     """The tables, with the machine and the commit they were measured on."""
-    one, ours, chain = own["stockyard"]["one"], own["stockyard"], own["chain"]["all_on"]
+    one, ours = own["stockyard"]["one"], own["stockyard"]
     rows = [
         [f"added to a call, one connection, {ours['modules_on']} modules on", _ms(one["whole_added_us"], 2)],
         ["added to the first byte of a stream", _ms(one["stream_added_us"], 2)],
         ["added to a 400 KB prompt", _ms(one["prompt_400kb_added_us"], 1)],
-        [f"the chain alone, all {chain['modules']} modules on", _ms(chain["p50_us"], 3)],
         ["calls a second, one core, 64 connections", f"{ours['many_whole']['requests_per_s']:,.0f}"],
         ["streams a second, one core, 64 connections", f"{ours['many_stream']['requests_per_s']:,.0f}"],
         ["memory when idle", f"{ours['idle_rss_mb']:.0f} MB"],
     ]
     text = markdown(["figure (medians)", "measured"], rows) + "\n" + _machine(own["machine"])
+    if chain is not None:
+        text += "\n" + _chain(chain)
     if peers is not None:
         text += "\nOthers on one machine in one run, each on one core, as they come:\n\n" + _others(peers)
         text += "\n" + _machine(peers["machine"])
     return text
+
+
+def _chain(chain: dict[str, Any]) -> str:
+    """The chain by kind of call, with the modules' defaults and with all on, and the modules that take most."""
+    defaults, every = chain["defaults"], chain["all_on"]
+    head = [
+        "the chain alone, by `python -m bench.chain` (median)",
+        f"{defaults['modules']} modules on, as at first",
+        f"all {every['modules']} on and at work",
+    ]
+    rows = [
+        [name, _ms(defaults["cases"][name]["p50_us"], 3), _ms(row["p50_us"], 3)] for name, row in every["cases"].items()
+    ]
+    dear = sorted(
+        ((row["whole"], name) for name, row in every["by_module"].items() if row.get("whole", 0) > DEAR_US),
+        reverse=True,
+    )
+    named = ", ".join(f"{name} {us:.0f}" for us, name in dear)
+    return (
+        "The modules' own time on the event loop; the provider and the wait for embeddings are left out. A request has about 400 bytes and "
+        "an answer about 600, but where it says otherwise; a stream has about 120 events.\n\n"
+        + markdown(head, rows)
+        + f"\nWith all on, {len(dear)} modules take more than {DEAR_US} us of such a call: {named}.\n\n"
+        + _machine(chain["machine"])
+    )
 
 
 def _others(peers: dict[str, Any]) -> str:
@@ -75,7 +104,8 @@ def main() -> int:
         print("bench/results.json is not there: run `make bench` first", file=sys.stderr)
         return 1
     peers = json.loads(PEERS.read_text()) if PEERS.exists() else None
-    text = figures(json.loads(OWN.read_text()), peers)
+    chain = json.loads(CHAIN.read_text()) if CHAIN.exists() else None
+    text = figures(json.loads(OWN.read_text()), peers, chain)
     README.write_text(PLACE.sub(lambda match: match[1] + text + match[2], README.read_text()))
     return 0
 

@@ -70,7 +70,6 @@ class Plan:
         deltas: list[tuple[SyncHook, Link]] = []
         finishes: list[tuple[SyncHook, Link]] = []
         call: Call = self._reach
-        outer: Link | None = None
         arounds: list[tuple[Link, Callable[[Exchange], bool] | None]] = []
         for link in self.links:
             module = link.module
@@ -88,12 +87,10 @@ class Plan:
                 finishes.append((within(fits, module.on_finish) if fits else module.on_finish, link))
             if "around" in hooks:
                 arounds.append((link, fits))
-        self._innermost = arounds[-1][0].meter if arounds else None
         self.inner: Call = call
         for index in range(len(arounds) - 1, -1, -1):
             link, fits = arounds[index]
-            outer = arounds[index - 1][0] if index else None
-            call = contain(link, fits, outer, call)
+            call = contain(link, fits, call)
             if link.module.group >= INNER_GROUP:
                 self.inner = call
         self.call: Call = call
@@ -137,8 +134,8 @@ class Plan:
 
     def _reach(self, x: Exchange) -> Awaitable[Answer]:
         """The innermost step. It sets `x.mark_ns` when it is over: from there on time belongs to the modules again."""
-        if x.sampled and self._innermost is not None:
-            self._innermost.histogram.add(perf_counter_ns() - x.mark_ns)
+        if x.sampled and x.owner is not None:
+            x.owner.add(perf_counter_ns() - x.mark_ns)
         return self.target(x)
 
     async def run(self, x: Exchange) -> Answer:

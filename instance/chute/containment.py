@@ -71,45 +71,49 @@ def within_async(fits: Callable[[Exchange], bool], hook: Callable[[Exchange], Aw
     return scoped
 
 
-def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | None, inner: Call) -> Call:
+def contain(link: Link, fits: Callable[[Exchange], bool] | None, inner: Call) -> Call:
     """The module's `around` over `inner`, with its own time measured and its own failures contained.
 
-    Own time is what passes while neither the module inside nor the one outside runs: at each crossing the time since
-    the last crossing goes to whom it belongs.
+    Own time is what passes while neither a module inside nor one outside runs: at each crossing the time since the last
+    crossing goes to `x.owner`, whose it was.
     """
     around = link.module.around
-    add = link.meter.histogram.add
-    add_outer = outer.meter.histogram.add if outer is not None else None
     name = link.name
+    histogram = link.meter.histogram
 
     async def contained(x: Exchange) -> Answer:
         if fits is not None and not fits(x):
             return await inner(x)
         count = len(x.decisions)
+        outer = x.owner
         now = perf_counter_ns()
-        if add_outer is not None and x.sampled:
-            add_outer(now - x.mark_ns)
+        if outer is not None and x.sampled:
+            outer.add(now - x.mark_ns)
         x.mark_ns = now
+        x.owner = histogram
         x.current_module = name
         x.answer = None
         try:
             answer = await around(x, inner)
         except (StockyardError, CallFailed):
             x.mark_ns = perf_counter_ns()
+            x.owner = outer
             raise
         except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
+            x.owner = outer
             had = x.answer
             fail(x, link, error)
             return had if had is not None else await inner(x)
         now = perf_counter_ns()
         if x.sampled:
-            add(now - x.mark_ns)
+            histogram.add(now - x.mark_ns)
         if len(x.decisions) != count:
             link.meter.changed += 1
             for decision in x.decisions[count:]:
                 if decision["module"] == name and not decision["took_ns"]:
                     decision["took_ns"] = now - x.mark_ns
         x.mark_ns = now
+        x.owner = outer
         x.answer = answer
         return answer
 

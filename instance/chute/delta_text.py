@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from instance.chute.answer import JSON, Delta
@@ -11,8 +11,27 @@ from instance.chute.stream import encode_event
 DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning"))
 
 
-def delta_texts(delta: Delta) -> Iterator[tuple[str, JSON, str, JSON]]:
+FIRST_CONTENT = "choices[0].content"
+
+
+def delta_texts(delta: Delta) -> Iterable[tuple[str, JSON, str, JSON]]:
     """Each text of an event: its place (stable over the stream), the object and field that hold it, and its choice."""
+    obj = delta.obj
+    choices = obj.get("choices") if obj is not None else None
+    if not choices:
+        return ()
+    if len(choices) == 1:  # as nearly every event is: one choice with some content and nothing else
+        choice = choices[0]
+        part = choice.get("delta")
+        if part is not None and "text" not in choice and choice.get("index", 0) == 0:
+            if not part:
+                return ()
+            if type(part.get("content")) is str and (len(part) == 1 or (len(part) == 2 and "role" in part)):
+                return ((FIRST_CONTENT, part, "content", choice),)
+    return _all_texts(delta)
+
+
+def _all_texts(delta: Delta) -> Iterator[tuple[str, JSON, str, JSON]]:
     obj = delta.obj
     for choice in (obj.get("choices") or ()) if obj is not None else ():
         index = choice.get("index", 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
 from instance.chute.answer_head import head_lines
+from instance.chute.text import SEPARATOR, answer_texts, request_texts
 from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from instance.chute.answer import Answer
     from instance.chute.chain import Plan
+    from instance.chute.matcher import Matcher
+    from instance.chute.meter import Histogram
     from instance.chute.module import Module
     from instance.chute.operation import Operation
     from instance.chute.provider_key import ProviderKey
@@ -79,10 +82,17 @@ class Exchange:
     plan: Plan | None = None
     reached = -1
     sampled = True
+    owner: Histogram | None = None
+    """The times of the module whose `around` runs now."""
     skipped: set[str] | None = None
     current_module = ""
     current_hook = ""
     request_hits: frozenset[int] | None = None
+    unscanned = False
+    """`req` was changed since its texts were scanned."""
+    scanned: dict[int, str] | None = None
+    """The texts that were scanned, by their identity."""
+    scanned_answer: tuple[str, frozenset[int]] | None = None
     head_lines = b""
     """The lines of the answer's head that the request decides; empty until there was time for them."""
     request_sha256 = ""
@@ -156,7 +166,7 @@ class Exchange:
 
     def change(self) -> None:
         """Say that `req` was changed: what is sent is written anew from it."""
-        self.changed = True
+        self.changed = self.unscanned = True
 
     def note(
         self, action: str, detail: JSON | None = None, *, module: str = "", hook: str = "", took_ns: int = 0
@@ -192,19 +202,45 @@ class Exchange:
             self.head_lines = head_lines(self)
         plan = self.plan
         if self.request_hits is None and plan is not None and plan.matcher is not None:
-            self.request_hits = plan.matcher.scan_request(self.req)
+            self._scan(plan.matcher)
 
     def hits(self, module: Module) -> frozenset[int]:
         """Which of the module's patterns (by their index in `module.patterns()`) occur in the request's texts.
 
-        The texts are scanned once for all modules of the plan, when the first of them asks.
+        The texts are scanned once for all modules of the plan, when the first of them asks; after a change those that are new.
+        Of a text that was taken out the patterns may still be there.
         """
         plan = self.plan
         if plan is None or plan.matcher is None:
             return frozenset()
-        if self.request_hits is None:
-            self.request_hits = plan.matcher.scan_request(self.req)
-        return plan.matcher.of(module.name, self.request_hits) if self.request_hits else self.request_hits
+        hits = self.request_hits
+        if hits is None or self.unscanned:
+            hits = self._scan(plan.matcher)
+        return plan.matcher.of(module.name, hits) if hits else hits
+
+    def _scan(self, matcher: Matcher) -> frozenset[int]:
+        texts = request_texts(self.req)
+        known = self.scanned
+        if known is None:
+            new, known = texts, {}
+        else:
+            new = [text for text in texts if id(text) not in known]
+        hits = matcher.scan_texts(new)
+        if self.request_hits:
+            hits |= self.request_hits
+        self.scanned = known | {id(text): text for text in new}
+        self.request_hits, self.unscanned = hits, False
+        return hits
+
+    def answer_hits(self, module: Module, obj: JSON) -> frozenset[int]:
+        """Which of the module's patterns occur in the texts of a whole answer; the same texts are scanned once for all modules."""
+        plan = self.plan
+        if plan is None or plan.matcher is None:
+            return frozenset()
+        text = SEPARATOR.join(answer_texts(obj))
+        if self.scanned_answer is None or self.scanned_answer[0] != text:
+            self.scanned_answer = text, plan.matcher.scan(text)
+        return plan.matcher.of(module.name, self.scanned_answer[1])
 
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
@@ -240,6 +276,7 @@ class Exchange:
         self.cost_lines += branch.cost_lines
         if branch.cost_unknown:
             self.cost_unknown = True
+        self.mark_ns = max(self.mark_ns, branch.mark_ns)
         if served:
             self.targets = branch.targets
             self.usage = branch.usage
@@ -256,9 +293,9 @@ class Exchange:
             return True
         if self.request_hits is not None:
             return False
-        hits = plan.matcher.scan_request(self.req, text)
+        hits = plan.matcher.scan_texts([*request_texts(self.req), text])
         if not hits:
-            self.request_hits = hits
+            self.request_hits, self.unscanned = hits, False
         return not plan.matcher.of(module.name, hits)
 
     @property

@@ -35,11 +35,12 @@ class HeldTexts:
     def take(self, delta: Delta) -> None:
         """Replace the event's texts by what may be sent of them, and give back what is held when a choice ends."""
         ended: set[str] = set()
+        final = delta.final
         for place, holder, field, choice in delta_texts(delta):
-            hold = self._of(place)
+            hold = self._texts[place] if place in self._texts else self._made(place)
             if hold is None:
                 continue
-            last = delta.final or choice.get("finish_reason") is not None
+            last = final or choice.get("finish_reason") is not None
             text: str = holder[field]
             sent = hold.feed(text, last)
             if sent != text:
@@ -50,19 +51,22 @@ class HeldTexts:
         if ends_a_choice(delta):
             give_back(delta, self._texts, ended)
 
-    def _of(self, place: str) -> Hold | None:
-        if place not in self._texts:
-            if len(self._texts) >= TEXTS_MAX:
-                raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
-            self._texts[place] = self._hold(place)
-        return self._texts[place]
+    def _made(self, place: str) -> Hold | None:
+        if len(self._texts) >= TEXTS_MAX:
+            raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
+        hold = self._texts[place] = self._hold(place)
+        return hold
 
 
 def ends_a_choice(delta: Delta) -> bool:
     """Whether nothing follows of some choice: what is held of its texts must leave with this event."""
-    return delta.final or (
-        delta.obj is not None and any(c.get("finish_reason") is not None for c in delta.obj.get("choices") or ())
-    )
+    if delta.final:
+        return True
+    obj = delta.obj
+    for choice in (obj.get("choices") or ()) if obj is not None else ():
+        if choice.get("finish_reason") is not None:
+            return True
+    return False
 
 
 def give_back(delta: Delta, holds: Mapping[str, Hold | None], seen: set[str]) -> None:

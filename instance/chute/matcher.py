@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import re2
 
-from instance.chute.answer import JSON
-from instance.chute.text import request_texts
+from instance.chute.text import SEPARATOR
 
 if TYPE_CHECKING:
     from instance.chute.module import Module
 
 MEMORY_MAX_BYTES = 32 << 20
-SEPARATOR = "\n\0\n"
-"""Between the texts of a request: no `\\s`, `\\w` or `.` run goes over it, and `(?m)^` and `$` hold at its edges."""
-
 NONE: frozenset[int] = frozenset()
 
 
@@ -69,10 +65,8 @@ class Matcher:
         hits = self._match(data)
         return frozenset(hits) if hits else NONE
 
-    def scan_request(self, req: JSON, *more: str) -> frozenset[int]:
-        """Indexes of the patterns that occur in any text of the request, or in `more`."""
-        texts = request_texts(req)
-        texts += more
+    def scan_texts(self, texts: Sequence[str]) -> frozenset[int]:
+        """Indexes of the patterns that occur in any of the texts."""
         if not texts:
             return NONE
         return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))

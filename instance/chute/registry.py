@@ -30,6 +30,9 @@ ADMISSION_GROUP = 2
 ADMITTED = ":admitted"
 """Behind a kind: its plan without admission."""
 
+STOP_WAIT_S = 10.0
+"""For which a module that is switched on waits for the end of its predecessor's `stop`."""
+
 log = logging.getLogger("stockyard.modules")
 
 
@@ -45,6 +48,8 @@ class Registry:
         self.version = 0
         self.slots: dict[str, Slot] = {}
         self._plans: dict[str, Plan] = {}
+        self._left: list[Plan] = []
+        """Plans of before that calls still use."""
         self._lock = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
         self.leaving: list[Module] = []
@@ -174,7 +179,7 @@ class Registry:
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
-        old = [plan for plan in self._plans.values() if plan.in_flight]
+        old = self._left = [plan for plan in (*self._left, *self._plans.values()) if plan.in_flight]
         self.version += 1
         kinds = list(self._plans) or ["chat"]
         self._plans = {kind: self._compile(kind) for kind in kinds}
@@ -196,7 +201,7 @@ class Registry:
             waiting -= 1
             if waiting <= 0:
                 for module in leaving:
-                    task = asyncio.get_running_loop().create_task(self._left(module))
+                    task = asyncio.get_running_loop().create_task(self._end(module))
                     self._stopping.add(task)
                     task.add_done_callback(self._stopping.discard)
 
@@ -213,9 +218,19 @@ class Registry:
 
             plan.retired = retired
 
-    async def _left(self, module: Module) -> None:
+    async def _end(self, module: Module) -> None:
         await self._stopped(module)
         self.leaving.remove(module)
+
+    async def _previous(self, slot: Slot) -> Module | None:
+        """What a module that is built now goes on from: the one that runs, or the one that was switched off a moment ago and still
+        has calls. Where that one is being stopped its end is waited for, so that all it stores is there to be read."""
+        if slot.running is not None:
+            return slot.running
+        last = next((module for module in reversed(self.leaving) if type(module) is slot.cls), None)
+        if last is not None and self._stopping:
+            await asyncio.wait(self._stopping, timeout=STOP_WAIT_S)
+        return last if last in self.leaving else None
 
     async def _stopped(self, module: Module) -> None:
         try:
@@ -269,7 +284,8 @@ class Registry:
                     if enabled and slot.running is not None and settings == slot.settings:
                         started[slot.name] = slot.running
                     else:
-                        started[slot.name] = await self._started(slot.cls, settings, slot.running) if enabled else None
+                        previous = await self._previous(slot) if enabled else None
+                        started[slot.name] = await self._started(slot.cls, settings, previous) if enabled else None
                 await self._persist(prepared, actor)
             except BaseException:
                 for slot, *_ in prepared:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+SPLIT_MAX_CHARS = 8_000
+SPLIT_KEPT = 64
+"""Texts whose sentences are kept: several modules split the same one."""
 HOLD_MAX_CHARS = 2_000
 """A piece without an end is cut here, at a space where there is one."""
 
@@ -15,6 +19,8 @@ _END = re.compile(
     """,
     re.VERBOSE,
 )
+_MARK = re.compile(r"[.!?…。！？｡\n]")
+"""What a sentence's end begins with."""
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|approx|No|Nr|Fig|Vol|Inc|Ltd|Co|Corp|cf|ca|al|bzw|usw|Abs|Art)"
     r"|\b(?:[A-Za-z]\.)+[A-Za-z]|\b[A-Z])\.\Z"
@@ -26,16 +32,30 @@ def sentence_ends(text: str) -> list[int]:
     """Indexes at which a sentence ends, the white space behind it included, in order; the text's own end is not one of them
     unless a sentence ends there."""
     ends = []
-    for match in _END.finditer(text):
-        end = match.end()
-        if match.group()[0] in ".…" and _goes_on(text, match):
+    mark = _MARK.search(text)
+    while mark is not None:
+        match = _END.match(text, mark.start())
+        if match is None:
+            mark = _MARK.search(text, mark.end())
             continue
-        ends.append(end)
+        end = match.end()
+        if mark.group() not in ".…" or not _goes_on(text, match):
+            ends.append(end)
+        mark = _MARK.search(text, end)
     return ends
 
 
 def split_sentences(text: str) -> list[str]:
     """The sentences in order; they join to the text. Headings, items and paragraphs count as sentences."""
+    return list(_kept_split(text) if len(text) <= SPLIT_MAX_CHARS else _split(text))
+
+
+@lru_cache(SPLIT_KEPT)
+def _kept_split(text: str) -> list[str]:
+    return _split(text)
+
+
+def _split(text: str) -> list[str]:
     pieces, start = [], 0
     for end in sentence_ends(text):
         if end > start:

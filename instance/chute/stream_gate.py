@@ -71,7 +71,7 @@ class _Texts:
 
     async def take(self, delta: Delta) -> None:
         ended: set[str] = set()
-        for place, holder, field, choice in list(delta_texts(delta)):
+        for place, holder, field, choice in tuple(delta_texts(delta)):
             if place not in self._texts:
                 if len(self._texts) >= TEXTS_MAX:
                     raise StockyardError(

@@ -15,6 +15,8 @@ from instance.chute.answer import JSON
 Rewrite = Callable[[str, str], str]
 """`(text, place) -> text`, with the place as a path: `messages[2].content`."""
 
+SEPARATOR = "\n\0\n"
+"""Between the texts of a request or an answer that are scanned together: no `\\s`, `\\w` or `.` run goes over it, and `(?m)^` and `$` hold at its edges."""
 _INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
 _MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_details")
 

@@ -3,9 +3,19 @@
 import orjson
 import pytest
 
+from instance.chute.answer import Answer
+from instance.chute.chain import Plan
+from instance.chute.containment import Link
+from instance.chute.exchange import Exchange
 from instance.chute.matcher import BadPattern, Matcher
+from instance.chute.meter import Meter
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.text import answer_texts, request_texts, rewrite_answer, rewrite_request
+from tests.modules.exchanges import exchange
+
+
+async def no_provider(x: Exchange) -> Answer:
+    raise AssertionError("the provider was called")
 
 
 def looking_for(name: str, *expressions: str) -> Module:
@@ -50,7 +60,7 @@ def test_no_text_is_too_strange_to_be_scanned(text: str) -> None:
 def test_patterns_do_not_match_over_the_edge_of_two_texts() -> None:
     matcher = Matcher([("a", [r"one\s*two", r"(?m)^two", r"(?m)one$"])])
     req = {"messages": [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]}
-    assert matcher.scan_request(req) == {1, 2}
+    assert matcher.scan_texts(request_texts(req)) == {1, 2}
 
 
 REQUEST = {
@@ -140,3 +150,44 @@ def test_shapes_that_nobody_knows_are_passed_over(req: dict[str, object]) -> Non
     assert request_texts(req) == []
     assert rewrite_request(req, lambda text, place: text + "!") is req
     assert answer_texts({"choices": [None, {"message": 3}, {}]}) == []
+
+
+def test_texts_that_come_in_after_the_scan_are_scanned_too() -> None:
+    module = looking_for("a", "secret", "later")
+    x = exchange()
+    x.plan = Plan(1, "chat", [Link(module, Meter(), 0)], no_provider)
+    first = {"role": "user", "content": "a secret"}
+    x.req = {"model": "m", "messages": [first]}
+    assert x.hits(module) == {0}
+
+    x.req = {"model": "m", "messages": [{"role": "user", "content": "said later"}, first]}
+    x.change()
+    assert x.hits(module) == {0, 1}
+
+
+def test_a_branch_does_not_count_its_texts_as_scanned_for_the_call() -> None:
+    module = looking_for("a", "secret")
+    x = exchange()
+    x.plan = Plan(1, "chat", [Link(module, Meter(), 0)], no_provider)
+    x.req = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert x.hits(module) == set()
+    message = {"role": "user", "content": "a secret"}
+    branch = x.branch([])
+    branch.req = {"model": "m", "messages": [message]}
+    branch.change()
+    assert branch.hits(module) == {0}
+
+    x.req = {"model": "m", "messages": [message]}
+    x.change()
+    assert x.hits(module) == {0}
+
+
+def test_an_answer_is_scanned_anew_when_its_texts_changed() -> None:
+    module = looking_for("a", "cat")
+    x = exchange()
+    x.plan = Plan(1, "chat", [Link(module, Meter(), 0)], no_provider)
+    message = {"role": "assistant", "content": "a dog"}
+    obj = {"choices": [{"index": 0, "message": message}]}
+    assert x.answer_hits(module, obj) == set()
+    message["content"] = "a cat"
+    assert x.answer_hits(module, obj) == {0}

@@ -255,6 +255,13 @@ def test_the_state_of_a_limit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(arrivals.handed_over()) == 10
 
 
+def test_a_limit_above_a_unit_a_nanosecond_lets_calls_through() -> None:
+    arrivals = Arrivals(10**12, 60 * NS, 10**12)
+    arrivals.charge("a", 1000, 0)
+    assert arrivals.wait_ns("a", 1000, 0) == 0
+    assert arrivals.state("a", 0)[0] > 0
+
+
 @pytest.mark.parametrize(
     "limit",
     [

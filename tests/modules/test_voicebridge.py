@@ -112,6 +112,46 @@ def test_however_a_text_is_cut_into_pieces_the_outcome_is_the_same(output: Any, 
             assert "".join([*made, stream.feed("", True)]) == whole, (content, seed)
 
 
+PIECES = [
+    "The day begins early",
+    "Mr. Smith came",
+    "ok",
+    '"Quoted"',
+    "it’s",
+    "(so)",
+    "1",
+    "2.5",
+    "www. x",
+    "a-b",
+    "  ",
+    "...",
+    "- x",
+    "1. One",
+    "\n",
+    "---",
+]
+ENDS = [".", "!", "?", ";", ",", " ", "?!", '."', ".)", "…", ""]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_spoken_as_it_stands_is_what_the_sentences_would_join_to(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    made = [
+        "".join(chance.choice(PIECES) + chance.choice(ENDS) + chance.choice(" ") for _ in range(4)) for _ in range(500)
+    ]
+    texts = [text.strip() + chance.choice(".!?") for text in made]
+
+    def spoken_of(text: str) -> tuple[str, bool, int]:
+        stream = SpeechStream(Speech("(code)"), "text", len(text) + 1)
+        return stream.feed(text, True), stream.ended, stream.chars_after
+
+    quick = [spoken_of(text) for text in texts]
+    monkeypatch.setattr(SpeechStream, "_is_spoken_whole", lambda self, text: False)
+    assert quick == [spoken_of(text) for text in texts]
+
+
 async def test_it_ends_at_a_sentence_within_its_limit() -> None:
     async with running({"voicebridge": {"max_chars": 40}}) as s:
         long = "This is one sentence. This is another one. And a third."

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.embedding.model_files import INSTALL, missing_packages, model_files
@@ -40,7 +41,7 @@ class Embedder:
 
     def __init__(self, cached_max: int = CACHED_MAX) -> None:
         self._cached_max = cached_max
-        self._kept: OrderedDict[str, Vectors] = OrderedDict()
+        self._kept: OrderedDict[bytes, Vectors] = OrderedDict()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="embedder")
         self._loading: asyncio.Task[Any] | None = None
         self._model: _Model | None = None
@@ -75,29 +76,40 @@ class Embedder:
         await self.load()
         model = self._model
         assert model is not None
-        wanted = list(dict.fromkeys(text for text in texts if text not in self._kept))
-        fresh: dict[str, Vectors] = {}
-        for start in range(0, len(wanted), BATCH):
-            batch = wanted[start : start + BATCH]
-            rows = await asyncio.get_running_loop().run_in_executor(self._worker, model.read, batch)
-            fresh.update(zip(batch, rows, strict=True))
+        keys = [_digest(text) for text in texts]
+        rows: dict[bytes, Vectors] = {}
+        wanted: dict[bytes, str] = {}
+        for key, text in zip(keys, texts, strict=True):
+            row = self._kept.get(key)
+            if row is None:
+                wanted[key] = text
+            else:
+                rows[key] = row  # held here: it may be gone from what is kept before the others are read
+                self._kept.move_to_end(key)
+        unknown = list(wanted)
+        for start in range(0, len(unknown), BATCH):
+            batch = unknown[start : start + BATCH]
+            read = await asyncio.get_running_loop().run_in_executor(
+                self._worker, model.read, [wanted[key] for key in batch]
+            )
+            # A row of its own: a view would keep the whole batch.
+            for key, row in zip(batch, read, strict=True):
+                rows[key] = self._kept[key] = row.copy()
+                if len(self._kept) > self._cached_max:
+                    self._kept.popitem(last=False)
             self.embedded += len(batch)
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-        for place, text in enumerate(texts):
-            row = fresh.get(text)
-            if row is None:
-                row = self._kept[text]
-                self._kept.move_to_end(text)
-            found[place] = row
-        for text, row in fresh.items():
-            self._kept[text] = row
-            if len(self._kept) > self._cached_max:
-                self._kept.popitem(last=False)
+        for place, key in enumerate(keys):
+            found[place] = rows[key]
         return found
 
     def close(self) -> None:
         """End the worker; what it is reading is finished."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class _Model:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 import orjson
 
 from instance.chute.answer import DONE, JSON, Answer, Delta
+from instance.chute.exact_bytes import exact
 from instance.chute.exchange import Exchange
 from instance.chute.modules.caching.answer_store import Entry
 from instance.chute.modules.caching.stream_replay import Assembly
@@ -87,7 +88,7 @@ class Keep(Generic[Key]):
     def _take(self, body: bytes) -> None:
         x = self._x
         now_ns = self._module.now_ns()
-        self._entry = Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
+        self._entry = Entry(exact(body), now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
 
     def finish(self) -> None:
         """Keep the answer and tell those who wait; one whose text was changed for storage stays in memory."""

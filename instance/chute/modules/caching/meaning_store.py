@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROW_BYTES = 1_536 + 300
 PARTITION_ROWS_MAX = 50_000
+ROWS_MIN = 1
+"""Room of a new partition, which as a rule holds one question; it doubles as it fills."""
 CANDIDATES_MAX = 8
 """So many of the nearest are looked at closely."""
 
@@ -36,10 +38,49 @@ class Near(NamedTuple):
 
 
 class _Partition:
+    """Questions of equal circumstances: row `n` of the matrix is the vector of `texts[n]`. Adding and removing moves one row."""
+
+    __slots__ = ("_matrix", "_places", "texts")
+
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.matrix: Row | None = None
-        self.rows: list[Row] = []
+        self._places: dict[str, int] = {}
+        self._matrix: Row | None = None
+
+    def similarities(self, vector: Row) -> Row:
+        """The cosine to each text, in their order."""
+        assert self._matrix is not None
+        found: Row = self._matrix[: len(self.texts)] @ vector
+        return found
+
+    def add(self, text: str, vector: Row) -> None:
+        count = len(self.texts)
+        if self._matrix is None or count == len(self._matrix):
+            self._resize(max(ROWS_MIN, 2 * count), vector)
+        assert self._matrix is not None
+        self._matrix[count] = vector
+        self._places[text] = count
+        self.texts.append(text)
+
+    def remove(self, text: str) -> None:
+        assert self._matrix is not None
+        place, last = self._places.pop(text), self.texts.pop()
+        count = len(self.texts)
+        if last != text:
+            self.texts[place] = last
+            self._places[last] = place
+            self._matrix[place] = self._matrix[count]
+        if 0 < count * 4 < len(self._matrix):
+            self._resize(max(ROWS_MIN, 2 * count), self._matrix[0])
+
+    def _resize(self, rows: int, like: Row) -> None:
+        import numpy as np
+
+        count = len(self.texts)
+        matrix = np.empty((rows, like.shape[0]), dtype=np.float32)
+        if self._matrix is not None:
+            matrix[:count] = self._matrix[:count]
+        self._matrix = matrix
 
 
 class MeaningStore:
@@ -59,16 +100,14 @@ class MeaningStore:
 
     def nearest(self, question: Question, least: float, now_ns: int) -> list[Near]:
         """Kept answers to questions at least so near, the nearest first."""
-        import numpy as np
-
         partition = self._partitions.get(question.partition)
         if partition is None:
             return []
-        if partition.matrix is None:
-            partition.matrix = np.vstack(partition.rows)
-        similarities = partition.matrix @ question.vector
-        places = np.flatnonzero(similarities >= least)
-        best = sorted(places.tolist(), key=lambda place: -similarities[place])[:CANDIDATES_MAX]
+        similarities = partition.similarities(question.vector)
+        if similarities.max() < least:
+            return []
+        places = (similarities >= least).nonzero()[0].tolist()
+        best = sorted(places, key=lambda place: -similarities[place])[:CANDIDATES_MAX]
         found = []
         for place in best:
             text = partition.texts[place]
@@ -85,12 +124,10 @@ class MeaningStore:
         """Keep an answer, in place of one to the same words."""
         self._drop((question.partition, question.text))
         partition = self._partitions.setdefault(question.partition, _Partition())
-        if len(partition.rows) >= PARTITION_ROWS_MAX:
+        if len(partition.texts) >= PARTITION_ROWS_MAX:
             oldest = next(key for key in self._entries if key[0] == question.partition)
             self._drop(oldest)
-        partition.texts.append(question.text)
-        partition.rows.append(question.vector)
-        partition.matrix = None
+        partition.add(question.text, question.vector)
         self._entries[question.partition, question.text] = entry
         self.size_bytes += entry.size_bytes + ROW_BYTES
         while len(self._entries) > self.max_entries:
@@ -129,8 +166,6 @@ class MeaningStore:
             return
         self.size_bytes -= entry.size_bytes + ROW_BYTES
         partition = self._partitions[key[0]]
-        place = partition.texts.index(key[1])
-        del partition.texts[place], partition.rows[place]
-        partition.matrix = None
+        partition.remove(key[1])
         if not partition.texts:
             del self._partitions[key[0]]

@@ -23,6 +23,7 @@ from instance.chute.modules.core.fake_identities import Fakes, is_fake
 from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.personal_data import find_personal, trigger_of
 from instance.chute.modules.safety.windowed_hold import WindowedHold
+from instance.chute.quick_look import QuickLook, wider
 from instance.chute.text import request_texts, rewrite_answer, rewrite_request
 
 if TYPE_CHECKING:
@@ -92,11 +93,9 @@ class MaskMode(Module):
             for kind, words in (("name", settings.names), ("company", settings.companies))
             if words
         ]
-        self._of_trigger = settings.kinds
-        self._triggers = re2.Set.SearchSet()
-        for kind in settings.kinds:
-            self._triggers.Add(trigger_of(kind))
-        self._triggers.Compile()
+        amounts = [("amount", _AMOUNT)] if settings.amounts else []
+        self._own = [*self._lists, *amounts]
+        self._look = QuickLook(*(expression for _, expression in self._own))
 
     async def start(self, core: Core, previous: Module | None) -> None:
         if not self.settings.secret.get_secret_value():
@@ -108,21 +107,22 @@ class MaskMode(Module):
             return ()
         return ("on_request", "on_response", "on_delta") if own.scope == "both" else ("on_response", "on_delta")
 
+    def patterns(self) -> Sequence[str]:
+        own = self.settings
+        personal = [trigger_of(kind) for kind in own.kinds]
+        return [*personal, *(wider(expression) for _, expression in self._own), wider(_FIELD)] if self.hooks() else ()
+
     def mask(self, text: str) -> str:
         """The text with every identity replaced by its fake."""
         return replaced(text, self.find(text), self._fakes.of)
 
     def find(self, text: str, more: re.Pattern[str] | None = None) -> list[Found]:
         """What is to be masked in a text; `more` finds further names."""
-        hits = self._triggers.Match(text.encode("utf-8", "replace"))
-        kinds = [self._of_trigger[hit] for hit in hits] if hits else []
-        found = find_personal(text, kinds) if kinds else []
-        listed = [(kind, words) for kind, words in self._lists]
+        found = find_personal(text, self.settings.kinds)
+        listed = [self._own[hit] for hit in sorted(self._look(text))] if self._own else []
         if more is not None:
             listed.append(("name", more))
         own = [Found(kind, *match.span()) for kind, words in listed for match in words.finditer(text)]
-        if self.settings.amounts:
-            own += (Found("amount", *match.span()) for match in _AMOUNT.finditer(text))
         if own:
             own = apart(own)
             found = apart(
@@ -136,6 +136,9 @@ class MaskMode(Module):
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def on_request(self, x: Exchange) -> Answer | None:
+        if not x.hits(self):
+            x.state["maskmode_names"] = None
+            return None
         counts: Counter[str] = Counter()
         originals: dict[str, str] = x.state.setdefault("maskmode_originals", {})
         more = self._field_names(x)
@@ -169,9 +172,11 @@ class MaskMode(Module):
         obj = answer.obj
         if obj is None:
             return
-        counts: Counter[str] = Counter()
         more = self._field_names(x)
         originals: dict[str, str] = x.state.get("maskmode_originals") or {}
+        if more is None and not originals and not x.answer_hits(self, obj):
+            return
+        counts: Counter[str] = Counter()
 
         def look(text: str, place: str) -> str:
             if place.endswith("arguments"):

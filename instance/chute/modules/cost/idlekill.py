@@ -246,8 +246,9 @@ class IdleKill(Module):
     def _over(self, x: Exchange, answer: Answer, spending: Spending, batch: list[Delta], prompt_tokens: int) -> str:
         """Why the stream has to end after this batch; empty when it need not."""
         for event in batch:
-            for choice in event.choices():
-                text = choice.text or choice.delta.get("reasoning_content") or ""
+            for choice in (event.obj.get("choices") or ()) if event.obj is not None else ():
+                part = choice.get("delta") or {}
+                text = part.get("content") or part.get("reasoning_content")
                 if text and isinstance(text, str):
                     spending.characters += len(text)
                     if spending.runaway is not None and spending.runaway.add(text):

@@ -113,8 +113,10 @@ class OutputCap(Module):
             cuts = x.state["outputcap"] = {}
         for choice in delta.obj["choices"]:  # type: ignore[index]
             self._feed(x, delta, choice, cuts)
-        wanted = max(1, x.req.get("n") or 1)
-        if not delta.final and sum(stream.ended for stream in cuts.values()) >= wanted:
+        if delta.final:
+            return
+        ended = sum([stream.ended for stream in cuts.values()])
+        if ended and ended >= max(1, x.req.get("n") or 1):
             delta.end("length")
 
     def _feed(self, x: Exchange, delta: Delta, choice: JSON, cuts: dict[int, CutStream]) -> None:

@@ -18,14 +18,15 @@ PER_NS = {"second": 10**9, "minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86
 
 
 class Arrivals:
-    """The TATs of one limit: `count` units in `per_ns`, at most `burst` of them at once."""
+    """The TATs of one limit: `count` units in `per_ns`, at most `burst` of them at once. More than one unit a nanosecond counts
+    as one."""
 
     __slots__ = ("_tats", "burst", "count", "interval_ns", "tolerance_ns")
 
     def __init__(self, count: int, per_ns: int, burst: int, tats: OrderedDict[str, int] | None = None) -> None:
         self.count = count
         self.burst = burst
-        self.interval_ns = per_ns // count
+        self.interval_ns = max(1, per_ns // count)
         self.tolerance_ns = self.interval_ns * burst
         self._tats: OrderedDict[str, int] = tats if tats is not None else OrderedDict()
 

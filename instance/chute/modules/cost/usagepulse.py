@@ -111,9 +111,6 @@ class UsagePulse(Module):
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
-        leaving = core.services.get(SERVICE)
-        if previous is None and isinstance(leaving, UsagePulse):
-            previous = leaving  # switched off, yet not stopped: a call that began before is not over
         if isinstance(previous, UsagePulse):
             await previous.catch_up()
             self._position = previous._position

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.dialects.form_operation import FORM
+from instance.chute.exact_bytes import exact
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.cache_request import asked_mode
@@ -191,7 +192,7 @@ class ImageProxy(Module):
         ttl_s = self.settings.cache_ttl_s
         if self.settings.store_days and any("url" in image for image in obj["data"]):
             ttl_s = min(ttl_s, self.settings.store_days * DAY_S)  # an answer holds no longer than its links
-        self._cache.put(key, Kept(orjson.dumps(obj), x.cost_nano, self._clock.wall_ns() + ttl_s * NS))
+        self._cache.put(key, Kept(exact(orjson.dumps(obj)), x.cost_nano, self._clock.wall_ns() + ttl_s * NS))
 
     def _even_out(self, x: Exchange) -> None:
         model = x.targets[0].model if x.targets else x.model_requested

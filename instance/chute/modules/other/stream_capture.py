@@ -12,6 +12,7 @@ import orjson
 
 from instance.chute.answer import JSON, Delta
 from instance.chute.delta_text import delta_texts
+from instance.chute.exact_bytes import exact
 from instance.chute.stream import encode_event
 
 DELETED_AT_ONCE = 500
@@ -35,7 +36,7 @@ class StreamCapture:
         """Keep one event; nothing any more once something was left out."""
         if self.truncated:
             return
-        data = orjson.dumps(choices)
+        data = exact(orjson.dumps(choices))
         self._left -= len(data)
         if self._left < 0 or len(self.events) >= EVENTS_MAX:
             self.truncated = True

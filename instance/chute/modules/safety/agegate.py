@@ -229,6 +229,8 @@ class AgeGate(Module):
         limits = self._limits["teen"]
 
         async def check(sentences: Sequence[str]) -> Sequence[str]:
+            if not self._toxicity.suspects("".join(sentences)):
+                return sentences
             for sentence in sentences:
                 category = self._over(sentence, limits)
                 if category:

@@ -8,6 +8,8 @@ from decimal import Decimal, DivisionByZero, InvalidOperation
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from instance.chute.quick_look import QuickLook
+
 _TLDS = frozenset(
     (
         # ISO 3166 countries and what else is delegated with two letters
@@ -54,6 +56,9 @@ _SUM = re.compile(
 )
 _PERCENT = re.compile(rf"(?<![\w.])({_NUM})\s?(?:%|percent) of ({_NUM}) (?:is|equals|=) ({_NUM})(?![\d,]*\d)")
 
+_LOOK = QuickLook(_CODE, _URL, _EMAIL, (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT))
+_HAS_CODE, _HAS_URL, _HAS_EMAIL, _HAS_WORK, _HAS_CITATION, _HAS_QUOTE, _HAS_SUM = range(7)
+
 
 class Doubt(NamedTuple):
     """Something in a text that looks made up, and why."""
@@ -65,25 +70,35 @@ class Doubt(NamedTuple):
 
 def doubts(answer: str, prompt: str, checks: frozenset[str], *, grounded: bool) -> Iterator[Doubt]:
     """What looks made up in an answer, by the asked checks. `grounded`: the prompt gives a text to rest on."""
-    prose = _CODE.sub(lambda match: " " * len(match.group()), answer)
-    if "url" in checks:
+    may_have = _LOOK(answer)
+    if not may_have:
+        return
+    prose = _without_code(answer, may_have)
+    if "url" in checks and _HAS_URL in may_have:
         for match in _URL.finditer(prose):
             if match.group() not in prompt and not is_url(match.group()):
                 yield Doubt(*match.span(), "url")
-    if "email" in checks:
+    if "email" in checks and _HAS_EMAIL in may_have:
         for match in _EMAIL.finditer(prose):
             if match.group() not in prompt and not is_email(match.group()):
                 yield Doubt(*match.span(), "email")
     if "citation" in checks:
-        yield from _works(prose, prompt)
-        yield from _citations(prose, prompt)
-        if grounded:
+        if _HAS_WORK in may_have:
+            yield from _works(prose, prompt)
+        if _HAS_CITATION in may_have:
+            yield from _citations(prose, prompt)
+        if grounded and _HAS_QUOTE in may_have:
             known = _plain(prompt)
             for match in _QUOTE.finditer(prose):
                 if len(match.group(1).split()) >= 4 and _plain(match.group(1)) not in known:
                     yield Doubt(*match.span(), "quote")
-    if "arithmetic" in checks:
+    if "arithmetic" in checks and _HAS_SUM in may_have:
         yield from _sums(prose)
+
+
+def _without_code(text: str, may_have: frozenset[int]) -> str:
+    """The text with blanks in the place of code."""
+    return _CODE.sub(lambda match: " " * len(match.group()), text) if _HAS_CODE in may_have else text
 
 
 def is_url(text: str) -> bool:
@@ -235,11 +250,12 @@ def _plain(text: str) -> str:
 
 def named_addresses(answer: str, checks: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Where a text names a URL or an e-mail address, of those that are checked."""
-    prose = _CODE.sub(lambda match: " " * len(match.group()), answer)
-    if "url" in checks:
+    may_have = _LOOK(answer)
+    prose = _without_code(answer, may_have)
+    if "url" in checks and _HAS_URL in may_have:
         for match in _URL.finditer(prose):
             shown = match.group().rstrip(".,;:!?")
             yield match.start(), shown if "://" in shown else "https://" + shown
-    if "email" in checks:
+    if "email" in checks and _HAS_EMAIL in may_have:
         for match in _EMAIL.finditer(prose):
             yield match.start(), match.group()

@@ -58,11 +58,14 @@ async def check_answer(answer: Answer, check: Check) -> None:
     if not texts:
         return
     split = [split_sentences(text) for text in texts]
+    every = [sentence for sentences in split for sentence in sentences]
     try:
-        checked = await check([sentence for sentences in split for sentence in sentences])
+        checked = await check(every)
     except EndAnswer as end:
         answer.obj = with_content(obj, end.text, end.finish_reason)
         answer.changed = True
+        return
+    if checked is every:
         return
     new: dict[str, str] = {}
     at = 0
@@ -82,6 +85,11 @@ def is_content(place: str) -> bool:
 
 def contents(obj: JSON) -> list[str]:
     """The texts of a whole answer's choices, in order."""
+    choices = obj.get("choices")
+    if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+        message = choices[0].get("message")
+        if type(message) is dict and type(message.get("content")) is str and "text" not in choices[0]:
+            return [message["content"]] if message["content"] else []
     texts: list[str] = []
 
     def look(text: str, place: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
+from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
 from instance.chute.text import request_texts
 
@@ -41,6 +43,8 @@ _SAYS_NOTHING = re.compile(
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,\u00a0 ]\d{3})*(?:[.,]\d+)?(?!\w)")
 _NAME = re.compile(r"(?<![.!?:\"“\n])(?<!\A)(?<=\s)[A-ZÀ-Þ][\wÀ-ÿ'’\-]+")
+_DIGIT = re.compile(r"\d")
+_LOWER = re.compile(r"[a-z]+")
 _SMALL = {
     word: number
     for number, word in enumerate(
@@ -48,6 +52,7 @@ _SMALL = {
     )
 }
 _NEGATION = re.compile(r"\b(?:not|no|never|none|nobody|neither|nor|without|cannot|\w+n't)\b", re.IGNORECASE)
+_MARKS = QuickLook(_MARKED)
 
 
 def references(req: JSON) -> list[str]:
@@ -65,8 +70,12 @@ def references(req: JSON) -> list[str]:
             continue
         if message.get("role") in ("tool", "function"):
             found += _pieces(text)
-        elif _MARKED.search(text) or (len(text) >= LONG_CHARS and len(_stating(text)) >= 3):
-            found += _stating(text)
+        else:
+            is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
+            if is_marked or len(text) >= LONG_CHARS:
+                stating = _stating(text, is_marked=is_marked)
+                if is_marked or len(stating) >= 3:
+                    found += stating
     return list(dict.fromkeys(found))[:REFERENCE_MAX]
 
 
@@ -74,8 +83,9 @@ def _pieces(text: str) -> list[str]:
     return [piece.strip() for piece in split_sentences(text) if piece.strip()]
 
 
-def _stating(text: str) -> list[str]:
-    text = _MARKED.sub(lambda match: "\n\n" if match.group().endswith((":", ">", '"""')) else match.group(), text)
+def _stating(text: str, *, is_marked: bool) -> list[str]:
+    if is_marked:
+        text = _MARKED.sub(lambda match: "\n\n" if match.group().endswith((":", ">", '"""')) else match.group(), text)
     return [piece for piece in _pieces(text) if not _ASKS.search(piece) and not _ORDERS.match(piece)]
 
 
@@ -96,10 +106,16 @@ class Reference:
         self._sentences = list(sentences)
         # What a statement says may stand in two sentences that follow each other.
         self._windows = [*self._sentences, *(f"{a} {b}" for a, b in itertools.pairwise(sentences))]
-        text = " ".join(sentences)
-        self._numbers = numbers(text)
-        self._words = {word.casefold() for word in _WORD.findall(text)}
+        self._text = " ".join(sentences)
         self._vectors: Any = None
+
+    @cached_property
+    def _numbers(self) -> set[str]:
+        return numbers(self._text)
+
+    @cached_property
+    def _words(self) -> set[str]:
+        return {word.casefold() for word in _WORD.findall(self._text)}
 
     async def support(
         self, embedder: Embedder, statements: Sequence[str], *, by_number: bool
@@ -112,19 +128,20 @@ class Reference:
         for statement, row in zip(statements, cosines, strict=True):
             best = int(row.argmax())
             support, why = max(0.0, float(row[best])), []
-            if by_number:
+            stated = numbers(statement) if by_number else None
+            if stated:
                 near = " ".join(self._windows[int(place)] for place in row.argsort()[-3:])
-                if numbers(statement) - self._numbers:
+                if stated - self._numbers:
                     support *= 0.4
                     why.append("number")
-                elif numbers(statement) - numbers(near):
+                elif stated - numbers(near):
                     support *= 0.6  # it is somewhere, but of something else
                     why.append("number")
-            if {word.casefold() for word in _NAME.findall(statement)} - self._words - {"i"}:
+            names = {word.casefold() for word in _NAME.findall(statement)}
+            if names and names - self._words - {"i"}:
                 support *= 0.5
                 why.append("name")
-            near = self._windows[best]
-            if bool(_NEGATION.search(statement)) != bool(_NEGATION.search(near)) and support > 0.6:
+            if support > 0.6 and bool(_NEGATION.search(statement)) != bool(_NEGATION.search(self._windows[best])):
                 support *= 0.6
                 why.append("negation")
             judged.append((support, why or ["meaning"]))
@@ -133,13 +150,10 @@ class Reference:
 
 def numbers(text: str) -> set[str]:
     """The numbers of a text in plain form; small ones in words too."""
-    found = set()
-    for match in _NUMBER.finditer(text):
-        found.add(plain_number(match.group()))
-    found.update(
-        str(_SMALL[word]) for word in re.findall(r"[a-z]+", text.casefold()) if word in _SMALL and _SMALL[word] > 1
-    )
-    return found - {""}
+    found = {plain_number(match.group()) for match in _NUMBER.finditer(text)} if _DIGIT.search(text) else set()
+    found.update(str(_SMALL[word]) for word in _SMALL.keys() & _LOWER.findall(text.casefold()) if _SMALL[word] > 1)
+    found.discard("")
+    return found
 
 
 def plain_number(shown: str) -> str:

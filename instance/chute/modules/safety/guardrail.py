@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import ge
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -81,6 +82,9 @@ class Guardrail(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._core: Core | None = None
+        self._has_patterns = any(topic.patterns for topic in settings.denied)
+        self._least = [topic.threshold - settings.grey for topic in settings.denied]
+        """By denied topic the score from which a sentence is looked at."""
         if settings.on_error is None and settings.action == "flag":
             self.on_error = "open"  # type: ignore[misc]  # what only flags never refuses a call
 
@@ -180,20 +184,27 @@ class Guardrail(Module):
             noted: set[str] = set()
 
             async def check(sentences: Sequence[str]) -> Sequence[str]:
-                for sentence in sentences:
-                    await self._check_sentence(x, sentence, noted)
+                await self._check_sentences(x, sentences, noted)
                 return sentences
 
             await check_answer(answer, check)
         return answer
 
-    async def _check_sentence(self, x: Exchange, sentence: str, noted: set[str]) -> None:
-        if len(sentence.split()) < SENTENCE_WORDS_MIN and not any(topic.patterns for topic in self.settings.denied):
+    async def _check_sentences(self, x: Exchange, sentences: Sequence[str], noted: set[str]) -> None:
+        if not self._has_patterns:
+            sentences = [each for each in sentences if len(each.split()) >= SENTENCE_WORDS_MIN]
+        if not sentences:
             return
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        matches = await self.denied.matches([sentence])
+        scores = await self.denied.scores(sentences)
         x.waited_ns += self._core.clock.mono_ns() - began
+        least = self._least
+        for sentence, row in zip(sentences, scores, strict=True):
+            if any(map(ge, row, least)):
+                await self._act_on(x, sentence, self.denied.ranked(row), noted)
+
+    async def _act_on(self, x: Exchange, sentence: str, matches: Sequence[Match], noted: set[str]) -> None:
         for match in matches:
             if match.margin < -self.settings.grey or not await self._holds(x, match, sentence):
                 continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal, get_args
+
+import re2
 
 from instance.chute.modules.safety import check_digits
 from instance.chute.modules.safety.found import Found, apart
@@ -14,6 +16,7 @@ from instance.chute.modules.safety.national_ids import find_ids
 from instance.chute.modules.safety.person_names import find_names
 from instance.chute.modules.safety.person_names import trigger as name_trigger
 from instance.chute.modules.safety.phone_numbers import REGIONS, find_phones
+from instance.chute.modules.safety.street_addresses import TRIGGER as ADDRESS_TRIGGER
 from instance.chute.modules.safety.street_addresses import find_addresses
 
 Kind = Literal[
@@ -31,7 +34,7 @@ TRIGGERS: dict[str, str] = {
     "passport": r"(?i)passport|reisepass|passeport|pasaporte|passaport|paspoort|паспорт",
     "national_id": r"(?i)[a-z]{2} ?\d\d ?\d\d ?\d\d|\d{7,8}[ -]?[a-z]\b|[a-z]{6}\d\d|\d[\d .+-]{7}|licen[cs]e|identi|\bid\b",
     "birth_date": r"(?i)\bborn\b|birth|\bdob\b|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid|nascita|nato|nata|geboorte|nascimento",
-    "address": r"\d[^\n]{0,40}\pL{2}|\pL{2}[^\n]{0,40}\d",
+    "address": ADDRESS_TRIGGER,
 }
 """Kind -> RE2 expression that occurs wherever a value of the kind does; for the shared matcher."""
 
@@ -70,9 +73,31 @@ def trigger_of(kind: str) -> str:
     return name_trigger() if kind == "name" else TRIGGERS[kind]
 
 
+@lru_cache(maxsize=64)
+def _triggers(kinds: frozenset[str]) -> tuple[Callable[[bytes], list[int] | None], tuple[str, ...]]:
+    """One set of the kinds' expressions, and whose each is."""
+    ordered = tuple(sorted(kinds))
+    patterns = re2.Set.SearchSet()
+    for kind in ordered:
+        patterns.Add(trigger_of(kind))
+    patterns.Compile()
+    return patterns.Match, ordered
+
+
+def _occurring(text: str, kinds: frozenset[str]) -> frozenset[str]:
+    """Those of the kinds that the text may hold a value of, by one look at it."""
+    if not kinds:
+        return kinds
+    match, ordered = _triggers(kinds)
+    hits = match(text.encode("utf-8", "replace"))
+    return frozenset([ordered[hit] for hit in hits]) if hits else frozenset()
+
+
 def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:
     """The values of the asked kinds, apart and in order; where two overlap a number that proves itself wins over a phone."""
-    asked = frozenset(kinds)
+    asked = _occurring(text, frozenset(kinds))
+    if not asked:
+        return []
     found: list[Found] = []
     taken: list[Found] = []
     if "email" in asked:

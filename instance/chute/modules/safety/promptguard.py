@@ -264,6 +264,8 @@ class PromptGuard(Module):
             answer.changed = True
 
     def _scanned(self, x: Exchange, obj: JSON, placeholders: Placeholders | None) -> JSON:
+        if not any(hit < self._personal for hit in x.answer_hits(self, obj)):
+            return obj
         counts: Counter[str] = Counter()
         name = _namer(placeholders)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from instance.chute.modules.safety.found import Found
+from instance.chute.quick_look import wider
 
 _WORD = r"[A-ZÀ-ÖØ-Þ0-9][\w'’.\-]*"
 _STREET = (
@@ -27,6 +28,10 @@ _ROMANCE = re.compile(
     r"(?:, ?\d{5} [A-ZÀ-Þ][\w\-]+)?"
 )
 _POST_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Postfach|Apartado|Boîte postale) \d{1,7}\b", re.IGNORECASE)
+
+
+TRIGGER = "|".join(f"(?:{wider(pattern)})" for pattern in (_ENGLISH, _GERMAN, _ROMANCE, _POST_BOX))
+"""RE2 expression that occurs wherever there is an address."""
 
 
 def find_addresses(text: str) -> Iterator[Found]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from instance.chute.expressions import require_re2
 
 if TYPE_CHECKING:
-    from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.embedding.embedder import Embedder
 
 TEXT_MAX_CHARS = 2_000
 """An embedding hears only the beginning of longer texts."""
@@ -87,44 +87,74 @@ class Topics:
 
     def __init__(self, topics: Sequence[Topic], embedder: Embedder | None) -> None:
         self.topics = topics
-        self._patterns = [[re2.compile(expression) for expression in topic.patterns] for topic in topics]
+        self._patterns = re2.Set.SearchSet()
+        self._of_pattern = [number for number, topic in enumerate(topics) for _ in topic.patterns]
+        for topic in topics:
+            for expression in topic.patterns:
+                self._patterns.Add(expression)
+        self._patterns.Compile()
         self._embedder = embedder
-        self._examples: list[Vectors | None] = []
-        self._background: Any = None
+        self._with_examples = [number for number, topic in enumerate(topics) if topic.examples]
+        self._rows: Any = None
+        """Everyday sentences, then for each topic with examples their middle and they themselves; one product with all."""
+        self._starts: list[int] = []
 
     async def open(self) -> None:
         """Embed the examples."""
         import numpy as np
 
-        if self._embedder is not None and self.topics:
-            self._background = await self._embedder.embed(BACKGROUND.read_text("utf-8").splitlines())
-        for topic in self.topics:
-            if topic.examples and self._embedder is not None:
-                examples = await self._embedder.embed(topic.examples)
-                middle = examples.mean(axis=0)
-                self._examples.append(np.vstack([middle / np.linalg.norm(middle), examples]))
-            else:
-                self._examples.append(None)
+        if self._embedder is None or not self._with_examples:
+            return
+        rows = [await self._embedder.embed(BACKGROUND.read_text("utf-8").splitlines())]
+        self._starts = [0]
+        count = len(rows[0])
+        for number in self._with_examples:
+            examples = await self._embedder.embed(self.topics[number].examples)
+            middle = examples.mean(axis=0)
+            rows.append(np.vstack([middle / np.linalg.norm(middle), examples]))
+            self._starts += (count, count + 1)
+            count += len(rows[-1])
+        self._rows = np.ascontiguousarray(np.vstack(rows).T)
 
     async def matches(self, texts: Sequence[str]) -> list[Match]:
         """For each topic how near the nearest of the texts is; the surest first."""
-        vectors: Any = None
-        if self._embedder is not None and any(each is not None for each in self._examples):
-            vectors = await self._embedder.embed([text[:TEXT_MAX_CHARS] for text in texts])
-        found = []
-        for topic, patterns, examples in zip(self.topics, self._patterns, self._examples, strict=True):
-            if any(pattern.search(text) for pattern in patterns for text in texts):
-                found.append(Match(topic, 1.0))
-            else:
-                found.append(Match(topic, self._score(vectors, examples) if examples is not None else 0.0))
+        best = [0.0] * len(self.topics)
+        for row in await self.scores(texts):
+            best = [max(pair) for pair in zip(best, row, strict=True)]
+        return self.ranked(best)
+
+    def ranked(self, scores: Sequence[float]) -> list[Match]:
+        """A text's scores as matches, the surest first."""
+        found = [Match(topic, score) for topic, score in zip(self.topics, scores, strict=True)]
         return sorted(found, key=lambda match: -match.margin)
 
-    def _score(self, vectors: Any, examples: Any) -> float:
-        near = vectors @ examples.T
-        everyday = (vectors @ self._background.T).max(axis=1).clip(0.0)
-        by_middle = near[:, 0] - everyday / 2 - BOUNDARY
-        by_example = near[:, 1:].max(axis=1) - SAME_FROM
-        return float((0.5 + max(by_middle.max(), by_example.max())).clip(0.0, 1.0))
+    async def scores(self, texts: Sequence[str]) -> list[list[float]]:
+        """For each text its score by topic, in their order: 1 for a pattern, 0 where a topic has neither pattern nor example."""
+        near: list[list[float]] = []
+        if self._rows is not None:
+            assert self._embedder is not None
+            near = self._near(await self._embedder.embed([text[:TEXT_MAX_CHARS] for text in texts]))
+        found = []
+        for number, text in enumerate(texts):
+            scores = [0.0] * len(self.topics)
+            if near:
+                for topic, score in zip(self._with_examples, near[number], strict=True):
+                    scores[topic] = score
+            if self._of_pattern:
+                for hit in self._patterns.Match(text.encode("utf-8", "replace")) or ():
+                    scores[self._of_pattern[hit]] = 1.0
+            found.append(scores)
+        return found
+
+    def _near(self, vectors: Any) -> list[list[float]]:
+        import numpy as np
+
+        nearest = np.maximum.reduceat(vectors @ self._rows, self._starts, axis=1)
+        everyday = nearest[:, :1].clip(0.0)
+        by_middle = nearest[:, 1::2] - (everyday / 2 + BOUNDARY)
+        by_example = nearest[:, 2::2] - SAME_FROM
+        scores: list[list[float]] = (0.5 + np.maximum(by_middle, by_example)).clip(0.0, 1.0).tolist()
+        return scores
 
 
 async def nearest_small_talk(embedder: Embedder, text: str) -> float:

@@ -236,7 +236,7 @@ class ToxicFilter(Module):
         if self.settings.scan_output and answer.status == 200:
 
             async def check(sentences: Sequence[str]) -> Sequence[str]:
-                if not any(self._suspects(sentence) for sentence in sentences):
+                if not self._suspects(sentences):
                     return sentences
                 judged = await self._judge(x, sentences, asks=False)
                 acts = [self._act(x, scores, "out") for scores in judged]
@@ -258,9 +258,9 @@ class ToxicFilter(Module):
             put_before(answer, self.settings.help_text + "\n\n")
         return answer
 
-    def _suspects(self, sentence: str) -> bool:
-        return self._toxicity.suspects(sentence) or any(
-            expression.search(sentence) for _, expression, _ in self._custom
+    def _suspects(self, sentences: Sequence[str]) -> bool:
+        return self._toxicity.suspects("".join(sentences)) or any(
+            expression.search(sentence) for _, expression, _ in self._custom for sentence in sentences
         )
 
     # --- judging ----------------------------------------------------------------------------------------------------

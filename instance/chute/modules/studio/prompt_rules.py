@@ -141,6 +141,8 @@ _PLACEHOLDER = re.compile(
 @_rule("unfilled_placeholder", "error", reads_user=True)
 def _unfilled(prompt: Prompt) -> Iterator[Fault]:
     for path, text in prompt.system or prompt.users[:1]:
+        if "{" not in text and "<" not in text and "[" not in text:
+            continue
         found = _PLACEHOLDER.search(text)
         if found is not None:
             yield Fault(
@@ -355,6 +357,8 @@ _INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad\u202a-\u202e\u2066-\u20
 @_rule("invisible_characters", "warn", reads_user=True)
 def _invisible(prompt: Prompt) -> Iterator[Fault]:
     for path, text in prompt.texts:
+        if text.isascii():
+            continue
         found = _INVISIBLE.search(text)
         if found is not None:
             yield Fault(

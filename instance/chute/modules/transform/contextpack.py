@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FIRST_INDEX_S = 5.0
 """So long switching it on waits for the first index; a larger one is made on in the background."""
+LOOKED_AT_HERE = 1_000
+"""Up to so many passages are looked through on the event loop for any that fits, before a thread ranks them."""
 SHORT_WORDS = 6
 QUESTION_MAX_CHARS = 2_000
 TAG = "context"
@@ -177,6 +179,8 @@ class ContextPack(Module):
         began = self._core.clock.mono_ns()
         vector = (await self._embedder.embed([question]))[0]
         own = self.settings
+        if len(index.passages) <= LOOKED_AT_HERE and not index.may_fit(vector, own.min_score):
+            return []
         found = await asyncio.to_thread(index.search, question, vector, own.min_score, own.max_tokens)
         x.waited_ns += self._core.clock.mono_ns() - began
         return found

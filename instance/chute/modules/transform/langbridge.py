@@ -249,4 +249,4 @@ def _is_plain_english(text: str) -> bool:
     if not head.isascii():
         return False
     words = _WORD.findall(head.lower())
-    return len(words) >= 4 and sum(word in _ENGLISH for word in words) >= ENGLISH_SHARE * len(words)
+    return len(words) >= 4 and sum(map(_ENGLISH.__contains__, words)) >= ENGLISH_SHARE * len(words)

@@ -12,6 +12,9 @@ from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.prompt_slimmer import may_shorten, phrase_table, slim
 from instance.chute.tokens import count_tokens
 
+KEPT_MAX = 256
+KEPT_MAX_CHARS = 4_000
+"""So many texts of so many characters at most are remembered with what they become."""
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -48,6 +51,8 @@ class PromptSlim(Module):
         self._keep_pct = settings.keep_pct
         self._min_saving = settings.min_saving_tokens
         self._phrases = phrase_table(settings.phrases)
+        self._kept: dict[tuple[str, int], str | None] = {}
+        """Texts by level -> what they become; `None` where nothing is to be gained."""
 
     def on_request(self, x: Exchange) -> Answer | None:
         messages = x.req.get("messages")
@@ -59,25 +64,25 @@ class PromptSlim(Module):
                 (i for i, m in enumerate(messages) if type(m) is dict and m.get("role") == "user"), default=-1
             )
         new: list[Any] | None = None
-        before = after = 0
         for index, message in enumerate(messages):
             if type(message) is not dict or message.get("role") not in self._roles:
                 continue
             content = message.get("content")
+            level = self._level if index != last_user else 1
             if type(content) is str:
-                short: Any = self._shorter(content, self._level if index != last_user else 1)
-                was, now = count_tokens(content), count_tokens(short) if short is not content else -1
+                short: Any = self._shorter(content, level)
             elif type(content) is list:
-                short, was, now = self._shorter_parts(content, self._level if index != last_user else 1)
+                short = self._shorter_parts(content, level)
             else:
                 continue
-            before += was
-            after += was if now < 0 else now
             if short is not content:
                 if new is None:
                     new = list(messages)
                 new[index] = {**message, "content": short}
-        if new is None or before - after < self._min_saving:
+        if new is None:
+            return None
+        before, after = self._tokens(messages), self._tokens(new)
+        if before - after < self._min_saving:
             return None
         x.req = {**x.req, "messages": new}
         x.change()
@@ -89,24 +94,54 @@ class PromptSlim(Module):
 
     def _shorter(self, text: str, level: int) -> str:
         """The text made shorter; the same object when nothing is to be gained."""
-        if level == 1 and not may_shorten(text):
-            return text
+        if level == 1:
+            if not may_shorten(text):
+                return text
+        elif len(text) <= KEPT_MAX_CHARS:
+            return self._kept_shorter(text, level)
+        return self._made_shorter(text, level)
+
+    def _kept_shorter(self, text: str, level: int) -> str:
+        """The same, remembered: what stands before the last question is sent again and again."""
+        key = text, level
+        kept = self._kept
+        if key in kept:
+            short = kept[key]
+            return text if short is None else short
+        made = self._made_shorter(text, level)
+        kept[key] = None if made is text else made
+        if len(kept) > KEPT_MAX:
+            del kept[next(iter(kept))]
+        return made
+
+    def _made_shorter(self, text: str, level: int) -> str:
         short = slim(text, level, self._phrases, self._keep_pct)
         return short if len(short) < len(text) else text
 
-    def _shorter_parts(self, parts: list[Any], level: int) -> tuple[list[Any], int, int]:
+    def _shorter_parts(self, parts: list[Any], level: int) -> list[Any]:
         new: list[Any] | None = None
-        before = after = 0
         for index, part in enumerate(parts):
             text = part.get("text") if type(part) is dict else None
             if type(text) is not str:
                 continue
             short = self._shorter(text, level)
-            was = count_tokens(text)
-            before += was
-            after += was if short is text else count_tokens(short)
             if short is not text:
                 new = list(parts) if new is None else new
                 changed: JSON = {**part, "text": short}
                 new[index] = changed
-        return (parts, before, before) if new is None else (new, before, after)
+        return parts if new is None else new
+
+    def _tokens(self, messages: list[Any]) -> int:
+        """Of the texts that are looked at."""
+        count = 0
+        for message in messages:
+            if type(message) is dict and message.get("role") in self._roles:
+                content = message.get("content")
+                for text in (content,) if type(content) is str else map(_part_text, content or ()):
+                    count += count_tokens(text)
+        return count
+
+
+def _part_text(part: Any) -> str:
+    text = part.get("text") if type(part) is dict else None
+    return text if type(text) is str else ""

@@ -42,6 +42,8 @@ _MARKUP = re.compile(
     r"[#*_`~\[\]<>|\\&$]|https?:|www\.|^\s*(?:[-+]|\d{1,3}[.)])\s|^\s{4}|^\s*[-=]{3,}\s*$|\n", re.MULTILINE
 )
 _WORDS = re.compile(r"[A-Za-z0-9À-ÿ \n,.;:!?'\"()’“”-]*")
+_WORDLESS = re.compile(r"(?<![A-Za-z0-9])[.!?]|[.!?]['\"”’)]* (?:[-+]|\d{1,9}[.)])")
+"""A mark that may stand behind no word, or before the item of a list."""
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 
 
@@ -56,6 +58,18 @@ class Speech(NamedTuple):
 def is_plain(text: str) -> bool:
     """Whether there is nothing in the text that the parser would have to look at."""
     return _MARKUP.search(text) is None
+
+
+def is_spoken(text: str) -> bool:
+    """Whether a whole text is spoken as it stands: words and single spaces, each sentence with words in it and a mark behind."""
+    return (
+        _WORDS.fullmatch(text) is not None
+        and is_plain(text)
+        and text.endswith((".", "!", "?"))
+        and text[0] != " "
+        and "  " not in text
+        and _WORDLESS.search(text) is None
+    )
 
 
 def sentences(block: str, speech: Speech) -> list[str]:

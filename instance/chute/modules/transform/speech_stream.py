@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Literal
 
-from instance.chute.modules.transform.speakable import Speech, is_plain, sentences
+from instance.chute.modules.transform.speakable import Speech, is_plain, is_spoken, sentences
 from instance.chute.sentences import sentence_ends
 
 HOLD_MAX_CHARS = 200_000
@@ -14,6 +14,7 @@ NEAR_CHARS = 160
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
+_STIRS = re.compile(r"[\n.!?…。！？｡`~]")
 _JSON_MAYBE = re.compile(r"\s*(?:[{\[]\s*)?\Z")
 
 
@@ -30,16 +31,26 @@ class SpeechStream:
         self._is_json: bool | None = None
         self._said = 0
         self._fresh = False
+        self._is_quiet = False
+        """Nothing of what is held could end a sentence or a block."""
         self.chars_before = 0
         self.chars_after = 0
         self.ended = False
 
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
+        if last and not self.chars_before and text and self._is_spoken_whole(text):
+            self.chars_before = self.chars_after = len(text)
+            self._said = len(text) + 1
+            return text
         self.chars_before += len(text)
         if self.ended:
             return ""
         self._held += text
+        if self._is_quiet and self._is_json is False and not last:
+            if _STIRS.search(text) is None and len(self._held) <= HOLD_MAX_CHARS:
+                return ""
+            self._is_quiet = False
         if self._is_json is None:
             if not last and _JSON_MAYBE.match(self._held):
                 return ""
@@ -57,11 +68,18 @@ class SpeechStream:
             if block.strip():
                 out += self._speak(block)
             self._fresh = _ends_paragraph(block)
+        self._is_quiet = _STIRS.search(self._held) is None
         if self._ssml and (last or self.ended) and self._said:
             out.append("</speak>")
         made = "".join(out)
         self.chars_after += len(made)
         return made
+
+    def _is_spoken_whole(self, text: str) -> bool:
+        """A quick look, for the many answers in which there is nothing to do."""
+        return (
+            not self._ssml and not self._speech.spell and (not self._max or len(text) < self._max) and is_spoken(text)
+        )
 
     def _take(self, last: bool) -> int:
         """How much of what is held is one complete piece: a sentence of plain words, else a whole block. 0: not yet."""

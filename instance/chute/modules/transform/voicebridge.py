@@ -140,9 +140,10 @@ class VoiceBridge(Module):
             kept = x.state["voicebridge"] = (HeldTexts(hold), streams)
         texts, streams = kept
         texts.take(delta)
-        wanted = max(1, x.req.get("n") or 1)
-        if not delta.final and len(streams) >= wanted and all(stream.ended for stream in streams):
-            delta.end("length")
+        if not delta.final and streams and streams[0].ended:
+            wanted = max(1, x.req.get("n") or 1)
+            if len(streams) >= wanted and all(stream.ended for stream in streams):
+                delta.end("length")
         if delta.final:
             self._note(x, streams)
 

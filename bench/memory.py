@@ -1,0 +1,146 @@
+"""Memory over many calls, each with a session, user, key and prompt of its own: `python -m bench.memory [--calls 1000000]`.
+
+The calls go through the chain in this process, with a provider that answers at once: every module that keeps something by key,
+session, user or text on top of those that are on by default (`--all`: every module, as in tests/bench/all-on.toml). `--records`
+writes each call's record too, which the writer folds into a database of about 3 KB a call. It prints the series of RSS,
+writes bench/results-memory.json, and with `--growth` names the lines whose memory grew in the second half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import tempfile
+import time
+import tomllib
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+from bench.chain import ALL_ON, Chain, opened
+from bench.chain_calls import Case
+from instance.chute.exchange import Exchange
+from instance.chute.order import ON_BY_DEFAULT
+from instance.chute.record import streamed_answer, write_record
+from instance.core.principals import Principal
+
+RESULTS = Path(__file__).parent / "results-memory.json"
+KEEP_STATE = frozenset(
+    "abrouter agentguard approvalgate batchqueue cachelayer chatmem costcap devproxy driftwatch fallbackrouter imageproxy ipfence loadbalancer "
+    "localsync mockllm multicall promptguard promptlint promptslim rateshield regionroute semanticcache stickysession tierdrop toolshield "
+    "weightedrouter".split()
+)
+"""Modules that are off at first and remember something of calls."""
+POINTS = 40
+STREAMED_EVERY = 5
+"""Each fifth call is a stream."""
+WHOLE, STREAM = Case("memory", prompt_chars=200, in_session=True), Case("memory", 200, True, True)
+
+
+class Distinct(Chain):
+    """A chain whose calls have nothing in common: key, session, user, prompt and address are new with each."""
+
+    records = False
+
+    def exchange(self, case: Case, raw: bytes) -> Exchange:
+        n = self.number
+        own = self.principal
+        self.principal = Principal(
+            1_000_000 + n, "proxy", own.scopes, name=f"key {n}", prefix=f"sk-sy-{n}", team=f"team {n % 20_000}"
+        )
+        x = super().exchange(case, raw)
+        x.session, x.user = f"session {n}", f"user {n}"
+        x.client_ip = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
+        x.request_id = "req_" + x.id[3:]
+        return x
+
+    def over(self, x: Exchange) -> None:
+        super().over(x)
+        if self.records:
+            body = streamed_answer(x) if x.stream else self.answered
+            write_record(self.chute.core.journal, x, body)
+        self.chute.observe(x)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def config(*, every: bool) -> str:
+    """The settings of all-on.toml, of every module or of those that keep something."""
+    own = tomllib.loads(ALL_ON.read_text())["modules"]
+    text = ALL_ON.read_text()
+    if every:
+        return text
+    for name in own:
+        if name not in KEEP_STATE and name not in ON_BY_DEFAULT:
+            text = text.replace(f"[modules.{name}]\nenabled = true", f"[modules.{name}]\nenabled = false")
+    return text
+
+
+async def measure(calls: int, *, every: bool = False, records: bool = False, growth: bool = False) -> dict[str, Any]:
+    """RSS in MB after shares of the calls, and how long they took."""
+    with tempfile.TemporaryDirectory(prefix="sybench") as folder:
+        file = Path(folder) / "memory.toml"
+        file.write_text(config(every=every))
+        async with opened(file, Distinct) as (instance, chain):
+            chain.records = records
+            series: list[tuple[int, float]] = [(0, rss_bytes() / 1e6)]
+            started = time.monotonic()
+            before = None
+            for point in range(1, POINTS + 1):
+                for _ in range(calls // POINTS):
+                    await chain.call(STREAM if chain.number % STREAMED_EVERY == 0 else WHOLE)
+                    if not chain.number % 8:
+                        await asyncio.sleep(0)
+                if records:
+                    await instance.core.writer.drain()
+                await asyncio.sleep(0.05)
+                series.append((chain.number, rss_bytes() / 1e6))
+                print(
+                    f"{series[-1][0]:>10} calls {series[-1][1]:>8.1f} MB {time.monotonic() - started:>8.0f} s",
+                    flush=True,
+                )
+                if growth and point == POINTS // 2:
+                    gc.collect()
+                    tracemalloc.start(8)
+                    before = None
+                if growth and point == POINTS * 5 // 8:
+                    gc.collect()
+                    before = tracemalloc.take_snapshot()
+            if growth and before is not None:
+                gc.collect()
+                for line in tracemalloc.take_snapshot().compare_to(before, "lineno")[:25]:
+                    print(line)
+            modules = sum(slot.in_chain for slot in instance.chute.registry.slots.values())
+            return {
+                "calls": calls,
+                "modules": modules,
+                "records": records,
+                "seconds": round(time.monotonic() - started),
+                "rss_mb": [[count, round(mb, 1)] for count, mb in series],
+            }
+
+
+def main() -> None:
+    from bench.__main__ import machine
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=1_000_000)
+    parser.add_argument("--all", action="store_true", help="every module, in place of those that keep something")
+    parser.add_argument("--records", action="store_true", help="write each call's record")
+    parser.add_argument("--growth", action="store_true", help="name the lines that allocate what grew")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    result = asyncio.run(measure(given.calls, every=given.all, records=given.records, growth=given.growth))
+    if not given.growth:
+        RESULTS.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instance.chute.modules.core import maskmode
+from instance.chute.modules.safety import checkable_facts, grounding, person_names, personal_data, street_addresses
+from instance.chute.quick_look import QuickLook
+
+EXPRESSIONS = [
+    expression
+    for module in (maskmode, checkable_facts, grounding, personal_data, person_names, street_addresses)
+    for expression in vars(module).values()
+    if isinstance(expression, re.Pattern)
+]
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_an_expression_finds_was_seen_by_the_quick_look(data):
+    expression = data.draw(st.sampled_from(EXPRESSIONS))
+    text = data.draw(st.text(max_size=8)) + data.draw(st.from_regex(expression)) + data.draw(st.text(max_size=8))
+
+    if expression.search(text):
+        assert QuickLook(expression)(text) == {0}
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        (r"(?i)istanbul", "İSTANBUL"),
+        (r"(?i)[h-j]x", "ıx"),
+        (r"\d+", "٣"),
+        (r"\w{3}", "ñäß"),
+        (r"a\sb", "a\u00a0b"),
+        (r"x[^\d]y", "x٣y" if re.search(r"x[^\d]y", "x٣y") else "x.y"),
+        (r"(a|b)\1", "bb"),
+        (r"(?<=x)y\b", "xy"),
+        (r"a{12}", "a" * 12),
+    ],
+)
+def test_letters_and_digits_of_any_script_are_seen(expression, text):
+    assert re.search(expression, text)
+    assert QuickLook(re.compile(expression))(text) == {0}
+
+
+def test_only_what_could_be_there_is_named_and_a_tuple_has_one_index():
+    look = QuickLook(re.compile(r"\bcat\b"), (re.compile("dog"), re.compile("wolf")), re.compile(r"\d"))
+
+    assert look("a cat and a wolf") == {0, 1}
+    assert look("nothing") == frozenset()
+    assert look("\ud800") == {0, 1, 2}
