@@ -30,6 +30,9 @@ ADMISSION_GROUP = 2
 ADMITTED = ":admitted"
 """Behind a kind: its plan without admission."""
 
+STOP_WAIT_S = 10.0
+"""For which a module that is switched on waits for the end of its predecessor's `stop`."""
+
 log = logging.getLogger("stockyard.modules")
 
 
@@ -217,6 +220,16 @@ class Registry:
         await self._stopped(module)
         self.leaving.remove(module)
 
+    async def _previous(self, slot: Slot) -> Module | None:
+        """What a module that is built now goes on from: the one that runs, or the one that was switched off a moment ago and still
+        has calls. Where that one is being stopped its end is waited for, so that all it stores is there to be read."""
+        if slot.running is not None:
+            return slot.running
+        last = next((module for module in reversed(self.leaving) if type(module) is slot.cls), None)
+        if last is not None and self._stopping:
+            await asyncio.wait(self._stopping, timeout=STOP_WAIT_S)
+        return last if last in self.leaving else None
+
     async def _stopped(self, module: Module) -> None:
         try:
             await module.stop()
@@ -268,8 +281,10 @@ class Registry:
                 for slot, enabled, _, settings, _ in prepared:
                     if enabled and slot.running is not None and settings == slot.settings:
                         started[slot.name] = slot.running
+                    elif enabled:
+                        started[slot.name] = await self._started(slot.cls, settings, await self._previous(slot))
                     else:
-                        started[slot.name] = await self._started(slot.cls, settings, slot.running) if enabled else None
+                        started[slot.name] = None
                 await self._persist(prepared, actor)
             except BaseException:
                 for slot, *_ in prepared:
