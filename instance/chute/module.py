@@ -79,7 +79,8 @@ class Module:
         self.settings = settings
 
     async def start(self, core: Core, previous: Module | None) -> None:
-        """Called before the module goes into a plan; `previous` is the module it replaces, to take its state over.
+        """Called before the module goes into a plan; `previous` is the module it replaces, to take its state over; also
+        one that was switched off a moment ago and still has calls.
 
         Raise `StockyardError` to refuse the settings; the old module then stays."""
 

@@ -283,9 +283,10 @@ class Registry:
                 for slot, enabled, _, settings, _ in prepared:
                     if enabled and slot.running is not None and settings == slot.settings:
                         started[slot.name] = slot.running
+                    elif enabled:
+                        started[slot.name] = await self._started(slot.cls, settings, await self._previous(slot))
                     else:
-                        previous = await self._previous(slot) if enabled else None
-                        started[slot.name] = await self._started(slot.cls, settings, previous) if enabled else None
+                        started[slot.name] = None
                 await self._persist(prepared, actor)
             except BaseException:
                 for slot, *_ in prepared:

@@ -168,7 +168,7 @@ class MockUpstream:
             loop.close()
 
 
-async def until(claim: Callable[[], bool], deadline_s: float = 5.0) -> None:
+async def until(claim: Callable[[], bool], deadline_s: float = 15.0) -> None:
     """Returns when `claim` holds; AssertionError when it does not within the deadline."""
     loop = asyncio.get_running_loop()
     end = loop.time() + deadline_s

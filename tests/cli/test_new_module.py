@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from instance.cli import main
+
 COMMAND = str(Path(sys.executable).with_name("stockyard"))
 PROGRAM = """
 import asyncio, json, sys
@@ -63,13 +65,11 @@ def test_a_written_package_passes_its_test_and_its_module_works_once_it_is_insta
 
 @pytest.mark.parametrize("name", ["costcap", "Upper", "1st", "class", "a" * 41, "../x"])
 def test_a_name_that_cannot_be_writes_nothing(tmp_path: Path, name: str) -> None:
-    done = _run(COMMAND, "modules", "new", name, "--folder", str(tmp_path / "there"))
-    assert done.returncode == 1
+    assert main(["modules", "new", name, "--folder", str(tmp_path / "there")]) == 1
     assert not (tmp_path / "there").exists()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    done = _run(COMMAND, "modules", "new", "word_limit", "--folder", str(tmp_path))
-    assert done.returncode == 1
+    assert main(["modules", "new", "word_limit", "--folder", str(tmp_path)]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.mock_upstream import MockUpstream
+from tests.plain_http import NO_TLS
 
 
 @pytest.fixture
@@ -16,5 +17,5 @@ async def upstream() -> AsyncIterator[MockUpstream]:
 
 @pytest.fixture
 async def http(upstream: MockUpstream) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=upstream.root, timeout=20.0) as client:
+    async with httpx2.AsyncClient(base_url=upstream.root, timeout=20.0, verify=NO_TLS) as client:
         yield client

@@ -14,6 +14,7 @@ import pytest
 
 from tests.mock_replies import blocked, status, thinking, tools
 from tests.mock_upstream import MockUpstream
+from tests.plain_http import NO_TLS
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()
 FUNCTION = {
@@ -24,7 +25,12 @@ FUNCTION = {
 
 @pytest.fixture
 async def sdk(upstream: MockUpstream) -> AsyncIterator[Any]:
-    async with openai.AsyncOpenAI(base_url=upstream.at("openai"), api_key="key-1", max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=upstream.at("openai"),
+        api_key="key-1",
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as client:
         yield client
 
 

@@ -24,6 +24,7 @@ from instance.lookout import store
 from instance.lookout.trace_record import whole
 from instance.server import Instance, ServeOptions
 from tests.mock_upstream import MockUpstream
+from tests.plain_http import NO_TLS
 
 UPSTREAM_KEY = "upstream-key-of-the-tests-1"
 
@@ -51,6 +52,7 @@ class Running:
     def sdk(self, key: str = "", **more: Any) -> openai.AsyncOpenAI:
         """The official client, which repeats nothing by itself."""
         options: dict[str, Any] = {"max_retries": 0, "timeout": 30.0, **more}
+        options.setdefault("http_client", openai.DefaultAsyncHttpxClient(verify=NO_TLS))
         client = openai.AsyncOpenAI(base_url=self.url, api_key=key or self.key, **options)
         self._clients.append(client)
         return client
@@ -58,7 +60,7 @@ class Running:
     def http(self, key: str = "") -> httpx2.AsyncClient:
         """A plain client with the proxy's key (or another), for what an SDK hides."""
         client = httpx2.AsyncClient(
-            base_url=self.root, headers={"authorization": f"Bearer {key or self.key}"}, timeout=30.0
+            base_url=self.root, headers={"authorization": f"Bearer {key or self.key}"}, timeout=30.0, verify=NO_TLS
         )
         self._clients.append(client)
         return client

@@ -12,6 +12,7 @@ import httpx2
 
 from instance.server import Instance, ServeOptions
 from tests.mock_upstream import MockUpstream
+from tests.plain_http import NO_TLS
 
 
 class Restarting:
@@ -33,7 +34,7 @@ class Restarting:
             if changes:
                 await instance.chute.registry.change(changes, "key:1")
             headers = {"authorization": f"Bearer {self._key}"}
-            async with httpx2.AsyncClient(base_url=root, headers=headers, timeout=30.0) as http:
+            async with httpx2.AsyncClient(base_url=root, headers=headers, timeout=30.0, verify=NO_TLS) as http:
                 yield http
         finally:
             await instance.close()

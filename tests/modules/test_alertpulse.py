@@ -19,6 +19,7 @@ from instance.lookout.alerts import deliveries
 from tests.mock_replies import status, text
 from tests.mock_upstream import until
 from tests.modules.conftest import Running, running
+from tests.waiting import until as until_true
 
 SECRET = "a-secret-of-the-tests"
 
@@ -255,11 +256,7 @@ async def test_a_notice_that_is_refused_is_sent_again_with_the_same_id(monkeypat
         async def delivered() -> bool:
             return bool((await history(s))[0]["delivered"])
 
-        for _ in range(200):
-            if await delivered():
-                break
-            await asyncio.sleep(0.01)
-        assert await delivered()
+        await until_true(delivered)
 
 
 async def test_a_notice_that_never_arrives_is_given_up_and_the_history_says_why(
@@ -272,12 +269,13 @@ async def test_a_notice_that_never_arrives_is_given_up_and_the_history_says_why(
         made = await make(s, metric="count", condition="lt", threshold=1, **webhook(receiver))
         await look(s, clock)
         await until(lambda: len(receiver.posted) == 2)
-        for _ in range(200):
-            listed = (await s.http(s.admin_key).get(f"/api/observe/alerts/{made['id']}/deliveries")).json()
-            if listed["deliveries"][0]["status"] == "failed":
-                break
-            await asyncio.sleep(0.01)
-        assert (listed["deliveries"][0]["status"], listed["deliveries"][0]["attempts"]) == ("failed", 2)
+        http = s.http(s.admin_key)
+
+        async def given_up() -> bool:
+            (last,) = (await http.get(f"/api/observe/alerts/{made['id']}/deliveries")).json()["deliveries"]
+            return (last["status"], last["attempts"]) == ("failed", 2)
+
+        await until_true(given_up)
         (row,) = await history(s)
         assert (row["delivered"], row["error"]) == (False, "HTTP 500: ")
 

@@ -70,7 +70,7 @@ async def test_a_caller_who_goes_is_noted_with_what_it_cost() -> None:
                 break
         trace_id = answer.response.headers["x-stockyard-trace-id"]
         await answer.close()
-        await until(lambda: s.mock.calls[0].hung_up, 1.0)
+        await until(lambda: s.mock.calls[0].hung_up)
         await until(lambda: s.instance.chute.in_flight == 0)
         trace = await s.trace(trace_id)
         assert (trace["http_status"], trace["status"]) == (499, "cancelled")

@@ -11,6 +11,7 @@ from instance.core.money import usd_to_nano
 from instance.server import Instance, ServeOptions
 from tests.mock_replies import delay, status, text
 from tests.modules.conftest import Running, running
+from tests.plain_http import NO_TLS
 
 MESSAGES = [{"role": "user", "content": "Say something short about the weather."}]
 PRICED = '[prices."up/small"]\nin_usd_per_mtok = 100\nout_usd_per_mtok = 100\n'
@@ -105,7 +106,12 @@ async def test_a_limit_is_still_used_up_after_a_restart() -> None:
             try:
                 root = await instance.listen()
                 key = key or instance.core.first_keys.proxy  # type: ignore[union-attr]
-                client = openai.AsyncOpenAI(base_url=f"{root}/v1", api_key=key, max_retries=0)
+                client = openai.AsyncOpenAI(
+                    base_url=f"{root}/v1",
+                    api_key=key,
+                    max_retries=0,
+                    http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+                )
                 count = 0
                 with pytest.raises(openai.RateLimitError):
                     while count < 100:

@@ -270,7 +270,7 @@ async def test_a_caller_who_hangs_up_while_he_waits_counts_against_nobody(stream
         s.mock.script(delay(30))
         with pytest.raises(httpx2.TimeoutException):
             await s.http().post("/v1/chat/completions", json=s.body(stream=stream), timeout=0.2)
-        await until(lambda: s.mock.calls[0].hung_up, 1.0)
+        await until(lambda: s.mock.calls[0].hung_up)
         await until(lambda: s.instance.chute.in_flight == 0)
         services = s.instance.core.services
         assert services["breakers"].of_provider("up") == "closed"
@@ -292,7 +292,7 @@ async def test_a_caller_who_hangs_up_in_a_stream_pays_for_what_he_got() -> None:
             async for line in answer.aiter_lines():
                 if "word5" in line:
                     break
-        await until(lambda: s.mock.calls[0].hung_up, 1.0)
+        await until(lambda: s.mock.calls[0].hung_up)
         await until(lambda: s.instance.chute.in_flight == 0)
         (trace,) = (await _traces(s))[:1]
         assert (trace["status"], trace["http_status"]) == ("cancelled", 499)
@@ -309,7 +309,7 @@ async def test_a_caller_who_hangs_up_in_a_stall_ends_the_upstream_call_too() -> 
             async for line in answer.aiter_lines():
                 if "two" in line:
                     break
-        await until(lambda: s.mock.calls[0].hung_up, 1.0)
+        await until(lambda: s.mock.calls[0].hung_up)
 
 
 async def _traces(s: Running) -> list[dict[str, Any]]:
@@ -391,7 +391,7 @@ async def test_a_caller_who_hangs_up_ends_their_calls_too(dialect: str, stream: 
         mock.script(delay(30))
         with pytest.raises(httpx2.TimeoutException):
             await s.http().post("/v1/chat/completions", json=s.body(stream=stream, max_tokens=100), timeout=0.2)
-        await until(lambda: mock.calls[0].hung_up, 1.0)
+        await until(lambda: mock.calls[0].hung_up)
         await until(lambda: s.instance.chute.in_flight == 0)
         assert s.instance.core.services["breakers"].of_provider("own") == "closed"
         (trace,) = (await _traces(s))[:1]
