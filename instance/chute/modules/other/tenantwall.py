@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -124,18 +125,19 @@ class TenantWall(Module):
     def report(self) -> dict[str, Any]:
         """What each client has used in this window, those that called last first."""
         now_ns = self._clock.wall_ns()
-        rows = []
-        for client in list(reversed(self._used))[:SHOWN_MAX]:
-            used = self._used_by(client, now_ns)
-            rows.append(
-                {
-                    "id": client,
-                    "requests": used.requests,
-                    "tokens": used.tokens,
-                    "spend_usd": used.spend_nano / 1e9,
-                    "running": used.running,
-                }
-            )
+        latest = list(islice(reversed(self._used.items()), SHOWN_MAX))
+        for _, used in latest:
+            self._begin_anew(used, now_ns)
+        rows = [
+            {
+                "id": client,
+                "requests": used.requests,
+                "tokens": used.tokens,
+                "spend_usd": used.spend_nano / 1e9,
+                "running": used.running,
+            }
+            for client, used in latest
+        ]
         return {"clients": rows, "window_ends_s": self._left_s(now_ns)}
 
     def admitted(self, principal: Principal | None, headers: Mapping[bytes, bytes]) -> Terms | None:
@@ -200,9 +202,7 @@ class TenantWall(Module):
         if used is None:
             return
         used.running -= 1
-        now_ns = self._clock.wall_ns()
-        if now_ns - used.start_ns >= self._window_ns:
-            used.begin(now_ns - now_ns % self._window_ns)
+        self._begin_anew(used, self._clock.wall_ns())
         used.spend_nano += x.cost_nano
         used.tokens += x.usage.input + x.usage.output
 
@@ -230,9 +230,13 @@ class TenantWall(Module):
                 self._used.popitem(last=False)
         else:
             self._used.move_to_end(client)
-            if not 0 <= now_ns - used.start_ns < self._window_ns:
-                used.begin(now_ns - now_ns % self._window_ns)
+            self._begin_anew(used, now_ns)
         return used
+
+    def _begin_anew(self, used: Used, now_ns: int) -> None:
+        """Count from nothing when another window runs than the one that was counted in."""
+        if not 0 <= now_ns - used.start_ns < self._window_ns:
+            used.begin(now_ns - now_ns % self._window_ns)
 
     def _left_s(self, now_ns: int) -> int:
         """Whole seconds until the window ends, at least 1."""
