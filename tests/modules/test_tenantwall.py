@@ -285,7 +285,9 @@ async def test_a_client_may_have_settings_of_its_own_for_other_modules(stream: b
     ],
 )
 async def test_settings_that_cannot_be_are_refused_when_they_are_saved(overrides: Any, says: str) -> None:
-    async with running({"tenantwall": wall()}) as s:
+    own = [{"provider": "up", "api_key": OWN_KEY}]
+    before = wall({"id": "acme", "models": ["up/small"], "provider_keys": own}, {"id": "bolt"}, header="X-Customer")
+    async with running({"tenantwall": before}) as s:
         clients = [{"id": "acme", "max_requests": 3, "overrides": overrides}]
         answer = await s.http(s.admin_key).put("/api/proxy/modules/tenantwall", json={"config": {"clients": clients}})
         assert answer.status_code == 422, answer.text
@@ -293,6 +295,11 @@ async def test_settings_that_cannot_be_are_refused_when_they_are_saved(overrides
         assert answer.json()["error"]["param"].startswith("config.clients.acme.overrides.")
         shown = (await s.http(s.admin_key).get("/api/proxy/modules/tenantwall")).json()["config"]["clients"]
         assert [client["id"] for client in shown] == ["acme", "bolt"]
+        front = await key_of(s, multi_client=True)
+        named = {"x-customer": "acme"}
+        assert [model.id async for model in s.sdk(front).models.list(extra_headers=named)] == ["up/small"]
+        s.mock.script(text(f"the key is {OWN_KEY}"))
+        assert OWN_KEY not in await said(s, front, extra_headers=named)
 
 
 @pytest.mark.parametrize(
@@ -355,13 +362,14 @@ async def test_an_explained_call_counts_nothing() -> None:
 
 
 async def test_traces_of_a_client_go_when_it_wants_them_gone() -> None:
-    async with running({"tenantwall": wall({"id": "acme", "retention_days": 1}, {"id": "bolt"})}) as s:
-        for client in ("acme", "bolt"):
+    settings = wall({"id": "acme"}, {"id": "bolt", "retention_days": 0}, default={"retention_days": 1})
+    async with running({"tenantwall": settings}) as s:
+        for client in ("acme", "bolt", "cole"):
             await said(s, await key_of(s, client))
         await s.settled()
         module = s.module("tenantwall")
         await module.tick()
-        assert sorted(trace["client"] for trace in await s.recent_traces(9)) == ["acme", "bolt"]
+        assert sorted(trace["client"] for trace in await s.recent_traces(9)) == ["acme", "bolt", "cole"]
         clock = module._clock = TurnedClock()
         clock.ahead_ns = 25 * 3600 * 10**9
         await module.tick()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -90,37 +90,40 @@ class TenantWall(Module):
         self._clock = core.clock
         if isinstance(previous, TenantWall):
             self._used = previous._used
-        core.services[SERVICE] = self
-        self._tell(self._header)
+        self._stand(core)
 
     async def stop(self) -> None:
-        if self._core is not None and self._core.services.get(SERVICE) is self:
-            del self._core.services[SERVICE]
-            self._terms = {}
-            self._tell(CLIENT_HEADER)
-
-    def _tell(self, header: bytes) -> None:
-        """Let the core know the header, and what of the clients' keys is never to be shown."""
-        if self._core is None:
+        core = self._core
+        if core is None or core.services.get(SERVICE) is not self:
             return
-        self._core.keys.client_header = header
+        registry = core.services.get("registry")
+        running = registry.slots[self.name].running if registry is not None else None
+        if isinstance(running, TenantWall) and running is not self:
+            running._stand(core)  # the settings of this one were refused after all
+        else:
+            del core.services[SERVICE]
+            _tell(core, CLIENT_HEADER, {})
+
+    def _stand(self, core: Core) -> None:
+        """Be the wall that the core asks."""
+        core.services[SERVICE] = self
         keys: dict[str, list[str]] = {}
         for terms in self._terms.values():
             for provider, key in (terms.keys or {}).items():
                 keys.setdefault(provider, []).append(key.secret)
-        table = self._core.services.get("providers")
-        if table is not None:
-            table.take_client_keys(keys)
+        _tell(core, self._header, keys)
 
     async def tick(self) -> None:
         """Remove traces that are older than their client wants."""
-        lookout = self._core.services.get("lookout") if self._core is not None else None
-        if lookout is None:
+        core = self._core
+        lookout = core.services.get("lookout") if core is not None else None
+        if core is None or lookout is None:
             return
         now_ns = self._clock.wall_ns()
-        for client, terms in self._terms.items():
-            if terms.limits.retention_days:
-                await lookout.prune_team(CLIENT_TEAM + client, now_ns - terms.limits.retention_days * NS_PER_DAY)
+        for client in self._terms.keys() | {principal.client for principal in core.keys.principals()} - {""}:
+            days = self._terms.get(client, self._default).limits.retention_days
+            if days:
+                await lookout.prune_team(CLIENT_TEAM + client, now_ns - days * NS_PER_DAY)
 
     def report(self) -> dict[str, Any]:
         """What each client has used in this window, those that called last first."""
@@ -258,3 +261,11 @@ class TenantWall(Module):
             "This key may not speak for the named client, or there is none.",
             param=self.settings.header,
         )
+
+
+def _tell(core: Core, header: bytes, keys: Mapping[str, Collection[str]]) -> None:
+    """Let the core know by which header clients are named, and which of their keys are never to be shown."""
+    core.keys.client_header = header
+    table = core.services.get("providers")
+    if table is not None:
+        table.take_client_keys(keys)
