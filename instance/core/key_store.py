@@ -86,7 +86,10 @@ def expire(connection: sqlite3.Connection, key_id: int, at_ns: int) -> bool:
 
 def admins_left(connection: sqlite3.Connection, now_ns: int) -> int:
     """How many admin keys of the instance itself, not of a client, work now."""
-    query = "SELECT count(*) FROM keys WHERE kind = 'admin' AND revoked_at_ns = 0 AND (expires_at_ns = 0 OR expires_at_ns > ?) AND instr(team_id, ?) <> 1"
+    query = (
+        "SELECT count(*) FROM keys WHERE kind = 'admin' AND revoked_at_ns = 0 "
+        "AND (expires_at_ns = 0 OR expires_at_ns > ?) AND instr(team_id, ?) <> 1"
+    )
     return int(connection.execute(query, (now_ns, CLIENT_TEAM)).fetchone()[0])
 
 
