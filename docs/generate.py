@@ -106,6 +106,8 @@ def _module(module: type[Module], common: Any) -> str:
         f"\nHooks: {', '.join(f'`{hook}`' for hook in hooks_of(module))}. Group {module.group}. Applies to {kinds}. "
         f"When it fails itself: {module.on_error}. At first: {'on' if module.default_enabled else 'off'}.\n\n"
     )
+    if module.per_client:
+        text += "A client may have settings of its own for it ([tenantwall](#tenantwall)).\n\n"
     text += table(schema, leave_out=common)
     for name, row in objects(schema):
         text += f"\n### {name}\n\n{cell(row.get('description', ''))}\n\n{table(row)}"

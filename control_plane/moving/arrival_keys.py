@@ -11,6 +11,7 @@ from control_plane.domain.state import NANO_PER_USD
 from control_plane.errors import CloudError
 from control_plane.store.keys import MAX_KEYS, NewKey
 from instance.core.keys import DEFAULT_SCOPES, SCOPES
+from instance.core.principals import CLIENT_TEAM
 
 
 def _scope(text: str) -> str:
@@ -39,11 +40,14 @@ class _Key(BaseModel):
     scopes: Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(max_length=64)] = []
     limits: _Limits = _Limits()
     expires_at: Annotated[str | None, Field(max_length=40)] = None
+    team: str | int | None = None
 
     @model_validator(mode="after")
     def _admin_only(self) -> _Key:
         if self.kind != "admin" and "admin" in self.scopes:
             raise ValueError("only a key of kind `admin` carries the scope `admin`")
+        if str(self.team).startswith(CLIENT_TEAM):
+            raise ValueError("a client's key (tenantwall) would lose its wall here; revoke such keys before the export")
         return self
 
     def new_key(self, key_id: int) -> NewKey:

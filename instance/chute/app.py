@@ -43,6 +43,7 @@ from instance.core.writer import LedgerEvent
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from instance.chute.modules.other.tenantwall import TenantWall
     from instance.core.core import Core
     from instance.core.principals import Principal
 
@@ -139,6 +140,9 @@ class Chute:
         sources = Sources(self.providers, self.prices, routes=self.routes.routes)
         if isinstance(aliases, ModelAlias):
             sources = replace(sources, aliases=aliases.listed(principal), only_aliases=aliases.settings.hide_others)
+        wall: TenantWall | None = self.core.services.get("tenantwall")
+        if wall is not None:
+            sources = replace(sources, permits=wall.permits(principal, headers or {}))
         return model_one(principal, sources, model, asked) if model else models_list(principal, sources, asked)
 
     async def forget_answer(self, answer_id: str) -> int:

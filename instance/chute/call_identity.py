@@ -16,6 +16,11 @@ def key_id(x: Exchange) -> str:
     return str(x.principal.key_id) if x.principal is not None else ""
 
 
+def holder(x: Exchange) -> str:
+    """Whose a call is by its key: the id, apart for each client that the key speaks for."""
+    return f"{key_id(x)}@{x.client}" if x.client else key_id(x)
+
+
 def body_user(x: Exchange) -> str:
     """The `user` field of the body."""
     user = x.req.get("user")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from instance.chute.exchange import Exchange
 from instance.core.errors import StockyardError
 from instance.core.keys import hash_key
+from instance.core.principals import CLIENT_TEAM
 
 if TYPE_CHECKING:
     from instance.core.principals import KeyTable, Principal
@@ -80,8 +81,13 @@ def presented_key(headers: dict[bytes, bytes]) -> str:
 
 
 def authenticate(headers: dict[bytes, bytes], keys: KeyTable, wall_ns: int, client_ip: str) -> Principal:
-    """The principal that may call the proxy with this key from this address; raises `StockyardError`."""
+    """The principal that may call the proxy with this key from this address; raises `StockyardError`.
+
+    A key for many clients speaks for the one that the request names.
+    """
     principal = keys.lookup(hash_key(presented_key(headers)), wall_ns)
+    if principal.multi_client:
+        principal = keys.for_client(principal, headers.get(keys.client_header))
     if not principal.may_call:
         raise StockyardError(
             "scope_missing",
@@ -122,6 +128,8 @@ def take_labels(x: Exchange) -> None:
     principal = x.principal
     assert principal is not None
     x.team = str(principal.team or "")
+    if principal.client:
+        x.client = principal.client
     x.user = str(principal.user or "")
     agent = headers.get(b"user-agent")
     if agent:
@@ -156,6 +164,11 @@ def take_labels(x: Exchange) -> None:
     x.project = _label(headers, b"x-stockyard-project", b"x-project") or "default"
     if not x.team:
         x.team = _label(headers, b"x-stockyard-team", b"x-team")
+        if x.team.startswith(CLIENT_TEAM):
+            x.team = ""
+            raise StockyardError(
+                "bad_request", f"{CLIENT_TEAM} begins the team of a client's own key.", param="X-Stockyard-Team"
+            )
     tags = headers.get(b"x-stockyard-tags")
     if tags:
         x.tags = _tags(tags.decode("utf-8", "replace"))

@@ -108,7 +108,7 @@ class Endpoint:
         if chute.in_flight >= self.max_concurrent or self.draining or not self.journal.available:
             await discard_and_refuse(receive, send, self._unavailable(), x, self._declared(headers))
             return
-        plan = chute.registry.plan(operation.kind, admitted=own is not None and own.admitted)
+        plan = chute.registry.plan(operation.kind, admitted=own is not None and own.admitted, client=x.principal.client)
         x.plan = plan
         plan.in_flight += 1
         chute.in_flight += 1

@@ -51,6 +51,8 @@ class Exchange:
     user_agent = ""
     user = ""
     team = ""
+    client = ""
+    """The client that the call is made for; its team is then the client's own."""
     project = "default"
     source = "live"
     """What made the call: a caller (`live`), or a queue (`batch`)."""
@@ -76,6 +78,8 @@ class Exchange:
     """The route that the asked model matched."""
     provider_key: ProviderKey | None = None
     """The key that the next attempt uses; `None`: the provider's own."""
+    own_keys: Mapping[str, ProviderKey] | None = None
+    """Keys that are used in place of all others, by provider: those of the call's client."""
     deadline_ns = 0
     connect_timeout_s = 5.0
 
@@ -163,6 +167,16 @@ class Exchange:
         self.response_headers: list[tuple[bytes, bytes]] = []
         self.warnings: list[str] = []
         self.decisions: list[JSON] = []
+
+    def take_own_key(self, provider: str) -> bool:
+        """Whether the call's client has a key of its own at a provider, which the next attempt then uses."""
+        own = self.own_keys
+        if own is None:
+            return False
+        key = own.get(provider)
+        if key is not None or self.provider_key in own.values():
+            self.provider_key = key
+        return key is not None
 
     def change(self) -> None:
         """Say that `req` was changed: what is sent is written anew from it."""

@@ -40,10 +40,12 @@ async def explain(
     sent = {name.lower().encode("latin-1", "replace"): value.encode() for name, value in headers.items()}
     x = Exchange(new_id("tr_"), perf_counter_ns(), time_ns(), path, sent, operation)
     x.request_id = "req_" + x.id[3:]
+    if principal.multi_client:
+        principal = chute.core.keys.for_client(principal, sent.get(chute.core.keys.client_header))
     x.principal = principal
     x.dry = True
     x.raw = orjson.dumps(body)
-    plan = x.plan = chute.registry.plan(operation.kind)
+    plan = x.plan = chute.registry.plan(operation.kind, client=principal.client)
     answered_by = ""
     rejected: StockyardError | None = None
     plan.in_flight += 1

@@ -43,6 +43,8 @@ async def forward(x: Exchange) -> Answer:
     provider = target.provider
     if provider.timeout_s is not None and not x.deadline_ns and KEPT not in x.state:
         return await within(x, target, provider.timeout_s, forward)
+    if x.own_keys is not None:
+        x.take_own_key(provider.name)
     if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
         asyncio.get_running_loop().call_soon(x.read_ahead)
     if x.operation is not CHAT or provider.dialect != "openai":

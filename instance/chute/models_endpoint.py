@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from instance.chute.catalogue import CAPABILITIES
+from instance.chute.targets import Target
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from instance.chute.provider import Provider
     from instance.chute.providers import ProviderTable
     from instance.chute.routes import Route
-    from instance.chute.targets import Target
     from instance.core.principals import Principal
 
 CREATED_UNKNOWN = 0
@@ -46,6 +46,8 @@ class Sources:
     routes: Sequence[Route] = ()
     only_aliases: bool = False
     """Nothing else may be asked for."""
+    permits: Callable[[Target], bool] | None = None
+    """Which targets may serve the key's client; `None`: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,14 @@ def _page(rows: list[dict[str, Any]], asked: Asked) -> dict[str, Any]:
 
 
 def _entries(principal: Principal, sources: Sources) -> Iterator[_Entry]:
-    """Everything that the key may name."""
+    """Everything that the key may name and that may serve it."""
+    permits = sources.permits
+    for entry in _named_by(principal, sources):
+        if permits is None or permits(Target(entry.provider, entry.model)):
+            yield entry
+
+
+def _named_by(principal: Principal, sources: Sources) -> Iterator[_Entry]:
     named = _names(sources)
     if not sources.only_aliases:
         for provider, model in _offered(sources):

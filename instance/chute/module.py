@@ -62,6 +62,10 @@ class Module:
     """Of `on_request` and `on_finish`, what has nothing to do on a call that is answered whole."""
     safety: ClassVar[bool] = False
     """Its decisions count as safety events in Lookout."""
+    per_client: ClassVar[bool] = False
+    """Whether it may run with settings of a client's own beside everybody's (tenantwall): it keeps no tables and is no service."""
+    admitted_too: ClassVar[bool] = False
+    """Of a module of admission: it sees a call too that came through admission before, as a queued job."""
     fills_model: bool = False
     """A call that names no model is let through to it; it chooses one, or refuses the call."""
     fills_template: bool = False

@@ -76,8 +76,9 @@ def holds_secret(config: Any, fields: frozenset[str]) -> bool:
     return isinstance(config, list) and any(holds_secret(row, fields) for row in config)
 
 
-def _identity(row: Any) -> tuple[Any, Any] | None:
-    return (str(row.get("name")), str(row.get("provider"))) if isinstance(row, dict) else None
+def _identity(row: Any) -> tuple[str, ...] | None:
+    """What a row of a list is known by, when its secrets are looked for in the list of before."""
+    return tuple(str(row.get(name)) for name in ("id", "name", "provider")) if isinstance(row, dict) else None
 
 
 def _mapped(node: Any, fields: frozenset[str], change: Any) -> Any:

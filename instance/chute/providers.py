@@ -53,6 +53,7 @@ class ProviderTable:
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
         self._pooled: dict[str, frozenset[str]] = {}
+        self._of_clients: dict[str, frozenset[str]] = {}
         self._spread: dict[str, tuple[Spread, frozenset[str], frozenset[str]]] = {}
         self.stored: dict[str, StoredProvider] = {}
         self.key_texts: frozenset[str] = frozenset()
@@ -90,6 +91,11 @@ class ProviderTable:
         self._pooled = {name: frozenset(keys) for name, keys in pooled.items() if keys}
         self._take_keys()
 
+    def take_client_keys(self, keys: Mapping[str, Collection[str]]) -> None:
+        """Know the keys that clients have of their own (tenantwall), by provider, so that no answer shows them."""
+        self._of_clients = {name: frozenset(texts) for name, texts in keys.items() if texts}
+        self._take_keys()
+
     def spread(
         self,
         dialect: str,
@@ -115,7 +121,7 @@ class ProviderTable:
         texts = [provider.spec.api_key for provider in self._by_name.values()]
         for provider in self._by_name.values():
             texts += [value for name, value in provider.spec.environment if "SECRET" in name or "TOKEN" in name]
-        for keys in self._pooled.values():
+        for keys in (*self._pooled.values(), *self._of_clients.values()):
             texts += keys
         for _, _, secrets in self._spread.values():
             texts += secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.chain import Plan
+from instance.chute.client_modules import OWNER, ClientModules, Running, Wanted
 from instance.chute.containment import Fits, Link
 from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 ADMISSION_GROUP = 2
 ADMITTED = ":admitted"
 """Behind a kind: its plan without admission."""
+OF_CLIENT = ":client:"
+"""Behind a kind, before a client: its plan for a client that has modules of its own."""
+
+Prepared = tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]
+"""A change that was checked: the slot, whether it is on, its config and settings, its priority."""
 
 STOP_WAIT_S = 10.0
 """For which a module that is switched on waits for the end of its predecessor's `stop`."""
@@ -47,6 +53,7 @@ class Registry:
         self.core = core
         self.version = 0
         self.slots: dict[str, Slot] = {}
+        self.clients = ClientModules(core)
         self._plans: dict[str, Plan] = {}
         self._left: list[Plan] = []
         """Plans of before that calls still use."""
@@ -120,7 +127,21 @@ class Registry:
                 slot.meter.errors += 1
                 slot.meter.last_error = f"not started: {error.message}"
                 log.error("module %s was left off: %s", slot.name, error.message)
+        try:
+            self.clients.take(await self.clients.made(*self._wanted()))
+        except StockyardError as error:
+            log.error("no client has modules of its own: %s", error.message)
         self._swap()
+
+    def _wanted(self, prepared: Sequence[Prepared] = ()) -> tuple[ModuleSettings | None, dict[str, Wanted]]:
+        """What clients' modules are made of: the settings of their owner while it is on, and every slot, after what is prepared."""
+        wanted = {slot.name: Wanted(slot, slot.enabled, {**slot.base, **slot.config}) for slot in self.slots.values()}
+        owner = self.slots[OWNER].settings if self.slots[OWNER].enabled else None
+        for slot, enabled, config, settings, _ in prepared:
+            wanted[slot.name] = Wanted(slot, enabled, {**slot.base, **config})
+            if slot.name == OWNER:
+                owner = settings if enabled else None
+        return owner, wanted
 
     async def _started(self, cls: type[Module], settings: ModuleSettings, previous: Module | None) -> Module:
         module = cls(settings)
@@ -145,21 +166,26 @@ class Registry:
         for dialect in dialects:
             await self.shim(dialect, "chat")
 
-    def plan(self, kind: str, *, admitted: bool = False) -> Plan:
+    def plan(self, kind: str, *, admitted: bool = False, client: str = "") -> Plan:
         """The plan for this kind of call as it is now; the call keeps it to its end. `admitted`: without the modules of
-        admission, for a call that came through them before."""
+        admission, for a call that came through them before. `client`: for whom it is made, if that is a client."""
         name = kind + ADMITTED if admitted else kind
+        if client and self.clients.of_client(client):
+            name = f"{name}{OF_CLIENT}{client}"
         plan = self._plans.get(name)
         if plan is None:
             plan = self._plans[name] = self._compile(name)
         return plan
 
     def _compile(self, name: str) -> Plan:
-        kind = name.removesuffix(ADMITTED)
+        everybodys, _, client = name.partition(OF_CLIENT)
+        kind = everybodys.removesuffix(ADMITTED)
+        own = self.clients.of_client(client)
         links = [
-            Link(slot.running, slot.meter, place)
+            Link(own.get(slot.name, slot.running), slot.meter, place)
             for place, slot in enumerate(self.ordered())
-            if slot.running is not None and (name == kind or slot.order()[0] != ADMISSION_GROUP)
+            if slot.running is not None
+            and (everybodys == kind or slot.order()[0] != ADMISSION_GROUP or slot.cls.admitted_too)
         ]
         return Plan(self.version, kind, links, forward, self.shim)
 
@@ -175,13 +201,16 @@ class Registry:
             before = slot.running
             if before is not None:
                 slot.running = await self._started(slot.cls, slot.settings, before)
-                self._swap([before])
+                leaving = [before]
+                if self.clients.of_module(name):
+                    leaving += self.clients.take(await self.clients.made(*self._wanted(), renewed=name))
+                self._swap(leaving)
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
         old = self._left = [plan for plan in (*self._left, *self._plans.values()) if plan.in_flight]
         self.version += 1
-        kinds = list(self._plans) or ["chat"]
+        kinds = [name for name in self._plans if OF_CLIENT not in name] or ["chat"]
         self._plans = {kind: self._compile(kind) for kind in kinds}
         for slot in self.slots.values():
             if slot.ticker is not None and (slot.running is None or slot.ticker.get_name() != str(id(slot.running))):
@@ -242,7 +271,8 @@ class Registry:
         while True:
             await self.core.clock.sleep(module.tick_s)
             try:
-                await module.tick()
+                for one in (module, *self.clients.of_module(slot.name)):
+                    await one.tick()
             except Exception as error:  # contained, counted and shown; the next tick tries again
                 slot.meter.errors += 1
                 slot.meter.last_error = f"tick: {type(error).__name__}: {error}"[:500]
@@ -255,7 +285,7 @@ class Registry:
         with the next call. Raises `not_found`, `invalid_value`, `unknown_field`, or what the module's `start` refuses with.
         """
         async with self._lock:
-            prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]] = []
+            prepared: list[Prepared] = []
             for name, change in changes.items():
                 slot = self.slot(name)
                 enabled = change.get("enabled")
@@ -279,6 +309,7 @@ class Registry:
                     priority = self._priority(slot, int(change["priority"]))
                 prepared.append((slot, enabled, config, settings, priority))
             started: dict[str, Module | None] = {}
+            of_clients: Running = {}
             try:
                 for slot, enabled, _, settings, _ in prepared:
                     if enabled and slot.running is not None and settings == slot.settings:
@@ -287,14 +318,18 @@ class Registry:
                         started[slot.name] = await self._started(slot.cls, settings, await self._previous(slot))
                     else:
                         started[slot.name] = None
+                if OWNER in started or self.clients:
+                    of_clients = await self.clients.made(*self._wanted(prepared))
                 await self._persist(prepared, actor)
             except BaseException:
+                for unused in self.clients.unused(of_clients):
+                    await self._stopped(unused)
                 for slot, *_ in prepared:
                     module = started.get(slot.name)
                     if module is not None and module is not slot.running:
                         await self._stopped(module)
                 raise
-            leaving: list[Module] = []
+            leaving = self.clients.take(of_clients)
             for slot, enabled, config, settings, priority in prepared:
                 if slot.running is not None and slot.running is not started[slot.name]:
                     leaving.append(slot.running)
@@ -327,9 +362,7 @@ class Registry:
         after = places[index] if index < len(places) else before + 2
         return (before + after) / 2
 
-    async def _persist(
-        self, prepared: list[tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]], actor: str
-    ) -> None:
+    async def _persist(self, prepared: Sequence[Prepared], actor: str) -> None:
         now = self.core.clock.wall_ns()
         rows = []
         events = []
@@ -365,6 +398,8 @@ class Registry:
 
     async def stop(self) -> None:
         """Stop every module that is on."""
+        for module in self.clients.take({}):
+            await self._stopped(module)
         for slot in self.slots.values():
             if slot.ticker is not None:
                 slot.ticker.cancel()

@@ -19,6 +19,7 @@ COLUMNS = {
     "ID": "id",
     "KIND": "kind",
     "NAME": "name",
+    "TEAM": "team_id",
     "KEY": "key_prefix",
     "SCOPES": "scopes",
     "CREATED": "created_at",
@@ -42,6 +43,10 @@ def create(
     kind: Annotated[str, typer.Option(help="proxy, app or admin.")] = "proxy",
     scope: Annotated[list[str] | None, typer.Option(help="A scope that it carries; repeatable.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Glob of models that it may use; repeatable.")] = None,
+    client: Annotated[str | None, typer.Option(help="The client whose key it is (tenantwall).")] = None,
+    multi_client: Annotated[
+        bool, typer.Option("--multi-client", help="It names the client with each request.")
+    ] = False,
     rpm: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="RFC 3339 time or date.")] = None,
     json: Json = False,
@@ -51,7 +56,8 @@ def create(
 ) -> None:
     limits = {"models": model or [], "rpm": rpm}
     body = {"name": name, "kind": kind, "scopes": scope or [], "limits": limits, "expires_at": expires_at}
-    made = Api(data, url, key).call("POST", "/api/auth/me/keys", body=body)
+    of_client = {"client": client, "multi_client": multi_client}
+    made = Api(data, url, key).call("POST", "/api/auth/me/keys", body=body | of_client)
     if json:
         show_json(made)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from instance.core.principals import Principal
+from instance.core.principals import CLIENT_TEAM, Principal
 
 _COLUMNS = (
     "id, digest, prefix, name, kind, scopes, user_id, team_id, models, ip_allow, rpm, budget_month_nano, expires_at_ns, "
@@ -85,9 +85,12 @@ def expire(connection: sqlite3.Connection, key_id: int, at_ns: int) -> bool:
 
 
 def admins_left(connection: sqlite3.Connection, now_ns: int) -> int:
-    """How many admin keys work now."""
-    query = "SELECT count(*) FROM keys WHERE kind = 'admin' AND revoked_at_ns = 0 AND (expires_at_ns = 0 OR expires_at_ns > ?)"
-    return int(connection.execute(query, (now_ns,)).fetchone()[0])
+    """How many admin keys of the instance itself, not of a client, work now."""
+    query = (
+        "SELECT count(*) FROM keys WHERE kind = 'admin' AND revoked_at_ns = 0 "
+        "AND (expires_at_ns = 0 OR expires_at_ns > ?) AND instr(team_id, ?) <> 1"
+    )
+    return int(connection.execute(query, (now_ns, CLIENT_TEAM)).fetchone()[0])
 
 
 def take_env_key(connection: sqlite3.Connection, principal: Principal | None, now_ns: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from copy import copy
 
 from instance.core.errors import StockyardError
 from instance.core.request_rate import next_arrival_ns
@@ -10,15 +12,31 @@ from instance.core.request_rate import next_arrival_ns
 NEVER_NS = 2**63
 LEASE_RETRY_S = 5
 
+CLIENT_TEAM = "client:"
+"""A client is a team behind a wall, with this before its name: whatever is kept by team is kept apart for it."""
+ANY_CLIENT = "*"
+CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+CLIENT_HEADER = b"x-stockyard-client"
+CLIENTS_MAX = 10_000
+"""Holders of keys for many clients that are kept made, one for each client that was named."""
+
+
+def client_of(team: str) -> str | None:
+    """The client whose team it is; `None` for another team, and for that of keys that name their client."""
+    client = team.removeprefix(CLIENT_TEAM)
+    return client if client not in (team, ANY_CLIENT, "") else None
+
 
 class Principal:
     """The holder of a key. Absent limits are empty, 0 or `()`; `models` are globs, `ip_allow` networks.
 
-    `digest` is the SHA-256 of the key's text, `origin` who made it: `local`, `env` or `control_plane`.
+    `digest` is the SHA-256 of the key's text, `origin` who made it: `local`, `env` or `control_plane`. `client` is the
+    client whose key it is, by its team; one that is `multi_client` says with each request for which it speaks.
     """
 
     __slots__ = (
         "budget_month_nano",
+        "client",
         "digest",
         "expires_at_ns",
         "ip_allow",
@@ -26,6 +44,7 @@ class Principal:
         "kind",
         "may_call",
         "models",
+        "multi_client",
         "name",
         "origin",
         "prefix",
@@ -62,6 +81,8 @@ class Principal:
         self.name = name
         self.user = user
         self.team = team
+        self.client = client_of(team) or ""
+        self.multi_client = team == CLIENT_TEAM + ANY_CLIENT
         self.models = tuple(models)
         self.ip_allow = tuple(ip_allow)
         self.expires_at_ns = expires_at_ns
@@ -71,6 +92,12 @@ class Principal:
         self.revoked = revoked
         self.digest = digest
         self.origin = origin
+
+    def of_client(self, client: str) -> Principal:
+        """The same key's holder speaking for a client."""
+        narrowed = copy(self)
+        narrowed.team, narrowed.client = CLIENT_TEAM + client, client
+        return narrowed
 
     def __repr__(self) -> str:
         return f"Principal({self.key_id!r}, {self.kind!r}, {self.name!r})"
@@ -97,14 +124,27 @@ def lease_expired() -> StockyardError:
 class KeyTable:
     """All keys of the instance by the SHA-256 of their text. Replaced whole; used by the event loop's thread alone."""
 
-    __slots__ = ("_arrivals", "_by_digest", "_fixed", "_principals", "last_used_ns", "lease_ends_ns", "replaced")
+    __slots__ = (
+        "_arrivals",
+        "_by_client",
+        "_by_digest",
+        "_fixed",
+        "_principals",
+        "client_header",
+        "last_used_ns",
+        "lease_ends_ns",
+        "replaced",
+    )
 
     def __init__(self, fixed: Iterable[Principal] = ()) -> None:
         """`fixed` keys are known whatever `replace` brings: the control plane's own."""
         self._fixed = list(fixed)
         self._principals: list[Principal] = []
         self._by_digest: dict[bytes, Principal] = {}
+        self._by_client: dict[tuple[int | str, bytes], Principal] = {}
         self._arrivals: dict[int | str, int] = {}
+        self.client_header = CLIENT_HEADER
+        """In lower case, the header that names the client of a request whose key may speak for any."""
         self.last_used_ns: dict[int | str, int] = {}
         """Wall time of each key's last use since `take_last_used`."""
         self.lease_ends_ns = NEVER_NS
@@ -134,6 +174,21 @@ class KeyTable:
         self.last_used_ns[principal.key_id] = now_ns
         return principal
 
+    def for_client(self, principal: Principal, name: bytes | None) -> Principal:
+        """Who speaks when a key for many clients names one (`None`: no client, the key itself); raises `client_unknown` for
+        what cannot be a client's name."""
+        if not name:
+            return principal
+        narrowed = self._by_client.get((principal.key_id, name))
+        if narrowed is None:
+            client = name.decode("latin-1").strip()
+            if not CLIENT_NAME.fullmatch(client):
+                raise StockyardError("client_unknown", "There is no such client.", param=self.client_header.decode())
+            if len(self._by_client) >= CLIENTS_MAX:
+                self._by_client.clear()
+            narrowed = self._by_client[principal.key_id, name] = principal.of_client(client)
+        return narrowed
+
     def find(self, digest: bytes) -> Principal | None:
         """The holder, whatever became of the key, without counting it as a use."""
         return self._by_digest.get(digest)
@@ -143,6 +198,7 @@ class KeyTable:
         self._principals = list(principals)
         everybody = [*self._principals, *self._fixed]
         self._by_digest = {principal.digest: principal for principal in everybody}
+        self._by_client.clear()
         known = {principal.key_id for principal in everybody}
         for state in (self._arrivals, self.last_used_ns):
             for gone in state.keys() - known:

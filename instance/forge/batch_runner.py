@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from instance.core.errors import StockyardError
+from instance.core.principals import CLIENT_TEAM
 from instance.forge import store
 from instance.forge.adaptive import AdaptiveLimit
 from instance.forge.batch import Batch
@@ -244,7 +245,10 @@ class BatchRunner:
         for principal in self._core.keys.principals():
             if str(principal.key_id) == batch.key_id:
                 over = principal.revoked or (principal.expires_at_ns and now >= principal.expires_at_ns)
-                return None if over or not principal.may_call else principal
+                if over or not principal.may_call:
+                    return None
+                of_client = principal.multi_client and batch.team != principal.team
+                return principal.of_client(batch.team.removeprefix(CLIENT_TEAM)) if of_client else principal
         return None
 
     def _later(self, batch: Batch, job: Waiting, seconds: float) -> None:

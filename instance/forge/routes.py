@@ -211,9 +211,9 @@ def router(forge: Forge) -> APIRouter:
 
 
 def _may(principal: Principal, batch: Batch, scope: str) -> bool:
-    if str(principal.key_id) == batch.key_id:
-        return True
-    return has_scope(principal, scope) and (not principal.team or principal.team == batch.team)
+    if principal.team and principal.team != batch.team:
+        return False
+    return str(principal.key_id) == batch.key_id or has_scope(principal, scope)
 
 
 def _event(principal: Principal, batch_id: str, action: str) -> LedgerEvent:

@@ -45,6 +45,10 @@ class Lookout:
         """Remove older traces and texts; how many of each. 0 removes none."""
         return await self._retention.prune(rows_before_ns, bodies_before_ns)
 
+    async def prune_team(self, team: str, before_ns: int) -> int:
+        """Remove older traces of a team with their texts; how many."""
+        return await self._retention.prune_team(team, before_ns)
+
     async def prune_due(self, rows_kept_ns: int, texts_kept_ns: int) -> int | None:
         """When the next trace or text will be older than it may be; None when there is none."""
         return await self._retention.due(rows_kept_ns, texts_kept_ns)

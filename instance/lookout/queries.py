@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from instance.core.errors import StockyardError
 from instance.core.money import usd_to_nano
+from instance.core.principals import CLIENT_TEAM
 from instance.lookout.store import GROUPS, TraceFilter
 from instance.system.listing import LongListQuery, Period
 
@@ -27,6 +28,7 @@ class TraceFilters(BaseModel):
     provider: Annotated[str | None, Field(max_length=128)] = None
     project: Annotated[str | None, Field(max_length=128)] = None
     team: Annotated[str | None, Field(max_length=128)] = None
+    client: Annotated[str | None, Field(max_length=64, description="A client (tenantwall), which is a team.")] = None
     user: Annotated[str | None, Field(max_length=256)] = None
     key: Annotated[str | None, Field(max_length=64, description="Id of the key.")] = None
     session: Annotated[str | None, Field(max_length=256)] = None
@@ -63,7 +65,8 @@ class TraceFilters(BaseModel):
                 narrowed.add(f"{column} = ?", value)
         if self.project not in (None, "default"):
             narrowed.add("project <> 'default'")
-        for team_id in {self.team, team} - {None, ""}:
+        of_client = CLIENT_TEAM + self.client if self.client else None
+        for team_id in {self.team, of_client, team} - {None, ""}:
             narrowed.add("team_id = ? AND team_id <> ''", team_id)
         if self.session:
             narrowed.add("session_id = ? AND session_id <> ''", self.session)

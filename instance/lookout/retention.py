@@ -14,6 +14,9 @@ SLICE_ROWS = 200
 LOOKED_AT_ROWS = 2000
 
 _OLDEST_TRACES = "(SELECT n FROM traces WHERE created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
+_OLDEST_OF_TEAM = (
+    "(SELECT n FROM traces WHERE team_id = ? AND team_id <> '' AND created_at_ns < ? ORDER BY created_at_ns LIMIT ?)"
+)
 _TEXTS_AFTER = """
 SELECT traces.created_at_ns, traces.n, trace_bodies.n IS NOT NULL
 FROM traces LEFT JOIN trace_bodies ON trace_bodies.n = traces.n
@@ -44,6 +47,10 @@ class Retention:
         """
         return await self._remove_traces(rows_before_ns), await self._remove_texts(texts_before_ns)
 
+    async def prune_team(self, team: str, before_ns: int) -> int:
+        """Remove a team's traces that began before the time, with their texts; how many."""
+        return await self._removed(_OLDEST_OF_TEAM, (team, before_ns))
+
     async def due(self, rows_kept_ns: int, texts_kept_ns: int) -> int | None:
         """When the oldest trace or the oldest text there is becomes older than so long; None when there is none."""
         oldest = await self._core.database.read(_oldest)
@@ -51,18 +58,22 @@ class Retention:
         return min((at + keep_ns for at, keep_ns in zip(oldest, kept, strict=True) if at is not None), default=None)
 
     async def _remove_traces(self, before_ns: int) -> int:
+        return await self._removed(_OLDEST_TRACES, (before_ns,)) if before_ns > 0 else 0
+
+    async def _removed(self, which: str, parameters: tuple[str | int, ...]) -> int:
+        """How many traces of a query for at most so many were removed, slice by slice, until there were no more."""
+
         def some(connection: sqlite3.Connection) -> int:
-            chosen = (before_ns, SLICE_ROWS)
-            connection.execute(f"DELETE FROM trace_bodies WHERE n IN {_OLDEST_TRACES}", chosen)
-            return connection.execute(f"DELETE FROM traces WHERE n IN {_OLDEST_TRACES}", chosen).rowcount
+            chosen = (*parameters, SLICE_ROWS)
+            connection.execute(f"DELETE FROM trace_bodies WHERE n IN {which}", chosen)
+            return connection.execute(f"DELETE FROM traces WHERE n IN {which}", chosen).rowcount
 
         removed = 0
-        while before_ns > 0:
+        while True:
             count = await self._core.writer.write(some)
             removed += count
             if count < SLICE_ROWS:
-                break
-        return removed
+                return removed
 
     async def _remove_texts(self, before_ns: int) -> int:
         removed = 0

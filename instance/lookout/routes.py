@@ -90,10 +90,13 @@ def router(lookout: Lookout) -> APIRouter:
         start, end = bounds(query, 1)
         narrowed = hours_filter(query.project, query.team, principal.team)
         now = core.clock.wall_ns()
-        await lookout.alerts.load()
         shown = await read(lambda connection: costs.overview(connection, now, start, end, narrowed))
-        active = sum(kept.rule.enabled for kept in lookout.alerts.kept.values())
-        return Json({**shown, "active_alerts": active, "firing_alerts": lookout.alerts.firing})
+        active = firing = 0
+        if not (principal.client or principal.multi_client):  # alerts are the instance's
+            await lookout.alerts.load()
+            active = sum(kept.rule.enabled for kept in lookout.alerts.kept.values())
+            firing = lookout.alerts.firing
+        return Json({**shown, "active_alerts": active, "firing_alerts": firing})
 
     @routes.get("/status", summary="Lookout at a glance")
     async def status(principal: ObserveRead) -> Response:

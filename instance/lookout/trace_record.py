@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from instance.core.money import nano_to_usd
+from instance.core.principals import client_of
 from instance.core.timestamps import rfc3339
 from instance.lookout.call_columns import CALL_COLUMNS
 
@@ -75,6 +76,7 @@ def listed(row: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
         "project": row["project"],
         "user_id": row["user_id"] or None,
         "team_id": row["team_id"] or None,
+        "client": client_of(row["team_id"]),
         "key_id": row["key_id"] or None,
         "key_name": row["key_name"] or None,
         "session_id": row["session_id"] or None,

@@ -11,6 +11,7 @@ from fastapi import Request
 from instance.chute.client_address import client_address
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
+from instance.system.client_wall import require_within
 from instance.system.credentials import demand, identify
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def require(scope: str) -> Callable[[Request], Principal]:
 
 
 def admitted(request: Request, scope: str) -> Principal:
-    """The caller's principal, checked for `scope`, address and management rate; remembered in `request.state.principal`."""
+    """The caller's principal, checked for `scope`, its client's wall, address and management rate; remembered in
+    `request.state.principal`."""
     state = request.app.state
     core: Core = state.core
     principal: Principal | None = state.open_principal
@@ -44,7 +46,9 @@ def admitted(request: Request, scope: str) -> Principal:
         rate = state.management_rate.admit(principal.key_id, core.clock.mono_ns())
         request.scope["state"]["rate_headers"] = rate
     request.state.principal = principal
-    return demand(principal, scope)
+    demand(principal, scope)
+    require_within(principal, request.scope)
+    return principal
 
 
 def require_address(principal: Principal, host: str) -> None:

@@ -43,11 +43,18 @@ def presented_key(headers: Headers) -> str:
 
 
 def identify(core: Core, headers: Headers) -> Principal:
-    """The principal behind the request's key; raises `unauthorized`, `key_revoked` or `key_expired`."""
+    """The principal behind the request's key; raises `unauthorized`, `key_revoked` or `key_expired`.
+
+    A key for many clients speaks for the one that the request names, or raises `client_unknown`.
+    """
     key = presented_key(headers)
     if not key:
         raise StockyardError("unauthorized", "A key is needed: send it as `Authorization: Bearer KEY`.")
-    return core.keys.lookup(hash_key(key), core.clock.wall_ns())
+    principal = core.keys.lookup(hash_key(key), core.clock.wall_ns())
+    if principal.multi_client:
+        named = next((value for name, value in headers if name == core.keys.client_header), None)
+        principal = core.keys.for_client(principal, named)
+    return principal
 
 
 def demand(principal: Principal, scope: str) -> Principal:

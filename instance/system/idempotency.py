@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.core.errors import StockyardError
+from instance.core.principals import CLIENT_TEAM
 from instance.core.timestamps import NS_PER_S
 from instance.system.credentials import identify, presented_key
 from instance.system.raw_http import Message, Receive, Scope, Send, send_body
@@ -42,9 +43,8 @@ class Idempotency:
         if given is None:
             await api(scope, receive, send)
             return
-        if not self._open:
-            identify(self._core, scope["headers"])
-        place = _place(scope, given)
+        team = "" if self._open else identify(self._core, scope["headers"]).team
+        place = _place(scope, given, team if team.startswith(CLIENT_TEAM) else "")
         lock = self._running.setdefault(place, asyncio.Lock())
         try:
             async with lock:
@@ -91,12 +91,12 @@ class Idempotency:
         await self._core.writer.write(lambda connection: _keep(connection, row, now - KEPT_NS))
 
 
-def _place(scope: Scope, given: bytes) -> Place:
+def _place(scope: Scope, given: bytes, client: str) -> Place:
     key = given.decode("latin-1")
     if not 1 <= len(key) <= KEY_MAX_CHARACTERS or not key.isprintable():
         message = f"`Idempotency-Key` must have 1 to {KEY_MAX_CHARACTERS} printable characters."
         raise StockyardError("bad_request", message, param="Idempotency-Key")
-    return sha256(presented_key(scope["headers"]).encode()).digest(), key, scope["path"]
+    return sha256(f"{presented_key(scope['headers'])}{client}".encode()).digest(), key, scope["path"]
 
 
 def _without_secrets(answer: bytes) -> tuple[bytes, bool]:

@@ -14,7 +14,7 @@ from instance.core import key_store
 from instance.core.errors import StockyardError
 from instance.core.keys import DEFAULT_SCOPES, SCOPES, display, hash_key, make_key
 from instance.core.money import usd_to_nano
-from instance.core.principals import Principal, has_scope
+from instance.core.principals import ANY_CLIENT, CLIENT_NAME, CLIENT_TEAM, Principal, has_scope
 from instance.core.timestamps import NS_PER_S, parse_time, rfc3339_or_none
 from instance.system import key_rows
 from instance.system.audit import changed
@@ -46,6 +46,10 @@ class NewKey(BaseModel):
     kind: Literal["proxy", "app", "admin"] = "proxy"
     scopes: Annotated[list[str], Field(max_length=64)] = []
     team_id: Annotated[str | None, Field(max_length=64)] = None
+    client: Annotated[
+        str | None, Field(pattern=f"^{CLIENT_NAME.pattern}$", description="The client whose key it is (tenantwall).")
+    ] = None
+    multi_client: Annotated[bool, Field(description="It names the client with each request.")] = False
     limits: Limits = Limits()
     expires_at: str | None = None
 
@@ -97,7 +101,7 @@ class KeyAdmin:
         now = self._core.clock.wall_ns()
 
         def store(connection: sqlite3.Connection) -> None:
-            self._known(connection, key_id, user, now)
+            self._known(connection, by, key_id, user, now)
             key_store.revoke(connection, key_id, now)
             _require_an_admin(connection, now)
 
@@ -112,7 +116,7 @@ class KeyAdmin:
         ends_at = now + overlap_s * NS_PER_S
 
         def store(connection: sqlite3.Connection) -> tuple[dict[str, Any], str]:
-            old = self._known(connection, key_id, user, now)
+            old = self._known(connection, by, key_id, user, now)
             _require_held(by, old.scopes)
             text = make_key(old.kind)
             successor = Principal(
@@ -146,9 +150,10 @@ class KeyAdmin:
         return {"status": "rotated", "old_key": key_id, "old_expires_at": rfc3339_or_none(ends_at), "new_key": new_key}
 
     @staticmethod
-    def _known(connection: sqlite3.Connection, key_id: int, user: str | None, now_ns: int) -> Principal:
+    def _known(connection: sqlite3.Connection, by: Principal, key_id: int, user: str | None, now_ns: int) -> Principal:
         known = key_store.one(connection, key_id) if key_id <= KEY_ID_MAX else None
-        if known is None or known.revoked or (user is not None and known.user != user):
+        others = known is None or (user is not None and known.user != user) or by.team not in ("", known.team)
+        if known is None or known.revoked or others:
             raise StockyardError("not_found", f"There is no working key {key_id}.")
         if known.origin == "env":
             raise StockyardError("set_by_env", "This key is given by STOCKYARD_ADMIN_KEY; change it there.")
@@ -171,7 +176,7 @@ def _wanted(by: Principal, user: str, wanted: NewKey, text: str) -> Principal:
         scopes,
         name=wanted.name,
         user=user,
-        team=by.team or wanted.team_id or "",
+        team=_team(by, wanted),
         models=limits.models or by.models,
         ip_allow=_networks(limits.ip_allow) or by.ip_allow,
         expires_at_ns=_expiry(by, wanted.expires_at),
@@ -180,6 +185,22 @@ def _wanted(by: Principal, user: str, wanted: NewKey, text: str) -> Principal:
         prefix=display(text),
         digest=hash_key(text),
     )
+
+
+def _team(by: Principal, wanted: NewKey) -> str:
+    """The new key's team: that of the key that makes it, else what is wanted. A client's wall takes `teams:write` to open."""
+    if wanted.team_id is not None and wanted.team_id.startswith(CLIENT_TEAM):
+        raise StockyardError("invalid_value", "Name the client by `client`.", param="team_id")
+    if wanted.client is None and not wanted.multi_client:
+        return by.team or wanted.team_id or ""
+    if wanted.team_id is not None or (wanted.client is not None and wanted.multi_client):
+        raise StockyardError("invalid_value", "Give one of `client`, `multi_client` and `team_id`.", param="client")
+    team = CLIENT_TEAM + (ANY_CLIENT if wanted.client is None else wanted.client)
+    if by.team not in ("", team):
+        raise StockyardError("forbidden", "A key makes keys of its own team only.", param="client")
+    if not has_scope(by, "teams:write"):
+        raise StockyardError("scope_missing", "A client's key takes teams:write.", details={"scope": "teams:write"})
+    return team
 
 
 def _require_held(by: Principal, scopes: Iterable[str]) -> None:

@@ -92,7 +92,8 @@ def router(instance: Instance) -> APIRouter:
 
     @routes.get("/api/auth/me/keys", summary="One's own keys")
     async def my_keys(query: Annotated[OwnKeysQuery, QueryParameters()], principal: Self) -> Json:
-        found = await listed(KeyFilter(user=principal.user, include_revoked=query.include_revoked))
+        own = KeyFilter(principal.user, principal.team or None, include_revoked=query.include_revoked)
+        found = await listed(own)
         if "admin" not in principal.scopes:
             found = [key for key in found if principal.user or key["id"] == principal.key_id]
         return Json(envelope("keys", found, total=len(found), capped=False, next_cursor=None))
@@ -207,7 +208,7 @@ def described(principal: Principal) -> dict[str, Any]:
     return {
         "id": principal.key_id,
         "user_id": principal.user or None,
-        "team_id": principal.team or None,
+        **key_rows.team_shown(principal.team),
         "key_prefix": principal.prefix,
         "name": principal.name,
         "kind": principal.kind,

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from instance.core.money import nano_to_usd
+from instance.core.principals import ANY_CLIENT, CLIENT_TEAM, client_of
 from instance.core.timestamps import rfc3339, rfc3339_or_none
 
 _COLUMNS = (
@@ -102,12 +103,17 @@ def users(connection: sqlite3.Connection, user_id: int | None = None) -> list[di
     ]
 
 
+def team_shown(team: str) -> dict[str, Any]:
+    """Of a key object, the team, and the client that the key speaks for by it."""
+    return {"team_id": team or None, "client": client_of(team), "multi_client": team == CLIENT_TEAM + ANY_CLIENT}
+
+
 def _key(row: tuple[Any, ...]) -> dict[str, Any]:
     known = dict(zip(_NAMES, row, strict=True))
     return {
         "id": known["id"],
         "user_id": known["user_id"] or None,
-        "team_id": known["team_id"] or None,
+        **team_shown(known["team_id"]),
         "key_prefix": known["prefix"],
         "name": known["name"],
         "kind": known["kind"],

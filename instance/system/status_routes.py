@@ -16,6 +16,7 @@ from instance.core.principals import has_scope
 from instance.lookout.costs import totals_ever
 from instance.system import apps, process_facts
 from instance.system.auth import admitted
+from instance.system.client_wall import require_within
 from instance.system.credentials import identify, presented_key
 from instance.system.health import STARTED_AT, readiness
 from instance.system.json_response import Json
@@ -65,6 +66,7 @@ def router(instance: Instance) -> APIRouter:
             principal = identify(core, request.scope["headers"])
             if not has_scope(principal, "config:read"):
                 raise StockyardError("scope_missing", "This key lacks the scope config:read.")
+            require_within(principal, request.scope)
         seq, _ = await core.database.read(head)
         return Response(exposition(instance, seq), media_type=TEXT_FORMAT, headers={"cache-control": "no-store"})
 

@@ -154,6 +154,10 @@ def test_a_trace_that_is_not_there_is_exit_code_1(run: Run) -> None:
 def test_keys_are_made_listed_and_revoked(run: Run) -> None:
     made = read_json(run("keys", "create", "--name", "build", "--rpm", "60", "--json"))
     assert made["key"].startswith("sk-sy-")
+    of_client = read_json(run("keys", "create", "--name", "acme-app", "--client", "acme", "--json"))
+    assert (of_client["client"], of_client["multi_client"]) == ("acme", False)
+    of_many = read_json(run("keys", "create", "--name", "front", "--multi-client", "--json"))
+    assert (of_many["client"], of_many["multi_client"]) == (None, True)
     assert run("keys", "revoke", str(made["id"]))[0] == 0
     listed = {key["name"]: key for key in read_json(run("keys", "list", "--json"))["keys"]}
     assert listed["build"]["revoked_at"] is not None

@@ -168,7 +168,9 @@ async def test_a_key_that_another_tenant_has_is_refused(api: Api, home: Moved) -
     assert (await api("GET", "/api/tenants/second")).status_code == 404
 
 
-@pytest.mark.parametrize("key", [{"kind": "proxy", "scopes": ["admin"]}, {"kind": "root"}, {"sha256": "x"}])
+@pytest.mark.parametrize(
+    "key", [{"kind": "proxy", "scopes": ["admin"]}, {"kind": "root"}, {"sha256": "x"}, {"team": "client:acme"}]
+)
 async def test_a_key_that_cannot_be_is_refused(api: Api, home: Moved, tmp_path: Path, key: dict[str, Any]) -> None:
     row = {"id": 1, "sha256": "ab" * 32, "name": "forged", "kind": "proxy", "scopes": []} | key
     answer = await send(api, changed(home, tmp_path, keys=[row]))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import uvloop
 
@@ -130,3 +131,15 @@ async def test_the_endpoints_of_the_page_answer_as_it_says() -> None:
         assert found["spoken"].content[:4] == b"RIFF"
         assert found["written"].text.startswith("transcript of apple.wav")
         assert found["judged"].results[0].flagged is False
+
+
+async def test_the_walls_of_the_clients_page_are_taken_as_they_stand() -> None:
+    async with running() as s:
+        http = s.http(s.admin_key)
+        wanted = orjson.loads(example("clients.md", "tenantwall.json"))
+        answer = await http.put("/api/proxy/modules/tenantwall", json=wanted)
+        assert answer.status_code == 200, answer.text
+        key = (await http.post("/api/auth/me/keys", json={"name": "acme-app", "client": "acme"})).json()["key"]
+        answer = await s.http(key).post("/v1/chat/completions", json={**s.body(), "model": "mock/gpt"})
+        assert answer.status_code == 200, answer.text
+        assert (await s.chat()).json()["error"]["code"] == "client_required"

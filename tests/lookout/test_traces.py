@@ -41,6 +41,7 @@ LISTED = {
     "cache",
     "project",
     "user_id",
+    "client",
     "team_id",
     "key_id",
     "key_name",

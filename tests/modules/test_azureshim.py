@@ -10,6 +10,7 @@ import pytest
 
 from tests.mock_replies import Reply, status
 from tests.mock_upstream import MockUpstream, until
+from tests.modules.clients import key_of, said
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
 from tests.modules.openai_like import (
     HI,
@@ -64,6 +65,16 @@ async def test_a_model_reaches_its_deployment_with_the_resources_key() -> None:
             trace = await s.trace(raw.headers["x-stockyard-trace-id"])
             assert (trace["provider"], trace["model"]) == ("azure", "gpt-4o")
             assert trace["attempts"][0]["key_name"] == "east"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_clients_own_key_goes_before_the_resources(stream: bool) -> None:
+    own = "key-of-acme-at-azure-01"
+    clients = [{"id": "acme", "provider_keys": [{"provider": "azure", "api_key": own}]}]
+    async with azure(tenantwall={"clients": clients}) as s:
+        for key, expected in ((await key_of(s, "acme"), own), (s.key, RESOURCE_KEY)):
+            await said(s, key, stream=stream)
+            assert s.mock.calls[-1].headers["api-key"] == expected
 
 
 async def test_the_v1_style_names_the_deployment_in_the_body() -> None:

@@ -105,7 +105,7 @@ async def test_a_refused_call_is_charged_to_no_limit() -> None:
         ("team", {"team": "a"}, {"team": "b"}),
         ("address", {"client_ip": "10.0.0.1"}, {"client_ip": "10.0.0.2"}),
         ("model", {"model": "a"}, {"model": "b"}),
-        ("client", {"state": {"client": "a"}}, {"state": {"client": "b"}}),
+        ("client", {"client": "a"}, {"client": "b"}),
     ],
 )
 async def test_a_limit_counts_by_its_subject(by: str, same: dict[str, Any], other: dict[str, Any]) -> None:

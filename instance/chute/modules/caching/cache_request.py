@@ -9,6 +9,7 @@ import orjson
 from instance.chute.answer import JSON, Answer
 from instance.chute.modules.caching.stream_replay import replay
 from instance.core.errors import StockyardError
+from instance.core.principals import CLIENT_TEAM
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
@@ -33,7 +34,12 @@ def asked_mode(x: Exchange) -> str:
 
 
 def whose(x: Exchange, scope: Scope) -> str:
-    """With whom the call shares answers."""
+    """With whom the call shares answers: those of the scope, and never with another client."""
+    within = _sharers(x, scope)
+    return f"{CLIENT_TEAM}{x.client}\0{within}" if x.client else within
+
+
+def _sharers(x: Exchange, scope: Scope) -> str:
     if scope == "team":
         return x.team
     if scope == "user":

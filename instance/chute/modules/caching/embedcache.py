@@ -16,6 +16,7 @@ from pydantic import Field
 from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
+from instance.chute.modules.caching.cache_request import whose
 from instance.chute.modules.caching.vector_store import Vector, VectorStore
 from instance.core.money import line_cost_nano
 
@@ -99,9 +100,8 @@ class EmbedCache(Module):
     def _base(self, x: Exchange) -> bytes:
         """What beside the input decides on a vector."""
         target = x.targets[0].label if x.targets else x.model_requested
-        whose = x.team if self.settings.scope == "team" else ""
         asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
-        return orjson.dumps((target, whose, asked), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps((target, whose(x, self.settings.scope), asked), option=orjson.OPT_SORT_KEYS)
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         now_ns = self._core.clock.wall_ns()

@@ -35,6 +35,7 @@ class ParamNorm(Module):
     summary: ClassVar[str] = "Makes the same parameters work on every model"
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         on_unsupported: Literal["drop", "reject"] = Field(

@@ -14,6 +14,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from instance.chute.answer import DONE, Answer, Delta
+from instance.chute.call_identity import holder
 from instance.chute.delta_text import last_event
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -160,7 +161,7 @@ class IdleKill(Module):
         """Refuse a request that came too often from this caller."""
         asked = orjson.dumps([x.model_requested, x.req.get("messages") or x.req.get("input") or x.req.get("prompt")])
         digest = int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest(), "big")
-        request = (str(x.principal.key_id) if x.principal is not None else "", digest)
+        request = (holder(x), digest)
         now = self._clock.mono_ns()
         if self._repeats.wait_ns(request, now):
             window_s = self.settings.same_request_window_s

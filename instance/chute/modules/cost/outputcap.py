@@ -32,6 +32,7 @@ class OutputCap(Module):
     group: ClassVar[int] = 3
     summary: ClassVar[str] = "Limits the length of answers, cut where a sentence ends"
     kinds: ClassVar[frozenset[str]] = TEXT_KINDS
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         max_tokens: int = Field(

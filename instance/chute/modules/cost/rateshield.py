@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instance.chute.answer import Answer
+from instance.chute.call_identity import holder, key_id
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.cost.rate_limits import PER_NS, Arrivals, Repeats, Slots, openai_duration
@@ -55,10 +56,10 @@ class ConcurrencyLimit(BaseModel):
 
 SUBJECTS: dict[str, Callable[[Exchange], str]] = {
     "global": lambda x: "*",
-    "key": lambda x: str(x.principal.key_id) if x.principal is not None else "",
+    "key": key_id,
     "user": lambda x: x.user,
     "team": lambda x: x.team,
-    "client": lambda x: str(x.state.get("client", "")),
+    "client": lambda x: x.client,
     "address": lambda x: x.client_ip,
     "model": lambda x: x.model_requested,
 }
@@ -110,6 +111,7 @@ class RateShield(Module):
     summary: ClassVar[str] = "Limits on requests, tokens and calls at once"
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         limits: list[Limit] = Field(
@@ -161,7 +163,7 @@ class RateShield(Module):
         held = _Held()
         repeat = None
         if self._repeats is not None and principal is not None:
-            repeat = (str(principal.key_id), hash(x.raw))
+            repeat = (holder(x), hash(x.raw))
             wait_ns = self._repeats.wait_ns(repeat, now_ns)
             if wait_ns:
                 raise self._limited(x, "repeats", "the same request came too often", wait_ns)

@@ -41,9 +41,11 @@ class Recording(NamedTuple):
 
 
 def request_hash(x: Exchange) -> str:
-    """The hash of all of the request that can change its answer, in hex; the same whole and streamed."""
+    """The hash of all of the request that can change its answer, in hex; the same whole and streamed, another for each client."""
     asked = {name: value for name, value in x.req.items() if name not in NOT_IN_HASH}
-    return sha256(orjson.dumps((x.kind, x.model_requested, asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    of_client = (x.client,) if x.client else ()
+    made = orjson.dumps((x.kind, x.model_requested, asked, *of_client), option=orjson.OPT_SORT_KEYS)
+    return sha256(made).hexdigest()
 
 
 class Taking:

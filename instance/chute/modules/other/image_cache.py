@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from instance.chute.call_identity import key_id
 from instance.chute.dialects.form_operation import FORM
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Kept(NamedTuple):
 def cache_key(x: Exchange) -> bytes:
     """The digest of the target, the path, every parameter and file, and whose call it is: the team's, else the key's."""
     digest = sha256()
-    whose = x.team or (str(x.principal.key_id) if x.principal is not None else "")
+    whose = x.team or key_id(x)
     target = x.targets[0].label if x.targets else x.model_requested
     fields = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY and name != "model"}
     digest.update(orjson.dumps([whose, target, x.path, fields], option=orjson.OPT_SORT_KEYS))

@@ -146,8 +146,9 @@ class KeyPool(Module):
         raise StockyardError("not_found", f"There is no key {name!r} of {provider!r} in the pool.")
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        pool = self.pools.get(x.targets[0].provider.name) if x.targets else None
-        if pool is None or x.provider_key is not None:
+        provider = x.targets[0].provider.name if x.targets else ""
+        pool = self.pools.get(provider)
+        if pool is None or x.take_own_key(provider) or x.provider_key is not None:
             return await call(x)
         model = x.targets[0].model
         fitting = [key for key in pool if key.serves(model)]

@@ -79,6 +79,7 @@ class Retry(Module):
     summary = "Repeats failed attempts with jitter, Retry-After and a shared budget"
     default_enabled = True
     kinds = ALL_KINDS
+    per_client = True
 
     class Settings(ModuleSettings):
         max_retries: int = Field(default=2, ge=0, le=10, description="Attempts after the first.")

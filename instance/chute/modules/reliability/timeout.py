@@ -41,6 +41,7 @@ class Timeout(Module):
     summary = "Limits on connecting, the first token, gaps in a stream and the whole call"
     default_enabled = True
     kinds = ALL_KINDS
+    per_client = True
 
     class Settings(ModuleSettings):
         connect_s: float = Field(default=5.0, gt=0, le=300, description="Seconds for TCP and TLS.")

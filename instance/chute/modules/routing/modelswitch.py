@@ -49,6 +49,7 @@ class ModelSwitch(Module):
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "Chooses the model by rules over the request"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         rules: list[Rule] = Field(default=[], max_length=500, description="Rules; the first that holds decides.")

@@ -71,6 +71,7 @@ class RegionRoute(Module):
     summary: ClassVar[str] = "Keeps calls in the regions that their data may go to"
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         regions: dict[str, Region] = Field(default={}, max_length=200, description="Regions by name.")
@@ -185,7 +186,7 @@ class RegionRoute(Module):
             country = self._countries.country(x.client_ip) if self._countries is not None and x.client_ip else ""
             return next((name for name, region in regions.items() if country and country in region.countries), "")
         if source == "tenant":
-            client = str(x.state.get("client", ""))
+            client = x.client
             return next((name for name, region in regions.items() if client and _any(region.clients, client)), "")
         bound = str(x.principal.team or "") if x.principal is not None else ""
         team = bound or (x.team if self.settings.trust_header else "")

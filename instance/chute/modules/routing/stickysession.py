@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from instance.chute.call_identity import body_user, key_id, metadata_session
+from instance.chute.call_identity import body_user, holder, metadata_session
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.pins import Pins
@@ -136,13 +136,13 @@ class StickySession(Module):
             if found:
                 if source == "metadata" and not x.session:
                     x.session = found[:128]
-                return _digest(source, key_id(x), x.model_requested, found)
+                return _digest(source, holder(x), x.model_requested, found)
         if not self.settings.derive:
             return b""
         opening = _opening(x.req.get("messages"))
         if not opening:
             return b""
-        session = _digest("derived", key_id(x), x.model_requested, opening)
+        session = _digest("derived", holder(x), x.model_requested, opening)
         x.session = x.session or f"auto_{session.hex()}"
         return session
 

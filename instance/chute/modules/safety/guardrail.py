@@ -55,6 +55,7 @@ class Guardrail(Module):
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = frozenset(("chat", "completions"))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         denied: list[Topic] = Field(default=[], max_length=50, description="Topics that are refused.")

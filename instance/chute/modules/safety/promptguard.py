@@ -11,6 +11,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.call_identity import holder
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
@@ -64,6 +65,7 @@ class PromptGuard(Module):
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     tick_s: ClassVar[float] = 60.0
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         kinds: list[Kind] = Field(
@@ -157,9 +159,8 @@ class PromptGuard(Module):
         """The placeholders that the call's session has from before."""
         if x.dry or not x.session or not self.settings.session_ttl_s or self._core is None:
             return None
-        caller = str(x.principal.key_id) if x.principal is not None else ""
         now_ns, ttl_ns = self._core.clock.wall_ns(), self.settings.session_ttl_s * 10**9
-        return self.sessions.of(caller, x.session, now_ns, ttl_ns)
+        return self.sessions.of(holder(x), x.session, now_ns, ttl_ns)
 
     def _judge(self, x: Exchange, rules: Rules) -> None:
         worst: tuple[float, list[str], str] = (0.0, [], "")

@@ -46,6 +46,7 @@ class SecretScan(Module):
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     safety: ClassVar[bool] = True
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         action: Literal["flag", "redact", "block"] = Field(

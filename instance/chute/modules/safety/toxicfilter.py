@@ -100,6 +100,7 @@ class ToxicFilter(Module):
     summary: ClassVar[str] = "Moderates questions and answers by category of harm"
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         categories: dict[Category, CategoryRule] = Field(

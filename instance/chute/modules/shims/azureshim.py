@@ -157,14 +157,15 @@ class AzureShim(OpenAILikeShim):
 
     async def call(self, x: Exchange, attempt: Attempt) -> Answer:
         """As its base's, with the resource's key or token in place of the provider's."""
+        of_client = x.take_own_key(attempt.provider.name)
         own = x.provider_key
         resource = self._resource(attempt.target)
-        token = await self._token(resource, attempt.target)
+        token = "" if of_client else await self._token(resource, attempt.target)
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if token:
             x.provider_key = NO_KEY
             headers = ((b"authorization", b"Bearer " + token.encode()),)
-        elif resource is not None and resource.api_key is not None:
+        elif resource is not None and resource.api_key is not None and not of_client:
             x.provider_key = ProviderKey(resource.name, resource.api_key.get_secret_value())
             attempt.row["key_name"] = resource.name
         try:

@@ -92,7 +92,7 @@ def demanded(
         system = system_text(x.req)
         if not system:
             return None
-        remembers = f"system:{sha256(system).hexdigest()}"
+        remembers = f"system:{_of_client(x)}{sha256(system).hexdigest()}"
     if remembers and approved_before(remembers):
         return None
     if when.min_cost_usd and cost_nano() < usd_to_nano(when.min_cost_usd):
@@ -112,11 +112,15 @@ def system_text(req: dict[str, Any]) -> bytes:
 
 
 def request_digest(x: Exchange) -> str:
-    """SHA-256 of what the caller asked, whether or not as a stream: what a ticket is bound to."""
+    """SHA-256 of what the caller asked, and for which client, whether or not as a stream: what a ticket is bound to."""
     try:
         asked = orjson.loads(x.raw)
     except orjson.JSONDecodeError:
-        return sha256(x.path.encode() + b"\0" + x.raw).hexdigest()
+        return sha256(f"{_of_client(x)}{x.path}\0".encode() + x.raw).hexdigest()
     if isinstance(asked, dict):
         asked = {name: value for name, value in asked.items() if name not in ("stream", "stream_options")}
-    return sha256(orjson.dumps((x.path, asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return sha256(orjson.dumps((_of_client(x) + x.path, asked), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _of_client(x: Exchange) -> str:
+    return f"{x.client}:" if x.client else ""

@@ -30,6 +30,7 @@ class PromptLint(Module):
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Checks prompts for faults, and says how to mend them"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         rules: dict[str, Severity] = Field(

@@ -15,6 +15,7 @@ from instance.chute.dialects.openai_chat import check_chat
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.core.errors import StockyardError
+from instance.core.principals import CLIENT_TEAM
 
 if TYPE_CHECKING:
     from instance.chute.router import Router
@@ -132,7 +133,7 @@ class PromptPad(Module):
         await self._templates.load()
         asked = reference(named.text)
         template = self._templates.find(asked.slug) if asked is not None else None
-        if asked is None or template is None or template.status == "archived":
+        if asked is None or template is None or template.status == "archived" or not _may_use(x, template):
             raise _not_found(f"There is no prompt {named.text[:130]!r}.", named.param)
         label, variant_name, version = asked.label, "", asked.version
         if not version:
@@ -237,6 +238,12 @@ def _values(headers: dict[bytes, bytes], body: JSON) -> JSON:
     if not isinstance(values, dict):
         raise StockyardError("bad_request", "The variables are a JSON object.", param=param)
     return values
+
+
+def _may_use(x: Exchange, template: Template) -> bool:
+    """Whether it is everybody's, or tagged for the call's client (`client:NAME`) if for any."""
+    owners = [tag for tag in template.tags if tag.startswith(CLIENT_TEAM)]
+    return not owners or (bool(x.client) and CLIENT_TEAM + x.client in owners)
 
 
 def _unit(x: Exchange) -> str:

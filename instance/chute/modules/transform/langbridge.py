@@ -93,6 +93,7 @@ class LangBridge(Module):
     group: ClassVar[int] = 9
     summary: ClassVar[str] = "Lets users write in their own language"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         mode: Literal["instruct", "translate"] = Field(

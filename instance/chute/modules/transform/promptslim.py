@@ -28,6 +28,7 @@ class PromptSlim(Module):
     category: ClassVar[str] = "transform"
     group: ClassVar[int] = 6
     summary: ClassVar[str] = "Makes prompts shorter without changing what they ask"
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         level: Literal[1, 2, 3] = Field(

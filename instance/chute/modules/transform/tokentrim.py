@@ -52,6 +52,7 @@ class TokenTrim(Module):
     group: ClassVar[int] = 8
     summary: ClassVar[str] = "Makes the prompt fit the model's window"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         strategy: Strategy = Field(

@@ -33,21 +33,21 @@ class Lost(Exception):
 
 
 class Translations:
-    """Translated texts by their digest, the least recently used forgotten."""
+    """Translated texts of each client by their digest, the least recently used forgotten."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, str] = OrderedDict()
 
-    def get(self, source: str, target: str, text: str) -> str | None:
-        key = _key(source, target, text)
+    def get(self, client: str, source: str, target: str, text: str) -> str | None:
+        key = _key(client, source, target, text)
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
         return found
 
-    def put(self, source: str, target: str, text: str, translated: str) -> None:
+    def put(self, client: str, source: str, target: str, text: str, translated: str) -> None:
         if len(text) + len(translated) <= CACHED_MAX_CHARS:
-            self._kept[_key(source, target, text)] = translated
+            self._kept[_key(client, source, target, text)] = translated
             if len(self._kept) > CACHED_MAX:
                 self._kept.popitem(last=False)
 
@@ -71,11 +71,11 @@ class Translator:
         found = masked(bare)
         if not bare or not found.has_words:
             return text
-        translated = self._known.get(source, target, bare)
+        translated = self._known.get(self._x.client, source, target, bare)
         if translated is None:
             translated = await self._asked(found, source, target)
-            self._known.put(source, target, bare, translated)
-            self._known.put(target, source, translated, bare)
+            self._known.put(self._x.client, source, target, bare, translated)
+            self._known.put(self._x.client, target, source, translated, bare)
         start = text.index(bare)
         return text[:start] + translated + text[start + len(bare) :]
 
@@ -174,5 +174,5 @@ class TranslatedText:
             return text
 
 
-def _key(source: str, target: str, text: str) -> bytes:
-    return blake2b(f"{source}\0{target}\0{text}".encode("utf-8", "replace"), digest_size=16).digest()
+def _key(client: str, source: str, target: str, text: str) -> bytes:
+    return blake2b(f"{client}\0{source}\0{target}\0{text}".encode("utf-8", "replace"), digest_size=16).digest()

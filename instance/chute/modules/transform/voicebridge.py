@@ -44,6 +44,7 @@ class VoiceBridge(Module):
     group: ClassVar[int] = 3
     summary: ClassVar[str] = "Makes answers that can be spoken"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         add_note: bool = Field(default=True, description="Ask the model for a spoken style.")

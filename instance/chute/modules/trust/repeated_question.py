@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.brand.feedback import Judgement
-from instance.chute.call_identity import key_id
+from instance.chute.call_identity import holder
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RepeatedQuestions:
         """Take the call's question; never waits."""
         text = _question(x.req)
         if text and not self._waiting.full():
-            self._waiting.put_nowait(_Asked((key_id(x), session), text, x.id))
+            self._waiting.put_nowait(_Asked((holder(x), session), text, x.id))
 
     async def close(self) -> None:
         """Compare no more."""

@@ -56,6 +56,7 @@ class CodeFence(Module):
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Checks the code of answers"
     safety: ClassVar[bool] = True
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         rules: dict[str, Action] = Field(

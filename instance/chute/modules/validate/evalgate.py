@@ -62,6 +62,7 @@ class EvalGate(Module):
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Scores answers, and asks again when one is not good enough"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         checks: list[Check] = Field(

@@ -31,6 +31,7 @@ class JsonRepair(Module):
     summary: ClassVar[str] = "Mends broken JSON in answers and tool calls"
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         tool_args: bool = Field(default=True, description="Mend the arguments of tool calls too.")

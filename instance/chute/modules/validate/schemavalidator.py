@@ -87,6 +87,7 @@ class SchemaValidator(Module):
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Holds requests, answers and tool calls to JSON Schemas"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         bindings: list[Binding] = Field(default=[], max_length=BINDINGS_MAX, description="The schemas.")

@@ -63,6 +63,7 @@ class StructuredShield(Module):
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Makes structured output work on every model, and asks again until it fits"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
+    per_client: ClassVar[bool] = True
 
     class Settings(ModuleSettings):
         max_retries: int = Field(default=2, ge=0, le=10, description="How often the same is asked again.")
