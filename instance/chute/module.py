@@ -51,6 +51,8 @@ class Module:
     group: ClassVar[int]
     """Place in the chain, 1 (outermost) to 12 (nearest to the provider): MODULES.md, Chain order."""
     summary: ClassVar[str]
+    rejects: ClassVar[tuple[str, ...]] = ()
+    """Codes of the errors with which the module itself refuses calls: shown in the API and the docs."""
     default_enabled: ClassVar[bool] = False
     on_error: ClassVar[Literal["open", "closed"]] = "open"
     kinds: ClassVar[frozenset[str]] = TEXT_KINDS

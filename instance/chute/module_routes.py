@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.order import GROUPS
 from instance.chute.slot import Slot, describe
-from instance.core.errors import StockyardError
+from instance.core.errors import REGISTRY, StockyardError
 from instance.core.principals import Principal
 from instance.core.timestamps import rfc3339
 from instance.system.auth import require
@@ -65,6 +65,11 @@ def _shown(slot: Slot, position: int) -> dict[str, Any]:
     updated = shown.pop("updated_at_ns")
     shown["updated_at"] = rfc3339(updated) if updated else None
     return shown
+
+
+def _status(code: str) -> int | None:
+    """Of a code that is not in the registry only the module that makes it knows the status."""
+    return REGISTRY[code].status if code in REGISTRY else None
 
 
 def routers(chute: Chute) -> APIRouter:
@@ -156,6 +161,7 @@ def module_router(chute: Chute) -> APIRouter:
             **_shown(slot, position(slot)),
             "schema": slot.cls.Settings.model_json_schema(),
             "defaults": slot.cls.Settings().model_dump(mode="json"),
+            "rejects": [{"code": code, "status": _status(code)} for code in slot.cls.rejects],
             "docs": (slot.cls.__doc__ or "").strip(),
             "report": slot.running.report() if slot.running is not None else {},
         }

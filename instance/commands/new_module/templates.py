@@ -50,6 +50,7 @@ class @CLASS@(Module):
     category: ClassVar[str] = "other"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Refuses calls with a forbidden word"
+    rejects: ClassVar[tuple[str, ...]] = ("@NAME@_refused",)
 
     class Settings(ModuleSettings):
         forbidden: str = Field(default="", max_length=100, description="A word that no request may hold; empty: none.")

@@ -61,6 +61,7 @@ class PromptGuard(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Keeps personal data from leaving, and notices prompt injection"
+    rejects: ClassVar[tuple[str, ...]] = ("pii_blocked", "injection_blocked")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     tick_s: ClassVar[float] = 60.0

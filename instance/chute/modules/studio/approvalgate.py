@@ -37,6 +37,7 @@ class ApprovalGate(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Puts people before risky calls"
+    rejects: ClassVar[tuple[str, ...]] = ("approval_required", "approval_denied", "approval_mismatch", "rate_limited")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     tick_s: ClassVar[float] = 3600.0

@@ -51,6 +51,14 @@ class PromptPad(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Stored prompts with versions, labels and variables"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "prompt_not_found",
+        "missing_variable",
+        "invalid_variable",
+        "prompt_required",
+        "model_required",
+        "bad_request",
+    )
     default_enabled: ClassVar[bool] = True
     tick_s: ClassVar[float] = 60.0
     fills_template: bool = True
