@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.module_trial import try_module_on
 from instance.chute.order import GROUPS
 from instance.chute.slot import Slot, describe
 from instance.core.errors import REGISTRY, StockyardError
@@ -58,6 +59,19 @@ class Bulk(BaseModel):
     modules: list[str] | None = None
     category: str | None = None
     changes: dict[str, Change] | None = None
+
+
+class Trial(BaseModel):
+    """What `POST /api/proxy/modules/{name}/test` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: dict[str, Any] = Field(description="A chat request; without a model it asks for the built-in one.")
+    response: dict[str, Any] | None = Field(
+        default=None,
+        description="A chat completion, as if a provider had answered with it; absent: only the request counts.",
+    )
+    headers: dict[str, str] = Field(default={}, max_length=100, description="Headers of the request, without its key.")
 
 
 def _shown(slot: Slot, position: int) -> dict[str, Any]:
@@ -190,6 +204,11 @@ def module_router(chute: Chute) -> APIRouter:
             "enabled": slot.enabled,
             "config": slot.settings.model_dump(mode="json"),
         }
+
+    @router.post("/modules/{name}/test")
+    async def test_module(name: str, principal: Reader, body: Trial) -> dict[str, Any]:
+        """What this module alone does with a sample; no provider is called, and nothing is counted or stored."""
+        return await try_module_on(chute, principal, name, body.request, body.response, body.headers)
 
     @router.get("/chain")
     async def chain(_: Reader) -> dict[str, Any]:
