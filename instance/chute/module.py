@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 API_VERSION = 1
+"""Version of what this page and docs/writing-a-module.md promise; it grows when a module may have to be changed."""
+API_VERSIONS_RUN = frozenset((1,))
+"""Versions whose modules run here; a package's module of another one is left out, and the log says so."""
 
 Call = Callable[[Exchange], Awaitable[Answer]]
 
@@ -46,6 +49,8 @@ class Module:
     the module's name); any other exception is the module's own failure and is contained as `on_error` says.
     """
 
+    api_version: ClassVar[int] = 1
+    """The `API_VERSION` that the module was written for. Not raised here when that grows: who wrote no version wrote for the first."""
     name: ClassVar[str]
     category: ClassVar[str]
     group: ClassVar[int]

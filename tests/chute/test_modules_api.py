@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from instance.chute.answer import Answer
-from instance.chute.discovery import builtin_modules
+from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings, hooks_of
 from instance.chute.order import GROUPS, PLACE
@@ -120,6 +120,25 @@ def test_the_built_modules_are_in_the_chains_order_with_their_hooks() -> None:
     assert len(PLACE) == 76
     used = {hook for cls in found.values() for hook in hooks_of(cls)}
     assert used >= {"on_request", "around", "on_response", "on_delta", "on_finish"}
+
+
+class Older(Asker):
+    """As a package would have it that was written for hooks that are no more."""
+
+    name = "older"
+    api_version = 0
+
+
+def test_a_module_for_another_version_of_the_hooks_is_left_out_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, other_packages: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = [
+        EntryPoint(name, f"tests.chute.test_modules_api:{name.title()}", "stockyard.modules")
+        for name in ("older", "asker")
+    ]
+    monkeypatch.setattr("instance.chute.discovery.entry_points", lambda group: points)
+    assert [cls.name for _, cls in custom_modules()] == ["asker"]
+    assert "written for version 0 of the hooks; here runs 1" in caplog.text
 
 
 def test_those_on_by_default_change_no_answer() -> None:
