@@ -122,6 +122,7 @@ class PromptPad(Module):
         detail = {"name": template.slug, "version": prompt.version, "label": label or None, "variant": variant or None}
         x.note("prompt", detail)
         x.tags = {**x.tags, "template": template.slug, "template_version": str(prompt.version)}
+        x.measure(template=f"{template.slug}@{prompt.version}")
         x.state["prompt"] = (template.slug, prompt.version, label)
         if not x.dry:
             self._templates.count(template, prompt.version)
