@@ -163,12 +163,13 @@ class PromptGuard(Module):
         return self.sessions.of(caller, x.session, now_ns, ttl_ns)
 
     def _judge(self, x: Exchange, rules: Rules) -> None:
-        worst: tuple[float, list[str], str] = (0.0, [], "")
+        passages = x.state.get("passages")
+        worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
 
         def look(text: str, place: str) -> str:
             nonlocal worst
             role = _role(x.req, place)
-            if role in self._roles:
+            if role in self._roles and (passages is None or passages not in text):
                 score, names = rules.score(text, from_tool=role == "tool" and ".tool_calls[" not in place)
                 if score > worst[0]:
                     worst = (score, names, place)
