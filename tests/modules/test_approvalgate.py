@@ -197,7 +197,7 @@ async def test_rules_on_tags_teams_tools_and_faults_of_the_prompt() -> None:
 
 
 async def test_a_policy_hands_over_to_the_gate() -> None:
-    async with running({"approvalgate": {}}) as s:
+    async with running({"approvalgate": {"prompt_changes": False}}) as s:
         assert s.module("approvalgate").hooks() == ()
         policy = {"name": "ask", "type": "require_approval", "pattern": "word", "target": "request"}
         assert (await s.http(s.admin_key).post("/api/trust/policies", json=policy)).status_code == 201
