@@ -31,12 +31,12 @@ def figures(own: dict[str, Any], peers: dict[str, Any] | None, chain: dict[str, 
         ["streams a second, one core, 64 connections", f"{ours['many_stream']['requests_per_s']:,.0f}"],
         ["memory when idle", f"{ours['idle_rss_mb']:.0f} MB"],
     ]
-    text = markdown(["figure (medians)", "measured"], rows) + "\n" + _machine(own["machine"])
+    text = markdown(["figure (medians)", "measured"], rows) + "\n" + machine_line(own["machine"])
     if chain is not None:
         text += "\n" + _chain(chain)
     if peers is not None:
         text += "\nOthers on one machine in one run, each on one core, as they come:\n\n" + _others(peers)
-        text += "\n" + _machine(peers["machine"])
+        text += "\n" + machine_line(peers["machine"])
     return text
 
 
@@ -61,7 +61,7 @@ def _chain(chain: dict[str, Any]) -> str:
         "an answer about 600, but where it says otherwise; a stream has about 120 events.\n\n"
         + markdown(head, rows)
         + f"\nWith all on, {len(dear)} modules take more than {DEAR_US} us of such a call: {named}.\n\n"
-        + _machine(chain["machine"])
+        + machine_line(chain["machine"])
     )
 
 
@@ -95,7 +95,8 @@ def _ms(us: float, digits: int) -> str:
     return f"{us / 1000:.{digits}f} ms"
 
 
-def _machine(info: dict[str, Any]) -> str:
+def machine_line(info: dict[str, Any]) -> str:
+    """What a measurement was made on, and when."""
     return f"{info['cpu']}, {info['cores']} cores, Python {info['python']}, {info['at'][:10]}, commit `{info['commit'][:12]}`.\n"
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -15,12 +15,10 @@ from control_plane.domain.plans import DEFAULT_PLANS
 from control_plane.errors import CODES as CLOUD_CODES
 from control_plane.routing import answers
 from docs.models_page import models_page
+from docs.modules_pages import modules_pages
 from docs.providers_page import providers_page
-from docs.schema_table import cell, kind, markdown, objects, table
+from docs.schema_table import cell, kind, markdown, table
 from docs.sdk_page import sdk_page
-from instance.chute.discovery import builtin_modules
-from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
-from instance.chute.order import GROUPS, PLACE
 from instance.core.errors import REGISTRY
 from instance.core.settings import Settings
 from instance.core.settings_sources import ENV_PREFIX
@@ -35,7 +33,7 @@ def pages() -> dict[Path, str]:
     """Every generated page by its path."""
     made = {
         "settings.md": settings_page(),
-        "modules.md": modules_page(),
+        **modules_pages(),
         "errors.md": errors_page(),
         "providers.md": providers_page(),
         "sdks.md": sdk_page(),
@@ -65,52 +63,6 @@ def settings_page() -> str:
     for name in TABLES_OF_OBJECTS:
         row = schema["$defs"][name]
         text += f"\n## {name}\n\n{cell(row['description'])}\n\n{table(row)}"
-    return text
-
-
-def modules_page() -> str:
-    common = ModuleSettings.model_json_schema()
-    modules = sorted(builtin_modules(), key=lambda module: PLACE[module.name])
-    text = (
-        f"# Modules\n\nThe {len(modules)} modules of this version, in the order of the chain: the first is outermost, nearest to the caller. "
-        "How one is\nswitched and configured is said in [Configuration](../configuration.md#modules), how to write one in "
-        "[Writing a module](../writing-a-module.md).\n\n"
-    )
-    rows = [
-        [
-            f"[{module.name}](#{module.name})",
-            module.category,
-            "on" if module.default_enabled else "off",
-            module.on_error,
-            cell(module.summary),
-        ]
-        for module in modules
-    ]
-    text += markdown(["module", "category", "at first", "on error", "what it does"], rows)
-    text += (
-        f"\nThe chain has {len(GROUPS)} groups; a module that is off is in no plan and costs nothing.\n"
-        f"\n## Settings that every module has\n\n{table(common)}"
-    )
-    for module in modules:
-        text += _module(module, common["properties"].keys())
-    return text
-
-
-def _module(module: type[Module], common: Any) -> str:
-    schema = module.Settings.model_json_schema()
-    kinds = "every kind of call" if module.kinds == ALL_KINDS else ", ".join(sorted(module.kinds))
-    text = f"\n## {module.name}\n\n{cell(module.summary).rstrip('.')}.\n"
-    if vars(module).get("__doc__"):
-        text += f"\n{inspect.getdoc(module)}\n"
-    text += (
-        f"\nHooks: {', '.join(f'`{hook}`' for hook in hooks_of(module))}. Group {module.group}. Applies to {kinds}. "
-        f"When it fails itself: {module.on_error}. At first: {'on' if module.default_enabled else 'off'}.\n\n"
-    )
-    if module.per_client:
-        text += "A client may have settings of its own for it ([tenantwall](#tenantwall)).\n\n"
-    text += table(schema, leave_out=common)
-    for name, row in objects(schema):
-        text += f"\n### {name}\n\n{cell(row.get('description', ''))}\n\n{table(row)}"
     return text
 
 
@@ -176,11 +128,19 @@ def cloud_settings_page() -> str:
 
 
 def main() -> int:
-    FOLDER.mkdir(exist_ok=True)
-    for path, text in pages().items():
+    made = pages()
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         print(path.relative_to(FOLDER.parent.parent))
+    for path in stale(made):
+        path.unlink()
     return 0
+
+
+def stale(made: Collection[Path]) -> list[Path]:
+    """Generated pages that are there and are made no more."""
+    return [path for path in sorted(FOLDER.rglob("*.md")) if path not in made]
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ Schema = Mapping[str, Any]
 UNBOUNDED = 1_000_000_000_000_000
 
 
-def table(schema: Schema, *, leave_out: Collection[str] = (), environment: str = "") -> str:
-    """The properties as rows; with `environment`, a prefix, a column names the variable that sets each."""
+def table(schema: Schema, *, leave_out: Collection[str] = (), environment: str = "", within: str = "") -> str:
+    """The properties as rows; with `environment`, a prefix, a column names the variable that sets each. `within` begins the
+    anchors of the nested objects' headings, where several schemas share a page."""
     rows = [
         [
             f"`{name}`",
             *([f"`{environment}{name.upper()}`"] if environment else []),
-            kind(row),
+            kind(row, within),
             _default(row, schema, name),
             cell(row.get("description", "")),
         ]
@@ -46,37 +47,37 @@ def objects(schema: Schema) -> Iterator[tuple[str, Schema]]:
             yield name, row
 
 
-def kind(row: Schema) -> str:
-    """What a value may be, with its bounds."""
-    return cell(_described(row))
+def kind(row: Schema, within: str = "") -> str:
+    """What a value may be, with its bounds; a nested object as a link to its heading, whose anchor begins with `within`."""
+    return cell(_described(row, within))
 
 
-def _described(row: Schema) -> str:
+def _described(row: Schema, within: str) -> str:
     if "$ref" in row:
         name = str(row["$ref"]).rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return f"[{name}](#{within}{name.lower()})"
     if "allOf" in row:
-        return _described(row["allOf"][0])
+        return _described(row["allOf"][0], within)
     if "enum" in row:
         return ", ".join(f"`{value or chr(34) * 2}`" for value in row["enum"])
     if "const" in row:
         return f"`{row['const']}`"
     if "anyOf" in row:
-        return _either(row["anyOf"])
+        return _either(row["anyOf"], within)
     plain = str(row.get("type", "any"))
     if plain == "array":
-        return "list of " + _described(row["items"]) if row.get("items") else "list"
+        return "list of " + _described(row["items"], within) if row.get("items") else "list"
     if plain == "object":
         values = row.get("additionalProperties")
-        return "table of " + _described(values) if isinstance(values, Mapping) and values else "table"
+        return "table of " + _described(values, within) if isinstance(values, Mapping) and values else "table"
     return {"string": "text", "boolean": "true, false"}.get(plain, plain) + _bounds(row)
 
 
-def _either(choices: list[Schema]) -> str:
+def _either(choices: list[Schema], within: str) -> str:
     kinds = [choice.get("type") for choice in choices]
     if "number" in kinds:  # exact numbers may also be written as text; that is no other kind of value
         choices = [choice for choice in choices if choice.get("type") != "string" or "enum" in choice]
-    described = [_described(choice) for choice in choices if choice.get("type") != "null"]
+    described = [_described(choice, within) for choice in choices if choice.get("type") != "null"]
     return " or ".join([*described, "unset"] if "null" in kinds else described)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from instance.brand import feedback_store
+from instance.brand.recent_feedback import KEPT_MAX, KEPT_NS, RecentFeedback
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.core.secrets import SecretError
@@ -54,6 +55,7 @@ class Feedback:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._recent: RecentFeedback | None = None
 
     @property
     def _lookout(self) -> Lookout:
@@ -114,6 +116,8 @@ class Feedback:
             self._lookout.rated(connection, call.trace_id, feedback_store.mean_score(connection, call.trace_id))
 
         await self._core.writer.write(write, [event])
+        if self._recent is not None:
+            self._recent.add(row)
         if judgement.source == "explicit":
             await self._act(call, judgement)
         return str(row["id"])
@@ -153,6 +157,17 @@ class Feedback:
             "note": "",
             "created_at_ns": self._core.clock.wall_ns(),
         }
+
+    async def recent(self) -> RecentFeedback:
+        """The judgements of the last days, kept up to date; read from the table the first time."""
+        if self._recent is None:
+            since_ns = self._core.clock.wall_ns() - KEPT_NS
+            recent = self._recent = RecentFeedback()
+            for row in await self._core.database.read(
+                lambda connection: feedback_store.latest(connection, since_ns, KEPT_MAX)
+            ):
+                recent.add(row)
+        return self._recent
 
     async def prune(self, before_ns: int) -> int:
         """Remove judgements that are older; how many."""

@@ -128,6 +128,16 @@ def rates(connection: sqlite3.Connection, group: str, narrowed: FeedbackFilter) 
     ]
 
 
+def latest(connection: sqlite3.Connection, since_ns: int, limit: int) -> list[Row]:
+    """What the share of bad judgements is counted from, of the last `limit` since then, the oldest first."""
+    names = ("trace_id", "rater", "provider", "model", "team_id", "score", "created_at_ns")
+    found = connection.execute(
+        f"SELECT {', '.join(names)} FROM feedback WHERE created_at_ns >= ? ORDER BY created_at_ns DESC LIMIT ?",
+        (since_ns, limit),
+    )
+    return [dict(zip(names, row, strict=True)) for row in found][::-1]
+
+
 def use_token(connection: sqlite3.Connection, digest: bytes, expires_at_ns: int, now_ns: int) -> bool:
     """Use a token up; False when that was done before."""
     connection.execute("DELETE FROM feedback_tokens_used WHERE expires_at_ns < ?", (now_ns,))

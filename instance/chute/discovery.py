@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import instance.chute.modules as builtin
-from instance.chute.module import Module
+from instance.chute.module import API_VERSIONS_RUN, Module
 from instance.chute.order import GROUPS, PLACE
 
 ENTRY_POINT_GROUP = "stockyard.modules"
@@ -69,6 +69,9 @@ def _loaded_entry_points() -> Iterator[tuple[str, type[Module]]]:
             cls = point.load()
             if not (inspect.isclass(cls) and issubclass(cls, Module)):
                 raise TypeError(f"{point.value} is no subclass of instance.chute.module.Module")
+            if cls.api_version not in API_VERSIONS_RUN:
+                runs = ", ".join(map(str, sorted(API_VERSIONS_RUN)))
+                raise TypeError(f"{cls.name}: written for version {cls.api_version} of the hooks; here runs {runs}")
             if not 1 <= cls.group <= len(GROUPS):
                 raise TypeError(f"{cls.name}: group must be 1 to {len(GROUPS)}")
         except Exception:  # a broken package of somebody else's must not keep the proxy from starting; the log names it

@@ -57,8 +57,6 @@ async def explain(
         chute.targets.resolve(x)
         if operation.prepares:
             await operation.prepare(x, chute.core.services, chute.endpoint.limits)
-        if operation.prepares:
-            await operation.prepare(x, chute.core.services, chute.endpoint.limits)
         answered_by = await _decide(plan, x)
         if not answered_by and not x.targets:
             waiting = x.state.get("no_target")
@@ -76,7 +74,7 @@ async def explain(
         "request_after": {**x.req, "model": x.targets[0].model} if x.targets else x.req or None,
         "estimate": _estimate(chute, x) if x.req else None,
         "answered_by": answered_by or None,
-        "rejected": None if rejected is None else _refusal(rejected),
+        "rejected": None if rejected is None else refusal_shown(rejected),
     }
 
 
@@ -125,7 +123,8 @@ def _estimate(chute: Chute, x: Exchange) -> dict[str, Any]:
     return {"tokens_in": tokens_in, "cost_usd": None if unpriced is not None else nano_to_usd(nano)}
 
 
-def _refusal(error: StockyardError) -> dict[str, Any]:
+def refusal_shown(error: StockyardError) -> dict[str, Any]:
+    """A refusal as an answer of 200 tells it."""
     return {
         "code": error.code,
         "message": error.message,

@@ -9,10 +9,13 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from instance.core.errors import StockyardError
+from instance.core.memory_limit import MB, check_room
 
 INSTALL = "pip install 'stockyard[language]'"
 TEXT_MAX_CHARS = 1_000
 """More of a text tells nothing new."""
+LOAD_BYTES = 200 * MB
+"""What loading takes at its peak, numpy and a temporary file among it; 100 MB of it stay."""
 _NO_LANGUAGE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\{\{.*?\}\}|\d+", re.DOTALL)
 
 
@@ -24,11 +27,14 @@ class Language(NamedTuple):
 
 
 async def load() -> None:
-    """Load the model (about half a second, on a worker thread). Raises `StockyardError` with the command that installs it."""
+    """Load the model (about half a second, on a worker thread). Raises `StockyardError` with the command that installs it, or where
+    the container has too little memory for it."""
     if find_spec("py3langid") is None or find_spec("numpy") is None:
         raise StockyardError(
             "not_supported", f"Telling languages apart needs a package that is not installed: {INSTALL}"
         )
+    if not _identifier.cache_info().currsize:
+        check_room(LOAD_BYTES, "The model that tells languages apart")
     await asyncio.to_thread(_identifier)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 API_VERSION = 1
+"""Version of what this page and docs/writing-a-module.md promise; it grows when a module may have to be changed."""
+API_VERSIONS_RUN = frozenset((1,))
+"""Versions whose modules run here; a package's module of another one is left out, and the log says so."""
 
 Call = Callable[[Exchange], Awaitable[Answer]]
 
@@ -46,11 +49,15 @@ class Module:
     the module's name); any other exception is the module's own failure and is contained as `on_error` says.
     """
 
+    api_version: ClassVar[int] = 1
+    """The `API_VERSION` that the module was written for. Not raised here when that grows: who wrote no version wrote for the first."""
     name: ClassVar[str]
     category: ClassVar[str]
     group: ClassVar[int]
     """Place in the chain, 1 (outermost) to 12 (nearest to the provider): MODULES.md, Chain order."""
     summary: ClassVar[str]
+    rejects: ClassVar[tuple[str, ...]] = ()
+    """Codes of the errors with which the module itself refuses calls: shown in the API and the docs."""
     default_enabled: ClassVar[bool] = False
     on_error: ClassVar[Literal["open", "closed"]] = "open"
     kinds: ClassVar[frozenset[str]] = TEXT_KINDS

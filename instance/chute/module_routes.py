@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.module_trial import try_module_on
 from instance.chute.order import GROUPS
 from instance.chute.slot import Slot, describe
-from instance.core.errors import StockyardError
+from instance.core.errors import REGISTRY, StockyardError
 from instance.core.principals import Principal
 from instance.core.timestamps import rfc3339
 from instance.system.auth import require
@@ -60,11 +61,29 @@ class Bulk(BaseModel):
     changes: dict[str, Change] | None = None
 
 
+class Trial(BaseModel):
+    """What `POST /api/proxy/modules/{name}/test` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: dict[str, Any] = Field(description="A chat request; without a model it asks for the built-in one.")
+    response: dict[str, Any] | None = Field(
+        default=None,
+        description="A chat completion, as if a provider had answered with it; absent: only the request counts.",
+    )
+    headers: dict[str, str] = Field(default={}, max_length=100, description="Headers of the request, without its key.")
+
+
 def _shown(slot: Slot, position: int) -> dict[str, Any]:
     shown = describe(slot, position, GROUP_NAMES[slot.order()[0] - 1])
     updated = shown.pop("updated_at_ns")
     shown["updated_at"] = rfc3339(updated) if updated else None
     return shown
+
+
+def _status(code: str) -> int | None:
+    """Of a code that is not in the registry only the module that makes it knows the status."""
+    return REGISTRY[code].status if code in REGISTRY else None
 
 
 def routers(chute: Chute) -> APIRouter:
@@ -156,6 +175,7 @@ def module_router(chute: Chute) -> APIRouter:
             **_shown(slot, position(slot)),
             "schema": slot.cls.Settings.model_json_schema(),
             "defaults": slot.cls.Settings().model_dump(mode="json"),
+            "rejects": [{"code": code, "status": _status(code)} for code in slot.cls.rejects],
             "docs": (slot.cls.__doc__ or "").strip(),
             "report": slot.running.report() if slot.running is not None else {},
         }
@@ -184,6 +204,11 @@ def module_router(chute: Chute) -> APIRouter:
             "enabled": slot.enabled,
             "config": slot.settings.model_dump(mode="json"),
         }
+
+    @router.post("/modules/{name}/test")
+    async def test_module(name: str, principal: Reader, body: Trial) -> dict[str, Any]:
+        """What this module alone does with a sample; no provider is called, and nothing is counted or stored."""
+        return await try_module_on(chute, principal, name, body.request, body.response, body.headers)
 
     @router.get("/chain")
     async def chain(_: Reader) -> dict[str, Any]:

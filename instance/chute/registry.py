@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -205,6 +206,22 @@ class Registry:
                 if self.clients.of_module(name):
                     leaving += self.clients.take(await self.clients.made(*self._wanted(), renewed=name))
                 self._swap(leaving)
+
+    @asynccontextmanager
+    async def lent(self, name: str) -> AsyncIterator[Module]:
+        """The module as it runs; one that is off is started with its settings and stopped again. Nothing is switched meanwhile.
+
+        Raises `not_found`, and what its `start` refuses with."""
+        slot = self.slot(name)
+        async with self._lock:
+            if slot.running is not None:
+                yield slot.running
+                return
+            module = await self._started(slot.cls, slot.settings, None)
+            try:
+                yield module
+            finally:
+                await self._stopped(module)
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""

@@ -117,6 +117,8 @@ class SubRequests:
         file: tuple[str, bytes] | None = None,
     ) -> tuple[Answer, Exchange]:
         assert x.plan is not None
+        if x.dry:
+            raise SubRequestFailed("no provider is asked about a call that is only explained")
         began = perf_counter_ns()
         branch: Exchange | None = None
         try:

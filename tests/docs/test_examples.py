@@ -1,6 +1,7 @@
 """The examples of the pages, run as they are printed."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import uvloop
 
 from docs.figures import figures
+from instance.chute.module import Module, ModuleSettings
 from tests.docs.pages import ROOT, blocks
 from tests.modules.conftest import running
 
@@ -55,6 +57,13 @@ async def test_the_module_of_the_page_counts_the_words_of_whole_and_streamed_ans
         for answer in (whole, streamed):
             trail = await s.trail(answer.headers["x-stockyard-trace-id"], "wordlimit")
             assert trail == [("counted", {"words": 3})], "echo: hi there"
+
+
+def test_the_page_on_modules_names_everything_of_the_contract() -> None:
+    page = (ROOT / "docs" / "writing-a-module.md").read_text()
+    members = {name for name in vars(Module) if not name.startswith("_")} | set(Module.__annotations__)
+    members |= {"API_VERSION", "API_VERSIONS_RUN", *ModuleSettings.model_fields}
+    assert {name for name in members if not re.search(rf"\b{name}\b", page)} == set()
 
 
 async def test_the_verifier_of_the_page_agrees_with_a_real_export_and_names_a_changed_entry(tmp_path: Path) -> None:

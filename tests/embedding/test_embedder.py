@@ -7,7 +7,9 @@ import pytest
 
 from instance.chute.embedding import embedder as module
 from instance.chute.embedding.embedder import DIMENSIONS, Embedder
+from instance.core import memory_limit
 from instance.core.errors import StockyardError
+from instance.core.memory_limit import MemoryRoom
 
 
 async def test_paraphrases_are_near_and_other_questions_are_not() -> None:
@@ -47,6 +49,30 @@ async def test_texts_of_any_length_and_kind_are_read() -> None:
     embedder = Embedder()
     vectors = await embedder.embed(["", "word " * 5000, "\ud800 half a pair", "日本語のテキスト"])
     assert np.isfinite(vectors).all()
+    embedder.close()
+
+
+async def test_many_long_texts_are_read_a_few_at_a_time_and_come_out_in_their_order() -> None:
+    embedder = Embedder()
+    texts = [f"{word} " * 400 for word in ("ship", "tree", "bread", "moon", "law", "horse", "rain")]
+    together = await embedder.embed(texts)
+    alone = Embedder()
+    for row, text in zip(together, texts, strict=True):
+        assert float(row @ (await alone.embed([text]))[0]) > 0.95
+    embedder.close()
+    alone.close()
+
+
+async def test_where_the_container_has_too_little_memory_the_model_is_refused_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_limit, "memory_room", lambda: MemoryRoom(256_000_000, 190_000_000))
+    embedder = Embedder()
+    with pytest.raises(StockyardError, match="256 MB 190 MB are left: give it more") as refused:
+        await embedder.embed(["x"])
+    assert refused.value.code == "not_supported"
+    monkeypatch.setattr(memory_limit, "memory_room", lambda: MemoryRoom(1_024_000_000, 900_000_000))
+    assert len(await embedder.embed(["x"])) == 1
     embedder.close()
 
 

@@ -197,7 +197,7 @@ async def test_rules_on_tags_teams_tools_and_faults_of_the_prompt() -> None:
 
 
 async def test_a_policy_hands_over_to_the_gate() -> None:
-    async with running({"approvalgate": {}}) as s:
+    async with running({"approvalgate": {"prompt_changes": False}}) as s:
         assert s.module("approvalgate").hooks() == ()
         policy = {"name": "ask", "type": "require_approval", "pattern": "word", "target": "request"}
         assert (await s.http(s.admin_key).post("/api/trust/policies", json=policy)).status_code == 201
@@ -228,3 +228,29 @@ async def test_rules_that_cannot_be_are_refused_when_they_are_saved(rule: dict[s
         assert answer.status_code == 422
         assert "rules" in answer.json()["error"]["param"]
         _ticket(await _ask(s))
+
+
+async def _greeting(s: Running, reference: str) -> httpx2.Response:
+    return await s.http().post("/v1/chat/completions", json={"_template": reference, "messages": []})
+
+
+async def test_a_changed_prompt_is_approved_once_for_the_label_that_it_serves() -> None:
+    greet = {"slug": "greet", "model": "up/small", "messages": [{"role": "user", "content": "Greet."}]}
+    async with running({"approvalgate": True}) as s:
+        admin = s.http(s.admin_key)
+        assert (await admin.post("/api/studio/templates", json=greet)).status_code == 201
+        assert (await admin.put("/api/studio/templates/greet/labels/production", json={"version": 1})).is_success
+        assert (await s.chat()).status_code == 200, "a call without a stored prompt is not asked"
+        refused = await _greeting(s, "greet@production")
+        ticket = _ticket(refused)
+        assert refused.json()["error"]["details"]["rule"] == "prompt greet@1 as production"
+        assert (await _vote(s, ticket)).json()["status"] == "approved"
+        for _ in range(2):
+            assert (await _greeting(s, "greet@production")).status_code == 200
+        changed = {"messages": [{"role": "user", "content": "Greet in French."}]}
+        assert (await admin.post("/api/studio/templates/greet/versions", json=changed)).is_success
+        assert (await admin.put("/api/studio/templates/greet/labels/production", json={"version": 2})).is_success
+        _ticket(await _greeting(s, "greet@production"))
+        assert (await _greeting(s, "greet@2")).status_code == 200, "who names a version has chosen it"
+        await s.configure({"approvalgate": {"prompt_changes": False}})
+        assert (await _greeting(s, "greet@production")).status_code == 200

@@ -407,3 +407,34 @@ async def _ready(http: httpx2.AsyncClient, process: subprocess.Popen[bytes]) -> 
             except httpx2.TransportError:
                 pass
             await asyncio.sleep(0.02)
+
+
+async def test_jobs_that_wait_keep_a_hosted_instance_awake_or_have_it_woken_when_their_window_opens() -> None:
+    async with running({"batchqueue": {"concurrency": 1}}) as s:
+        core = s.instance.core
+        assert core.schedule.get("batches") is None
+        s.mock.script(delay(0.2), delay(0.2))
+        batch_id = await submitted(s, requests(3))
+        await until(lambda: core.schedule.get("batches"))
+        at_ns = core.schedule.next_ns()
+        assert at_ns is not None and at_ns <= core.clock.wall_ns()
+        await ended(s.http(s.admin_key), batch_id)
+        await until(lambda: core.schedule.get("batches") is None)
+        await s.configure({"batchqueue": {"window": _closed_now()}})
+        waiting = await submitted(s, requests(1))
+        await until(lambda: core.schedule.get("batches"))
+        opens_ns = core.schedule.next_ns()
+        assert opens_ns is not None and 0 < opens_ns - core.clock.wall_ns() < 24 * 3600 * 10**9
+        assert s.module("batchqueue").report()["queued"] == 1
+        assert (await s.http(s.admin_key).post(f"{BATCH}/{waiting}/pause")).is_success
+        await until(lambda: core.schedule.get("batches") is None)
+
+
+def test_the_time_at_which_a_window_opens() -> None:
+    night = QueueSettings(window=read_window("22:00-06:00"))
+    hour = 3600 * 10**9
+    assert night.opens_ns(12 * hour + 17) == 22 * hour
+    assert night.opens_ns(23 * hour + 17) == 23 * hour + 17
+    day = QueueSettings(window=read_window("09:30-17:00"))
+    assert day.opens_ns(18 * hour) == (24 + 9) * hour + hour // 2
+    assert QueueSettings().opens_ns(5) == 5

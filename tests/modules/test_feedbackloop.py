@@ -8,6 +8,7 @@ import httpx2
 import orjson
 import pytest
 
+from instance.brand.feedback import Feedback
 from tests.mock_replies import text
 from tests.modules.conftest import Running, running
 from tests.waiting import until
@@ -174,3 +175,49 @@ async def test_a_call_goes_past_the_module_by_default() -> None:
         assert s.module("feedbackloop").hooks() == ()
         await s.configure({"feedbackloop": False})
         assert (await _rate(s, trace_id=await _ask(s), rating=1)).status_code == 409
+
+
+async def test_judgements_are_told_apart_by_the_prompts_version() -> None:
+    greet = {"slug": "greet", "model": "up/small", "messages": [{"role": "user", "content": "Greet."}]}
+    async with running() as s:
+        admin = s.http(s.admin_key)
+        assert (await admin.post("/api/studio/templates", json=greet)).status_code == 201
+        answer = await s.http().post("/v1/chat/completions", json={"_template": "greet@1", "messages": []})
+        assert (await _rate(s, trace_id=answer.headers["x-stockyard-trace-id"], rating=-1)).status_code == 201
+        assert (await _rate(s, trace_id=await _ask(s), rating=1)).status_code == 201
+        (row,) = (await admin.get(f"{URL}/summary")).json()["templates"]
+        assert (row["template"], row["count"], row["negative"]) == ("greet@1", 1, 1)
+
+
+async def test_the_share_of_bad_judgements_is_a_gauge_of_alerts_while_the_module_is_on() -> None:
+    async with running() as s:
+        gauges = s.instance.core.services["lookout"].alerts.gauges
+
+        def bad_pct(**narrowed: str) -> float | None:
+            value: float | None = gauges["thumbs_down_rate"](narrowed, 3600)
+            return value
+
+        assert bad_pct() is None
+        first, second = await _ask(s), await _ask(s)
+        for trace_id, rating in ((first, 1), (second, -1)):
+            assert (await _rate(s, trace_id=trace_id, rating=rating)).status_code == 201
+        assert (bad_pct(), bad_pct(model="small"), bad_pct(model="other"), bad_pct(tag="x")) == (50.0, 50.0, None, None)
+        assert (await _rate(s, trace_id=first, rating=-1)).status_code == 201
+        assert bad_pct() == 100.0, "a later judgement takes the place of the earlier one"
+        await s.configure({"feedbackloop": {"keep_days": 10}})
+        assert bad_pct() == 100.0
+        await s.configure({"feedbackloop": False})
+
+        async def gone() -> bool:
+            return "thumbs_down_rate" not in gauges
+
+        await until(gone)
+
+
+async def test_judgements_from_before_a_start_count_in_the_share_of_bad_ones() -> None:
+    async with running() as s:
+        assert (await _rate(s, trace_id=await _ask(s), rating=-1)).status_code == 201
+        fresh = Feedback(s.instance.core)
+        now_ns = s.instance.core.clock.wall_ns()
+        assert (await fresh.recent()).bad_pct({}, now_ns - 60 * 10**9) == 100.0
+        assert (await fresh.recent()).bad_pct({}, now_ns + 1) is None

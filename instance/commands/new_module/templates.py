@@ -1,4 +1,5 @@
-"""The files of a new module's package; `@NAME@` and `@CLASS@` stand for the module's name and its class."""
+"""The files of a new module's package; `@NAME@`, `@CLASS@` and `@API@` stand for the module's name, its class and the version of the
+hooks that it is written for."""
 
 from __future__ import annotations
 
@@ -46,10 +47,12 @@ class @CLASS@(Module):
     Take out the hooks you do not need: one that is not there costs nothing.
     """
 
+    api_version: ClassVar[int] = @API@
     name: ClassVar[str] = "@NAME@"
     category: ClassVar[str] = "other"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Refuses calls with a forbidden word"
+    rejects: ClassVar[tuple[str, ...]] = ("@NAME@_refused",)
 
     class Settings(ModuleSettings):
         forbidden: str = Field(default="", max_length=100, description="A word that no request may hold; empty: none.")

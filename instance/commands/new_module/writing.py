@@ -6,6 +6,7 @@ import keyword
 import re
 from pathlib import Path
 
+from instance.chute.module import API_VERSION
 from instance.chute.order import PLACE
 from instance.commands.new_module import templates
 
@@ -34,7 +35,9 @@ def write_package(name: str, folder: Path) -> list[Path]:
     written = []
     for file, text in files.items():
         path = folder / file
-        path.write_text(text.replace("@NAME@", name).replace("@CLASS@", class_name(name)), encoding="utf-8")
+        for mark, said in (("@NAME@", name), ("@CLASS@", class_name(name)), ("@API@", str(API_VERSION))):
+            text = text.replace(mark, said)
+        path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
 

@@ -38,6 +38,7 @@ class CacheLayer(Module):
     category: ClassVar[str] = "caching"
     group: ClassVar[int] = 9
     summary: ClassVar[str] = "Answers an equal request again from memory or disk"
+    rejects: ClassVar[tuple[str, ...]] = ("cache_miss", "bad_request")
     tick_s: ClassVar[float] = 60.0
     migrations: ClassVar[Path | None] = Path(__file__).parent / "cachelayer_migrations"
 

@@ -42,6 +42,7 @@ class SemanticCache(Module):
     category: ClassVar[str] = "caching"
     group: ClassVar[int] = 9
     summary: ClassVar[str] = "Answers again what was asked before in other words"
+    rejects: ClassVar[tuple[str, ...]] = ("bad_request",)
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     tick_s: ClassVar[float] = 60.0
 

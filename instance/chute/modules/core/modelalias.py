@@ -43,6 +43,7 @@ class ModelAlias(Module):
     category: ClassVar[str] = "core"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Own names for models"
+    rejects: ClassVar[tuple[str, ...]] = ("model_not_found",)
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 

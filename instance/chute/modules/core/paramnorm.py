@@ -33,6 +33,7 @@ class ParamNorm(Module):
     category: ClassVar[str] = "core"
     group: ClassVar[int] = 12
     summary: ClassVar[str] = "Makes the same parameters work on every model"
+    rejects: ClassVar[tuple[str, ...]] = ("unsupported_parameter",)
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     per_client: ClassVar[bool] = True

@@ -41,6 +41,13 @@ class ToolShield(Module):
     category: ClassVar[str] = "core"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Guards tools: definitions, calls, arguments and results"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "tool_denied",
+        "tool_schema_invalid",
+        "tool_result_unknown",
+        "tool_call_invalid",
+        "bad_upstream_response",
+    )
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     safety: ClassVar[bool] = True

@@ -30,6 +30,7 @@ class TrustEnforce(Module):
     category: ClassVar[str] = "core"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Applies the policies of the Trust app"
+    rejects: ClassVar[tuple[str, ...]] = ("policy_blocked", "approval_required", "approval_denied", "approval_mismatch")
     default_enabled: ClassVar[bool] = True
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS

@@ -47,6 +47,7 @@ class CostCap(Module):
     category: ClassVar[str] = "cost"
     group: ClassVar[int] = 8
     summary: ClassVar[str] = "Spending limits that hold, by reservation before the call"
+    rejects: ClassVar[tuple[str, ...]] = ("budget_exceeded", "price_unknown", "bad_request")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 

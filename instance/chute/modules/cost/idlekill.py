@@ -63,6 +63,7 @@ class IdleKill(Module):
     category: ClassVar[str] = "cost"
     group: ClassVar[int] = 2
     summary: ClassVar[str] = "Ends calls that stall, run away or go on for nobody"
+    rejects: ClassVar[tuple[str, ...]] = ("request_loop", "killed_stalled", "killed_limit", "killed_loop")
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 

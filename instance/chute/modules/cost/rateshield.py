@@ -109,6 +109,7 @@ class RateShield(Module):
     category: ClassVar[str] = "cost"
     group: ClassVar[int] = 2
     summary: ClassVar[str] = "Limits on requests, tokens and calls at once"
+    rejects: ClassVar[tuple[str, ...]] = ("rate_limited", "too_many_concurrent")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     per_client: ClassVar[bool] = True

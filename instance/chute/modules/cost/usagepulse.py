@@ -61,6 +61,7 @@ class UsagePulse(Module):
     category: ClassVar[str] = "cost"
     group: ClassVar[int] = 1
     summary: ClassVar[str] = "Meters usage by any dimension, and caps it"
+    rejects: ClassVar[tuple[str, ...]] = ("usage_cap",)
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     tick_s: ClassVar[float] = 5.0

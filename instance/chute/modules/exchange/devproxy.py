@@ -41,6 +41,7 @@ class DevProxy(Module):
     category: ClassVar[str] = "exchange"
     group: ClassVar[int] = 1
     summary: ClassVar[str] = "Shows a developer what happens to a call, step by step"
+    rejects: ClassVar[tuple[str, ...]] = ("breakpoint_timeout",)
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 
     class Settings(ModuleSettings):

@@ -45,6 +45,7 @@ class MockLLM(Module):
     category: ClassVar[str] = "forge"
     group: ClassVar[int] = 9
     summary: ClassVar[str] = "Answers from fixtures, and records and replays answers"
+    rejects: ClassVar[tuple[str, ...]] = ("fixture_missing", "invalid_schema", "bad_request")
     kinds: ClassVar[frozenset[str]] = frozenset(("chat", "completions", "embeddings"))
     tick_s: ClassVar[float] = 1.0
     migrations: ClassVar[Path | None] = Path(__file__).parent / "mockllm_migrations"

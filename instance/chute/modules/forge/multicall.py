@@ -37,6 +37,13 @@ class MultiCall(Module):
     category: ClassVar[str] = "forge"
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Asks several models at once and delivers the best answer"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "all_targets_failed",
+        "no_consensus",
+        "no_provider",
+        "model_not_found",
+        "bad_request",
+    )
     kinds: ClassVar[frozenset[str]] = TEXT_KINDS
 
     class Settings(ModuleSettings):

@@ -44,6 +44,14 @@ class ImageProxy(Module):
     category: ClassVar[str] = "other"
     group: ClassVar[int] = 9
     summary: ClassVar[str] = "Makes images fit for every provider, keeps and caches those that are generated"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "image_invalid",
+        "image_too_large",
+        "image_url_forbidden",
+        "size_not_allowed",
+        "cache_miss",
+        "bad_request",
+    )
     kinds: ClassVar[frozenset[str]] = frozenset(("chat", "images"))
     tick_s: ClassVar[float] = EXPIRE_S
 

@@ -78,6 +78,7 @@ class IPFence(Module):
     category = "other"
     group = 2
     summary = "Allows and denies callers by address, with bans for those who keep trying"
+    rejects = ("ip_denied",)
     kinds = ALL_KINDS
     on_error = "closed"
     safety = True

@@ -46,6 +46,7 @@ class KeyPool(Module):
     category: ClassVar[str] = "other"
     group: ClassVar[int] = 11
     summary: ClassVar[str] = "Several keys for one provider, each with its limits"
+    rejects: ClassVar[tuple[str, ...]] = ("keys_exhausted", "no_valid_key")
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     secret_settings: ClassVar[frozenset[str]] = frozenset(("key",))

@@ -34,6 +34,7 @@ class CircuitBreaker(Module):
     category: ClassVar[str] = "reliability"
     group: ClassVar[int] = 11
     summary: ClassVar[str] = "Leaves a failing target alone for a while, then tries it again with a few calls"
+    rejects: ClassVar[tuple[str, ...]] = ("breaker_open",)
     default_enabled: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 

@@ -37,6 +37,7 @@ class LoadBalancer(Module):
     category: ClassVar[str] = "reliability"
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "Sends each call to the equal target with the least measured load"
+    rejects: ClassVar[tuple[str, ...]] = ("no_provider",)
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 
     class Settings(ModuleSettings):

@@ -39,6 +39,7 @@ class Timeout(Module):
     category = "reliability"
     group = 11
     summary = "Limits on connecting, the first token, gaps in a stream and the whole call"
+    rejects = ("timeout_connect", "timeout_first_token", "timeout_stream", "timeout_total", "bad_request")
     default_enabled = True
     kinds = ALL_KINDS
     per_client = True

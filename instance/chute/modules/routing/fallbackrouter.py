@@ -62,6 +62,7 @@ class FallbackRouter(Module):
     category: ClassVar[str] = "routing"
     group: ClassVar[int] = 11
     summary: ClassVar[str] = "Goes on to the next target when one cannot answer"
+    rejects: ClassVar[tuple[str, ...]] = ("all_targets_failed", "no_provider")
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 
     class Settings(ModuleSettings):

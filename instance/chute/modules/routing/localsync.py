@@ -44,6 +44,7 @@ class LocalSync(Module):
     category: ClassVar[str] = "routing"
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "A local model first, the cloud second"
+    rejects: ClassVar[tuple[str, ...]] = ("local_unavailable",)
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     tick_s: ClassVar[float] = 1.0
 

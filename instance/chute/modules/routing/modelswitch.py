@@ -48,6 +48,7 @@ class ModelSwitch(Module):
     category: ClassVar[str] = "routing"
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "Chooses the model by rules over the request"
+    rejects: ClassVar[tuple[str, ...]] = ("model_required", "no_provider")
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     per_client: ClassVar[bool] = True
 

@@ -69,6 +69,7 @@ class RegionRoute(Module):
     category: ClassVar[str] = "routing"
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "Keeps calls in the regions that their data may go to"
+    rejects: ClassVar[tuple[str, ...]] = ("region_unavailable", "bad_request")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     per_client: ClassVar[bool] = True

@@ -57,6 +57,7 @@ class WeightedRouter(Module):
     category: ClassVar[str] = "routing"
     group: ClassVar[int] = 7
     summary: ClassVar[str] = "Spreads one model over several targets by weights"
+    rejects: ClassVar[tuple[str, ...]] = ("no_provider",)
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
 
     class Settings(ModuleSettings):

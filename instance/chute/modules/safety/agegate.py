@@ -58,6 +58,7 @@ class AgeGate(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Fits questions and answers to the caller's age"
+    rejects: ClassVar[tuple[str, ...]] = ("age_restricted", "age_token_invalid")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     secret_settings: ClassVar[frozenset[str]] = frozenset(("header_secret",))

@@ -60,6 +60,7 @@ class AgentGuard(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 2
     summary: ClassVar[str] = "Stops agents that loop or use too much"
+    rejects: ClassVar[tuple[str, ...]] = ("agent_stopped", "tool_denied", "bad_request", "bad_upstream_response")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     tick_s: ClassVar[float] = 1.0

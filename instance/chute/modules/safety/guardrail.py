@@ -52,6 +52,7 @@ class Guardrail(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Keeps a product on its topic"
+    rejects: ClassVar[tuple[str, ...]] = ("off_topic",)
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = frozenset(("chat", "completions"))

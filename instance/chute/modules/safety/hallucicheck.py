@@ -58,6 +58,7 @@ class HalluciCheck(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Marks statements of answers that look made up"
+    rejects: ClassVar[tuple[str, ...]] = ("unsupported_answer",)
 
     class Settings(ModuleSettings):
         min_support: float = Field(

@@ -62,6 +62,7 @@ class PromptGuard(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Keeps personal data from leaving, and notices prompt injection"
+    rejects: ClassVar[tuple[str, ...]] = ("pii_blocked", "injection_blocked")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     tick_s: ClassVar[float] = 60.0
@@ -163,12 +164,13 @@ class PromptGuard(Module):
         return self.sessions.of(holder(x), x.session, now_ns, ttl_ns)
 
     def _judge(self, x: Exchange, rules: Rules) -> None:
-        worst: tuple[float, list[str], str] = (0.0, [], "")
+        passages = x.state.get("passages")
+        worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
 
         def look(text: str, place: str) -> str:
             nonlocal worst
             role = _role(x.req, place)
-            if role in self._roles:
+            if role in self._roles and (passages is None or passages not in text):
                 score, names = rules.score(text, from_tool=role == "tool" and ".tool_calls[" not in place)
                 if score > worst[0]:
                     worst = (score, names, place)

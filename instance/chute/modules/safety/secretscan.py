@@ -42,6 +42,7 @@ class SecretScan(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Finds credentials in prompts and answers; flags, redacts or refuses them."
+    rejects: ClassVar[tuple[str, ...]] = ("secret_blocked", "bad_upstream_response")
     default_enabled: ClassVar[bool] = True
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS

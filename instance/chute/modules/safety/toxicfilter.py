@@ -98,6 +98,7 @@ class ToxicFilter(Module):
     category: ClassVar[str] = "safety"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Moderates questions and answers by category of harm"
+    rejects: ClassVar[tuple[str, ...]] = ("content_blocked", "answer_blocked")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     safety: ClassVar[bool] = True
     per_client: ClassVar[bool] = True

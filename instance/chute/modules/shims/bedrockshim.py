@@ -61,6 +61,7 @@ class BedrockShim(Shim):
     summary: ClassVar[str] = (
         "Speaks Amazon Bedrock's Converse, signed for AWS: tools, images, documents, thinking, guardrails"
     )
+    rejects: ClassVar[tuple[str, ...]] = ("no_valid_key", "no_provider")
     dialect: ClassVar[str] = "bedrock"
     wire_dialect: ClassVar[str] = "bedrock.converse"
     secret_settings: ClassVar[frozenset[str]] = frozenset(("access_key", "secret_key", "session_token", "api_key"))

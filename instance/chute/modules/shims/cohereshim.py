@@ -31,6 +31,7 @@ class CohereShim(Shim):
 
     name = "cohereshim"
     summary = "Speaks Cohere's v2 API"
+    rejects = ("not_supported",)
     dialect = "cohere"
     wire_dialect = "cohere.chat"
     serves = frozenset(("chat", "embeddings", "other"))

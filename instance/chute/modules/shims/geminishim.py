@@ -43,6 +43,7 @@ class GeminiShim(Shim):
 
     name = "geminishim"
     summary = "Speaks Google's generateContent to Gemini"
+    rejects = ("body_too_large",)
     dialect = "gemini"
     wire_dialect = "gemini.generate_content"
     serves = frozenset(("chat", "embeddings"))

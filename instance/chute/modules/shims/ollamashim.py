@@ -50,6 +50,7 @@ class OllamaShim(Shim):
 
     name = "ollamashim"
     summary = "Speaks Ollama's own API, with a context as large as the prompt needs"
+    rejects = ("ollama_unreachable",)
     dialect = "ollama"
     wire_dialect = "ollama.chat"
     serves = frozenset(("chat", "embeddings"))

@@ -45,6 +45,7 @@ class ReplicateShim(Shim):
 
     name = "replicateshim"
     summary = "Speaks Replicate's predictions API"
+    rejects = ("not_supported", "model_not_found", "bad_request", "no_provider", "provider_error", "client_closed")
     dialect = "replicate"
     wire_dialect = "replicate.predictions"
     serves = frozenset(("chat", "images"))

@@ -36,6 +36,7 @@ class TogetherShim(OpenAILikeShim):
 
     name = "togethershim"
     summary = "Speaks Together's kind of OpenAI's API and completes its models' names"
+    rejects = ("bad_request",)
     dialect = "together"
 
     class Settings(ShimSettings):

@@ -100,6 +100,17 @@ def demanded(
     return Demand(rule=rule.name, needed=rule.needed, approvers=tuple(rule.approvers), remembers=remembers)
 
 
+def prompt_change(x: Exchange, approved_before: Callable[[str], bool]) -> Demand | None:
+    """What is asked of a call that gets a stored prompt by a label, unless this version was approved for the label before.
+
+    A call that names the version itself has chosen it, and is asked nothing."""
+    slug, version, label = x.state.get("prompt") or ("", 0, "")
+    remembers = f"prompt:{slug}@{version}:{label}"
+    if not label or approved_before(remembers):
+        return None
+    return Demand(rule=f"prompt {slug}@{version} as {label}", remembers=remembers)
+
+
 def system_text(req: dict[str, Any]) -> bytes:
     """The request's system messages in canonical form; empty without any."""
     messages = req.get("messages")

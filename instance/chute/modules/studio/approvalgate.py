@@ -12,7 +12,7 @@ from instance.chute.asked_again import AskedAgain
 from instance.chute.call_identity import key_id
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.modules.studio.approval_rules import Demand, Rule, demanded, request_digest
+from instance.chute.modules.studio.approval_rules import Demand, Rule, demanded, prompt_change, request_digest
 from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
@@ -37,6 +37,7 @@ class ApprovalGate(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Puts people before risky calls"
+    rejects: ClassVar[tuple[str, ...]] = ("approval_required", "approval_denied", "approval_mismatch", "rate_limited")
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     tick_s: ClassVar[float] = 3600.0
@@ -53,6 +54,10 @@ class ApprovalGate(Module):
         on_timeout: Literal["reject", "allow"] = Field(
             default="reject", description="What becomes of a call that waited and nobody decided on."
         )
+        prompt_changes: bool = Field(
+            default=True,
+            description="Ask for approval of a stored prompt's version under a label, once for good, before calls that name the label get it.",
+        )
         four_eyes: bool = Field(default=True, description="Nobody approves a call of their own.")
 
     settings: Settings
@@ -68,7 +73,10 @@ class ApprovalGate(Module):
         await self._approvals.load()
 
     def hooks(self) -> tuple[str, ...]:
-        return ("around",) if self.settings.rules else ()
+        return ("around",) if self.settings.rules or self.settings.prompt_changes else ()
+
+    def passes(self, x: Exchange) -> bool:
+        return not self.settings.rules and "prompt" not in x.state
 
     async def tick(self) -> None:
         await self._approvals.prune()
@@ -98,6 +106,10 @@ class ApprovalGate(Module):
         def cost_nano() -> int:
             return worst_case_of_all_nano(x, self._core.services)[0]
 
+        if self.settings.prompt_changes:
+            change = prompt_change(x, self._approvals.approved_before)
+            if change is not None:
+                return change
         for rule in self.settings.rules:
             demand = demanded(rule, x, cost_nano, self._approvals.approved_before)
             if demand is not None:
@@ -107,6 +119,9 @@ class ApprovalGate(Module):
     async def _pass(self, x: Exchange, demand: Demand) -> None:
         if x.state.get("approved"):
             return
+        if x.dry:
+            message = f"This call would need approval ({demand.rule})."
+            raise StockyardError("approval_required", message, module=self.name, retryable=False)
         began = self._core.clock.mono_ns()
         presented = x.headers.get(HEADER, b"").decode("latin-1").strip()
         ticket = await (self._presented(x, demand, presented) if presented else self._requested(x, demand))

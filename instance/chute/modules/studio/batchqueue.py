@@ -41,6 +41,7 @@ class BatchQueue(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 2
     summary: ClassVar[str] = "Takes calls that may wait, and makes them later"
+    rejects: ClassVar[tuple[str, ...]] = ("batch_too_large", "queue_full", "not_supported")
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
     tick_s: ClassVar[float] = PRUNE_S
 

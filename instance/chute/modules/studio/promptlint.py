@@ -29,6 +29,7 @@ class PromptLint(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Checks prompts for faults, and says how to mend them"
+    rejects: ClassVar[tuple[str, ...]] = ("prompt_lint",)
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     per_client: ClassVar[bool] = True
 

@@ -52,6 +52,14 @@ class PromptPad(Module):
     category: ClassVar[str] = "studio"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Stored prompts with versions, labels and variables"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "prompt_not_found",
+        "missing_variable",
+        "invalid_variable",
+        "prompt_required",
+        "model_required",
+        "bad_request",
+    )
     default_enabled: ClassVar[bool] = True
     tick_s: ClassVar[float] = 60.0
     fills_template: bool = True
@@ -115,6 +123,7 @@ class PromptPad(Module):
         detail = {"name": template.slug, "version": prompt.version, "label": label or None, "variant": variant or None}
         x.note("prompt", detail)
         x.tags = {**x.tags, "template": template.slug, "template_version": str(prompt.version)}
+        x.measure(template=f"{template.slug}@{prompt.version}")
         x.state["prompt"] = (template.slug, prompt.version, label)
         if not x.dry:
             self._templates.count(template, prompt.version)

@@ -64,6 +64,7 @@ class ChatMem(Module):
     category: ClassVar[str] = "transform"
     group: ClassVar[int] = 4
     summary: ClassVar[str] = "Gives stateless clients a memory"
+    rejects: ClassVar[tuple[str, ...]] = ("bad_request",)
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     tick_s: ClassVar[float] = 1.0
 

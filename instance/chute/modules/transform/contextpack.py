@@ -163,7 +163,8 @@ class ContextPack(Module):
         found = await self._search(x, index, question)
         if not found:
             return None
-        text = self.settings.template.replace(PASSAGES, "\n\n".join(map(_shown, range(1, len(found) + 1), found)))
+        passages = "\n\n".join(map(_shown, range(1, len(found) + 1), found))
+        text = self.settings.template.replace(PASSAGES, passages)
         x.req = {**x.req, "messages": self._with(messages, place, text)}
         x.change()
         tokens = count_tokens(text)
@@ -172,7 +173,7 @@ class ContextPack(Module):
         ]
         x.note("context", {"chunks": chunks, "tokens": tokens})
         x.measure(context_tokens=tokens)
-        x.state["context"] = text
+        x.state["passages"] = passages
         return None
 
     async def _search(self, x: Exchange, index: PassageIndex, question: str) -> list[Found]:

@@ -51,6 +51,7 @@ class TokenTrim(Module):
     category: ClassVar[str] = "transform"
     group: ClassVar[int] = 8
     summary: ClassVar[str] = "Makes the prompt fit the model's window"
+    rejects: ClassVar[tuple[str, ...]] = ("context_length_exceeded",)
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     per_client: ClassVar[bool] = True
 

@@ -14,10 +14,14 @@ from instance.chute.modules.trust.repeated_question import RepeatedQuestions
 from instance.core.timestamps import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from instance.brand.feedback import Feedback
+    from instance.brand.recent_feedback import RecentFeedback
     from instance.core.core import Core
 
 NS_PER_DAY = 86_400 * NS_PER_S
+GAUGE = "thumbs_down_rate"
 ASKED = b"x-stockyard-feedback"
 TOKEN = b"x-stockyard-feedback-token"
 
@@ -59,6 +63,7 @@ class FeedbackLoop(Module):
         self._core: Core
         self._feedback: Feedback
         self._questions: RepeatedQuestions | None = None
+        self._recent: RecentFeedback
 
     def hooks(self) -> tuple[str, ...]:
         asks = ("on_request",) if self.settings.tokens else ()
@@ -67,13 +72,18 @@ class FeedbackLoop(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         self._feedback = core.services["brand"].feedback
+        self._recent = await self._feedback.recent()
         if self.settings.implicit:
             embedder = embedder_of(core)
             await embedder.load()
             before = previous._questions if isinstance(previous, FeedbackLoop) else None
             self._questions = RepeatedQuestions(embedder, self._feedback, before)
+        core.services["lookout"].alerts.gauges[GAUGE] = self._bad_pct
 
     async def stop(self) -> None:
+        gauges = self._core.services["lookout"].alerts.gauges
+        if gauges.get(GAUGE) == self._bad_pct:  # not that of the module that took this one's place
+            del gauges[GAUGE]
         if self._questions is not None:
             await self._questions.close()
 
@@ -82,6 +92,9 @@ class FeedbackLoop(Module):
 
     def report(self) -> dict[str, Any]:
         return {"repeated_questions": self._questions.found} if self._questions is not None else {}
+
+    def _bad_pct(self, narrowed: Mapping[str, str], window_s: int) -> float | None:
+        return self._recent.bad_pct(narrowed, self._core.clock.wall_ns() - window_s * NS_PER_S)
 
     def on_request(self, x: Exchange) -> None:
         if x.headers.get(ASKED, b"").strip().lower() == b"token":

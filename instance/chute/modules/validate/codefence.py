@@ -55,6 +55,7 @@ class CodeFence(Module):
     category: ClassVar[str] = "validate"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Checks the code of answers"
+    rejects: ClassVar[tuple[str, ...]] = ("code_blocked",)
     safety: ClassVar[bool] = True
     per_client: ClassVar[bool] = True
 

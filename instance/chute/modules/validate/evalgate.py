@@ -61,6 +61,7 @@ class EvalGate(Module):
     category: ClassVar[str] = "validate"
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Scores answers, and asks again when one is not good enough"
+    rejects: ClassVar[tuple[str, ...]] = ("quality_rejected",)
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     per_client: ClassVar[bool] = True
 

@@ -86,6 +86,7 @@ class SchemaValidator(Module):
     category: ClassVar[str] = "validate"
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Holds requests, answers and tool calls to JSON Schemas"
+    rejects: ClassVar[tuple[str, ...]] = ("request_schema", "response_schema")
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     per_client: ClassVar[bool] = True
 

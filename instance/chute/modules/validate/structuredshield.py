@@ -62,6 +62,7 @@ class StructuredShield(Module):
     category: ClassVar[str] = "validate"
     group: ClassVar[int] = 10
     summary: ClassVar[str] = "Makes structured output work on every model, and asks again until it fits"
+    rejects: ClassVar[tuple[str, ...]] = ("structured_output_failed", "invalid_schema")
     kinds: ClassVar[frozenset[str]] = frozenset(("chat",))
     per_client: ClassVar[bool] = True
 
