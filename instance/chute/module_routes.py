@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.order import GROUPS
-from instance.chute.slot import Slot, describe
+from instance.chute.slot import Slot, describe, reported
 from instance.core.errors import StockyardError
 from instance.core.principals import Principal
 from instance.core.timestamps import rfc3339
@@ -157,7 +157,7 @@ def module_router(chute: Chute) -> APIRouter:
             "schema": slot.cls.Settings.model_json_schema(),
             "defaults": slot.cls.Settings().model_dump(mode="json"),
             "docs": (slot.cls.__doc__ or "").strip(),
-            "report": slot.running.report() if slot.running is not None else {},
+            "report": reported(slot),
         }
 
     @router.put("/modules/{name}")

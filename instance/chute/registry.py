@@ -16,6 +16,7 @@ from instance.chute.chain import Plan
 from instance.chute.containment import Fits, Link
 from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
+from instance.chute.life_cycle import left_off, started, stopped, ticking
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.module_secrets import kept, opened, sealed
 from instance.chute.order import ON_BY_DEFAULT, SHIMS
@@ -83,7 +84,8 @@ class Registry:
         """Read the persisted state, start what is on, compile the first plan. Of the shims nobody has configured, those are
         loaded that speak one of `dialects`; the others when a provider needs them.
 
-        A module whose stored settings no longer hold, or that refuses to start, is left off; the log and its meter say why."""
+        A module whose stored settings no longer hold, or that refuses to start, is left off, or refuses calls where it fails
+        closed; the log and its meter say why."""
 
         def rows(conn: sqlite3.Connection) -> list[tuple[str, int | None, str, float | None, int]]:
             return conn.execute("SELECT name, enabled, config, priority, updated_at_ns FROM modules").fetchall()
@@ -106,19 +108,10 @@ class Registry:
             try:
                 slot.settings = validated(slot.cls, {**slot.base, **slot.config})
                 if slot.enabled:
-                    slot.running = await self._started(slot.cls, slot.settings, None)
+                    slot.running = await started(self.core, slot.cls, slot.settings, None)
             except StockyardError as error:
-                slot.enabled = False
-                slot.settings = slot.cls.Settings()
-                slot.meter.errors += 1
-                slot.meter.last_error = f"not started: {error.message}"
-                log.error("module %s was left off: %s", slot.name, error.message)
+                left_off(slot, error)
         self._swap()
-
-    async def _started(self, cls: type[Module], settings: ModuleSettings, previous: Module | None) -> Module:
-        module = cls(settings)
-        await module.start(self.core, previous)
-        return module
 
     async def shim(self, dialect: str, kind: str) -> tuple[Link, Fits | None] | None:
         """The link of the shim that speaks a dialect, loaded now if no call needed it before; `None` when it is off."""
@@ -128,7 +121,7 @@ class Registry:
         if slot.deferred:
             async with self._lock:
                 if slot.deferred:
-                    slot.running = await self._started(slot.cls, slot.settings, None)
+                    slot.running = await started(self.core, slot.cls, slot.settings, None)
                     slot.deferred = False
                     self._swap()
         return self.plan(kind).shims.get(dialect)
@@ -150,9 +143,10 @@ class Registry:
     def _compile(self, name: str) -> Plan:
         kind = name.removesuffix(ADMITTED)
         links = [
-            Link(slot.running, slot.meter, place)
+            Link(module, slot.meter, place)
             for place, slot in enumerate(self.ordered())
-            if slot.running is not None and (name == kind or slot.order()[0] != ADMISSION_GROUP)
+            if (module := slot.running or slot.refusing) is not None
+            and (name == kind or slot.order()[0] != ADMISSION_GROUP)
         ]
         return Plan(self.version, kind, links, forward, self.shim)
 
@@ -167,7 +161,7 @@ class Registry:
             slot = self.slot(name)
             before = slot.running
             if before is not None:
-                slot.running = await self._started(slot.cls, slot.settings, before)
+                slot.running = await started(self.core, slot.cls, slot.settings, before)
                 self._swap([before])
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
@@ -181,7 +175,7 @@ class Registry:
                 slot.ticker.cancel()
                 slot.ticker = None
             if slot.running is not None and slot.cls.tick_s > 0 and slot.ticker is None:
-                slot.ticker = asyncio.create_task(self._tick(slot, slot.running), name=str(id(slot.running)))
+                slot.ticker = asyncio.create_task(ticking(self.core, slot, slot.running), name=str(id(slot.running)))
         if leaving:
             self._stop_after(old, leaving)
 
@@ -193,7 +187,7 @@ class Registry:
             waiting -= 1
             if waiting <= 0:
                 for module in leaving:
-                    task = asyncio.get_running_loop().create_task(self._stopped(module))
+                    task = asyncio.get_running_loop().create_task(stopped(module))
                     self._stopping.add(task)
                     task.add_done_callback(self._stopping.discard)
 
@@ -209,22 +203,6 @@ class Registry:
                 one_less()
 
             plan.retired = retired
-
-    async def _stopped(self, module: Module) -> None:
-        try:
-            await module.stop()
-        except Exception:  # contained: it is off already, and the log says what failed
-            log.exception("module %s failed in stop()", module.name)
-
-    async def _tick(self, slot: Slot, module: Module) -> None:
-        while True:
-            await self.core.clock.sleep(module.tick_s)
-            try:
-                await module.tick()
-            except Exception as error:  # contained, counted and shown; the next tick tries again
-                slot.meter.errors += 1
-                slot.meter.last_error = f"tick: {type(error).__name__}: {error}"[:500]
-                log.exception("module %s failed in tick()", slot.name)
 
     async def change(self, changes: Mapping[str, Mapping[str, Any]], actor: str) -> list[Slot]:
         """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?}}`.
@@ -256,25 +234,28 @@ class Registry:
                 if change.get("priority") is not None:
                     priority = self._priority(slot, int(change["priority"]))
                 prepared.append((slot, enabled, config, settings, priority))
-            started: dict[str, Module | None] = {}
+            begun: dict[str, Module | None] = {}
             try:
                 for slot, enabled, _, settings, _ in prepared:
                     if enabled and slot.running is not None and settings == slot.settings:
-                        started[slot.name] = slot.running
+                        begun[slot.name] = slot.running
                     else:
-                        started[slot.name] = await self._started(slot.cls, settings, slot.running) if enabled else None
+                        begun[slot.name] = (
+                            await started(self.core, slot.cls, settings, slot.running) if enabled else None
+                        )
                 await self._persist(prepared, actor)
             except BaseException:
                 for slot, *_ in prepared:
-                    module = started.get(slot.name)
+                    module = begun.get(slot.name)
                     if module is not None and module is not slot.running:
-                        await self._stopped(module)
+                        await stopped(module)
                 raise
             leaving: list[Module] = []
             for slot, enabled, config, settings, priority in prepared:
-                if slot.running is not None and slot.running is not started[slot.name]:
+                if slot.running is not None and slot.running is not begun[slot.name]:
                     leaving.append(slot.running)
-                slot.running = started[slot.name]
+                slot.running = begun[slot.name]
+                slot.refusing = None
                 slot.deferred = False
                 slot.enabled = enabled
                 slot.enabled_override = enabled
@@ -346,7 +327,7 @@ class Registry:
                 slot.ticker.cancel()
                 slot.ticker = None
             if slot.running is not None:
-                await self._stopped(slot.running)
+                await stopped(slot.running)
                 slot.running = None
         if self._stopping:
             await asyncio.gather(*self._stopping, return_exceptions=True)

@@ -69,13 +69,14 @@ class Round:
         x, route, module = self._x, self._route, self._module
         began = perf_counter_ns()
         needed = 1 if route.strategy == "fastest" else route.quorum or len(self._contenders)
-        await ask_all(
-            self._contenders,
-            self._call,
-            needed=needed,
-            wait_s=route.wait_s,
-            timeout_s=module.timeout_s,
-        )
+        with x.elsewhere():
+            await ask_all(
+                self._contenders,
+                self._call,
+                needed=needed,
+                wait_s=route.wait_s,
+                timeout_s=module.timeout_s,
+            )
         for contender in self._contenders:
             settle(contender, module.price)
         good = [contender for contender in self._contenders if contender.ok]
@@ -180,7 +181,8 @@ class Round:
         """A priced call of our own; `None` when it failed, which the trail says."""
         x = self._x
         try:
-            answer: Answer | None = await self._call(branch)
+            with x.elsewhere():
+                answer: Answer | None = await self._call(branch)
         except (CallFailed, StockyardError) as failure:
             answer = None
             x.note("sub_request_failed", {"what": what, "error": str(failure)[:300]}, module=self._module.name)

@@ -234,7 +234,8 @@ class AgentGuard(Module):
             return
         began = self._clock.mono_ns()
         try:
-            decision = await self.approvals.wait(session.id, x.id, name, arguments, self.settings.approve_wait_s)
+            with x.elsewhere():
+                decision = await self.approvals.wait(session.id, x.id, name, arguments, self.settings.approve_wait_s)
         finally:
             x.waited_ns += self._clock.mono_ns() - began
         self._note(x, session, f"tool_{decision}", tool=name)

@@ -151,7 +151,8 @@ class ApprovalGate(Module):
         if self.settings.mode == "ticket":
             raise self._required(ticket, f"This call needs approval ({demand.rule})")
         began = self._core.clock.mono_ns()
-        decided = await self._approvals.wait(ticket.id, self.settings.wait_s)
+        with x.elsewhere():
+            decided = await self._approvals.wait(ticket.id, self.settings.wait_s)
         waited_ns = self._core.clock.mono_ns() - began
         x.waited_ns += waited_ns
         state = decided.state(self._core.clock.wall_ns()) if decided is not None else "expired"
