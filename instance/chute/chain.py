@@ -148,6 +148,9 @@ class Plan:
         x.running = None
         try:
             answer = x.answer = await self.target(x)
+        except StockyardError as error:
+            error.unowned = not error.module
+            raise
         finally:
             x.running = running
         return answer
@@ -206,9 +209,21 @@ class Plan:
             x.reached = self.last_place
             x.current_hook = "around"
             x.mark_ns = before
-            answer = await self.call(x)
+            try:
+                answer = await self.call(x)
+            except StockyardError as error:
+                self._refused(x, error)
+                raise
         x.answer = answer
         return answer
+
+    def _refused(self, x: Exchange, error: StockyardError) -> None:
+        """Record what an `around` or a shim refused the call with, now that no module further out made something else of it."""
+        for link in (*self.links, *(link for link, _ in self.shims.values())) if error.module else ():
+            if link.name == error.module:
+                x.current_hook = "around"
+                refuse(x, link, error)
+                return
 
     def respond(self, x: Exchange, answer: Answer) -> None:
         """The whole answer through `on_response`, innermost first. Raises `StockyardError` when a module refuses it."""

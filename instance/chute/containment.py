@@ -133,7 +133,12 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | N
             answer = await around(x, inner)
             if answer is not x.answer:
                 check_answer(x, answer)
-        except (StockyardError, CallFailed):
+        except CallFailed:
+            x.mark_ns = perf_counter_ns()
+            raise
+        except StockyardError as error:
+            if not error.module and not error.unowned:
+                error.module = name
             x.mark_ns = perf_counter_ns()
             raise
         except asyncio.CancelledError:
@@ -144,6 +149,8 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, outer: Link | N
             return await _without(x, link, error, inner)
         finally:
             x.running = outside
+            if outside is not None:
+                x.current_module = outside.name
         now = perf_counter_ns()
         if x.sampled:
             add(now - x.mark_ns)

@@ -76,6 +76,12 @@ class Module:
     class Settings(ModuleSettings):
         pass
 
+    @classmethod
+    def objection(cls, settings: ModuleSettings, address: str, headers: dict[bytes, bytes]) -> str:
+        """Why whoever switches it on with these settings should think twice, who is at this address: they must confirm it. Empty:
+        nothing."""
+        return ""
+
     settings: ModuleSettings
 
     def __init__(self, settings: ModuleSettings) -> None:

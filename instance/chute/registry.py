@@ -204,8 +204,11 @@ class Registry:
 
             plan.retired = retired
 
-    async def change(self, changes: Mapping[str, Mapping[str, Any]], actor: str) -> list[Slot]:
-        """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?}}`.
+    async def change(
+        self, changes: Mapping[str, Mapping[str, Any]], actor: str, saver: tuple[str, dict[bytes, bytes]] | None = None
+    ) -> list[Slot]:
+        """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?, confirm?}}`.
+        `saver` is who asks for it: address and headers of the request.
 
         `config` is merged over the current settings (`None` resets a field), or replaces them with `replace`. Takes effect
         with the next call. Raises `not_found`, `invalid_value`, `unknown_field`, or what the module's `start` refuses with.
@@ -230,6 +233,13 @@ class Registry:
                     else:
                         config[key] = value
                 settings = validated(slot.cls, {**slot.base, **config})
+                objection = slot.cls.objection(settings, *saver) if saver is not None and enabled else ""
+                if objection and not change.get("confirm"):
+                    raise StockyardError(
+                        "confirmation_needed",
+                        f"{objection} To save them all the same, send `confirm: true` with them.",
+                        param="confirm",
+                    )
                 priority = slot.priority
                 if change.get("priority") is not None:
                     priority = self._priority(slot, int(change["priority"]))
