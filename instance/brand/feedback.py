@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from instance.lookout.call_lookup import KnownCall
 
 TOKEN_CONTEXT = b"feedback token"
+RECENT_MAX = 10_000
+RECENT_NS = 86_400 * NS_PER_S
+"""How far back `thumbs_down_pct` knows, which is the longest window of an alert."""
 PRUNE_ROWS = 500
 
 
@@ -54,6 +59,31 @@ class Feedback:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._recent: deque[tuple[int, float, str, str]] = deque(maxlen=RECENT_MAX)
+        """When, from -1 to 1, and whose answer it was about."""
+        self._loading: asyncio.Task[None] | None = None
+
+    def thumbs_down_pct(self, narrowed: Mapping[str, str], window_s: int) -> float | None:
+        """Of the judgements of the last seconds the share, in percent, that is negative; `None` without any, or while they are
+        still read from the database, which the first question begins."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        if not self._loading.done():
+            return None
+        since_ns = self._core.clock.wall_ns() - window_s * NS_PER_S
+        provider, model = narrowed.get("provider"), narrowed.get("model")
+        values = [
+            value
+            for at_ns, value, by, of in self._recent
+            if at_ns >= since_ns and provider in (None, by) and model in (None, of, f"{by}/{of}")
+        ]
+        return 100.0 * sum(value < 0 for value in values) / len(values) if values else None
+
+    async def _load(self) -> None:
+        since_ns = self._core.clock.wall_ns() - RECENT_NS
+        rows = await self._core.database.read(lambda conn: feedback_store.recent(conn, since_ns, RECENT_MAX))
+        known = set(rows)
+        self._recent = deque([*reversed(rows), *(one for one in self._recent if one not in known)], maxlen=RECENT_MAX)
 
     @property
     def _lookout(self) -> Lookout:
@@ -115,6 +145,7 @@ class Feedback:
 
         await self._core.writer.write(write, [event])
         if judgement.source == "explicit":
+            self._recent.append((row["created_at_ns"], row["score"], row["provider"], row["model"]))
             await self._act(call, judgement)
         return str(row["id"])
 

@@ -56,6 +56,15 @@ class FeedbackFilter:
         return " AND ".join(self.terms) or "1"
 
 
+def recent(connection: sqlite3.Connection, since_ns: int, limit: int) -> list[tuple[int, float, str, str]]:
+    """Judgements that people gave since then, the newest first: when, from -1 to 1, and the provider and model judged."""
+    query = (
+        "SELECT created_at_ns, score, provider, model FROM feedback WHERE created_at_ns >= ? AND source = 'explicit' "
+        "ORDER BY created_at_ns DESC LIMIT ?"
+    )
+    return connection.execute(query, (since_ns, limit)).fetchall()
+
+
 def of_rater(connection: sqlite3.Connection, trace_id: str, rater: str) -> Row | None:
     """What this rater said of this trace."""
     row = connection.execute(

@@ -197,7 +197,7 @@ async def test_rules_on_tags_teams_tools_and_faults_of_the_prompt() -> None:
 
 
 async def test_a_policy_hands_over_to_the_gate() -> None:
-    async with running({"approvalgate": {}}) as s:
+    async with running({"approvalgate": {"prompt_changes": False}}) as s:
         assert s.module("approvalgate").hooks() == ()
         policy = {"name": "ask", "type": "require_approval", "pattern": "word", "target": "request"}
         assert (await s.http(s.admin_key).post("/api/trust/policies", json=policy)).status_code == 201
@@ -228,3 +228,44 @@ async def test_rules_that_cannot_be_are_refused_when_they_are_saved(rule: dict[s
         assert answer.status_code == 422
         assert "rules" in answer.json()["error"]["param"]
         _ticket(await _ask(s))
+
+
+async def _stored(s: Running, content: str) -> None:
+    """A new version of the stored prompt `greet`, under the label production."""
+    http = s.http(s.admin_key)
+    body = {"messages": [{"role": "system", "content": content}], "model": s.model}
+    made = await http.post("/api/studio/templates", json={"slug": "greet", "label": "production", **body})
+    if made.status_code == 409:
+        made = await http.post("/api/studio/templates/greet/versions", json=body)
+        moved = await http.put("/api/studio/templates/greet/labels/production", json={"version": 2})
+        assert moved.status_code == 200, moved.text
+    assert made.status_code == 201, made.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_changed_prompt_is_approved_once_for_the_label_that_it_is_served_under(stream: bool) -> None:
+    async with running({"approvalgate": {}}) as s:
+        await _stored(s, "Be brief.")
+        named = {"model": "prompt:greet@production", "stream": stream}
+        assert (await _ask(s, stream=stream)).status_code == 200, "an ordinary call needs nothing"
+        ticket = _ticket(await _ask(s, **named))
+        await _vote(s, ticket)
+        assert (await _ask(s, ticket, **named)).status_code == 200
+        assert (await _ask(s, **named)).status_code == 200, "approved for good"
+        await _stored(s, "Be rude.")
+        assert _ticket(await _ask(s, **named)) != ticket
+        await s.configure({"approvalgate": {"prompt_changes": False}})
+        assert (await _ask(s, **named)).status_code == 200
+
+
+async def test_approvers_are_told_by_an_alert_on_what_waits() -> None:
+    async with running({"approvalgate": ANY, "alertpulse": {"for_s": 0}}) as s:
+        client = s.http(s.admin_key)
+        rule = {"name": "somebody waits", "metric": "approvals_waiting", "threshold": 0}
+        made = (await client.post("/api/observe/alerts", json=rule)).json()
+        ticket = _ticket(await _ask(s))
+        await s.module("alertpulse").tick()
+        assert (await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"] == "firing"
+        await _vote(s, ticket)
+        await s.module("alertpulse").tick()
+        assert (await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"] == "ok"

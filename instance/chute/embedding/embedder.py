@@ -75,7 +75,9 @@ class Embedder:
         await self.load()
         model = self._model
         assert model is not None
-        wanted = list(dict.fromkeys(text for text in texts if text not in self._kept))
+        # What is kept is taken before anything is awaited: another call may push it out meanwhile.
+        kept = {text: self._kept[text] for text in texts if text in self._kept}
+        wanted = list(dict.fromkeys(text for text in texts if text not in kept))
         fresh: dict[str, Vectors] = {}
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
@@ -86,8 +88,9 @@ class Embedder:
         for place, text in enumerate(texts):
             row = fresh.get(text)
             if row is None:
-                row = self._kept[text]
-                self._kept.move_to_end(text)
+                row = kept[text]
+                if text in self._kept:
+                    self._kept.move_to_end(text)
             found[place] = row
         for text, row in fresh.items():
             self._kept[text] = row

@@ -63,6 +63,7 @@ GAUGE_METRICS: dict[str, str] = {
     "budget_used": "%",
     "drift": "drifts",
     "thumbs_down_rate": "%",
+    "approvals_waiting": "tickets",
 }
 """Metrics that something else knows (`Alerts.gauges`); without data while it is off."""
 

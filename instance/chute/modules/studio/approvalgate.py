@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 HEADER = b"x-stockyard-approval"
+STORED_PROMPT = "prompt"
+"""What promptpad leaves in a call's state: name, version and label of the stored prompt that it used."""
+WAITING_GAUGE = "approvals_waiting"
 CONSOLE = "/ui/trust/approvals"
 
 
@@ -53,6 +57,10 @@ class ApprovalGate(Module):
         on_timeout: Literal["reject", "allow"] = Field(
             default="reject", description="What becomes of a call that waited and nobody decided on."
         )
+        prompt_changes: bool = Field(
+            default=True,
+            description="A stored prompt's version needs approval, once for good, for the label that it is served under.",
+        )
         four_eyes: bool = Field(default=True, description="Nobody approves a call of their own.")
 
     settings: Settings
@@ -66,9 +74,22 @@ class ApprovalGate(Module):
         self._core = core
         self._approvals = core.services["brand"].approvals
         await self._approvals.load()
+        core.services["lookout"].alerts.gauges[WAITING_GAUGE] = self._waiting
+
+    async def stop(self) -> None:
+        gauges = self._core.services["lookout"].alerts.gauges
+        if gauges.get(WAITING_GAUGE) == self._waiting:
+            del gauges[WAITING_GAUGE]
+
+    def _waiting(self, narrowed: Mapping[str, str], window_s: int) -> float:
+        """How many tickets wait for people; alerts on it tell the approvers."""
+        return float(self._approvals.waiting())
 
     def hooks(self) -> tuple[str, ...]:
-        return ("around",) if self.settings.rules else ()
+        return ("around",) if self.settings.rules or self.settings.prompt_changes else ()
+
+    def passes(self, x: Exchange) -> bool:
+        return not self.settings.rules and STORED_PROMPT not in x.state
 
     async def tick(self) -> None:
         await self._approvals.prune()
@@ -98,11 +119,24 @@ class ApprovalGate(Module):
         def cost_nano() -> int:
             return worst_case_of_all_nano(x, self._core.services)[0]
 
+        changed = self._changed_prompt(x) if self.settings.prompt_changes else None
+        if changed is not None:
+            return changed
         for rule in self.settings.rules:
             demand = demanded(rule, x, cost_nano, self._approvals.approved_before)
             if demand is not None:
                 return demand
         return None
+
+    def _changed_prompt(self, x: Exchange) -> Demand | None:
+        """What a version asks that was not approved for the label under which promptpad serves it."""
+        slug, version, label = x.state.get(STORED_PROMPT, ("", 0, ""))
+        if not label:
+            return None
+        remembers = f"prompt:{slug}@{label}:{version}"
+        if self._approvals.approved_before(remembers):
+            return None
+        return Demand(rule=f"prompt {slug}@{label} is version {version}", remembers=remembers)
 
     async def _pass(self, x: Exchange, demand: Demand) -> None:
         if x.state.get("approved"):

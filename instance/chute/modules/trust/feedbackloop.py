@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 NS_PER_DAY = 86_400 * NS_PER_S
+GAUGE = "thumbs_down_rate"
 ASKED = b"x-stockyard-feedback"
 TOKEN = b"x-stockyard-feedback-token"
 
@@ -67,13 +69,20 @@ class FeedbackLoop(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         self._feedback = core.services["brand"].feedback
+        core.services["lookout"].alerts.gauges[GAUGE] = self._thumbs_down_pct
         if self.settings.implicit:
             embedder = embedder_of(core)
             await embedder.load()
             before = previous._questions if isinstance(previous, FeedbackLoop) else None
             self._questions = RepeatedQuestions(embedder, self._feedback, before)
 
+    def _thumbs_down_pct(self, narrowed: Mapping[str, str], window_s: int) -> float | None:
+        return self._feedback.thumbs_down_pct(narrowed, window_s)
+
     async def stop(self) -> None:
+        gauges = self._core.services["lookout"].alerts.gauges
+        if gauges.get(GAUGE) == self._thumbs_down_pct:
+            del gauges[GAUGE]
         if self._questions is not None:
             await self._questions.close()
 
