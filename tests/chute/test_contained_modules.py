@@ -26,7 +26,6 @@ class Unruly(Module):
     category: ClassVar[str] = "custom"
     group: ClassVar[int] = 5
     summary: ClassVar[str] = "Misbehaves."
-    hang_s: ClassVar[float] = 0.2
     tick_s: ClassVar[float] = 0.02
 
     class Settings(ModuleSettings):
@@ -35,6 +34,11 @@ class Unruly(Module):
 
     settings: Settings
     hung: ClassVar[int] = 0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if settings.fault == "hangs":
+            self.hang_s = 0.2  # type: ignore[misc]  # elsewhere a slow machine would look like a hanging module
 
     async def _misbehaves(self, hook: str, wrong: Any = None) -> Any:
         if self.settings.hook == hook:

@@ -24,14 +24,15 @@ async def put(s: Running, **change: Any) -> httpx2.Response:
 async def test_settings_with_which_it_does_not_start_are_refused_and_it_goes_on_as_it_was(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life_cycle, "START_MAX_S", 0.2)
     async with running({"unruly": {"hook": "on_request", "fault": "raises"}}) as s:
+        monkeypatch.setattr(life_cycle, "START_MAX_S", 0.2)
         before = s.module("unruly")
         refused = await put(s, config={"hook": "start", "fault": fault})
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (503, "module_failed")
         assert "unruly" in error["message"]
         assert s.module("unruly") is before
+        monkeypatch.setattr(life_cycle, "START_MAX_S", 120.0)
         assert (await put(s, config={"hook": ""})).status_code == 200, "the next change is not held up"
         assert (await s.chat()).status_code == 200
 
@@ -107,7 +108,7 @@ async def test_one_that_does_not_start_with_the_instance_is_left_off_or_refuses_
 async def test_a_module_that_is_on_when_it_hangs_at_the_start_does_not_keep_the_instance_from_starting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(life_cycle, "START_MAX_S", 0.2)
+    monkeypatch.setattr(life_cycle, "START_MAX_S", 3.0)
     async with running(config='[modules.unruly]\nenabled = true\nhook = "start"\nfault = "hangs"\n') as s:
         assert Unruly.hung == 1
         assert (await s.chat()).status_code == 200

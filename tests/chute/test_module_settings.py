@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from instance.chute.discovery import builtin_module, builtin_names
+from instance.chute.embedding.model_files import missing_packages
 from tests.modules.conftest import running
 
 NAMES = sorted(builtin_names())
@@ -99,3 +100,23 @@ async def test_what_a_setting_cannot_be_is_refused_by_name_and_the_module_goes_o
             assert (await http.get(page)).json()["config"] == before
             assert s.module(name) is module
         assert (await s.chat()).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_switched_on_as_it_is_every_module_lets_an_ordinary_chat_through(stream: bool) -> None:
+    if missing_packages():
+        pytest.skip("modules that embed are refused without the extra")
+    async with running() as s:
+        for name in NAMES:
+            was = s.module(name) is not None
+            await s.configure({name: True})
+            answer = await s.chat("Which river flows through Vienna?", stream=stream)
+            assert answer.status_code == 200, (name, answer.text)
+            assert "river" in answer.text, name
+            trace = await s.trace(answer.headers["x-stockyard-trace-id"])
+            assert not {"module_error", "reject"} & {entry["action"] for entry in trace["decisions"]}, name
+            await s.configure({name: was})
+        await s.configure(dict.fromkeys(NAMES, True))
+        answer = await s.chat("Which river flows through Prague?", stream=stream)
+        assert answer.status_code == 200, answer.text
+        assert "river" in answer.text
