@@ -12,7 +12,7 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.core.core import Core
-from tests.mock_replies import text
+from tests.mock_replies import delay, status, text
 from tests.modules.conftest import Running, running
 from tests.waiting import until
 
@@ -224,3 +224,17 @@ async def test_a_caller_who_leaves_while_a_module_hangs_is_a_caller_who_left() -
         await until(recorded)
         (trace,) = await s.recent_traces(1)
         assert trace["http_status"] == 499
+
+
+async def test_what_has_a_limit_of_its_own_is_no_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue's wait, a repeated attempt's pause, a slow provider and a fixture's delay are longer than any module may hang here."""
+    monkeypatch.setattr(Module, "hang_s", 0.3)
+    limits = {"limits": [{"by": "key", "requests": 60, "per": "minute", "burst": 1}], "queue_s": 30}
+    fixture = {"name": "slow", "contains": "fixture", "text": "late", "delay_s": 0.8}
+    async with running({"rateshield": limits, "retry": {"base_delay_s": 0.8}, "mockllm": {"fixtures": [fixture]}}) as s:
+        answers = await asyncio.gather(s.chat("one"), s.chat("two"))
+        s.mock.script(status(503, headers={"retry-after": "1"}), delay(0.8, "after all"))
+        answers += [await s.chat("three"), await s.chat("a fixture", stream=True), await s.chat("the fixture")]
+        assert [answer.status_code for answer in answers] == [200] * 5
+        for trace in await s.recent_traces(5):
+            assert "module_error" not in {entry["action"] for entry in trace["decisions"]}
