@@ -54,6 +54,7 @@ CALL_METRICS: dict[str, str] = {
     "blocked_rate": "%",
     "cache_hit_rate": "%",
     "safety_findings": "findings",
+    "code_findings": "findings",
 }
 """Metrics of calls, with their units."""
 

@@ -166,6 +166,7 @@ class AlertPulse(Module):
                 max(0, took - x.upstream_ns - x.waited_ns) // 1000,
                 sum(1 for attempt in attempts if attempt["error"]) if attempts else 0,
                 x.safety_count,
+                x.measures.get("code_findings", 0) if x.measures is not None else 0,
             )
         )
 
