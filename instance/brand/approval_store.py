@@ -72,6 +72,12 @@ def count_pending(connection: sqlite3.Connection, now_ns: int) -> int:
     return number
 
 
+def all_pending(connection: sqlite3.Connection, now_ns: int) -> dict[str, int]:
+    """The tickets that wait, and until when."""
+    query = "SELECT id, expires_at_ns FROM approvals WHERE status = 'pending' AND expires_at_ns >= ?"
+    return dict(connection.execute(query, (now_ns,)))
+
+
 def use(connection: sqlite3.Connection, ticket_id: str, now_ns: int) -> bool:
     """Use an approved ticket up; False when it is not approved, too old, or was used before."""
     done = connection.execute(

@@ -31,11 +31,22 @@ class Approvals:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         """By ticket: the calls that wait now."""
         self._known: set[str] | None = None
+        self._pending: dict[str, int] = {}
+        """Tickets that wait, and until when."""
 
     async def load(self) -> None:
         """Read what was approved for good, once."""
         if self._known is None:
             self._known = set(await self._core.database.read(approval_store.known))
+            now_ns = self._core.clock.wall_ns()
+            self._pending |= await self._core.database.read(lambda conn: approval_store.all_pending(conn, now_ns))
+
+    def waiting(self) -> int:
+        """How many tickets wait for a decision now."""
+        now_ns = self._core.clock.wall_ns()
+        for ticket_id in [ticket_id for ticket_id, until_ns in self._pending.items() if until_ns < now_ns]:
+            del self._pending[ticket_id]
+        return len(self._pending)
 
     def approved_before(self, what: str) -> bool:
         """Whether this was approved for good; `load()` was awaited before."""
@@ -63,7 +74,9 @@ class Approvals:
             approval_store.save(connection, ticket)
             return ticket
 
-        return await self._core.writer.write(write)
+        made = await self._core.writer.write(write)
+        self._pending[made.id] = made.expires_at_ns
+        return made
 
     async def use(self, ticket: Ticket) -> bool:
         """Use an approved ticket up; False when somebody was faster, or it has expired."""
@@ -143,6 +156,7 @@ class Approvals:
 
         after = await self._core.writer.write(write, [entry])
         if after.status != "pending":
+            self._pending.pop(ticket_id, None)
             if after.status == "approved" and after.remembers and self._known is not None:
                 self._known.add(after.remembers)
             for event in self._waiting.get(ticket_id, ()):

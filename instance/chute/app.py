@@ -17,7 +17,7 @@ from instance.billing.app import Billing
 from instance.chute import route_store
 from instance.chute.aliases import AliasTable
 from instance.chute.catalogue import Catalogue
-from instance.chute.client_address import TrustedProxies
+from instance.chute.client_address import TrustedProxies, client_address
 from instance.chute.cost_lines import cost_lines, is_complete
 from instance.chute.dialects.openai_responses.store import MIGRATIONS as RESPONSES_MIGRATIONS
 from instance.chute.dialects.openai_responses.store import ResponseStore
@@ -197,6 +197,12 @@ class Chute:
         if len(refused) > REFUSED_ADDRESSES_MAX:
             refused.popitem(last=False)
         return error
+
+    def admit_to_console(self, peer: tuple[str, int] | None, headers: dict[bytes, bytes]) -> None:
+        """Raise `ip_denied` for an address that ipfence keeps from the console and the management API."""
+        fence = self.registry.slots["ipfence"].running
+        if fence is not None:
+            fence.admit_to_console(client_address(peer, headers, self.trusted_proxies), headers)  # type: ignore[attr-defined]
 
     async def flush_refused(self) -> None:
         """Write the counted refusals to the ledger; called by the server once a minute."""

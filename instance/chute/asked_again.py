@@ -67,7 +67,8 @@ class AskedAgain:
             branch.req = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
             branch.changed = True
         try:
-            answer = await self._call(branch)
+            with x.elsewhere():
+                answer = await self._call(branch)
         except BaseException:
             self._pay(branch)
             x.absorb(branch, served=False)

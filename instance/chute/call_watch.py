@@ -16,6 +16,8 @@ WATCH_AFTER_NS = 50_000_000
 """A caller's hang-up is looked for once a call lasts this long, which keeps it within 100 ms; shorter calls, also those of a
 busy instance, are over before it would matter, and a task or a timer for each of them would be a part of their cost."""
 LOOK_S = 0.02
+HANG_LOOK_S = 0.25
+"""How late it may be noticed that a module hangs."""
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -53,13 +55,16 @@ class Watch:
 
 
 class Watches:
-    """The watches of all calls that run. While there are any, one timer begins those of calls that last long enough."""
+    """The watches of all calls that run. While there are any, one timer begins those of calls that last long enough, and another
+    looks for a module that hangs in one of these."""
 
-    __slots__ = ("_armed", "_loop", "_waiting")
+    __slots__ = ("_armed", "_begun", "_hang_armed", "_loop", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: set[Watch] = set()
+        self._begun: set[Watch] = set()
         self._armed = False
+        self._hang_armed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, watch: Watch) -> None:
@@ -76,6 +81,7 @@ class Watches:
     def discard(self, watch: Watch) -> None:
         """The call is over."""
         self._waiting.discard(watch)
+        self._begun.discard(watch)
 
     def _look(self) -> None:
         if not self._waiting:
@@ -86,7 +92,28 @@ class Watches:
         latest = perf_counter_ns() - WATCH_AFTER_NS
         for watch in [watch for watch in self._waiting if watch.x.started_ns < latest]:
             self._waiting.discard(watch)
+            self._begun.add(watch)
             watch.begin()
+        if self._begun and not self._hang_armed:
+            self._hang_armed = True
+            self._loop.call_later(HANG_LOOK_S, self._look_for_hanging)
+
+    def _look_for_hanging(self) -> None:
+        """Cancel the calls in which a module waits for longer than it may; the chain takes it for the module's failure."""
+        if not self._begun:
+            self._hang_armed = False
+            return
+        assert self._loop is not None
+        self._loop.call_later(HANG_LOOK_S, self._look_for_hanging)
+        now = perf_counter_ns()
+        for watch in self._begun:
+            x = watch.x
+            link = x.running
+            if link is None or x.hung is not None or watch.task is None:
+                continue
+            if now - max(x.running_since_ns, x.mark_ns) >= link.hang_ns:
+                x.hung = link
+                watch.task.cancel()
 
 
 class KeepAlive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -11,8 +12,12 @@ from instance.chute.containment import (
     Fits,
     Link,
     SyncHook,
+    WrongAnswer,
+    check_answer,
     contain,
     fail,
+    hangs,
+    hung,
     record_failure,
     refuse,
     scope_of,
@@ -132,11 +137,20 @@ class Plan:
             found = await self._load_shim(dialect, self.kind)
         return found
 
-    def _reach(self, x: Exchange) -> Awaitable[Answer]:
+    async def _reach(self, x: Exchange) -> Answer:
         """The innermost step. It sets `x.mark_ns` when it is over: from there on time belongs to the modules again."""
         if x.sampled and x.owner is not None:
             x.owner.add(perf_counter_ns() - x.mark_ns)
-        return self.target(x)
+        running = x.running
+        x.running = None
+        try:
+            answer = x.answer = await self.target(x)
+        except StockyardError as error:
+            error.unowned = not error.module
+            raise
+        finally:
+            x.running = running
+        return answer
 
     async def run(self, x: Exchange) -> Answer:
         """Take the call through `on_request` and `prepare`, then the nest of `around`. Raises `StockyardError`, `CallFailed`."""
@@ -153,17 +167,32 @@ class Plan:
             try:
                 if awaits:
                     x.current_hook = "prepare"
-                    answer = await hook(x)
-                    x.current_hook = "on_request"
+                    x.running = link
+                    x.running_since_ns = before
+                    try:
+                        answer = await hook(x)
+                    finally:
+                        x.running = None
                 else:
                     answer = hook(x)
+                if answer is not None:
+                    check_answer(x, answer)
+                if awaits:
+                    x.current_hook = "on_request"
             except StockyardError as error:
                 refuse(x, link, error)
                 raise
             except CallFailed:
                 raise
+            except asyncio.CancelledError:
+                if not hangs(x, link):
+                    raise
+                fail(x, link, hung(link))
+                x.current_hook = "on_request"
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
+                answer = None
                 fail(x, link, error)
+                x.current_hook = "on_request"
             now = perf_counter_ns()
             if sampled:
                 link.meter.histogram.add(now - before)
@@ -177,9 +206,21 @@ class Plan:
             x.reached = self.last_place
             x.current_hook = "around"
             x.mark_ns = before
-            answer = await self.call(x)
+            try:
+                answer = await self.call(x)
+            except StockyardError as error:
+                self._refused(x, error)
+                raise
         x.answer = answer
         return answer
+
+    def _refused(self, x: Exchange, error: StockyardError) -> None:
+        """Record what an `around` or a shim refused the call with, now that no module further out made something else of it."""
+        for link in (*self.links, *(link for link, _ in self.shims.values())) if error.module else ():
+            if link.name == error.module:
+                x.current_hook = "around"
+                refuse(x, link, error)
+                return
 
     def respond(self, x: Exchange, answer: Answer) -> None:
         """The whole answer through `on_response`, innermost first. Raises `StockyardError` when a module refuses it."""
@@ -190,12 +231,16 @@ class Plan:
         before = perf_counter_ns()
         for hook, link in self.responses:
             x.current_module = link.name
+            obj = answer.obj
             try:
                 hook(x, answer)
+                if type(answer.obj) is not dict and answer.obj is not obj:
+                    raise WrongAnswer(f"{type(answer.obj).__name__} in place of the answer's object")
             except StockyardError as error:
                 refuse(x, link, error)
                 raise
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
+                answer.obj = obj
                 fail(x, link, error)
             now = perf_counter_ns()
             if sampled:
@@ -215,13 +260,17 @@ class Plan:
             if x.skipped is not None and link.name in x.skipped:
                 continue
             x.current_module = link.name
+            obj = delta.obj
             try:
                 hook(x, delta)
+                if type(delta.obj) is not dict and delta.obj is not obj:
+                    raise WrongAnswer(f"{type(delta.obj).__name__} in place of the event's object")
             except StockyardError as error:
                 refuse(x, link, error)
                 raise
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
                 x.skipped = (x.skipped or set()) | {link.name}
+                delta.obj = obj
                 fail(x, link, error)
             now = perf_counter_ns()
             if len(decisions) != count:

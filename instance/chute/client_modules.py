@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from instance.chute.life_cycle import started, stopped
 from instance.chute.slot import validated
 from instance.core.errors import StockyardError
 
@@ -62,14 +63,12 @@ class ClientModules:
                     continue
                 before = self._running.get(client, {}).get(name)
                 if before is None or before.settings != settings or name == renewed:
-                    module = slots[name].slot.cls(settings)
-                    await module.start(self._core, before)
-                    fresh.append(module)
-                    before = module
+                    before = await started(self._core, slots[name].slot.cls, settings, before)
+                    fresh.append(before)
                 running.setdefault(client, {})[name] = before
         except BaseException:
             for module in fresh:
-                await module.stop()
+                await stopped(module)
             raise
         return running
 

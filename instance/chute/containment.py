@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import translate
@@ -21,11 +22,21 @@ SyncHook = Callable[..., Any]
 Fits = Callable[[Exchange], bool]
 """Whether a module's `models` and `teams` let it act on a call."""
 
+TEXT_KINDS = ("chat", "completions")
+
+
+class ModuleHung(Exception):
+    """The module's own failure: it waited longer than its `hang_s`."""
+
+
+class WrongAnswer(Exception):
+    """The module's own failure: what it returned is no answer to the call."""
+
 
 class Link:
     """One module in a plan: the module, its counters and its place."""
 
-    __slots__ = ("closed", "meter", "module", "name", "passes", "place")
+    __slots__ = ("closed", "hang_ns", "meter", "module", "name", "passes", "place")
 
     def __init__(self, module: Module, meter: Meter, place: int) -> None:
         self.module = module
@@ -35,6 +46,7 @@ class Link:
         from instance.chute.module import Module  # module.py imports the exchange, which names what is here
 
         self.passes = type(module).passes is not Module.passes
+        self.hang_ns = round(module.hang_s * 1e9)
         self.closed = (module.settings.on_error or module.on_error) == "closed"
 
 
@@ -71,6 +83,29 @@ def within_async(fits: Callable[[Exchange], bool], hook: Callable[[Exchange], Aw
     return scoped
 
 
+def check_answer(x: Exchange, answer: object) -> None:
+    """Raise `WrongAnswer` for what a module gave as the call's answer and cannot be sent as one."""
+    if not isinstance(answer, Answer):
+        raise WrongAnswer(f"{type(answer).__name__} instead of an Answer")
+    if answer.events is None and answer.body is None and type(answer.obj) is not dict:
+        raise WrongAnswer("an Answer that holds neither an object, a body nor events")
+    if x.kind in TEXT_KINDS and answer.status == 200 and (answer.events is not None) != x.stream:
+        raise WrongAnswer("a stream for a whole call" if answer.events is not None else "a whole answer for a stream")
+
+
+def hangs(x: Exchange, link: Link) -> bool:
+    """Called on `CancelledError`: whether the call was cancelled only because this module hangs. That is then taken back."""
+    if x.hung is not link:
+        return False
+    x.hung = None
+    task = asyncio.current_task()
+    return task is not None and task.uncancel() == 0
+
+
+def hung(link: Link) -> ModuleHung:
+    return ModuleHung(f"it waited for longer than {link.hang_ns / 1e9:g} s")
+
+
 def contain(link: Link, fits: Callable[[Exchange], bool] | None, inner: Call) -> Call:
     """The module's `around` over `inner`, with its own time measured and its own failures contained.
 
@@ -93,17 +128,34 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, inner: Call) ->
         x.owner = histogram
         x.current_module = name
         x.answer = None
+        outside = x.running
+        x.running = link
         try:
             answer = await around(x, inner)
-        except (StockyardError, CallFailed):
+            if answer is not x.answer:
+                check_answer(x, answer)
+        except CallFailed:
             x.mark_ns = perf_counter_ns()
             x.owner = outer
             raise
+        except StockyardError as error:
+            if not error.module and not error.unowned:
+                error.module = name
+            x.mark_ns = perf_counter_ns()
+            x.owner = outer
+            raise
+        except asyncio.CancelledError:
+            if not hangs(x, link):
+                raise
+            x.owner = outer
+            return await _without(x, link, hung(link), inner)
         except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
             x.owner = outer
-            had = x.answer
-            fail(x, link, error)
-            return had if had is not None else await inner(x)
+            return await _without(x, link, error, inner)
+        finally:
+            x.running = outside
+            if outside is not None:
+                x.current_module = outside.name
         now = perf_counter_ns()
         if x.sampled:
             histogram.add(now - x.mark_ns)
@@ -129,6 +181,13 @@ def contain(link: Link, fits: Callable[[Exchange], bool] | None, inner: Call) ->
         return inner(x) if passed else contained(x)
 
     return passed_or_contained
+
+
+async def _without(x: Exchange, link: Link, error: Exception, inner: Call) -> Answer:
+    """The answer that the failed module already had from further in, else the call without it. Raises `module_failed`."""
+    had = x.answer
+    fail(x, link, error)
+    return had if had is not None else await inner(x)
 
 
 def timed(x: Exchange, link: Link, since: int, took_ns: int) -> None:

@@ -67,7 +67,10 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     link.meter.calls += 1
     try:
         answer = await Attempt(x, target).run(lambda attempt: shim.call(x, attempt))  # type: ignore[attr-defined]
-    except (CallFailed, StockyardError):
+    except CallFailed:
+        raise
+    except StockyardError as error:
+        error.module = error.module or link.name
         raise
     except Exception as error:  # the shim's own failure: recorded in the trail; without it there is no answer
         record_failure(x, link, error)

@@ -49,6 +49,18 @@ MALFORMED = (StreamBroken, AttributeError, TypeError, KeyError, IndexError)
 """What reading a chunk that is no chat chunk raises."""
 
 
+TOLD_FAILURES = frozenset(
+    (
+        "all_targets_failed",
+        "bad_upstream_response",
+        "local_unavailable",
+        "ollama_unreachable",
+        "provider_auth_failed",
+        "provider_error",
+    )
+)
+"""Codes with which a module tells that providers failed: it refused nothing."""
+
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -381,7 +393,7 @@ class Endpoint:
         return to_error(failure)
 
     def _failed(self, x: Exchange, error: StockyardError) -> None:
-        x.status = "blocked" if error.module else "error"
+        x.status = "blocked" if error.module and error.code not in TOLD_FAILURES else "error"
         x.http_status = error.status
         x.error_code = error.code
         x.error_message = error.message

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from hashlib import sha256
 from time import perf_counter_ns
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from instance.chute.answer import Answer
     from instance.chute.chain import Plan
+    from instance.chute.containment import Link
     from instance.chute.matcher import Matcher
     from instance.chute.meter import Histogram
     from instance.chute.module import Module
@@ -91,6 +93,11 @@ class Exchange:
     skipped: set[str] | None = None
     current_module = ""
     current_hook = ""
+    running: Link | None = None
+    """The module whose own `prepare` or `around` awaits something now; `None` while a provider is waited for, or in `elsewhere`."""
+    running_since_ns = 0
+    hung: Link | None = None
+    """The module for whose sake the call was cancelled, until that is contained."""
     request_hits: frozenset[int] | None = None
     unscanned = False
     """`req` was changed since its texts were scanned."""
@@ -201,6 +208,17 @@ class Exchange:
                     "took_ns": took_ns,
                 }
             )
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Wait in here for what has a limit of its own (a queue, a person, a branch, another call): it is not taken for the
+        module's hanging (`Module.hang_s`)."""
+        running, self.running = self.running, None
+        try:
+            yield
+        finally:
+            self.running = running
+            self.running_since_ns = perf_counter_ns()
 
     def measure(self, **values: Any) -> None:
         """Put values on the call's trace: JSON values under names of their own, no texts of the call."""

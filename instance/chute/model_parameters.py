@@ -27,15 +27,17 @@ class ModelParameters(BaseModel):
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None, description="The name of the output limit that it takes; unset: either."
     )
-    max_output_tokens: int | None = Field(default=None, ge=1, description="The longest answer that may be asked for.")
+    max_output_tokens: int | None = Field(
+        default=None, ge=1, le=10**9, description="The longest answer that may be asked for."
+    )
     ranges: dict[str, tuple[float, float]] = Field(default={}, max_length=50, description="Lowest and highest values.")
     names: dict[str, str] = Field(default={}, max_length=50, description="Its own names of parameters.")
     values: dict[str, list[str]] = Field(default={}, max_length=50, description="The values that a parameter may have.")
     system_role: Literal["system", "developer"] | None = Field(
         default=None, description="The role that it knows for instructions; unset: either."
     )
-    stop_max: int | None = Field(default=None, ge=0, description="How many stop sequences it takes.")
-    n_max: int | None = Field(default=None, ge=1, description="How many answers one call may ask for.")
+    stop_max: int | None = Field(default=None, ge=0, le=10_000, description="How many stop sequences it takes.")
+    n_max: int | None = Field(default=None, ge=1, le=10_000, description="How many answers one call may ask for.")
     tool_choice_required: bool | None = Field(default=None, description="False: it cannot be made to call a tool.")
 
     @field_validator("ranges")

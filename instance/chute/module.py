@@ -63,6 +63,9 @@ class Module:
     kinds: ClassVar[frozenset[str]] = TEXT_KINDS
     tick_s: ClassVar[float] = 0.0
     """Seconds between two calls of `tick()`; 0: never."""
+    hang_s: ClassVar[float] = 120.0
+    """Longest that its own `prepare` or `around` may wait in one go, in seconds; after that it counts as failed. What it waits for
+    inside of `call` or `Exchange.elsewhere()` is not its own."""
     migrations: ClassVar[Path | None] = None
     """Folder of numbered SQL migrations for the module's own tables."""
     streams_only: ClassVar[frozenset[str]] = frozenset()
@@ -83,6 +86,12 @@ class Module:
 
     class Settings(ModuleSettings):
         pass
+
+    @classmethod
+    def objection(cls, settings: ModuleSettings, address: str, headers: dict[bytes, bytes]) -> str:
+        """Why whoever switches it on with these settings should think twice, who is at this address: they must confirm it. Empty:
+        nothing."""
+        return ""
 
     settings: ModuleSettings
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.client_address import client_address
 from instance.chute.module_trial import try_module_on
 from instance.chute.order import GROUPS
-from instance.chute.slot import Slot, describe
+from instance.chute.slot import Slot, describe, reported
 from instance.core.errors import REGISTRY, StockyardError
 from instance.core.principals import Principal
 from instance.core.timestamps import rfc3339
@@ -48,6 +49,7 @@ class Change(BaseModel):
     )
     replace: bool = Field(default=False, description="Replace the settings instead of merging.")
     priority: int | None = Field(default=None, ge=0, description="Position in the chain, within the module's group.")
+    confirm: bool = Field(default=False, description="Save also what may shut out whoever saves it.")
 
 
 class Bulk(BaseModel):
@@ -95,6 +97,7 @@ def routers(chute: Chute) -> APIRouter:
     from instance.chute.debug_routes import debug_router
     from instance.chute.drift_routes import drift_router
     from instance.chute.explain_routes import explain_router
+    from instance.chute.fence_routes import fence_router
     from instance.chute.image_routes import image_router
     from instance.chute.mockllm_routes import mockllm_router
     from instance.chute.route_routes import route_router
@@ -105,6 +108,7 @@ def routers(chute: Chute) -> APIRouter:
     whole.include_router(module_router(chute))
     whole.include_router(provider_routes.router(chute))
     whole.include_router(keypool_routes.router(chute))
+    whole.include_router(fence_router(chute))
     whole.include_router(agent_router(chute))
     whole.include_router(debug_router(chute))
     whole.include_router(image_router(chute))
@@ -124,6 +128,10 @@ def module_router(chute: Chute) -> APIRouter:
     """The routes of this page."""
     registry = chute.registry
     router = APIRouter(prefix="/api/proxy", tags=["proxy"])
+
+    def saver(request: Request) -> tuple[str, dict[bytes, bytes]]:
+        headers = dict(request.scope["headers"])
+        return client_address(request.scope.get("client"), headers, chute.trusted_proxies), headers
 
     def position(slot: Slot) -> int:
         return registry.ordered().index(slot)
@@ -146,7 +154,7 @@ def module_router(chute: Chute) -> APIRouter:
         return {"modules": rows, "count": len(rows), "enabled_count": sum(row["enabled"] for row in rows)}
 
     @router.post("/modules/bulk")
-    async def bulk(principal: Writer, body: Bulk) -> dict[str, Any]:
+    async def bulk(principal: Writer, body: Bulk, request: Request) -> dict[str, Any]:
         """Switch many modules at once, all or none."""
         if body.changes is not None:
             changes = {name: change.model_dump(exclude_unset=True) for name, change in body.changes.items()}
@@ -163,7 +171,7 @@ def module_router(chute: Chute) -> APIRouter:
         if unknown:
             raise StockyardError("invalid_value", f"There are no modules {', '.join(unknown)}.", param="modules")
         before = {name: (registry.slots[name].enabled, registry.slots[name].config) for name in changes}
-        slots = await registry.change(changes, f"key:{principal.key_id}")
+        slots = await registry.change(changes, f"key:{principal.key_id}", saver(request))
         modules = [{"name": slot.name, "changed": before[slot.name] != (slot.enabled, slot.config)} for slot in slots]
         return {"status": "updated", "affected": len(modules), "enabled": body.enabled, "modules": modules}
 
@@ -177,14 +185,15 @@ def module_router(chute: Chute) -> APIRouter:
             "defaults": slot.cls.Settings().model_dump(mode="json"),
             "rejects": [{"code": code, "status": _status(code)} for code in slot.cls.rejects],
             "docs": (slot.cls.__doc__ or "").strip(),
-            "report": slot.running.report() if slot.running is not None else {},
+            "report": reported(slot),
         }
 
     @router.put("/modules/{name}")
-    async def change_module(name: str, principal: Writer, body: Change) -> dict[str, Any]:
+    async def change_module(name: str, principal: Writer, body: Change, request: Request) -> dict[str, Any]:
         """Switch or configure a module; takes effect with the next call."""
         slot = registry.slot(name)
-        await registry.change({name: body.model_dump(exclude_unset=True)}, f"key:{principal.key_id}")
+        change = {name: body.model_dump(exclude_unset=True)}
+        await registry.change(change, f"key:{principal.key_id}", saver(request))
         return {
             "status": "updated",
             "module": name,

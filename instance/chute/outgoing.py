@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from instance.chute.answer import DONE, JSON, Answer, Delta
 from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
 from instance.chute.module import TEXT_KINDS
@@ -127,6 +129,9 @@ class Outgoing:
             else:
                 out.append(event.raw)
         elif event.changed:
-            out.append(encode_event(obj))
+            try:
+                out.append(encode_event(obj))
+            except orjson.JSONEncodeError as error:
+                raise RuntimeError("a module put into an event what is no JSON") from error
         elif event.raw:
             out.append(event.raw)

@@ -18,6 +18,7 @@ from instance.chute.client_modules import OWNER, ClientModules, Running, Wanted
 from instance.chute.containment import Fits, Link
 from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
+from instance.chute.life_cycle import left_off, started, stopped, ticking
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.module_secrets import kept, opened, sealed
 from instance.chute.order import ON_BY_DEFAULT, SHIMS
@@ -98,7 +99,8 @@ class Registry:
         """Read the persisted state, start what is on, compile the first plan. Of the shims nobody has configured, those are
         loaded that speak one of `dialects`; the others when a provider needs them.
 
-        A module whose stored settings no longer hold, or that refuses to start, is left off; the log and its meter say why."""
+        A module whose stored settings no longer hold, or that refuses to start, is left off, or refuses calls where it fails
+        closed; the log and its meter say why."""
 
         def rows(conn: sqlite3.Connection) -> list[tuple[str, int | None, str, float | None, int]]:
             return conn.execute("SELECT name, enabled, config, priority, updated_at_ns FROM modules").fetchall()
@@ -121,17 +123,17 @@ class Registry:
             try:
                 slot.settings = validated(slot.cls, {**slot.base, **slot.config})
                 if slot.enabled:
-                    slot.running = await self._started(slot.cls, slot.settings, None)
+                    slot.running = await started(self.core, slot.cls, slot.settings, None)
             except StockyardError as error:
-                slot.enabled = False
-                slot.settings = slot.cls.Settings()
-                slot.meter.errors += 1
-                slot.meter.last_error = f"not started: {error.message}"
-                log.error("module %s was left off: %s", slot.name, error.message)
+                left_off(slot, error)
         try:
             self.clients.take(await self.clients.made(*self._wanted()))
-        except StockyardError as error:
-            log.error("no client has modules of its own: %s", error.message)
+        except StockyardError as error:  # without what is set for them its clients had more than they may
+            owner = self.slots[OWNER]
+            if owner.running is not None:
+                await stopped(owner.running)
+                owner.running = None
+            left_off(owner, error)
         self._swap()
 
     def _wanted(self, prepared: Sequence[Prepared] = ()) -> tuple[ModuleSettings | None, dict[str, Wanted]]:
@@ -144,11 +146,6 @@ class Registry:
                 owner = settings if enabled else None
         return owner, wanted
 
-    async def _started(self, cls: type[Module], settings: ModuleSettings, previous: Module | None) -> Module:
-        module = cls(settings)
-        await module.start(self.core, previous)
-        return module
-
     async def shim(self, dialect: str, kind: str) -> tuple[Link, Fits | None] | None:
         """The link of the shim that speaks a dialect, loaded now if no call needed it before; `None` when it is off."""
         slot = self.slots.get(SHIMS.get(dialect, ""))
@@ -157,7 +154,7 @@ class Registry:
         if slot.deferred:
             async with self._lock:
                 if slot.deferred:
-                    slot.running = await self._started(slot.cls, slot.settings, None)
+                    slot.running = await started(self.core, slot.cls, slot.settings, None)
                     slot.deferred = False
                     self._swap()
         return self.plan(kind).shims.get(dialect)
@@ -183,9 +180,9 @@ class Registry:
         kind = everybodys.removesuffix(ADMITTED)
         own = self.clients.of_client(client)
         links = [
-            Link(own.get(slot.name, slot.running), slot.meter, place)
+            Link(own.get(slot.name, module), slot.meter, place)
             for place, slot in enumerate(self.ordered())
-            if slot.running is not None
+            if (module := slot.running or slot.refusing) is not None
             and (everybodys == kind or slot.order()[0] != ADMISSION_GROUP or slot.cls.admitted_too)
         ]
         return Plan(self.version, kind, links, forward, self.shim)
@@ -201,7 +198,7 @@ class Registry:
             slot = self.slot(name)
             before = slot.running
             if before is not None:
-                slot.running = await self._started(slot.cls, slot.settings, before)
+                slot.running = await started(self.core, slot.cls, slot.settings, before)
                 leaving = [before]
                 if self.clients.of_module(name):
                     leaving += self.clients.take(await self.clients.made(*self._wanted(), renewed=name))
@@ -217,11 +214,11 @@ class Registry:
             if slot.running is not None:
                 yield slot.running
                 return
-            module = await self._started(slot.cls, slot.settings, None)
+            module = await started(self.core, slot.cls, slot.settings, None)
             try:
                 yield module
             finally:
-                await self._stopped(module)
+                await stopped(module)
 
     def _swap(self, leaving: list[Module] | None = None) -> None:
         """Compile anew and swap; modules that left are stopped after the last call of the old plans."""
@@ -234,7 +231,9 @@ class Registry:
                 slot.ticker.cancel()
                 slot.ticker = None
             if slot.running is not None and slot.cls.tick_s > 0 and slot.ticker is None:
-                slot.ticker = asyncio.create_task(self._tick(slot, slot.running), name=str(id(slot.running)))
+                slot.ticker = asyncio.create_task(
+                    ticking(self.core, slot, slot.running, self.clients), name=str(id(slot.running))
+                )
         if leaving:
             self._stop_after(old, leaving)
 
@@ -265,7 +264,7 @@ class Registry:
             plan.retired = retired
 
     async def _end(self, module: Module) -> None:
-        await self._stopped(module)
+        await stopped(module)
         self.leaving.remove(module)
 
     async def _previous(self, slot: Slot) -> Module | None:
@@ -278,25 +277,11 @@ class Registry:
             await asyncio.wait(self._stopping, timeout=STOP_WAIT_S)
         return last if last in self.leaving else None
 
-    async def _stopped(self, module: Module) -> None:
-        try:
-            await module.stop()
-        except Exception:  # contained: it is off already, and the log says what failed
-            log.exception("module %s failed in stop()", module.name)
-
-    async def _tick(self, slot: Slot, module: Module) -> None:
-        while True:
-            await self.core.clock.sleep(module.tick_s)
-            try:
-                for one in (module, *self.clients.of_module(slot.name)):
-                    await one.tick()
-            except Exception as error:  # contained, counted and shown; the next tick tries again
-                slot.meter.errors += 1
-                slot.meter.last_error = f"tick: {type(error).__name__}: {error}"[:500]
-                log.exception("module %s failed in tick()", slot.name)
-
-    async def change(self, changes: Mapping[str, Mapping[str, Any]], actor: str) -> list[Slot]:
-        """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?}}`.
+    async def change(
+        self, changes: Mapping[str, Mapping[str, Any]], actor: str, saver: tuple[str, dict[bytes, bytes]] | None = None
+    ) -> list[Slot]:
+        """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?, confirm?}}`.
+        `saver` is who asks for it: address and headers of the request.
 
         `config` is merged over the current settings (`None` resets a field), or replaces them with `replace`. Takes effect
         with the next call. Raises `not_found`, `invalid_value`, `unknown_field`, or what the module's `start` refuses with.
@@ -321,36 +306,44 @@ class Registry:
                     else:
                         config[key] = value
                 settings = validated(slot.cls, {**slot.base, **config})
+                objection = slot.cls.objection(settings, *saver) if saver is not None and enabled else ""
+                if objection and not change.get("confirm"):
+                    raise StockyardError(
+                        "confirmation_needed",
+                        f"{objection} To save them all the same, send `confirm: true` with them.",
+                        param="confirm",
+                    )
                 priority = slot.priority
                 if change.get("priority") is not None:
                     priority = self._priority(slot, int(change["priority"]))
                 prepared.append((slot, enabled, config, settings, priority))
-            started: dict[str, Module | None] = {}
+            begun: dict[str, Module | None] = {}
             of_clients: Running = {}
             try:
                 for slot, enabled, _, settings, _ in prepared:
                     if enabled and slot.running is not None and settings == slot.settings:
-                        started[slot.name] = slot.running
+                        begun[slot.name] = slot.running
                     elif enabled:
-                        started[slot.name] = await self._started(slot.cls, settings, await self._previous(slot))
+                        begun[slot.name] = await started(self.core, slot.cls, settings, await self._previous(slot))
                     else:
-                        started[slot.name] = None
-                if OWNER in started or self.clients:
+                        begun[slot.name] = None
+                if OWNER in begun or self.clients:
                     of_clients = await self.clients.made(*self._wanted(prepared))
                 await self._persist(prepared, actor)
             except BaseException:
                 for unused in self.clients.unused(of_clients):
-                    await self._stopped(unused)
+                    await stopped(unused)
                 for slot, *_ in prepared:
-                    module = started.get(slot.name)
+                    module = begun.get(slot.name)
                     if module is not None and module is not slot.running:
-                        await self._stopped(module)
+                        await stopped(module)
                 raise
             leaving = self.clients.take(of_clients)
             for slot, enabled, config, settings, priority in prepared:
-                if slot.running is not None and slot.running is not started[slot.name]:
+                if slot.running is not None and slot.running is not begun[slot.name]:
                     leaving.append(slot.running)
-                slot.running = started[slot.name]
+                slot.running = begun[slot.name]
+                slot.refusing = None
                 slot.deferred = False
                 slot.enabled = enabled
                 slot.enabled_override = enabled
@@ -416,13 +409,13 @@ class Registry:
     async def stop(self) -> None:
         """Stop every module that is on."""
         for module in self.clients.take({}):
-            await self._stopped(module)
+            await stopped(module)
         for slot in self.slots.values():
             if slot.ticker is not None:
                 slot.ticker.cancel()
                 slot.ticker = None
             if slot.running is not None:
-                await self._stopped(slot.running)
+                await stopped(slot.running)
                 slot.running = None
         if self._stopping:
             await asyncio.gather(*self._stopping, return_exceptions=True)

@@ -35,6 +35,7 @@ class Slot:
         "meter",
         "name",
         "priority",
+        "refusing",
         "running",
         "source",
         "ticker",
@@ -55,6 +56,8 @@ class Slot:
         self.enabled_override: bool | None = None
         self.priority: float | None = None
         self.running: Module | None = None
+        self.refusing: Module | None = None
+        """What refuses calls in the place of a module that could not be started and fails closed."""
         self.meter = Meter()
         self.updated_at_ns = 0
         self.ticker: asyncio.Task[None] | None = None
@@ -89,7 +92,7 @@ class Slot:
     @property
     def in_chain(self) -> bool:
         """Whether calls go through it."""
-        return self.running is not None or self.deferred
+        return self.running is not None or self.refusing is not None or self.deferred
 
     @property
     def secret_context(self) -> bytes:
@@ -128,6 +131,18 @@ def validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:
         ) from None
 
 
+def reported(slot: Slot) -> dict[str, Any]:
+    """What the module says it found out; nothing while it is off, and what failed where it cannot say it."""
+    if slot.running is None:
+        return {}
+    try:
+        return slot.running.report()
+    except Exception as error:  # the module's own failure: counted and shown
+        slot.meter.errors += 1
+        slot.meter.last_error = f"report: {type(error).__name__}: {error}"[:500]
+        return {"error": type(error).__name__}
+
+
 def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
     """A module as `GET /api/proxy/modules` lists it."""
     meter = slot.meter
@@ -142,7 +157,7 @@ def describe(slot: Slot, position: int, group_name: str) -> dict[str, Any]:
         "priority": position,
         "config": slot.settings.model_dump(mode="json"),
         "hooks": list(hooks_of(slot.cls)),
-        "on_error": slot.settings.on_error or slot.cls.on_error,
+        "on_error": slot.settings.on_error or (slot.running or slot.cls).on_error,
         "source": slot.source,
         "calls": meter.calls,
         "changed": meter.changed,

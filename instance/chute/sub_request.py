@@ -136,8 +136,9 @@ class SubRequests:
                 _put_form(branch, target.model, *file)
             branch.request_sha256 = ""
             branch.changed = file is None
-            async with asyncio.timeout(timeout_s):
-                answer = await x.plan.inner(branch)
+            with x.elsewhere():
+                async with asyncio.timeout(timeout_s):
+                    answer = await x.plan.inner(branch)
         except (SubRequestFailed, CallFailed, StockyardError, TimeoutError) as failure:
             why = f"no answer within {timeout_s:g} s" if isinstance(failure, TimeoutError) else str(failure)[:300]
             x.note("sub_request_failed", {"what": what, "error": why}, module=module)

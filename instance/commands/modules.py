@@ -60,12 +60,14 @@ def off(name: Name, json: Json = False, data: Data = None, url: Url = None, key:
 def set_config(
     name: Name,
     settings: Annotated[list[str], typer.Argument(metavar="SETTING=VALUE…", help="JSON values, or text.")],
+    confirm: Annotated[bool, typer.Option("--confirm", help="Save also what may shut you out.")] = False,
     json: Json = False,
     data: Data = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    _change(Api(data, url, key), name, {"config": dict(map(assignment, settings))}, json)
+    change: dict[str, Any] = {"config": dict(map(assignment, settings))}
+    _change(Api(data, url, key), name, {**change, "confirm": True} if confirm else change, json)
 
 
 @application.command(

@@ -37,12 +37,12 @@ REGISTRY: dict[str, ErrorCode] = {
     for row in (
         ErrorCode("bad_request", 400, INVALID, "The request cannot be understood."),
         ErrorCode("invalid_json", 400, INVALID, "The body is not valid JSON."),
-        ErrorCode("model_required", 400, INVALID, "No model is named."),
-        ErrorCode("context_length_exceeded", 400, INVALID, "The prompt does not fit into the model's window."),
+        ErrorCode("model_required", 400, INVALID, "No model is named.", False),
+        ErrorCode("context_length_exceeded", 400, INVALID, "The prompt does not fit into the model's window.", False),
         ErrorCode("previous_response_not_found", 400, INVALID, "The response to continue is not stored here.", False),
         ErrorCode("unknown_provider", 400, INVALID, "The named provider is not configured here."),
         ErrorCode("blocked_address", 400, INVALID, "The address is one that this instance must not reach."),
-        ErrorCode("unsupported_parameter", 400, INVALID, "The provider does not understand this parameter."),
+        ErrorCode("unsupported_parameter", 400, INVALID, "The provider does not understand this parameter.", False),
         ErrorCode(
             "shim_disabled", 400, INVALID, "The module that speaks this provider's dialect is switched off.", False
         ),
@@ -50,7 +50,7 @@ REGISTRY: dict[str, ErrorCode] = {
             "killed_limit", 400, INVALID, "The call went over a limit on its length or cost and was ended.", False
         ),
         ErrorCode("killed_loop", 400, INVALID, "The answer repeated itself without end and was ended.", False),
-        ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request."),
+        ErrorCode("content_filter", 400, INVALID, "The provider's content filter refused the request.", False),
         ErrorCode("secret_blocked", 400, INVALID, "The request holds a credential.", False),
         ErrorCode("pii_blocked", 400, INVALID, "The request or the answer holds personal data.", False),
         ErrorCode("injection_blocked", 400, INVALID, "A text of the request tries to give the model orders.", False),
@@ -84,25 +84,25 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("scope_missing", 403, PERMISSION, "The key lacks a scope."),
         ErrorCode("client_unknown", 403, PERMISSION, "The key may not speak for this client, or there is none.", False),
         ErrorCode("model_not_allowed", 403, PERMISSION, "The client may not use this model.", False),
-        ErrorCode("policy_blocked", 403, PERMISSION, "A policy refuses the request."),
+        ErrorCode("policy_blocked", 403, PERMISSION, "A policy refuses the request.", False),
         ErrorCode("approval_required", 403, PERMISSION, "People must approve the call first.", False),
         ErrorCode("approval_denied", 403, PERMISSION, "People did not approve the call.", False),
         ErrorCode("not_an_approver", 403, PERMISSION, "This is for somebody else to decide."),
         ErrorCode("tool_denied", 403, PERMISSION, "A tool may not be offered or called, or nobody approved it.", False),
         ErrorCode("not_yours", 403, PERMISSION, "The call was made with another key."),
-        ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed."),
+        ErrorCode("ip_denied", 403, PERMISSION, "The caller's address is not allowed.", False),
         ErrorCode(
             "off_topic", 403, PERMISSION, "The message or the answer is on a topic that this service is not for.", False
         ),
         ErrorCode("age_restricted", 403, PERMISSION, "The request is not for the caller's age.", False),
-        ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left."),
+        ErrorCode("region_unavailable", 403, PERMISSION, "No target in a permitted region is left.", False),
         ErrorCode("prompt_required", 403, PERMISSION, "This key may only use stored prompts.", False),
         ErrorCode("size_not_allowed", 403, PERMISSION, "Images of this size or number may not be asked for.", False),
         ErrorCode("csrf_failed", 403, PERMISSION, "The form's token is missing or stale; load the page again."),
         ErrorCode("not_found", 404, NOT_FOUND, "There is nothing under this name."),
         ErrorCode("unknown_id", 404, NOT_FOUND, "No call has this id."),
         ErrorCode("fixture_missing", 404, NOT_FOUND, "No fixture and no recording fits the call.", False),
-        ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model."),
+        ErrorCode("model_not_found", 404, NOT_FOUND, "No provider here serves this model.", False),
         ErrorCode(
             "prompt_not_found", 404, NOT_FOUND, "There is no stored prompt of this name, version or label.", False
         ),
@@ -119,6 +119,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("set_by_env", 409, CONFLICT, "The environment or a flag sets this value and wins."),
         ErrorCode("last_admin_key", 409, CONFLICT, "The last admin key cannot be removed."),
         ErrorCode("approval_mismatch", 409, CONFLICT, "The ticket is for another request.", False),
+        ErrorCode("confirmation_needed", 409, CONFLICT, "It may shut out whoever asks for it; confirm it.", False),
         ErrorCode("precondition_failed", 412, CONFLICT, "It was changed since it was read."),
         ErrorCode("body_too_large", 413, TOO_LARGE, "The body is over the limit."),
         ErrorCode("batch_too_large", 413, TOO_LARGE, "The batch, or one of its bodies, is over the limit.", False),
@@ -153,7 +154,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("budget_exceeded", 429, INSUFFICIENT_QUOTA, "The budget is used up.", False),
         ErrorCode("client_closed", 499, API, "The caller left."),
         ErrorCode("internal_error", 500, API, "Our fault; the trace id leads to it."),
-        ErrorCode("not_supported", 501, INVALID, "This is not served here."),
+        ErrorCode("not_supported", 501, INVALID, "This is not served here.", False),
         ErrorCode("provider_error", 502, API, "The provider failed."),
         ErrorCode("bad_upstream_response", 502, API, "The provider's answer is broken."),
         ErrorCode("all_targets_failed", 502, API, "Every target failed."),
@@ -161,7 +162,7 @@ REGISTRY: dict[str, ErrorCode] = {
         ErrorCode("provider_quota", 502, API, "This instance's account at the provider is out of credit.", False),
         ErrorCode("no_provider", 503, OVERLOADED, "No provider can take the call."),
         ErrorCode("breaker_open", 503, OVERLOADED, "The provider is being left alone after failures."),
-        ErrorCode("no_valid_key", 503, OVERLOADED, "No key of the provider is accepted any more."),
+        ErrorCode("no_valid_key", 503, OVERLOADED, "No key of the provider is accepted any more.", False),
         ErrorCode("local_unavailable", 503, OVERLOADED, "The local model server cannot take the call."),
         ErrorCode("ollama_unreachable", 503, OVERLOADED, "The Ollama server cannot be reached."),
         ErrorCode("module_failed", 503, OVERLOADED, "A module that must not be skipped failed."),
@@ -211,6 +212,8 @@ class StockyardError(Exception):
         self.details = details
         self.headers: dict[str, str] = dict(headers) if headers else {}
         self.module = module
+        self.unowned = False
+        """Raised by the core itself where modules are around it: none of them refused."""
         self.retryable = known.retryable if retryable is None and known else retryable
 
 

@@ -91,6 +91,7 @@ class Gateway:
             elif path == ERRORS_PATH:
                 await error_page(scope, send)
             else:
+                self._instance.chute.admit_to_console(scope.get("client"), dict(scope["headers"]))
                 await self._to_api(scope, receive, send)
         except StockyardError as error:
             await send_error(scope, send, error)

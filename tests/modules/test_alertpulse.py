@@ -200,7 +200,7 @@ async def test_a_filter_narrows_the_calls() -> None:
 async def test_every_metric_of_calls_has_a_value() -> None:
     metrics = [
         "error_rate latency_avg latency_p50 latency_p95 latency_p99 overhead_p99 cost_usd cost_per_min count request_rate",
-        "tokens_per_request tokens_per_min provider_errors blocked_rate cache_hit_rate safety_findings ttft_p95",
+        "tokens_per_request tokens_per_min provider_errors blocked_rate cache_hit_rate safety_findings code_findings ttft_p95",
     ]
     async with alerting() as (s, clock):
         ids = [(await make(s, name=name, metric=name, threshold=1e9))["id"] for name in " ".join(metrics).split()]

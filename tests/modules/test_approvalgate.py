@@ -254,3 +254,16 @@ async def test_a_changed_prompt_is_approved_once_for_the_label_that_it_serves() 
         assert (await _greeting(s, "greet@2")).status_code == 200, "who names a version has chosen it"
         await s.configure({"approvalgate": {"prompt_changes": False}})
         assert (await _greeting(s, "greet@production")).status_code == 200
+
+
+async def test_approvers_are_told_by_an_alert_on_what_waits() -> None:
+    async with running({"approvalgate": ANY, "alertpulse": {"for_s": 0}}) as s:
+        client = s.http(s.admin_key)
+        rule = {"name": "somebody waits", "metric": "approvals_waiting", "threshold": 0}
+        made = (await client.post("/api/observe/alerts", json=rule)).json()
+        ticket = _ticket(await _ask(s))
+        await s.module("alertpulse").tick()
+        assert (await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"] == "firing"
+        await _vote(s, ticket)
+        await s.module("alertpulse").tick()
+        assert (await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"] == "ok"

@@ -234,7 +234,7 @@ async def test_lines_of_json_are_taken_and_a_bad_one_is_named() -> None:
 
 
 async def test_limits_of_the_queue() -> None:
-    async with running({"batchqueue": {"max_jobs": 5, "max_body_kb": 1, "window": _closed_now()}}) as s:
+    async with running({"batchqueue": {"max_jobs": 5, "max_body_kb": 1, "window": closed_now()}}) as s:
         http = s.http(s.admin_key)
         large = requests(1)
         large[0]["body"]["messages"][0]["content"] = "x" * 2000
@@ -250,7 +250,8 @@ async def test_limits_of_the_queue() -> None:
         assert len(s.mock.calls) == 1  # outside of the window nothing starts
 
 
-def _closed_now() -> str:
+def closed_now() -> str:
+    """A window of the queue in which it is not now."""
     from time import gmtime
 
     hour = (gmtime().tm_hour + 6) % 24
@@ -331,7 +332,7 @@ async def test_jobs_pass_every_group_but_admission_and_a_revoked_key_ends_them()
 
 async def test_off_nothing_is_taken_and_what_waits_outlives_a_restart() -> None:
     async with restarting() as starts:
-        async with starts.started({"batchqueue": {"window": _closed_now()}}) as http:
+        async with starts.started({"batchqueue": {"window": closed_now()}}) as http:
             body = {"model": "up/small", "messages": [{"role": "user", "content": "hi"}]}
             made = await http.post("/v1/chat/completions", json=body, headers=ASYNC)
             batch_id = made.json()["id"]
@@ -420,7 +421,7 @@ async def test_jobs_that_wait_keep_a_hosted_instance_awake_or_have_it_woken_when
         assert at_ns is not None and at_ns <= core.clock.wall_ns()
         await ended(s.http(s.admin_key), batch_id)
         await until(lambda: core.schedule.get("batches") is None)
-        await s.configure({"batchqueue": {"window": _closed_now()}})
+        await s.configure({"batchqueue": {"window": closed_now()}})
         waiting = await submitted(s, requests(1))
         await until(lambda: core.schedule.get("batches"))
         opens_ns = core.schedule.next_ns()

@@ -204,7 +204,8 @@ async def test_after_five_failures_the_sixth_call_is_refused_without_a_word_to_t
         assert len(s.mock.calls) == 5
         assert took < 1.0
         assert await s.trail(refused.headers["x-stockyard-trace-id"], "circuitbreaker") == [
-            ("breaker", {"target": "up/small", "state": "open"})
+            ("breaker", {"target": "up/small", "state": "open"}),
+            ("reject", {"code": "breaker_open"}),
         ]
         clock.advance(15.1)
         for _ in range(3):

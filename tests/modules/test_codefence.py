@@ -145,3 +145,14 @@ def test_of_a_block_that_is_too_long_the_beginning_is_judged(size: int) -> None:
     assert _fed(answer, size, 100, ("replace", "> gone"))[0].startswith("a\n> gone")
     assert _fed(answer, size, 100, ("replace", "> gone"))[0].endswith("\nb")
     assert "line" not in _fed(answer, size, 100, ("replace", "> gone"))[0]
+
+
+async def test_an_alert_counts_what_was_found_in_code() -> None:
+    async with running({"codefence": BLOCK, "alertpulse": {"for_s": 0}}) as s:
+        client = s.http(s.admin_key)
+        rule = {"name": "dangerous code", "metric": "code_findings", "threshold": 0}
+        made = (await client.post("/api/observe/alerts", json=rule)).json()
+        await said(s, DANGEROUS, False)
+        await s.module("alertpulse").tick()
+        shown = (await client.get(f"/api/observe/alerts/{made['id']}")).json()
+        assert (shown["state"], shown["value"]) == ("firing", 1)

@@ -226,8 +226,8 @@ async def test_a_new_baseline_ends_what_drifted(take: str) -> None:
         source = random.Random(4)
         client = s.http(s.admin_key)
         await calls(s, [answer(source, 20) for _ in range(30)])
-        early = await client.post("/api/observe/drift/baseline", json={"series": "up/small", "take": "latest"})
-        assert early.status_code == 404  # nothing was looked at yet
+        unknown = await client.post("/api/observe/drift/baseline", json={"series": "up/large", "take": "latest"})
+        assert unknown.status_code == 404
         await seen(s)
         early = await client.post("/api/observe/drift/baseline", json={"series": "up/small", "take": "latest"})
         assert early.status_code == 409

@@ -140,6 +140,16 @@ async def test_round_robin_begins_with_each_in_turn():
         assert served == ["up", "b", "up", "b"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_by_latency_the_one_that_answers_sooner_is_asked_first(stream: bool) -> None:
+    async with two({"fallbackrouter": {**CHAIN, "strategy": "latency"}, "loadbalancer": True}) as (s, other):
+        s.mock.script(delay(0.3))
+        assert (await s.chat(stream=stream)).headers["x-stockyard-provider"] == "up"
+        assert (await s.chat(model="b/large", stream=stream)).status_code == 200
+        assert (await s.chat(stream=stream)).headers["x-stockyard-provider"] == "b"
+        assert len(other.calls) == 2
+
+
 async def test_a_chain_stays_within_what_the_key_and_the_header_allow():
     async with two({"fallbackrouter": CHAIN}) as (s, other):
         s.mock.script(status(503))

@@ -221,3 +221,29 @@ async def test_judgements_from_before_a_start_count_in_the_share_of_bad_ones() -
         now_ns = s.instance.core.clock.wall_ns()
         assert (await fresh.recent()).bad_pct({}, now_ns - 60 * 10**9) == 100.0
         assert (await fresh.recent()).bad_pct({}, now_ns + 1) is None
+
+
+async def test_an_alert_on_the_share_of_thumbs_down_fires() -> None:
+    async with running({"alertpulse": {"for_s": 0}}) as s:
+        client = s.http(s.admin_key)
+        rule = {"name": "disliked", "metric": "thumbs_down_rate", "threshold": 30, "filter": {"model": "up/small"}}
+        made = (await client.post("/api/observe/alerts", json=rule)).json()
+
+        async def state() -> str:
+            await s.module("alertpulse").tick()
+            return str((await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"])
+
+        for rating in (1, 1, 1):
+            assert (await _rate(s, trace_id=await _ask(s), rating=rating)).status_code == 201
+
+        async def is_ok() -> bool:
+            return await state() == "ok"
+
+        await until(is_ok)
+        for rating in (-1, -1):
+            assert (await _rate(s, trace_id=await _ask(s), rating=rating)).status_code == 201
+
+        async def fires() -> bool:
+            return await state() == "firing"
+
+        await until(fires)

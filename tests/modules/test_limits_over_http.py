@@ -199,12 +199,13 @@ async def test_a_keys_monthly_budget_holds_with_every_module_off() -> None:
         assert len(s.mock.calls) == 1
 
 
-async def test_a_slimmer_prompt_reaches_the_provider_with_its_fence_intact() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_slimmer_prompt_reaches_the_provider_with_its_fence_intact(stream: bool) -> None:
     fence = "```python\ndef f(x):\n    if  x:\n\n\n\n        return  1\n```"
     paragraph = "The parser reads one record after the other and keeps nothing of what it read."
     prompt = f"Look:\n\n\n{paragraph}\n\n\n{fence}\n\n\n{paragraph}\n\n\n{paragraph}\n\n\nWhat is wrong?"
     async with running({"promptslim": {}}) as s:
-        answer = await s.chat(prompt)
+        answer = await s.chat(prompt, stream=stream)
         sent = s.mock.calls[0].json()["messages"][0]["content"]
         assert fence in sent
         assert sent.count(paragraph) == 1
@@ -212,6 +213,8 @@ async def test_a_slimmer_prompt_reaches_the_provider_with_its_fence_intact() -> 
         ((action, detail),) = await s.trail(answer.headers["x-stockyard-trace-id"], "promptslim")
         assert action == "slim"
         assert detail["after_tokens"] <= 0.8 * detail["before_tokens"]
+        trace = await s.trace(answer.headers["x-stockyard-trace-id"])
+        assert trace["measures"]["saved_tokens"] == detail["saved_tokens"] > 0
         await s.chat("Say hi to me now, will you?")
         assert s.mock.calls[1].json()["messages"][0]["content"] == "Say hi to me now, will you?"
 

@@ -158,7 +158,7 @@ async def test_no_consensus_is_refused_where_asked_for_and_still_paid() -> None:
 
 
 async def test_prose_is_compared_by_its_words_and_flagged() -> None:
-    async with panel(strategy="consensus", min_agreement=0.9) as (s, mocks):
+    async with panel(strategy="consensus", min_agreement=0.9, similarity="lexical") as (s, mocks):
         answers(mocks, *map(text, PROSE))
         words, headers = await said(s, stream=False)
         assert words in PROSE[:2]
@@ -166,15 +166,35 @@ async def test_prose_is_compared_by_its_words_and_flagged() -> None:
         assert (winner["similarity"], winner["disagree"]) == ("lexical", True)
 
 
-async def test_the_embedder_is_refused_when_it_is_asked_for() -> None:
-    async with running() as s:
-        route = {"name": "p", "targets": ["a/m", "b/m"], "similarity": "embedder"}
-        answer = await s.http(s.admin_key).put(
-            "/api/proxy/modules/multicall", json={"enabled": True, "config": {"routes": [route]}}
-        )
-        assert answer.status_code == 422
-        assert answer.json()["error"]["param"] == "config.routes.0.similarity"
-        assert "embedder" in answer.json()["error"]["message"]
+@pytest.mark.parametrize("stream", [False, True])
+async def test_prose_is_compared_by_its_meaning_where_that_can_be_had(stream: bool) -> None:
+    pytest.importorskip("onnxruntime")
+    same = [
+        "The capital of France is Paris, and it has been so for centuries; the government sits there as well, by the river.",
+        "Paris, where the ministries stand on the banks of the Seine, has served as the French capital for hundreds of years.",
+    ]
+    other = "To bake bread one needs flour, water, salt and yeast, a hot oven, and quite a lot of patience while the dough rises."
+    async with panel(strategy="consensus", on_disagree="deliver") as (s, mocks):
+        answers(mocks, text(other), *map(text, same))
+        words, headers = await said(s, stream=stream)
+        assert words in same
+        winner = (await s.trail(headers["x-stockyard-trace-id"], "multicall"))[-1][1]
+        assert (winner["by"], winner["similarity"]) == ("similarity", "embedder")
+        assert verdict([other, *same]).agreement < winner["agreement"], "words alone say less"
+
+
+async def test_without_the_extra_meaning_is_refused_and_words_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    for where in ("modules.forge.multicall", "embedding.embedder"):
+        monkeypatch.setattr(f"instance.chute.{where}.missing_packages", lambda: ["onnxruntime"])
+    async with panel(strategy="consensus", on_disagree="deliver") as (s, mocks):
+        answers(mocks, *map(text, PROSE))
+        _, headers = await said(s, stream=False)
+        assert (await s.trail(headers["x-stockyard-trace-id"], "multicall"))[-1][1]["similarity"] == "lexical"
+        route = {"name": "p", "targets": ["a/m", "b/m"], "strategy": "consensus", "similarity": "embedder"}
+        answer = await s.http(s.admin_key).put("/api/proxy/modules/multicall", json={"config": {"routes": [route]}})
+        assert "stockyard[semantic]" in answer.json()["error"]["message"]
+        assert answer.status_code >= 400
+        assert s.module("multicall").settings.routes[0].name == "panel"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from tests.mock_replies import chunks, text
+from tests.mock_upstream import until
 from tests.modules.conftest import UPSTREAM_KEY, running
 from tests.modules.test_secretscan import AWS, GITHUB
 
@@ -112,3 +113,29 @@ async def test_nothing_of_a_call_that_was_refused_before_it_was_scanned_is_store
         assert refused.status_code == 429
         await s.settled()
         assert AWS.encode() not in on_disk(s)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("action", ["redact", "block"])
+async def test_requests_are_guarded_also_where_answers_are_not_looked_at(action: str, stream: bool) -> None:
+    async with running({"secretscan": {"action": action, "scan_output": False}}) as s:
+        answer = await s.chat(f"use {GITHUB}", stream=stream)
+        if action == "block":
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "secret_blocked")
+            assert not s.mock.calls
+            return
+        assert s.mock.calls[0].json()["messages"][0]["content"] == "use [SECRET:github_token]"
+        s.mock.script(text(f"it is {GITHUB}"))
+        assert GITHUB in (await s.chat("hi", stream=stream)).text
+
+
+async def test_a_webhook_is_told_of_a_call_with_a_secret_and_never_of_its_value() -> None:
+    async with running() as s:
+        await s.configure({"secretscan": {"webhook": f"{s.mock.url}/told"}})
+        answer = await s.chat(f"use {GITHUB}")
+        await until(lambda: any(call.path.endswith("/told") for call in s.mock.calls))
+        told = next(call for call in s.mock.calls if call.path.endswith("/told"))
+        notice = told.json()
+        assert (notice["event"], notice["detectors"], notice["direction"]) == ("secret.found", ["github_token"], "in")
+        assert notice["trace_id"] == answer.headers["x-stockyard-trace-id"]
+        assert GITHUB.encode() not in told.body

@@ -10,6 +10,7 @@ import pytest
 from tests.mock_replies import status
 from tests.modules.conftest import Running, running
 from tests.modules.restarts import restarting
+from tests.modules.upstreams import TurnedClock
 
 SPREAD = {
     "groups": [{"model": "any", "targets": [{"target": "up/small", "weight": 1}, {"target": "up/large", "weight": 1}]}]
@@ -99,6 +100,25 @@ async def test_the_least_recently_used_session_is_forgotten():
         for number in range(5):
             await served(s, {"X-Stockyard-Session": f"s{number}"})
         assert s.module("stickysession").report() == {"sessions": 2}
+
+
+async def test_a_session_that_was_not_heard_of_for_long_is_placed_anew():
+    async with running({**MODULES, "stickysession": {"ttl_s": 60}}) as s:
+        clock = s.module("stickysession")._clock = TurnedClock()
+        session = {"X-Stockyard-Session": "one"}
+        for later in (0, 50, 50):
+            clock.advance(later)
+            answer = await s.chat(model="any", headers=session)
+        states = [
+            detail["state"] for _, detail in await s.trail(answer.headers["x-stockyard-trace-id"], "stickysession")
+        ]
+        assert states == ["kept"], "each use begins the time anew"
+        clock.advance(61)
+        answer = await s.chat(model="any", headers=session)
+        states = [
+            detail["state"] for _, detail in await s.trail(answer.headers["x-stockyard-trace-id"], "stickysession")
+        ]
+        assert states == ["new"]
 
 
 async def test_only_routes_that_are_sticky_may_be_pinned():

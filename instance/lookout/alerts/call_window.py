@@ -35,6 +35,8 @@ class CallFacts(NamedTuple):
     overhead_us: int
     failed_attempts: int
     safety_count: int
+    code_findings: int = 0
+    """What codefence found in its answer."""
 
 
 def fits(call: CallFacts, narrowed: Mapping[str, str]) -> bool:
@@ -52,6 +54,19 @@ def fits(call: CallFacts, narrowed: Mapping[str, str]) -> bool:
     return True
 
 
+COUNTS = (
+    "calls",
+    "failed",
+    "blocked",
+    "cache_hits",
+    "tokens",
+    "cost_nano",
+    "failed_attempts",
+    "safety",
+    "code_findings",
+)
+
+
 class Bucket:
     """Counts of the calls that ended in one bucket."""
 
@@ -59,6 +74,7 @@ class Bucket:
         "blocked",
         "cache_hits",
         "calls",
+        "code_findings",
         "cost_nano",
         "duration_us",
         "failed",
@@ -72,7 +88,7 @@ class Bucket:
 
     def __init__(self) -> None:
         self.calls = self.failed = self.blocked = self.cache_hits = 0
-        self.tokens = self.cost_nano = self.failed_attempts = self.safety = 0
+        self.tokens = self.cost_nano = self.failed_attempts = self.safety = self.code_findings = 0
         self.duration_us = LogHistogram()
         self.ttft_us = LogHistogram()
         self.overhead_us = LogHistogram()
@@ -91,6 +107,7 @@ class Bucket:
         self.cost_nano += call.cost_nano
         self.failed_attempts += call.failed_attempts
         self.safety += call.safety_count
+        self.code_findings += call.code_findings
         self.duration_us.add(call.duration_us)
         if call.ttft_us > 0:
             self.ttft_us.add(call.ttft_us)
@@ -100,7 +117,7 @@ class Bucket:
             del self.samples[:-SAMPLES_MAX]
 
     def merge(self, other: Bucket) -> None:
-        for name in ("calls", "failed", "blocked", "cache_hits", "tokens", "cost_nano", "failed_attempts", "safety"):
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.duration_us.merge(other.duration_us)
         self.ttft_us.merge(other.ttft_us)
@@ -124,6 +141,8 @@ class Bucket:
             return float(self.failed_attempts)
         if metric == "safety_findings":
             return float(self.safety)
+        if metric == "code_findings":
+            return float(self.code_findings)
         return self._of_calls(metric) if self.calls else None
 
     def _of_calls(self, metric: str) -> float | None:

@@ -54,6 +54,7 @@ CALL_METRICS: dict[str, str] = {
     "blocked_rate": "%",
     "cache_hit_rate": "%",
     "safety_findings": "findings",
+    "code_findings": "findings",
 }
 """Metrics of calls, with their units."""
 
@@ -63,6 +64,7 @@ GAUGE_METRICS: dict[str, str] = {
     "budget_used": "%",
     "drift": "drifts",
     "thumbs_down_rate": "%",
+    "approvals_waiting": "tickets",
 }
 """Metrics that something else knows (`Alerts.gauges`); without data while it is off."""
 

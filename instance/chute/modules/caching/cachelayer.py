@@ -129,8 +129,9 @@ class CacheLayer(Module):
         clock = self._core.clock
         started_ns = clock.mono_ns()
         try:
-            async with asyncio.timeout(x.remaining_s()):
-                return await asyncio.shield(flight)
+            with x.elsewhere():
+                async with asyncio.timeout(x.remaining_s()):
+                    return await asyncio.shield(flight)
         except TimeoutError:
             return None
         finally:

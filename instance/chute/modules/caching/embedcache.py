@@ -113,7 +113,8 @@ class EmbedCache(Module):
         if not flights:
             return
         began = self._core.clock.mono_ns()
-        done, _ = await asyncio.wait(flights.values(), timeout=x.remaining_s())
+        with x.elsewhere():
+            done, _ = await asyncio.wait(flights.values(), timeout=x.remaining_s())
         x.waited_ns += self._core.clock.mono_ns() - began
         for key, flight in flights.items():
             vector = flight.result() if flight in done else None

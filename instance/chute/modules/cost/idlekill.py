@@ -76,8 +76,10 @@ class IdleKill(Module):
             "content the module timeout decides, where it is on.",
         )
         max_duration_s: float = Field(default=0.0, ge=0, le=86_400, description="Longest call, in seconds; 0: any.")
-        max_output_tokens: int = Field(default=0, ge=0, description="Most tokens of an answer; 0: any.")
-        max_cost_usd: float = Field(default=0.0, ge=0, description="Most dollars that a call may come to; 0: any.")
+        max_output_tokens: int = Field(default=0, ge=0, le=10**9, description="Most tokens of an answer; 0: any.")
+        max_cost_usd: float = Field(
+            default=0.0, ge=0, le=1e6, description="Most dollars that a call may come to; 0: any."
+        )
         loop_repeats: int = Field(
             default=0,
             ge=0,

@@ -212,7 +212,8 @@ class RateShield(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         held: _Held | None = x.state.get("rateshield")
         if held is not None and (held.wait_ns or held.waits_for):
-            await self._queue(x, held)
+            with x.elsewhere():
+                await self._queue(x, held)
         return await call(x)
 
     async def _queue(self, x: Exchange, held: _Held) -> None:

@@ -129,7 +129,8 @@ class DevProxy(Module):
             return
         began = self._clock.mono_ns()
         try:
-            edited = await self.desk.hold(lens, self.settings.break_wait_s)
+            with x.elsewhere():
+                edited = await self.desk.hold(lens, self.settings.break_wait_s)
         finally:
             x.waited_ns += self._clock.mono_ns() - began
         if edited is not None:

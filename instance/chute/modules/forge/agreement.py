@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
+
+if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Embedder
 
 SHORT_MAX_CHARS = 80
 COMPARED_MAX_CHARS = 20_000
@@ -26,25 +29,43 @@ class Verdict(NamedTuple):
     by: str
 
 
-def verdict(texts: Sequence[str]) -> Verdict:
-    """The answer that most agree with; of equals the first.
-
-    When every text is JSON or short, those with the same normalised value are counted. Else the medoid: the text with the
-    highest mean similarity to the others, which is the agreement.
-    """
+def majority(texts: Sequence[str]) -> Verdict | None:
+    """The answer that most give, of equals the first, when every text is JSON or short: those with the same normalised value are
+    counted. `None` where one is prose."""
     values = [normalised(text) for text in texts]
-    if all(value is not None for value in values):
-        value, count = Counter(values).most_common(1)[0]
-        return Verdict(values.index(value), count / len(values), "majority")
-    if len(texts) == 1:
+    if not all(value is not None for value in values):
+        return None
+    value, count = Counter(values).most_common(1)[0]
+    return Verdict(values.index(value), count / len(values), "majority")
+
+
+def medoid(similarity: Sequence[Sequence[float]]) -> Verdict:
+    """Of texts with this similarity of each to each (0 to 1) the one with the highest mean to the others, which is the
+    agreement."""
+    count = len(similarity)
+    if count == 1:
         return Verdict(0, 1.0, "similarity")
+    means = [(sum(row) - row[index]) / (count - 1) for index, row in enumerate(similarity)]
+    best = max(range(count), key=means.__getitem__)
+    return Verdict(best, min(1.0, max(0.0, means[best])), "similarity")
+
+
+def verdict(texts: Sequence[str]) -> Verdict:
+    """The answer that most agree with: by majority, else the medoid by the words that texts share."""
+    found = majority(texts)
+    if found is not None:
+        return found
     profiles = [profile(text) for text in texts]
-    means = [
-        sum(cosine(one, other) for place, other in enumerate(profiles) if place != index) / (len(texts) - 1)
-        for index, one in enumerate(profiles)
-    ]
-    best = max(range(len(means)), key=means.__getitem__)
-    return Verdict(best, means[best], "similarity")
+    return medoid([[cosine(one, other) for other in profiles] for one in profiles])
+
+
+async def verdict_by_meaning(texts: Sequence[str], embedder: Embedder) -> Verdict:
+    """As `verdict`, with prose compared by the cosine of its embeddings."""
+    found = majority(texts)
+    if found is not None:
+        return found
+    vectors = await embedder.embed([text[:COMPARED_MAX_CHARS] for text in texts])
+    return medoid((vectors @ vectors.T).tolist())
 
 
 def normalised(text: str) -> str | None:

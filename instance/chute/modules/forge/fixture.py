@@ -34,8 +34,8 @@ class FixtureUsage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt_tokens: int = Field(ge=0, le=10**9)
-    completion_tokens: int = Field(ge=0, le=10**9)
+    prompt_tokens: int = Field(ge=0, le=10**9, description="Tokens of the request.")
+    completion_tokens: int = Field(ge=0, le=10**9, description="Tokens of the answer.")
 
 
 class Fixture(BaseModel):

@@ -184,7 +184,8 @@ class MockLLM(Module):
     async def _wait(self, x: Exchange, seconds: float) -> None:
         if seconds:
             began = self._core.clock.mono_ns()
-            await self._core.clock.sleep(seconds)
+            with x.elsewhere():
+                await self._core.clock.sleep(seconds)
             x.waited_ns += self._core.clock.mono_ns() - began
 
     def _failure(self, x: Exchange, fixture: Fixture) -> Exception:

@@ -42,10 +42,10 @@ class MultiRoute(BaseModel):
         default="flag", description="What happens below min_agreement: delivered, delivered and flagged, or 422."
     )
     min_agreement: float = Field(default=0.5, ge=0, le=1, description="Agreement from which a consensus is one.")
-    similarity: Literal["lexical", "embedder"] = Field(
-        default="lexical",
-        description="How prose is compared: lexical by shared words and pairs of words; embedder by meaning, which needs the "
-        "bundled embedder and is refused while that is not part of this version.",
+    similarity: Literal["auto", "lexical", "embedder"] = Field(
+        default="auto",
+        description="How prose is compared: embedder by its meaning, which needs the extra stockyard[semantic]; lexical by shared "
+        "words and pairs of words; auto by meaning where the extra is installed.",
     )
 
     @field_validator("targets")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from instance.chute.answer import Answer
+from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.model_files import missing_packages
 from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.forge.multi_route import PREFIX, TARGETS_MAX, MultiRoute
@@ -64,6 +66,8 @@ class MultiCall(Module):
         self.random = random or Random()
         self.timeout_s = self.settings.timeout_s
         self.clock = Clock()
+        self.embedder: Embedder | None = None
+        """Compares prose by its meaning, where a route asks for that and can have it."""
         self._core: Core | None = None
         self._by_name = {route.name: route for route in self.settings.routes}
         self._by_glob = [route for route in self.settings.routes if route.match]
@@ -72,14 +76,11 @@ class MultiCall(Module):
         return super().hooks() if self.settings.routes else ()
 
     async def start(self, core: Core, previous: Module | None) -> None:
-        for index, route in enumerate(self.settings.routes):
-            if route.similarity == "embedder":
-                raise StockyardError(
-                    "invalid_value",
-                    "multicall: the bundled embedder is not part of this version; prose is compared by its words "
-                    "(similarity: lexical).",
-                    param=f"config.routes.{index}.similarity",
-                )
+        compared = [route for route in self.settings.routes if route.strategy == "consensus"]
+        asked = any(route.similarity == "embedder" for route in compared)
+        if asked or (not missing_packages() and any(route.similarity == "auto" for route in compared)):
+            self.embedder = embedder_of(core)
+            await self.embedder.load()
         self._core = core
         self.clock = core.clock
         self._router: Router = core.services["router"]

@@ -14,7 +14,7 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.modules.caching.stream_replay import replay
-from instance.chute.modules.forge.agreement import verdict
+from instance.chute.modules.forge.agreement import verdict, verdict_by_meaning
 from instance.chute.modules.forge.contenders import Contender, ask_all, settle, text_of
 from instance.chute.modules.forge.second_opinion import judge_request, merge_request, picked
 from instance.core.clock import Clock
@@ -23,6 +23,7 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from instance.chute.embedding.embedder import Embedder
     from instance.chute.module import Call
     from instance.chute.modules.forge.multi_route import MultiRoute
     from instance.chute.targets import Target
@@ -35,6 +36,7 @@ class Caller(Protocol):
     timeout_s: float
     random: Random
     clock: Clock
+    embedder: Embedder | None
 
     def resolve(self, label: str) -> Target:
         """The target of a model's name. Raises `StockyardError`."""
@@ -69,13 +71,14 @@ class Round:
         x, route, module = self._x, self._route, self._module
         began = perf_counter_ns()
         needed = 1 if route.strategy == "fastest" else route.quorum or len(self._contenders)
-        await ask_all(
-            self._contenders,
-            self._call,
-            needed=needed,
-            wait_s=route.wait_s,
-            timeout_s=module.timeout_s,
-        )
+        with x.elsewhere():
+            await ask_all(
+                self._contenders,
+                self._call,
+                needed=needed,
+                wait_s=route.wait_s,
+                timeout_s=module.timeout_s,
+            )
         for contender in self._contenders:
             settle(contender, module.price)
         good = [contender for contender in self._contenders if contender.ok]
@@ -116,11 +119,13 @@ class Round:
             return _all_of(good), good[0], {}
         detail: dict[str, Any] = {}
         if strategy == "consensus":
-            found = verdict([contender.text for contender in good])
+            texts = [contender.text for contender in good]
+            embedder = self._module.embedder if self._route.similarity != "lexical" else None
+            found = verdict(texts) if embedder is None else await verdict_by_meaning(texts, embedder)
             winner = good[found.place]
             detail = {"agreement": round(found.agreement, 2), "by": found.by}
             if found.by == "similarity":
-                detail["similarity"] = "lexical"
+                detail["similarity"] = "lexical" if embedder is None else "embedder"
             if found.agreement < self._route.min_agreement:
                 detail["disagree"] = True
         elif strategy == "cheapest":
@@ -180,7 +185,8 @@ class Round:
         """A priced call of our own; `None` when it failed, which the trail says."""
         x = self._x
         try:
-            answer: Answer | None = await self._call(branch)
+            with x.elsewhere():
+                answer: Answer | None = await self._call(branch)
         except (CallFailed, StockyardError) as failure:
             answer = None
             x.note("sub_request_failed", {"what": what, "error": str(failure)[:300]}, module=self._module.name)

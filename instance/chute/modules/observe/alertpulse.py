@@ -34,9 +34,9 @@ class FirstRule(BaseModel):
     name: str = Field(min_length=1, max_length=200, description="Name of the alert.")
     metric: str = Field(description="What is watched.")
     condition: Condition = Field(default="gt", description="gt, gte, lt, lte or eq.")
-    threshold: float = Field(description="In the metric's unit.")
+    threshold: float = Field(ge=0, le=1e15, description="In the metric's unit.")
     window_s: int = Field(default=300, ge=10, le=86_400, description="Seconds looked at.")
-    min_requests: int = Field(default=0, ge=0, description="With fewer calls there is no data.")
+    min_requests: int = Field(default=0, ge=0, le=10**9, description="With fewer calls there is no data.")
 
     @field_validator("metric")
     @classmethod
@@ -166,6 +166,7 @@ class AlertPulse(Module):
                 max(0, took - x.upstream_ns - x.waited_ns) // 1000,
                 sum(1 for attempt in attempts if attempt["error"]) if attempts else 0,
                 x.safety_count,
+                x.measures.get("code_findings", 0) if x.measures is not None else 0,
             )
         )
 

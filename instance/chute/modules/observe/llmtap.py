@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import random
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -57,7 +57,7 @@ class LLMTap(Module):
         )
         retention_days: int = Field(default=30, ge=1, le=3650, description="Days for which traces are kept.")
         body_days: int = Field(default=7, ge=0, le=3650, description="Days for which texts are kept.")
-        percentiles: list[float] = Field(
+        percentiles: list[Annotated[float, Field(gt=0, lt=100)]] = Field(
             default=[50, 95, 99], min_length=1, max_length=10, description="Percentiles of summaries."
         )
         prometheus: bool = Field(default=True, description="Serve /metrics.")

@@ -65,13 +65,13 @@ class ImageAnswerKeeper:
                 name = await asyncio.to_thread(self._store.put, data)
                 if wanted == "url":
                     shown["url"] = base_of(x) + LINK_PATH + self._store.link(name, self._clock.wall_ns() / 1e9)
-                x.note("image", {"stored": name, "bytes": len(data)})
+                x.note("image", {"stored": name, "bytes": len(data)}, module="imageproxy", hook="around")
             if wanted == "url" and "url" not in shown:
                 return image
             return shown
         except (StockyardError, OSError, ValueError, BadBase64) as problem:
             # The caller still has what the provider gave; only the copy is missing.
-            x.note("not_stored", {"error": str(problem)[:300]})
+            x.note("not_stored", {"error": str(problem)[:300]}, module="imageproxy", hook="around")
             return image
 
     async def _data(self, image: JSON) -> bytes:

@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from instance.chute.address_set import Address, AddressSet, read_address
+from instance.chute.caller_country import CountryDatabase
 from instance.chute.client_address import TrustedProxies, client_address
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.modules.other.address_bans import TRACKED_MAX, Bans, put
+from instance.chute.upstream import UpstreamUrl
+from instance.chute.webhook import Webhook
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
+from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
-TRACKED_MAX = 10_000
 CACHED_VERDICTS = 8192
+TOLD_EVERY_NS = 60_000_000_000
+"""The webhook is told of one refusal a minute for each address."""
 
-
-class Bans:
-    """Addresses that were refused too often, for a while. At most `TRACKED_MAX` addresses; the oldest make room."""
-
-    __slots__ = ("_mono_ns", "_tries", "until_ns")
-
-    def __init__(self, mono_ns: Callable[[], int]) -> None:
-        self._mono_ns = mono_ns
-        self._tries: dict[str, tuple[int, int]] = {}
-        self.until_ns: dict[str, int] = {}
-
-    def refused(self, address: str, after: int, window_ns: int, ban_ns: int) -> bool:
-        """Count a refused try; True when it leads to a ban."""
-        now = self._mono_ns()
-        since, tries = self._tries.pop(address, (now, 0))
-        if now - since > window_ns:
-            since, tries = now, 0
-        tries += 1
-        if tries >= after:
-            _put(self.until_ns, address, now + ban_ns)
-            return True
-        _put(self._tries, address, (since, tries))
-        return False
-
-    def banned_s(self, address: str) -> int:
-        """Whole seconds for which the address stays banned; 0 when it is not."""
-        until = self.until_ns.get(address)
-        if until is None:
-            return 0
-        left = until - self._mono_ns()
-        if left <= 0:
-            del self.until_ns[address]
-            return 0
-        return -(-left // 1_000_000_000)
-
-    def lift(self, address: str) -> bool:
-        """End the ban of the address; False when there was none."""
-        self._tries.pop(address, None)
-        return self.until_ns.pop(address, None) is not None
-
-
-def _put(table: dict[str, Any], address: str, value: Any) -> None:
-    if len(table) >= TRACKED_MAX and address not in table:
-        del table[next(iter(table))]
-    table[address] = value
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class IPFence(Module):
@@ -100,9 +61,19 @@ class IPFence(Module):
             max_length=10_000,
             description="Key (id, name or displayed prefix) -> the addresses it may be used from.",
         )
-        countries_allow: list[str] = Field(default=[], description="Not supported yet: leave it empty.")
-        countries_deny: list[str] = Field(default=[], description="Not supported yet: leave it empty.")
-        mmdb: str = Field(default="", description="Not supported yet: leave it empty.")
+        countries_allow: list[Country] = Field(
+            default=[],
+            max_length=300,
+            description="ISO codes of countries; when not empty, addresses elsewhere or unknown are refused, but for those in allow.",
+        )
+        countries_deny: list[Country] = Field(
+            default=[], max_length=300, description="ISO codes of countries that are refused, also addresses in allow."
+        )
+        mmdb: str = Field(
+            default="",
+            max_length=1000,
+            description="MaxMind DB file that tells the country of an address; needed for the lists of countries.",
+        )
         action: Literal["block", "flag"] = Field(
             default="block", description="flag lets the call through and only notes it."
         )
@@ -111,8 +82,13 @@ class IPFence(Module):
         )
         ban_window_s: int = Field(default=60, ge=1, le=86_400, description="Seconds in which the tries are counted.")
         ban_s: int = Field(default=600, ge=1, le=2_592_000, description="Seconds for which a ban lasts.")
-        cover_console: bool = Field(default=False, description="Not supported yet: leave it off.")
-        webhook: str = Field(default="", description="Not supported yet: leave it empty.")
+        cover_console: bool = Field(
+            default=False,
+            description="Guard the console and the management API too. Health checks and local sockets stay open.",
+        )
+        webhook: str = Field(
+            default="", max_length=2000, description="Address that is told who is refused, once a minute for each."
+        )
 
         @field_validator("allow", "deny", "trusted_proxies")
         @classmethod
@@ -127,12 +103,18 @@ class IPFence(Module):
                 AddressSet(entries)
             return per_key
 
-        @field_validator("mmdb", "countries_allow", "countries_deny", "cover_console", "webhook")
+        @field_validator("webhook")
         @classmethod
-        def _supported(cls, value: Any) -> Any:
-            if value:
-                raise ValueError("this is not supported yet; use allow and deny with addresses")
-            return value
+        def _an_address(cls, url: str) -> str:
+            if url:
+                UpstreamUrl.parse(url)
+            return url
+
+        @model_validator(mode="after")
+        def _countries_are_known(self) -> Self:
+            if (self.countries_allow or self.countries_deny) and not self.mmdb:
+                raise ValueError("countries_allow and countries_deny need mmdb, the file that tells countries")
+            return self
 
     settings: Settings
 
@@ -142,7 +124,13 @@ class IPFence(Module):
         self._allow = AddressSet(own.allow)
         self._deny = AddressSet(own.deny)
         self._per_key = {key: AddressSet(entries) for key, entries in own.per_key.items()}
+        self._countries_allow = frozenset(own.countries_allow)
+        self._countries_deny = frozenset(own.countries_deny)
+        self._countries: CountryDatabase | None = None
         self._verdicts: dict[str, str] = {}
+        self._clock = Clock()
+        self._notices: Webhook | None = None
+        self._told: dict[str, int] = {}
         self._bans = Bans(Clock().mono_ns)
         self._trusted = TrustedProxies(own.trusted_proxies)
         self.refused_by: dict[str, int] = {}
@@ -156,6 +144,40 @@ class IPFence(Module):
             self.refused_by = previous.refused_by
         else:
             self._bans = Bans(core.clock.mono_ns)
+        self._clock = core.clock
+        self.open()
+        if self.settings.webhook:
+            self._notices = Webhook(self.settings.webhook, core, self.name)
+
+    async def stop(self) -> None:
+        if self._notices is not None:
+            await self._notices.close()
+        self.close()
+
+    def open(self) -> None:
+        """Open the file of countries. Raises `invalid_value` when it cannot be used."""
+        if self.settings.mmdb:
+            self._countries = CountryDatabase(self.settings.mmdb, "mmdb")
+
+    def close(self) -> None:
+        """Let the file of countries go."""
+        if self._countries is not None:
+            self._countries.close()
+
+    def report(self) -> dict[str, Any]:
+        """Refused calls by rule, and who is banned for how many seconds more."""
+        return {"refused_by": self.refused_by, "bans": self.bans()}
+
+    @classmethod
+    def objection(cls, settings: ModuleSettings, address: str, headers: dict[bytes, bytes]) -> str:
+        """Why whoever saves these settings from this address should think twice."""
+        fence = cls(settings)
+        fence.open()
+        try:
+            rule = fence.verdict(fence._seen(address, headers)) if fence.settings.action == "block" and address else ""
+        finally:
+            fence.close()
+        return f"These settings shut out the address that they are saved from ({rule})." if rule else ""
 
     def on_request(self, x: Exchange) -> None:
         address = x.client_ip = self._seen(x.client_ip, x.headers)
@@ -164,7 +186,7 @@ class IPFence(Module):
             rule = self._key_rule(x, address)
         if not rule:
             return
-        self._count(rule)
+        self._count(rule, address)
         x.note("ip", {"address": address, "rule": rule})
         if self.settings.action == "block":
             self.refused(address)
@@ -175,9 +197,14 @@ class IPFence(Module):
         address = self._seen(address, headers)
         rule = self.verdict(address)
         if rule and self.settings.action == "block":
-            self._count(rule)
+            self._count(rule, address)
             raise self._denied(rule)
         return address
+
+    def admit_to_console(self, address: str, headers: dict[bytes, bytes]) -> None:
+        """Raise `ip_denied` for who may not reach the console and the management API; who has no address is on this machine."""
+        if self.settings.cover_console and address:
+            self.admit(address, headers)
 
     def verdict(self, address: str) -> str:
         """The rule that refuses the address, like `deny 10.0.0.0/8`; empty when it may come in."""
@@ -211,9 +238,16 @@ class IPFence(Module):
             denied = self._deny.match(address)
             if denied is not None:
                 return f"deny {denied}"
-        if self._allow and (address is None or self._allow.match(address) is None):
-            return "not in allow"
-        return ""
+        country = self._country(address)
+        if country in self._countries_deny:
+            return f"country {country}"
+        listed = address is not None and self._allow.match(address) is not None
+        if listed or not (self._allow or self._countries_allow) or country in self._countries_allow:
+            return ""
+        return "not in allow" if self._allow else f"country {country or 'unknown'}"
+
+    def _country(self, address: Address | None) -> str:
+        return "" if self._countries is None or address is None else self._countries.country(str(address))
 
     def _key_rule(self, x: Exchange, text: str) -> str:
         principal = x.principal
@@ -230,9 +264,27 @@ class IPFence(Module):
             return address
         return client_address((address, 0), headers, self._trusted)
 
-    def _count(self, rule: str) -> None:
+    def _count(self, rule: str, address: str) -> None:
         counted = rule if rule in self.refused_by or len(self.refused_by) < TRACKED_MAX else "other"
         self.refused_by[counted] = self.refused_by.get(counted, 0) + 1
+        if self._notices is not None:
+            self._tell(rule, address)
+
+    def _tell(self, rule: str, address: str) -> None:
+        now = self._clock.mono_ns()
+        if now - self._told.get(address, now - TOLD_EVERY_NS) < TOLD_EVERY_NS:
+            return
+        put(self._told, address, now)
+        at = rfc3339(self._clock.wall_ns())
+        notice = {
+            "event": "address.refused",
+            "address": address,
+            "rule": rule,
+            "action": self.settings.action,
+            "at": at,
+        }
+        if self._notices is not None:
+            self._notices.add(notice)
 
     def _denied(self, rule: str) -> StockyardError:
         message = "Calls from this address are not allowed here."

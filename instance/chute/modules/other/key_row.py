@@ -19,9 +19,9 @@ class KeyRow(BaseModel):
     key: SecretText = Field(default=SecretStr(""), description="The key; sealed at rest, shown by its last four.")
     weight: int = Field(default=1, ge=1, le=1000, description="Its share of the calls, relative to the others.")
     models: list[str] = Field(default=["*"], max_length=100, description="Globs of the models it may be used for.")
-    rpm: int = Field(default=0, ge=0, description="Requests a minute; 0: no limit.")
-    tpm: int = Field(default=0, ge=0, description="Tokens a minute; 0: no limit.")
-    usd_day: float = Field(default=0.0, ge=0, description="Dollars a day (UTC); 0: no limit.")
+    rpm: int = Field(default=0, ge=0, le=10**9, description="Requests a minute; 0: no limit.")
+    tpm: int = Field(default=0, ge=0, le=10**12, description="Tokens a minute; 0: no limit.")
+    usd_day: float = Field(default=0.0, ge=0, le=1e9, description="Dollars a day (UTC); 0: no limit.")
 
     @field_validator("key")
     @classmethod

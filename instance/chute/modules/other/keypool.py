@@ -224,7 +224,8 @@ class KeyPool(Module):
             return False
         began = self._clock.mono_ns()
         try:
-            await self._clock.sleep(wait_s)
+            with x.elsewhere():
+                await self._clock.sleep(wait_s)
         finally:
             waited = self._clock.mono_ns() - began
             x.waited_ns += waited

@@ -202,7 +202,8 @@ class Retry(Module):
     async def _wait(self, x: Exchange, seconds: float) -> None:
         began = self._clock.mono_ns()
         try:
-            await self._clock.sleep(seconds)
+            with x.elsewhere():
+                await self._clock.sleep(seconds)
         finally:
             waited = self._clock.mono_ns() - began
             x.waited_ns += waited

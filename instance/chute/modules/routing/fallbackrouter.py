@@ -139,7 +139,8 @@ class FallbackRouter(Module):
     ) -> tuple[Answer | None, int]:
         """The answer of a race of the first two, or where to go on. Raises when their failures end the call."""
         began = perf_counter_ns()
-        outcome = await race(x, call, hops[0], hops[1], after_s)
+        with x.elsewhere():
+            outcome = await race(x, call, hops[0], hops[1], after_s)
         failures += outcome.failures
         if outcome.second_asked:
             x.note(

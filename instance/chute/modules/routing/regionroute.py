@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from instance.chute.caller_country import CountryDatabase
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.modules.routing.caller_country import CountryDatabase
 from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamUrl
 from instance.core.errors import StockyardError
@@ -109,7 +109,7 @@ class RegionRoute(Module):
 
     async def start(self, core: Core, previous: Module | None) -> None:
         if self.settings.geoip_db:
-            self._countries = CountryDatabase(self.settings.geoip_db)
+            self._countries = CountryDatabase(self.settings.geoip_db, "geoip_db")
 
     async def stop(self) -> None:
         if self._countries is not None:

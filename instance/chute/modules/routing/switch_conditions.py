@@ -34,10 +34,10 @@ class Frozen(BaseModel):
 class Bounds(Frozen):
     """A number's bounds; all that are given must hold."""
 
-    gt: float | None = Field(default=None, description="Above.")
-    gte: float | None = Field(default=None, description="At least.")
-    lt: float | None = Field(default=None, description="Below.")
-    lte: float | None = Field(default=None, description="At most.")
+    gt: float | None = Field(default=None, ge=0, le=1e12, description="Above.")
+    gte: float | None = Field(default=None, ge=0, le=1e12, description="At least.")
+    lt: float | None = Field(default=None, ge=0, le=1e12, description="Below.")
+    lte: float | None = Field(default=None, ge=0, le=1e12, description="At most.")
 
     @model_validator(mode="after")
     def _some(self) -> Bounds:

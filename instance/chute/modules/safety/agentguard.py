@@ -235,7 +235,8 @@ class AgentGuard(Module):
             return
         began = self._clock.mono_ns()
         try:
-            decision = await self.approvals.wait(session.id, x.id, name, arguments, self.settings.approve_wait_s)
+            with x.elsewhere():
+                decision = await self.approvals.wait(session.id, x.id, name, arguments, self.settings.approve_wait_s)
         finally:
             x.waited_ns += self._clock.mono_ns() - began
         self._note(x, session, f"tool_{decision}", tool=name)
@@ -285,7 +286,8 @@ class AgentGuard(Module):
 
     def _note(self, x: Exchange, session: AgentSession, rule: str, **more: Any) -> None:
         cost = nano_to_usd(session.cost_nano)
-        x.note("agent", {"session_hash": session.id, "calls": session.calls, "cost_usd": cost, "rule": rule, **more})
+        detail = {"session_hash": session.id, "calls": session.calls, "cost_usd": cost, "rule": rule, **more}
+        x.note("agent", detail, module=self.name)
 
     def _refusal(self, x: Exchange, session: AgentSession, rule: str) -> StockyardError:
         self._note(x, session, rule)
@@ -340,4 +342,4 @@ TURN_CHARS = 4000
 
 
 def _denied(message: str, tool: str, reason: str) -> StockyardError:
-    return StockyardError("tool_denied", message, details={"tool": tool, "reason": reason}, retryable=False)
+    return StockyardError("tool_denied", message, details={"tool": tool, "reason": reason}, module=AgentGuard.name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import orjson
 import re2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
@@ -17,7 +17,10 @@ from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, 
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
 from instance.chute.modules.safety.secret_stream_texts import StreamTexts
 from instance.chute.text import answer_texts, rewrite_answer, rewrite_request
+from instance.chute.upstream import UpstreamUrl
+from instance.chute.webhook import Webhook
 from instance.core.errors import StockyardError
+from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from instance.core.core import Core
@@ -34,7 +37,7 @@ class CustomDetector(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,64}$", description="Its name in the trail and in the marker.")
     re2: Pattern = Field(description="RE2 expression of the whole credential.")
-    severity: Literal["low", "medium", "high"] = "high"
+    severity: Literal["low", "medium", "high"] = Field(default="high", description="Severity of what it finds.")
 
 
 class SecretScan(Module):
@@ -71,6 +74,18 @@ class SecretScan(Module):
         allow: list[Pattern] = Field(
             default=[], max_length=100, description="RE2 expressions of values that are no secrets."
         )
+        webhook: str = Field(
+            default="",
+            max_length=2000,
+            description="Address that is told of each call with a secret, never of its value.",
+        )
+
+        @field_validator("webhook")
+        @classmethod
+        def _an_address(cls, url: str) -> str:
+            if url:
+                UpstreamUrl.parse(url)
+            return url
 
     settings: Settings
 
@@ -94,12 +109,19 @@ class SecretScan(Module):
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
         self._core: Core | None = None
+        self._notices: Webhook | None = None
         self._own: frozenset[str] = frozenset()
         self._anchors: tuple[str, ...] = ()
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         self._refresh_own()
+        if self.settings.webhook:
+            self._notices = Webhook(self.settings.webhook, core, self.name)
+
+    async def stop(self) -> None:
+        if self._notices is not None:
+            await self._notices.close()
 
     def patterns(self) -> Sequence[str]:
         return self._scanner.triggers
@@ -116,7 +138,7 @@ class SecretScan(Module):
     def on_request(self, x: Exchange) -> Answer | None:
         x.state["redact"] = self._redact
         if self.settings.scan_input:
-            if self._holds:
+            if self.settings.action != "flag":
                 self._scan_request(x)
             else:
                 # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
@@ -247,6 +269,11 @@ class SecretScan(Module):
                     "preview": finding.preview,
                 },
             )
+        if self._notices is not None and self._core is not None:
+            detectors = sorted({finding.detector for finding, _ in found})
+            at = rfc3339(self._core.clock.wall_ns())
+            notice = {"event": "secret.found", "trace_id": x.id, "model": x.model_requested, "team": x.team, "at": at}
+            self._notices.add({**notice, "detectors": detectors, "direction": direction, "action": action})
 
 
 def _blocked(found: list[tuple[Finding, str]], direction: str) -> StockyardError:

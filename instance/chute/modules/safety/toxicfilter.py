@@ -52,7 +52,7 @@ class CategoryRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: float = Field(default=0.7, ge=0, le=1, description="Score from which the action is taken, 0 to 1.")
-    action: Action = "flag"
+    action: Action = Field(default="flag", description="What follows from the score on.")
 
 
 class CustomRule(BaseModel):
@@ -62,7 +62,7 @@ class CustomRule(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,64}$", description="Its name in the trail.")
     re2: Pattern = Field(description="RE2 expression.")
-    action: Action = "flag"
+    action: Action = Field(default="flag", description="What follows where it matches.")
 
     @field_validator("re2")
     @classmethod
@@ -75,8 +75,8 @@ class Example(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    category: Category | Literal["none"]
-    text: str = Field(min_length=3, max_length=500)
+    category: Category | Literal["none"] = Field(description="What it is an example of; none: harmless.")
+    text: str = Field(min_length=3, max_length=500, description="The example.")
 
 
 DEFAULTS: Mapping[str, Action] = {

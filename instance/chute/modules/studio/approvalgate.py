@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 HEADER = b"x-stockyard-approval"
+WAITING_GAUGE = "approvals_waiting"
 CONSOLE = "/ui/trust/approvals"
 
 
@@ -71,6 +73,16 @@ class ApprovalGate(Module):
         self._core = core
         self._approvals = core.services["brand"].approvals
         await self._approvals.load()
+        core.services["lookout"].alerts.gauges[WAITING_GAUGE] = self._waiting
+
+    async def stop(self) -> None:
+        gauges = self._core.services["lookout"].alerts.gauges
+        if gauges.get(WAITING_GAUGE) == self._waiting:
+            del gauges[WAITING_GAUGE]
+
+    def _waiting(self, narrowed: Mapping[str, str], window_s: int) -> float:
+        """How many tickets wait for people; alerts on it tell the approvers."""
+        return float(self._approvals.waiting())
 
     def hooks(self) -> tuple[str, ...]:
         return ("around",) if self.settings.rules or self.settings.prompt_changes else ()
@@ -166,7 +178,8 @@ class ApprovalGate(Module):
         if self.settings.mode == "ticket":
             raise self._required(ticket, f"This call needs approval ({demand.rule})")
         began = self._core.clock.mono_ns()
-        decided = await self._approvals.wait(ticket.id, self.settings.wait_s)
+        with x.elsewhere():
+            decided = await self._approvals.wait(ticket.id, self.settings.wait_s)
         waited_ns = self._core.clock.mono_ns() - began
         x.waited_ns += waited_ns
         state = decided.state(self._core.clock.wall_ns()) if decided is not None else "expired"

@@ -91,6 +91,7 @@ class PromptSlim(Module):
             "slim",
             {"before_tokens": before, "after_tokens": after, "level": self._level, "saved_tokens": before - after},
         )
+        x.measure(saved_tokens=before - after)
         return None
 
     def _shorter(self, text: str, level: int) -> str:

@@ -47,7 +47,7 @@ class Check(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    type: CheckType
+    type: CheckType = Field(description="What is checked of the answer.")
     params: dict[str, Any] = Field(
         default={},
         description=(

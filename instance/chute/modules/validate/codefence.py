@@ -35,7 +35,7 @@ class CodePattern(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,64}$", description="Its name in `rules`, the trail and notices.")
     re2: str = Field(min_length=1, max_length=1000, description="RE2 expression that code must not match.")
-    severity: Severity = "medium"
+    severity: Severity = Field(default="medium", description="Severity of what it finds.")
 
     @field_validator("re2")
     @classmethod

@@ -12,25 +12,25 @@ REMEMBERED_MAX = 4096
 
 
 class CountryDatabase:
-    """An open MMDB file (GeoLite2-Country, DB-IP and others of that layout). Raises `invalid_value` when it cannot be used."""
+    """An open MMDB file (GeoLite2-Country, DB-IP and others of that layout). Raises `invalid_value` when it cannot be used,
+    with the name of the setting that has the path."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, setting: str) -> None:
+        param = f"config.{setting}"
         try:
             import maxminddb
         except ImportError:
             raise StockyardError(
                 "invalid_value",
-                "geoip_db needs the package maxminddb: pip install 'stockyard[geoip]'.",
-                param="config.geoip_db",
+                f"{setting} needs the package maxminddb: pip install 'stockyard[geoip]'.",
+                param=param,
             ) from None
         if not Path(path).is_file():
-            raise StockyardError("invalid_value", f"There is no file {path!r}.", param="config.geoip_db")
+            raise StockyardError("invalid_value", f"There is no file {path!r}.", param=param)
         try:
             self._reader: Any = maxminddb.open_database(path)
         except (maxminddb.InvalidDatabaseError, OSError, ValueError) as error:
-            raise StockyardError(
-                "invalid_value", f"{path!r} is no MaxMind DB file: {error}.", param="config.geoip_db"
-            ) from None
+            raise StockyardError("invalid_value", f"{path!r} is no MaxMind DB file: {error}.", param=param) from None
         self._known: OrderedDict[str, str] = OrderedDict()
 
     def country(self, address: str) -> str:
