@@ -95,15 +95,15 @@ async def injection(rows: Rows) -> list[Case]:
 async def toxic(rows: Rows) -> list[Case]:
     """Whether toxicfilter names the category of a text, and none for harmless ones, at the default threshold, with all its languages."""
     from instance.chute.embedding.embedder import Embedder
-    from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+    from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
 
     rules, embedder = Toxicity(("en", "de", "es", "fr")), Embedder()
-    near = await Nearest(embedder).scores([text for _, text in rows])
+    near = await Learned(embedder).scores([text for _, text in rows])
     embedder.close()
     cases = []
-    for (label, text), nearest in zip(rows, near, strict=True):
+    for (label, text), learned in zip(rows, near, strict=True):
         by_rules = rules.scores(text) if rules.suspects(text) else {}
-        scores = combined(by_rules, nearest) if rules.on_topic(text) else by_rules
+        scores = combined(by_rules, learned) if rules.on_topic(text) else by_rules
         found = {category for category, score in scores.items() if score >= 0.7}
         shown = f"{label} { ({name: round(score, 2) for name, score in scores.items()}) } {text}"
         cases.append(Case(label != "none", label in found if label != "none" else bool(found), shown))

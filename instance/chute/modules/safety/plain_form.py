@@ -62,7 +62,7 @@ def unleeted(text: str) -> str:
     """The text in lower case with digits and signs inside of words read as the letters that they stand for."""
 
     def word(match: Any) -> str:
-        shown = match.group()
+        shown: str = match.group()
         letters = sum(character.isalpha() for character in shown)
         if not letters:
             return shown

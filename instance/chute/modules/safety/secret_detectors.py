@@ -33,7 +33,8 @@ def entropy_bits(text: str) -> float:
 
 def random_looking(token: str) -> bool:
     """Whether the part behind the prefix varies as random text does: rules out `xxxx…` and `1234…` fillers."""
-    body = token.rsplit("_", 1)[-1] if "_" in token[:12] else token
+    prefix = token[:12].rfind("_") + 1
+    body = token[prefix:]
     return len(set(body)) >= 8 and entropy_bits(body) >= 2.8
 
 
@@ -60,7 +61,7 @@ def jwt_header(token: str) -> bool:
 
 _PLACEHOLDER_WORDS = re.compile(
     r"(?i)x{4,}|\*{3,}|\.{3,}|your|example|sample|placeholder|change.?me|dummy|redacted|secret:|insert|replace|todo|fake|"
-    r"test.?(?:key|token|pass)|<[^>]*>|\$\{|\{\{|process\.env|os\.environ|getenv|undefined"
+    r"test.?(?:key|token|pass)|AKIAIOSFODNN7|<[^>]*>|\$\{|\{\{|process\.env|os\.environ|getenv|undefined"
 )
 _UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PLAIN_HASH = re.compile(

@@ -17,7 +17,7 @@ from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.made_answer import put_before
 from instance.chute.modules.safety.new_texts import new_texts
 from instance.chute.modules.safety.toxic_rules import LANGUAGES
-from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
 from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
@@ -168,7 +168,7 @@ class ToxicFilter(Module):
         ]
         self._toxicity = Toxicity(settings.languages)
         self._own = tuple(rule.re2 for rule in settings.custom)
-        self._nearest: Nearest | None = None
+        self._learned: Learned | None = None
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
         if settings.on_error is None and rules_only <= {"flag"}:
@@ -179,7 +179,7 @@ class ToxicFilter(Module):
         if self.settings.use_examples:
             embedder = embedder_of(core)
             await embedder.load()
-            self._nearest = Nearest(embedder, [(each.category, each.text) for each in self.settings.examples])
+            self._learned = Learned(embedder, [(each.category, each.text) for each in self.settings.examples])
 
     def hooks(self) -> tuple[str, ...]:
         return (
@@ -268,11 +268,11 @@ class ToxicFilter(Module):
     async def _judge(self, x: Exchange, texts: Sequence[str], *, asks: bool) -> list[dict[str, float]]:
         """The scores of each text; names of custom rules that hit are among them, with 1."""
         scored = [self._toxicity.scores(text) for text in texts]
-        if self._nearest is not None and self._core is not None:
+        if self._learned is not None and self._core is not None:
             places = [place for place, text in enumerate(texts) if len(text) > 7 and self._toxicity.on_topic(text)]
             if places:
                 began = self._core.clock.mono_ns()
-                near = await self._nearest.scores([texts[place] for place in places])
+                near = await self._learned.scores([texts[place] for place in places])
                 x.waited_ns += self._core.clock.mono_ns() - began
                 for place, scores in zip(places, near, strict=True):
                     scored[place] = combined(scored[place], scores)
