@@ -7,8 +7,9 @@ base 62 (github.blog, "Behind GitHub's new authentication token formats").
 from __future__ import annotations
 
 import binascii
+import itertools
 import re
-from base64 import urlsafe_b64decode
+from base64 import b64decode, urlsafe_b64decode
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +36,41 @@ def random_looking(token: str) -> bool:
     """Whether the part behind the prefix varies as random text does: rules out `xxxx…` and `1234…` fillers."""
     prefix = token[:12].rfind("_") + 1
     body = token[prefix:]
-    return len(set(body)) >= 8 and entropy_bits(body) >= 2.8
+    return len(set(body)) >= 8 and entropy_bits(body) >= 2.8 and "EXAMPLE" not in body.upper()
+
+
+def class_changes(value: str) -> int:
+    """How often the kind of character changes along a value: lower case, upper case, digit, sign. Words change seldom."""
+    kinds = ["d" if each.isdigit() else "u" if each.isupper() else "l" if each.isalpha() else "s" for each in value]
+    return sum(one != other for one, other in itertools.pairwise(kinds))
+
+
+_HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+_ENTROPY_SHARE = 0.88
+"""Of the most that the value's length or alphabet allows: eight different characters of eight are three bits each."""
+
+
+def looks_secret(value: str, min_entropy: float) -> bool:
+    """Whether a value behind a keyword was made at random or as a password: letters and digits that alternate, hardly a character
+    twice. What is measured is the entropy for the length: no twelve characters have 3.8 bits each."""
+    letters, figures = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
+    if not letters or not figures:
+        return False
+    if _HEX.fullmatch(value):
+        return len(value) >= 32 and entropy_bits(value) >= min(min_entropy, 4 * 0.8)
+    changes = class_changes(value)
+    if len(value) < 12 and (changes < 4 or (value.isalnum() and value.upper() == value)):
+        return False
+    return changes >= 3 and entropy_bits(value) >= min(min_entropy, _ENTROPY_SHARE * log2(len(value)))
+
+
+def basic_credentials(encoded: str) -> bool:
+    """Whether it is base64 of `user:password`."""
+    try:
+        user, colon, password = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode().partition(":")
+    except ValueError:
+        return False
+    return bool(user and colon) and password.isprintable() and real_password(password)
 
 
 def github_checksum(token: str) -> bool:
@@ -78,6 +113,16 @@ def is_placeholder(value: str) -> bool:
 def real_password(value: str) -> bool:
     """Whether the password of a connection string is one: no placeholder and none of the names that examples use."""
     return value.lower() not in _PLAIN_PASSWORDS and not is_placeholder(value)
+
+
+def given_password(value: str) -> bool:
+    """Whether a password on a command line is one, not the name of a variable or a placeholder."""
+    return real_password(value) and not value.startswith("$") and class_changes(value) >= 3
+
+
+def opaque_token(value: str) -> bool:
+    """Whether a bearer token is one."""
+    return not is_placeholder(value) and looks_secret(value, 3.5)
 
 
 def private_key_end(text: str, body: int) -> int:
@@ -232,6 +277,28 @@ DETECTORS: tuple[Detector, ...] = (
     _prefixed("newrelic_key", "NRAK-", "[0-9A-Z]{27}", not_followed_by=_W),
     _prefixed("postman_key", "PMAK-", "[0-9a-f]{24}-[0-9a-f]{34}", not_followed_by=_W),
     _prefixed("age_secret_key", "AGE-SECRET-KEY-1", "[0-9A-Z]{58}", not_followed_by=_W),
+    _prefixed("sentry_token", "sntrys_ sntryu_", "[0-9A-Za-z_+/=-]{40,}"),
+    _prefixed("airtable_token", "pat", r"[0-9A-Za-z]{14}\.[0-9a-f]{64}", not_followed_by=_W),
+    _prefixed("pulumi_token", "pul-", "[0-9a-f]{40}", not_followed_by=_W),
+    _prefixed("doppler_token", "dp.pt. dp.st. dp.ct. dp.sa.", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("fly_token", "FlyV1 fm1_ fm2_", "[0-9A-Za-z_+/=,]{60,}"),
+    _prefixed("square_access_token", "EAAA", f"{_U}{{56,}}"),
+    _prefixed("supabase_token", "sbp_", "[0-9a-f]{40}", not_followed_by=_W),
+    _prefixed("netlify_token", "nfp_", "[0-9A-Za-z]{36,}", not_followed_by=_W),
+    _prefixed("planetscale_token", "pscale_tkn_ pscale_pw_ pscale_oauth_", f"{_U}{{32,}}"),
+    _prefixed("brevo_key", "xkeysib-", "[0-9a-f]{64}-[0-9A-Za-z]{16}", not_followed_by=_W),
+    _prefixed("figma_token", "figd_", f"{_U}{{38,}}"),
+    _prefixed("contentful_token", "CFPAT-", f"{_U}{{43}}"),
+    _prefixed("hubspot_token", "pat-na1- pat-eu1-", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+    _prefixed("langsmith_key", "lsv2_pt_ lsv2_sk_", "[0-9a-f]{32}_[0-9a-f]{10}", not_followed_by=_W),
+    _prefixed("tailscale_key", "tskey-", "[a-z]{3,10}-[0-9A-Za-z]{8,}-[0-9A-Za-z]{16,}"),
+    _prefixed("nvidia_key", "nvapi-", f"{_U}{{60,}}"),
+    _prefixed("pinecone_key", "pcsk_", "[0-9A-Za-z_]{50,}"),
+    _prefixed("onepassword_token", "ops_eyJ", f"{_U}{{100,}}"),
+    _prefixed("bitbucket_password", "ATBB", "[0-9A-Za-z]{28,}", not_followed_by=_W),
+    _prefixed("posthog_key", "phx_", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("circleci_token", "CCIPAT_ CCIPRJ_", "[0-9A-Za-z_]{40,}"),
+    _prefixed("alibaba_key", "LTAI", "[0-9A-Za-z]{20,26}", not_followed_by=_W),
     _prefixed("jwt", "eyJ", rf"{_U}{{8,}}\.eyJ{_U}{{4,}}\.{_U}{{8,}}", jwt_header, "medium"),
     Detector(
         "private_key",
@@ -246,20 +313,40 @@ DETECTORS: tuple[Detector, ...] = (
         r"(?i)\b[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:([^\s@/\"']{3,128})@",
         check=real_password,
     ),
+    Detector(
+        "basic_authorization",
+        r"(?i)\bbasic [A-Za-z0-9+/]{8}",
+        r"(?i)\bbasic ([A-Za-z0-9+/]{12,400}={0,2})",
+        check=basic_credentials,
+    ),
+    Detector(
+        "bearer_token",
+        r"(?i)\bbearer [0-9A-Za-z_.~+/-]{20}",
+        r"(?i)\bbearer ([0-9A-Za-z_.~+/-]{20,400}={0,2})",
+        check=opaque_token,
+        severity="medium",
+    ),
+    Detector(
+        "command_line_password",
+        r"(?:-u|--user)[ =][\"']?[^\s:\"']+:[^\s\"']|\bmysql\w*\b[^\n]* -p[^\s]",
+        r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p)([^\s\"']{6,128})",
+        check=given_password,
+        severity="medium",
+    ),
 )
 
 KEYWORD = (
-    r"(?i)(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|account[_-]?key|private[_-]?key|"
-    r"credential|client[_-]?secret)[a-z0-9_-]{0,20}"
+    r"(?i)(?:passw(?:or)?(?:d|t)|passphrase|passcode|kennwort|contraseña|mot de passe|senha|secret|token|(?:api|access|auth|account|private|encryption|signing|master|app|service)[ _-]?key|"
+    r"credential|client[_-]?secret|\bpwd\b)[a-z0-9_-]{0,20}"
 )
-ASSIGNED = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)"
+ASSIGNED = r"(?:[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)|\s{1,3}(?:is|was|ist|lautet|es|est|to)\b:?|[ \t])"
 QUOTED = r"\s{0,3}[\\\"'`]{0,2}"
 VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$]"
 GENERIC = Detector(
     name="generic_secret",
-    trigger=KEYWORD + ASSIGNED,
-    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{12,128}})",
+    trigger=KEYWORD + ASSIGNED + QUOTED + VALUE,
+    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{8,128}})",
     severity="medium",
-    not_followed_by=_T + ".+/=~!@#%^&*$",
+    not_followed_by=_T + "+/=~@#%^&*$(",
 )
 """`key = value` behind a keyword; whether the value counts is decided by entropy and placeholders."""

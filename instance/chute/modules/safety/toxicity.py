@@ -117,7 +117,7 @@ def _context(category: str, text: str, start: int, end: int) -> float:
     if category == "alcohol_drugs" and _compiled(r"(?:\broot|\bginger|\bbutter|free|alcoholic)\W*\z").search(before):
         factor *= 0.3
     if category == "alcohol_drugs" and _compiled(r"\b(?:no|without|non|free|never|instead of)\b").search(shown):
-        factor *= 0.3
+        factor *= 0.1
     if category == "gambling" and _compiled(rules.SCHOOL).search(around):
         factor *= 0.5
     if category == "weapons" and _compiled(rules.TOY).search(before):
