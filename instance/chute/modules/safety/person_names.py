@@ -65,10 +65,12 @@ def given_names() -> frozenset[str]:
 
 
 _HINTS = (
-    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sir|Dame)\b|"
-    r"(?i:dear|\bhi\b|hello|\bhey\b|liebe|hallo|\bcher|bonjour|hola|estimad|\bcar[oa]\b|ciao|\bname|name[\"']\s*:|\bask for\b|attn|attention:|c/o|assigned|owner:|manager:|author:|contact:|tenant|witness|\bi (?:met|saw|know)\b|said|says|told|asked?|replied|interview|written by|spoke|speak|talk|"
-    r"\b(?:my|his|her|our|their|your) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grand|nephew|niece|assistant|lawyer|doctor)|"
-    r"wrote|agreed|lives|lived|was born|attended|smiled|answered|explained|signed|married|moved to|will call|emailed|phoned|resigned|retired|professor|senator|president|judge|captain|officer|sergeant|colonel|minister|mayor|pastor|nurse|coach|called|signed|sincerely|regards|cheers|hei(?:ß|ss)e|llamo|appelle|chiamo|patient|employee|customer|client|applicant)"
+    rf"\b{_TITLE}\b\.?[ \x{{a0}}]\p{{Lu}}|"
+    r"(?i:\bname is|\bnamed?\b:?|called|signed|signed by|sincerely|regards|cheers|hei(?:ß|ss)e|llamo|appelle|chiamo|patient:?|employee:?|customer:?|client:?|applicant:?|attn:?|attention:|c/o|assigned to:?|"
+    r"owner:|manager:|author:|contact:|tenant|witness|said|says|asked|replied|interviewe?d?(?: with)?|written by|spoke (?:to|with)|speak (?:to|with)|talk(?:ed)? (?:to|with)|ask for|"
+    r"\bi (?:met|saw|know|emailed)|\b(?:dear|hi|hello|hey|lieber?|hallo|cher|chère|bonjour|hola|estimad[oa]|car[oa]|ciao)|"
+    r"\b(?:my|his|her|our|their|your) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grand\w+|nephew|niece|assistant|lawyer|doctor)),?\s+\p{Lu}|"
+    r"(?i:name)[\"']\s*:|\p{Lu}[\pL.'’-]*[ \x{a0}]\p{Lu}[\pL.'’-]* (?:said|says|told|asked|replied|wrote|agreed|lives|lived|was born|attended|smiled|answered|explained|signed the|married|moved to|will call|called me|emailed|phoned|resigned|retired)\b"
 )
 
 
