@@ -66,7 +66,11 @@ def _call(node: Any, line: int, built: dict[str, Any], forbidden: Sequence[str])
     first = given[0] if given else None
     if first is not None and first.type == "identifier":
         first = built.get(text_of(first), first)
-    if (called in ("eval", "window.eval", "globalThis.eval") and first is not None and first.type != "string") or called.startswith("vm.run") or called in ("vm.compileFunction", "vm.Script"):
+    if (
+        (called in ("eval", "window.eval", "globalThis.eval") and first is not None and first.type != "string")
+        or called.startswith("vm.run")
+        or called in ("vm.compileFunction", "vm.Script")
+    ):
         yield CodeFinding("eval_exec", "high", line)
     elif (
         called in ("setTimeout", "setInterval")

@@ -184,7 +184,9 @@ class _Checker(ast.NodeVisitor):
             and not self._is_safe_loader(given.get("Loader") or (node.args[1] if len(node.args) > 1 else None))
         ):
             self._add("deserialise", "high", node)
-        elif (name == "numpy.load" and _is_true(given.get("allow_pickle"))) or (name == "torch.load" and not _is_true(given.get("weights_only"))):
+        elif (name == "numpy.load" and _is_true(given.get("allow_pickle"))) or (
+            name == "torch.load" and not _is_true(given.get("weights_only"))
+        ):
             self._add("deserialise", "medium", node)
         elif name == "shutil.rmtree":
             literal = _text(first) if first is not None else ""

@@ -99,9 +99,10 @@ def _command(node: Any) -> Iterator[CodeFinding]:
         yield CodeFinding("curl_pipe_shell", "high", line)
     elif name == "eval" and any("$" in word or "`" in word for word in arguments):
         yield CodeFinding("eval_exec", "low" if _OWN_OUTPUT.match(" ".join(arguments)) else "high", line)
-    elif (name in ("ssh", "scp", "sftp", "rsync") and any(
-        "stricthostkeychecking=no" in word.lower() for word in arguments
-    )) or (
+    elif (
+        name in ("ssh", "scp", "sftp", "rsync")
+        and any("stricthostkeychecking=no" in word.lower() for word in arguments)
+    ) or (
         (name == "curl" and ("k" in short or "--insecure" in options))
         or (name == "wget" and "--no-check-certificate" in options)
         or any("sslverify=false" in word.lower() for word in arguments)
@@ -134,10 +135,8 @@ def _runs_input(words: list[str]) -> bool:
     rest = words[1:]
     if rest and rest[0] in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p"):
         return False
-    return (
-        all(word.startswith("-") for word in rest[:1])
-        or (words[0] in ("python", "python3", "perl", "node")
-        and rest[:1] == ["-"])
+    return all(word.startswith("-") for word in rest[:1]) or (
+        words[0] in ("python", "python3", "perl", "node") and rest[:1] == ["-"]
     )
 
 
