@@ -24,13 +24,13 @@ def _scrambled(*words: str) -> str:
 
 _FORSAKE = (
     _scrambled("ignore", "disregard", "forget", "override")
-    + r"|ignor(?:es|ed|ing)|disregard\w+|forget\w+|overrid\w+|overrul\w+|bypass\w*|circumvent\w*|disobey\w*|(?:set|put|lay|leave|throw|cast)(?:\W+\w+){0,5}\W+(?:aside|away|behind|out)|"
+    + r"|ignoring|disregarding|forgetting|overriding|overrul(?:e|ing)|bypass(?:ing)?|circumvent(?:ing)?|disobey(?:ing)?|(?:set|put|lay|leave|throw|cast)(?:\W+\w+){0,5}\W+(?:aside|away|behind|out)|"
     r"(?:not|don.?t|never|stop|quit|cease|no longer|needn.?t|not (?:have|need) to|refuse to)\W+(?:\w+\W+)?(?:follow\w*|obey\w*|listen\w*|adher\w*|comply\w*|respect\w*|heed\w*|honou?r\w*|bound)|"
-    r"pay no (?:heed|attention)|break free|abandon\w*|discard\w*|neglect\w*|scrap (?:that|all|your|every)|"
+    r"pay no (?:heed|attention)|break free|abandon(?:ing)?|discard(?:ing)?|neglect(?:ing)?|scrap (?:that|all|your|every)|"
     # de fr es it pt nl pl
     r"ignorier\w*|vergi(?:ss|ß)\w*|vergesse\w*|missacht\w*|übergeh\w*|außer kraft|halte? dich nicht|nicht mehr (?:halten|befolgen)|"
     r"ignore[rz]?|oublie[rz]?|ne (?:respecte|tiens|suis|tenez|suivez)\w*|fai(?:s|tes) abstraction|contourne\w*|désobéi\w*|"
-    r"ignor[ae]\w?|olvid[ae]\w*|omite|caso omiso|desobede\w*|no sigas|descarta\w*|dimentic\w*|trascur\w*|non seguire|esqueç\w+|desconsider\w+|não siga|"
+    r"ignora(?:te|d)?|olvid[ae]\w*|omite|caso omiso|desobede\w*|no sigas|descarta\w*|dimentic\w*|trascur\w*|non seguire|esqueç\w+|desconsider\w+|não siga|"
     r"negeer\w*|vergeet\w*|zignoruj\w*|zapomnij\w*|pomiń|"
     r"yok say\w*|unut\w*|görmezden gel\w*|dikkate alma\w*|glöm|glem|unohda|bỏ qua|abaikan|lupakan"
 )
@@ -60,7 +60,7 @@ _YOURS = (
 )
 _SHOW = (
     r"reveal\w*|show\w*|print\w*|repeat\w*|output\w*|display\w*|tell|give|share|leak\w*|dump\w*|expose\w*|disclose\w*|list|write|reproduc\w+|recite\w*|copy|paste|return|summari[sz]e|translate|encode|describe|state|quote\w*|spell out|echo|provide|"
-    r"read (?:out|back)|what(?:.s| is| was| were| are)?|which|export|use|insert|put|include|know|see|"
+    r"read (?:out|back)|what(?:.s| is| was| were| are)?|which|export|use|"
     r"zeig\w*|gib|verrat\w*|nenn\w*|wiederhol\w*|révèle\w*|montre\w*|affiche\w*|donne\w*|répète\w*|muestra\w*|revel\w+|dime|repite|enseña\w*|mostra\w*|rivel\w+|dimmi|ripeti|mostre|toon|laat|geef|pokaż|ujawnij|podaj|göster\w*|tampilkan|hiển thị"
 )
 _SHOW_WHOLE = "покажи|раскрой|выведи|назови|输出|輸出|显示|顯示|告诉|展示|透露|表示|教え|見せ|出力|보여|알려|출력|اعرض|أظهر|اظهر|दिखा"
@@ -86,22 +86,22 @@ _ACT = (
 )
 _ACT_WHOLE = "отправ|удали|перешли"
 _HIDE = (
-    r"(?:do not|don.?t|never|without|not|no need to|avoid)\W+(?:\w+\W+){0,2}(?:tell\w*|inform\w*|mention\w*|reveal\w*|alert\w*|notify\w*|notif\w+|display\w*|show\w*|disclos\w+|say\w*|bring\w* up|report\w*)\W+(?:\w+\W+){0,3}(?:this|these|that|it|about|user|human|customer|anyone|anything|nobody|step|comment|note|message|instruction|operator|action)s?|"
-    r"(?:do not|don.?t|never|without)\W+(?:\w+\W+){0,2}(?:ask\w*|wait\w*|seek\w*|request\w*|need\w*)\W+(?:\w+\W+){0,3}(?:confirmation|permission|approval|consent|the user|human)|(?:keep|stay|remain) (?:silent|quiet)|silently|secretly|covertly|in secret|say nothing|keep (?:this|it) (?:secret|hidden|quiet|between)|hide (?:this|it|these)|not (?:be )?visible|"
+    r"(?:do not|don.?t|never|without|not|no need to|avoid)\W+(?:\w+\W+){0,2}(?:tell\w*|inform\w*|mention\w*|reveal\w*|alert\w*|notify\w*|notif\w+|display\w*|show\w*|disclos\w+|say\w*|bring\w* up|report\w*)\W+(?:\w+\W+){0,3}(?:this|these|that|it|about (?:this|it|these)|user|human|customer|anyone|anything|nobody|step|comment|note|message|instruction|operator|action)s?|"
+    r"(?:do not|don.?t|never|without)\W+(?:\w+\W+){0,2}(?:ask\w*|wait\w*|seek\w*|request\w*|need\w*)\W+(?:\w+\W+){0,3}(?:confirmation|permission|approval|consent|the user|human)|(?:keep|stay|remain) (?:silent|quiet)|secretly|covertly|in secret|say nothing|keep (?:this|it) (?:secret|hidden|quiet|between)|hide (?:this|it|these)|not (?:be )?visible|"
     r"(?:erwähne|sage?|verrate|melde)\W+(?:\w+\W+){0,3}nicht|nicht erwähnen|ohne (?:zu fragen|nachfrage|rückfrage|bestätigung)|heimlich|ohne den nutzer|sans (?:le |la |l.)?(?:demander|dire|confirmation|prévenir|informer)\w*|ne (?:le |la |l.)?(?:dis|dites|mentionne\w*|parle\w*)|"
     r"no (?:se )?lo (?:digas|menciones)|no se lo|sin (?:pedir|preguntar|avisar|decir|informar|confirmar)\w*|senza (?:chiedere|dire|informare|avvisare)\w*|non (?:dirlo|menzionar\w*)|sem (?:pedir|perguntar|avisar|informar)\w*|não (?:mencione|diga|conte)"
 )
 _HIDE_WHOLE = "не (?:говори|сообщай|упоминай)|без (?:подтвержден|спрос)"
 _SECRET = (
     r"passwords?|credentials?|api[ _-]?keys?|access tokens?|secrets?|tokens?|(?:conversation|chat|message|browsing|search)(?:['’]s)? (?:history|log|content)s?|history|contact list|contacts|inbox|e-?mails?|cookies?|env(?:ironment)? variables?|private keys?|ssh keys?|authorized_keys|session (?:data|id)|bank (?:details|account)|card numbers?|personal data|user data|"
-    r"repositor(?:y|ies)|all (?:files|tickets|data|records)|files?|account|money|funds|payments?|passwörter|passwort|verlauf|dateien|historial|contraseñas?|correos|historique|mots? de passe|fichiers|cronologia|senhas?|histórico|/etc/\w+|~/?\.\w+|\.env|\.ssh|\.aws"
+    r"repositor(?:y|ies)|(?:all|every|user.?s|local|private) (?:\w+ )?(?:files?|tickets|data|records)|bank account|money|funds|payments?|passwörter|passwort|verlauf|dateien|historial|contraseñas?|correos|historique|mots? de passe|fichiers|cronologia|senhas?|histórico|/etc/\w+|~/?\.\w+|\.env|\.ssh|\.aws"
 )
 _SEND = r"send\w*|forward\w*|e-?mail|upload\w*|post|transmit\w*|exfiltrat\w*|leak\w*|append\w*|include\w*|submit\w*|wire|transfer\w*|report|share|read|collect|copy|leite\w*|sende\w*|schick\w*|envía\w*|envia\w*|reenvía\w*|manda\w*|envoie\w*|envoyez|transf[eé]r\w*|transmet\w*|invia\w*|inoltra\w*|envie"
 _WHERE = r"https?://\S+|\S+@[\w-]+\.\w+|account \w{2}\d\d|iban|attacker|this (?:url|address|server|endpoint|webhook)"
 _NEW_TASK = (
     r"(?:your|the)\W+(?:\w+\W+)?(?:task|job|work|request|goal|mission|conversation)\W+(?:is|was|has been)\W+(?:now\W+)?(?:complete\w*|done|finished|over|cancel\w*|changed|replaced)|"
     r"(?:your|the user.?s)\W+(?:new|next|real|actual|true|only|hidden)\W+(?:task|goal|job|objective|mission|role|intent\w*|request|instructions?)|(?:new|updated|additional|real)\W+(?:task|instructions?|goal|orders?|directives?)\W+(?:for|to)\W+(?:the\W+|you|all\W+)|"
-    r"end of (?:the )?(?:ticket|document|input|text|context|data|e-?mail|page|article|file|user input|content|instructions|report|message|results?)\b"
+    r"(?:^|[-=*#>]\s*)end of (?:the )?(?:ticket|document|input|text|context|data|e-?mail|page|article|file|user input|content|instructions|report|message|results?)\b"
 )
 _NO_LIMITS = (
     r"(?:never|not|cannot|can.?t|won.?t|doesn.?t|don.?t|without|no)\W+(?:\w+\W+)?(?:refus\w+|declin\w+|say no|disclaimers?|moraliz\w*|censor\w*)|(?:no|without|zero|free (?:of|from)|any|ignores? (?:every|all|any))\W+(?:\w+\W+){0,3}(?:restrictions?|rules?|limits?|limitations?|content polic\w+|polic(?:y|ies)|filters?|guidelines?|ethics?|ethical \w+|morals?|boundaries|censorship|guardrails?)|"
@@ -148,7 +148,7 @@ COMBINATIONS = (
     _all("override", 5, 5, "forsake orders prior", asked=False),
     _all("override", 5, 5, "forsake orders yours", asked=False),
     _all("override", 5, 4, "lift orders yours", asked=False),
-    _all("override", 3, 3, "lift orders above", asked=False),
+    _all("override", 3, 2, "lift orders above", asked=False),
     _all("extraction", 5, 5, "show prompt", asked=False),
     _all("jailbreak", 5, 4, "be no_limits", asked=False),
     _all("override", 1, 3, "forsake prior criteria"),
@@ -165,8 +165,10 @@ COMBINATIONS = (
     _all("new_orders", 0, 3, "new_task act"),
 )  # fmt: skip
 
+_HERALD = r"attention|important|urgent|notes?|notice|message|instructions?|hints?|reminder|addressed|directed|hey|hello|dear|hi|todo|hinweis|nota|remarque|сообщение|инструкция|avviso|aviso"
 _TO_MODEL = (
-    rf"\b(?:attention|important|urgent|notes?|notice|message|instructions?|hints?|reminder|addressed|directed|hey|hello|dear|hi|todo|hinweis|nota|remarque|сообщение|инструкция|avviso|aviso)\b\W*(?:\w+\W+){{0,2}}?(?:to|for|an|à|para|per|al|für|den|all|the|l)?\W*(?:\w+\W+){{0,2}}?(?:{_MODEL}|(?:assistant|agent|model|bot)s?)\b|"
+    rf"\b(?:{_HERALD})\b\W*(?:\w+\W+){{0,2}}?(?:to|for|an|à|para|per|al|für|den|all|the|l)?\W*(?:\w+\W+){{0,2}}?{_MODEL}\b|"
+    rf"\b(?:{_HERALD})\b\W*(?:(?:to|for|an|à|para|per|al|für)\W+)(?:\w+\W+){{0,2}}?(?:assistant|agent|model|bot|summari[sz]er)s?\b|\b(?:attention|hey|hello|dear|hi|todo)\W+(?:assistant|agent|model|bot|summari[sz]er)s?\b|"
     rf"(?:^|[\[({{<\"#*!-])\W*(?:{_MODEL}|assistant|agent|summari[sz]er)\]?\s*[:,]|\bif you(?: are|.re)\W+(?:an?|the)\W+(?:{_MODEL}|assistant|agent|model|bot)\b|\bas an?\W+(?:{_MODEL})\b|"
     rf"\b(?:{_MODEL}|assistants?|agents?|models?)\W+(?:that |which |who )?(?:(?:is|are) )?(?:reading|processing|summari[sz]ing|parsing|viewing|handling|screening|reviewing)\b"
 )

@@ -64,13 +64,14 @@ def given_names() -> frozenset[str]:
     return frozenset(LIST.read_text("utf-8").split())
 
 
+_CAPITAL = r"[A-Z\x{c0}-\x{17d}]"
 _HINTS = (
-    rf"\b{_TITLE}\b\.?[ \x{{a0}}]\p{{Lu}}|"
+    rf"\b{_TITLE}\b\.?[ \x{{a0}}]{_CAPITAL}|"
     r"(?i:\bname is|\bnamed?\b:?|called|signed|signed by|sincerely|regards|cheers|hei(?:ß|ss)e|llamo|appelle|chiamo|patient:?|employee:?|customer:?|client:?|applicant:?|attn:?|attention:|c/o|assigned to:?|"
     r"owner:|manager:|author:|contact:|tenant|witness|said|says|asked|replied|interviewe?d?(?: with)?|written by|spoke (?:to|with)|speak (?:to|with)|talk(?:ed)? (?:to|with)|ask for|"
     r"\bi (?:met|saw|know|emailed)|\b(?:dear|hi|hello|hey|lieber?|hallo|cher|chère|bonjour|hola|estimad[oa]|car[oa]|ciao)|"
-    r"\b(?:my|his|her|our|their|your) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grand\w+|nephew|niece|assistant|lawyer|doctor)),?\s+\p{Lu}|"
-    r"(?i:name)[\"']\s*:|\p{Lu}[\pL.'’-]*[ \x{a0}]\p{Lu}[\pL.'’-]* (?:said|says|told|asked|replied|wrote|agreed|lives|lived|was born|attended|smiled|answered|explained|signed the|married|moved to|will call|called me|emailed|phoned|resigned|retired)\b"
+    r"\b(?:my|his|her|our|their|your) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grand\w+|nephew|niece|assistant|lawyer|doctor)),?\s+[A-Z\x{c0}-\x{17d}]|"
+    r"(?i:name)[\"']\s*:|[A-Z\x{c0}-\x{17d}][a-z\x{df}-\x{17f}.-]+[ \x{a0}][A-Z\x{c0}-\x{17d}][a-z\x{df}-\x{17f}.-]+ (?:said|says|told|asked|replied|wrote|agreed|lives|lived|was born|attended|smiled|answered|explained|signed the|married|moved to|will call|called me|emailed|phoned|resigned|retired)\b"
 )
 
 
@@ -78,7 +79,7 @@ _HINTS = (
 def trigger() -> str:
     """RE2 expression that occurs wherever there is a name: one of the listed, or a word that introduces one."""
     families = "|".join(sorted(_FAMILY_FIRST))
-    return rf"(?:^|[^\pL])(?:{'|'.join(sorted(given_names()))})(?:[ \x{{a0}}]\pL|-\p{{Lu}})|(?:^|[^\pL])(?:{families})[ \x{{a0}}]\p{{Lu}}|{_HINTS}"
+    return rf"(?:^|[^\pL])(?:{'|'.join(sorted(given_names()))})(?:[ \x{{a0}}]\pL|-{_CAPITAL})|(?:^|[^\pL])(?:{families})[ \x{{a0}}]{_CAPITAL}|{_HINTS}"
 
 
 def find_names(text: str) -> Iterator[Found]:

@@ -31,7 +31,7 @@ TRIGGERS: dict[str, str] = {
     "passport": r"(?i)passport|reisepass|passeport|pasaporte|passaport|paspoort|паспорт",
     "national_id": r"(?i)[a-z]{2} ?\d\d ?\d\d ?\d\d|\d{7,8}[ -]?[a-z]\b|[a-z]{6}\d\d|\d[\d .+-]{7}|licen[cs]e|identi|\bid\b",
     "birth_date": r"(?i)\bborn\b|birth|\bd\.?o\.?b\b|geburt|geboren|naissance|\bnée?(?:[^\pL]|$)|nacimiento|nacid|nascita|nato|nata|geboorte|nascimento",
-    "address": r"\d[^\n]{0,40}\pL{2}|\pL{2}[^\n]{0,40}\d",
+    "address": r"\d[A-Za-z]?,? \pL|[\pL.][.,]? (?:n[.º°]{0,2} ?)?\d",
 }
 """Kind -> RE2 expression that occurs wherever a value of the kind does; for the shared matcher."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import re2
 
+from instance.chute.matcher import Matcher
 from instance.chute.modules.safety import toxic_rules as rules
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted, unmasked
 
@@ -32,12 +33,12 @@ FIT_STEPS, FIT_RATE, FIT_DECAY = 1200, 6.0, 1e-4
 
 
 _TOPICS = (
-    r"(?i)\b(?:kill|murder|stab|shoot|gun|rifle|knife|weapon|bomb|explo|poison|tortur|rape|attack|hurt|beat|strangl|chok|punch|kick|burn|blood|bleed|die\b|dying|dead|death|suicid|harm|cut my|scratch|pills|tablets|jump off|bridge|noose|hang|"
-    r"live any|living|go on|end it|it all|goodbye|better off|hate|stand\b|race|jew|muslim|black|white|asian|arab|chinese|foreign|gyps|roma\b|gay|homosex|lesbian|trans|immigrant|refugee|migrant|women|disabled|religion|country|nation|"
-    r"stupid|dumb|worthless|useless|ugly|fat\b|loser|idiot|moron|coward|failure|pathetic|disgust|humiliat|insult|ashamed|mock|laugh|cruel|mean\b|nobody|no one|shut|freak|trash|garbage|parents|"
-    r"sex|naked|nude|erotic|porn|undress|dirty|hot\b|steamy|horny|love\b|bed\b|touch|body|moan|lust|fantas|child|kid|minor|underage|teen|girl|boy|"
-    r"drug|meth|cocaine|cannabis|weed|opioid|steal|stole|shoplift|hack|break into|lock|alarm|launder|fake|forge|counterfeit|phish|scam|trick|fraud|ransom|malware|virus|trojan|spy|secretly|password|pin\b|bank|"
-    r"illegal|smuggl|kidnap|threat|revenge|make (?:him|her|them) (?:pay|suffer)|vomit|starv|eat(?:ing)?\b|without (?:anyone|anybody|him|her|them|being))"
+    r"(?i)\b(?:kill|murder|stab|shoot|gun|rifle|knife|weapon|bomb|explo|poison|tortur|rape|attack|hurt|beat|strangl|chok(?:e|ing)|punch|kick|burn|blood|bleed|die\b|dying|dead|death|suicid|harm|cut my|scratch my|pills|tablets|jump (?:off|from|in front)|noose|hang\b|hanging|"
+    r"live any|(?:stop|of|no longer) living|go on (?:like|any)|end it|it all to|goodbye|better off|hate|race\b|races|jew|muslim|black people|white people|asian|arab|chinese|foreign|gyps|roma\b|gay|homosex|lesbian|transg|trans people|immigrant|refugee|migrant|women (?:are|should|belong)|disabled|their (?:religion|country|race)|"
+    r"stupid|dumb|worthless|useless|ugly|fat\b|loser|idiot|moron|coward|failure|pathetic|disgust|humiliat|insult|ashamed|mock|laugh(?:s|ing)? at|cruel|nobody (?:would|wants|likes|can|could|will|loves)|no one (?:would|wants|likes|can|could|will|loves)|shut (?:up|your)|freak|trash|garbage|"
+    r"sex|naked|nude|erotic|porn|undress|dirty|steamy|horny|make love|making love|in bed|touch (?:me|you|my|her|him)|(?:her|his|your|my) (?:naked |bare )?body|moan|lust|fantas|underage|minors?\b|preteen|schoolgirl|"
+    r"drug|meth\b|cocaine|cannabis|weed|opioid|steal|stole|shoplift|hack|break into|pick (?:a|the) lock|launder|fake|forge|counterfeit|phish|scam|fraud|ransom|malware|trojan|keylog|spy on|secretly|pin\b|"
+    r"illegal|smuggl|kidnap|threat|revenge|make (?:him|her|them) (?:pay|suffer)|vomit|starv|without (?:anyone|anybody|him|her|them|being|getting) )"
 )
 """A wide net of topics: only what speaks of one is worth an embedding."""
 
@@ -52,6 +53,7 @@ class Toxicity:
             chosen += rules.OTHER.get(language, ())
         chosen += more
         self._rules = [(rule.category, rule.weight, re2.compile("(?i)" + rule.expression)) for rule in chosen]
+        self._matcher = Matcher([("", ["(?i)" + rule.expression for rule in chosen])])
         self.triggers: tuple[str, ...] = (
             *dict.fromkeys("(?i)" + rule.expression for rule in chosen),
             _TOPICS,
@@ -81,7 +83,8 @@ class Toxicity:
         kept: dict[str, float] = {}
         for form in forms:
             missed: dict[str, float] = {}
-            for category, weight, expression in self._rules:
+            for hit in sorted(self._matcher.scan(form)):
+                category, weight, expression = self._rules[hit]
                 match = expression.search(form)
                 if match is not None:
                     weight *= _context(category, form, match.start(), match.end())
