@@ -13,6 +13,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import quality_measures as measures
@@ -26,6 +27,7 @@ SETS: dict[str, tuple[str, Callable[[measures.Rows], Awaitable[list[measures.Cas
     "promptguard injection": ("injection", measures.injection),
     "secretscan": ("secrets", measures.secrets),
     "toxicfilter": ("toxic", measures.toxic),
+    "toxicfilter, judge_all": ("toxic", partial(measures.toxic, judge_all=True)),
     "maskmode": ("mask", measures.mask),
     "guardrail": ("topics", measures.topics),
     "codefence": ("code", measures.code),

@@ -92,7 +92,7 @@ async def injection(rows: Rows) -> list[Case]:
     return cases
 
 
-async def toxic(rows: Rows) -> list[Case]:
+async def toxic(rows: Rows, *, judge_all: bool = False) -> list[Case]:
     """Whether toxicfilter names the category of a text, and none for harmless ones, at the default threshold, with all its languages."""
     from instance.chute.embedding.embedder import Embedder
     from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
@@ -103,7 +103,7 @@ async def toxic(rows: Rows) -> list[Case]:
     cases = []
     for (label, text), learned in zip(rows, near, strict=True):
         by_rules = rules.scores(text) if rules.suspects(text) else {}
-        scores = combined(by_rules, learned) if rules.on_topic(text) else by_rules
+        scores = combined(by_rules, learned) if judge_all or rules.on_topic(text) else by_rules
         found = {category for category, score in scores.items() if score >= 0.7}
         shown = f"{label} { ({name: round(score, 2) for name, score in scores.items()}) } {text}"
         cases.append(Case(label != "none", label in found if label != "none" else bool(found), shown))

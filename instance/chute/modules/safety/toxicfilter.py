@@ -27,6 +27,8 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from instance.core.core import Core
 
+FEW_SENTENCES = 4
+"""Of a longer text only the sentences on a topic are compared with what was learned."""
 ASK_FROM = 0.25
 """Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
 MODERATION_NAMES = {
@@ -114,6 +116,10 @@ class ToxicFilter(Module):
         use_examples: bool = Field(
             default=True, description="Also compare with labelled examples, by the bundled embedder (extra `semantic`)."
         )
+        judge_all: bool = Field(
+            default=False,
+            description="Also compare what no rule and no topic points to, in messages of up to four sentences: finds more that is said in plain words; such calls wait 5 to 15 ms.",
+        )
         examples: list[Example] = Field(default=[], max_length=500, description="Labelled examples of your own.")
         moderation_target: str = Field(
             default="",
@@ -197,7 +203,8 @@ class ToxicFilter(Module):
 
     async def prepare(self, x: Exchange) -> Answer | None:
         asks = bool(self.settings.moderation_target)
-        if not asks and not x.hits(self):
+        judges_all = self.settings.judge_all and self._learned is not None
+        if not asks and not judges_all and not x.hits(self):
             return None
         redacted: dict[str, str] = {}
         for text in new_texts(x.req):
@@ -269,7 +276,10 @@ class ToxicFilter(Module):
         """The scores of each text; names of custom rules that hit are among them, with 1."""
         scored = [self._toxicity.scores(text) for text in texts]
         if self._learned is not None and self._core is not None:
-            places = [place for place, text in enumerate(texts) if len(text) > 7 and self._toxicity.on_topic(text)]
+            every = self.settings.judge_all and len(texts) <= FEW_SENTENCES
+            places = [
+                place for place, text in enumerate(texts) if len(text) > 7 and (every or self._toxicity.on_topic(text))
+            ]
             if places:
                 began = self._core.clock.mono_ns()
                 near = await self._learned.scores([texts[place] for place in places])
