@@ -16,6 +16,7 @@ _JOINT = r"(?:van der|van den|van de|van|von der|von|de la|de los|del|de|da|dos|
 _RUN = re.compile(rf"(?<![\w’'])({_PART})((?:[ \u00a0](?:[A-Z]\.|{_JOINT}|{_PART})){{1,4}})(?![\w])")
 _NAME = rf"{_PART}(?:[ \u00a0](?:[A-Z]\.|{_JOINT}|{_PART})){{0,3}}"
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Senator|President|Judge|Captain|Officer|Sergeant|Colonel|Minister|Mayor|Pastor|Father|Sister|Nurse|Doctor|Coach|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Don|Doña|Sra?|Signora?|Sir|Dame)"
+_IS_TITLE = re.compile(_TITLE)
 _TITLED = re.compile(
     rf"\b(?:{_TITLE}\.?[ \u00a0]){{1,3}}((?!{_TITLE}\b)(?:{_PART}|[A-Z]\.)(?:[ \u00a0](?:{_JOINT}[ ])?{_PART}){{0,2}})"
 )
@@ -118,6 +119,8 @@ def _is_given(word: str, names: frozenset[str]) -> bool:
 def _without_others(text: str, start: int, end: int) -> Iterator[Found]:
     """The name that a word announces, as far as its words may be of a name; none where the first is not."""
     words = text[start:end].split()
+    if _IS_TITLE.fullmatch(words[0]):
+        return
     kept = next((place for place, word in enumerate(words) if word in _NO_NAME or word in _NO_SURNAME), len(words))
     if kept == len(words):
         yield Found("name", start, end)

@@ -37,7 +37,7 @@ _TOPICS = (
     r"live any|(?:stop|of|no longer) living|go on (?:like|any)|end it|it all to|goodbye|better off|hate|race\b|races|jew|muslim|black people|white people|asian|arab|chinese|foreign|gyps|roma\b|gay|homosex|lesbian|transg|trans people|immigrant|refugee|migrant|women (?:are|should|belong)|disabled|their (?:religion|country|race)|"
     r"stupid|dumb|worthless|useless|ugly|fat\b|loser|idiot|moron|coward|failure|pathetic|disgust|humiliat|insult|ashamed|mock|laugh(?:s|ing)? at|cruel|nobody (?:would|wants|likes|can|could|will|loves)|no one (?:would|wants|likes|can|could|will|loves)|shut (?:up|your)|freak|trash|garbage|"
     r"sex|naked|nude|erotic|porn|undress|dirty|steamy|horny|make love|making love|in bed|touch (?:me|you|my|her|him)|(?:her|his|your|my) (?:naked |bare )?body|moan|lust|fantas|underage|minors?\b|preteen|schoolgirl|"
-    r"drug|meth\b|cocaine|cannabis|weed|opioid|steal|stole|shoplift|hack|break into|pick (?:a|the) lock|launder|fake|forge|counterfeit|phish|scam|fraud|ransom|malware|trojan|keylog|spy on|secretly|pin\b|"
+    r"drug|meth(?:amphet|\b)|cocaine|cannabis|weed|opioid|steal|stole|shoplift|hack|break into|pick (?:a|the) lock|launder|fake|forge|counterfeit|phish|scam|fraud|ransom|malware|trojan|keylog|spy on|secretly|pin\b|"
     r"illegal|smuggl|kidnap|threat|revenge|make (?:him|her|them) (?:pay|suffer)|vomit|starv|without (?:anyone|anybody|him|her|them|being|getting) )"
 )
 """A wide net of topics: only what speaks of one is worth an embedding."""
