@@ -11,7 +11,8 @@ from functools import lru_cache
 import re2
 
 from instance.chute.matcher import Matcher
-from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector, is_placeholder, looks_secret
+from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector
+from instance.chute.modules.safety.secret_values import is_placeholder, looks_secret
 
 PREVIEW_MIN_CHARS = 16
 FINDINGS_MAX = 1000

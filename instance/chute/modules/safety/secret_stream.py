@@ -8,8 +8,9 @@ from dataclasses import replace as dataclass_replace
 
 import re2
 
-from instance.chute.modules.safety.secret_detectors import ASSIGNED, KEYWORD, QUOTED, VALUE, jwt_header
+from instance.chute.modules.safety.secret_detectors import ASSIGNED, KEYWORD, QUOTED, VALUE
 from instance.chute.modules.safety.secret_scanner import Finding, Scanner, replace
+from instance.chute.modules.safety.secret_values import jwt_header
 
 HOLD_MAX_CHARS = 200
 HOLD_PRIVATE_KEY_MAX_CHARS = 8192
