@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.quality import semanticcache
+from bench import quality
 from instance.chute.modules.caching.meaning_guards import difference
 from tests.mock_replies import status, text
 from tests.modules.conftest import Running, running
@@ -144,6 +144,6 @@ def test_what_must_agree_beside_the_meaning(one: str, other: str, why: str) -> N
 
 
 async def test_on_the_labelled_pairs_at_most_one_hit_in_a_hundred_is_false() -> None:
-    score = await semanticcache()
+    score, _ = await quality.judged("semanticcache")
     assert score.false_positive <= 0.01 * (score.rows - score.true_positive - score.false_negative)
     assert score.recall >= 0.8

@@ -389,6 +389,6 @@ def test_ordinary_descriptions_and_results_are_not_suspicious(harmless: str) -> 
 
 
 async def test_injected_instructions_are_told_from_ordinary_texts() -> None:
-    score = await quality.toolshield()
+    score, _ = await quality.judged("toolshield")
     assert score.rows >= 40
     assert (score.precision >= 0.95, score.recall >= 0.9) == (True, True)

@@ -54,9 +54,21 @@ _NUM = r"[-−]?\$?\d[\d,]*(?:\.\d+)?"
 _SUM = re.compile(
     rf"(?<![\w.,+*/×÷=^-])(?<![-+*/×÷−x] )({_NUM}%?(?:\s*(?:[+*/×÷−x-]|\*\*|\^|plus|minus|times|divided by)\s*{_NUM})+)\s*(=|≈|~|equals|is equal to|is)\s*({_NUM})(?![\w%]|[.,]?\d|\s*[+*/×÷])"
 )
+_WORDED = re.compile(
+    rf"\b(?:(sum|product|difference) (?:of|between) ({_NUM}) and ({_NUM})|(half|double|twice|a third|a quarter) (?:of )?({_NUM})) (?:is|equals|=|makes) ({_NUM})(?![\w%]|[.,]?\d)",
+    re.IGNORECASE,
+)
+_PARTS = {
+    "half": Decimal("0.5"),
+    "double": Decimal(2),
+    "twice": Decimal(2),
+    "a third": Decimal(1) / 3,
+    "a quarter": Decimal("0.25"),
+}
+_TWO_SIGNS = re.compile(r"(?<![\w.+-])[\w.+'-]+@{2,}[\w.-]+\w")
 _PERCENT = re.compile(rf"(?<![\w.])({_NUM})\s?(?:%|percent) of ({_NUM}) (?:is|equals|=) ({_NUM})(?![\d,]*\d)")
 
-_LOOK = QuickLook(_CODE, _URL, _EMAIL, (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT))
+_LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT))
 _HAS_CODE, _HAS_URL, _HAS_EMAIL, _HAS_WORK, _HAS_CITATION, _HAS_QUOTE, _HAS_SUM = range(7)
 
 
@@ -79,6 +91,8 @@ def doubts(answer: str, prompt: str, checks: frozenset[str], *, grounded: bool) 
             if match.group() not in prompt and not is_url(match.group()):
                 yield Doubt(*match.span(), "url")
     if "email" in checks and _HAS_EMAIL in may_have:
+        for match in _TWO_SIGNS.finditer(prose):
+            yield Doubt(*match.span(), "email")
         for match in _EMAIL.finditer(prose):
             if match.group() not in prompt and not is_email(match.group()):
                 yield Doubt(*match.span(), "email")
@@ -168,6 +182,15 @@ def _sums(answer: str) -> Iterator[Doubt]:
         if right is not None and not _agrees(
             right, match.group(3), exact=match.group(2) in ("=", "equals", "is equal to")
         ):
+            yield Doubt(*match.span(), "arithmetic")
+    for match in _WORDED.finditer(answer):
+        kind, one, other, part, whole, said = match.groups()
+        if kind:
+            a, b = Decimal(_number(one)), Decimal(_number(other))
+            value = a + b if kind.lower() == "sum" else a * b if kind.lower() == "product" else abs(a - b)
+        else:
+            value = _PARTS[part.lower()] * Decimal(_number(whole))
+        if not _agrees(value, said, exact=True):
             yield Doubt(*match.span(), "arithmetic")
     for match in _PERCENT.finditer(answer):
         part, whole = (Decimal(_number(match.group(place))) for place in (1, 2))

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import re2
 
-from instance.chute.modules.safety.plain_form import INVISIBLE, plain
+from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
+from instance.chute.modules.safety.injection_concepts import Concepts
+from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
 
 TEXT_MAX_CHARS = 200_000
 """What of one text is looked at."""
 DECODED_MAX = 8
 """Encoded payloads of one text that are decoded."""
+ENCODED_MAX_CHARS = 8000
 ENCODED_WEIGHT = 3
 """An order that was hidden by an encoding weighs so much more."""
 FROM_TOOL = 2.0
 """Orders in tool results and passages: data has none to give."""
 
-_VERB = (
-    r"(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|bypass(?:ing)?|overrid(?:e|ing)|neglect|discard|abandon|dismiss|void|erase|"
-    r"(?:drop|delete|clear|skip)(?:\W+all)?(?:\W+of)?\W+your|suspend|set aside|pay no (?:attention|heed) to|do(?: not|n'?t) (?:follow|obey|listen to|adhere to|comply with)|"
-    r"stop (?:following|obeying)|disobey|no longer (?:follow|obey)|break free (?:from|of)|violate|supersede|replace)"
-)
-_WHOSE = (
-    r"(?:all|any|every(?:thing)?|each|the|your|my|our|their|of|these|those|its|previous|prior|earlier|preceding|above|former|foregoing|existing|original|initial|"
-    r"current|past|old|other|system|developer|safety|content|ethical|moral|hidden|internal|given|default|built-in|existing|and|or|previously|been|that|has|have|what(?:ever)?|you(?:'ve| have| were)?|i|told|said)"
-)
-_STRONG = (
-    r"(?:all|any|every|each|your|previous(?:ly)?|prior|earlier|preceding|above|former|foregoing|original|initial|past|system|developer|safety|"
-    r"content|ethical|moral|hidden|internal|given|built-in|told|you)"
-)
-_ORDERS = (
-    r"(?:instructions?|instructed|prompts?|rules?|guidelines?|directions?|directives?|commands?|constraints?|orders?|programming|polic(?:y|ies)|"
-    r"restrictions?|filters?|guardrails?|safeguards?|protocols?|training|limitations?|system messages?|guidance|boundaries)"
-)
-_SHOW = (
-    r"(?:reveal|show|print|repeat|output|display|tell (?:me|us)|give (?:me|us)|share|leak|dump|expose|disclose|list|write (?:out|down)|reproduce|recite|copy|"
-    r"paste|return|summari[sz]e|translate|encode|what(?:'s| is| are| was| were)|describe|state|quote|spell out|echo|provide|read (?:out|back)|type)"
-)
 _GIVE = (
     r"(?:reveal|show|print|repeat|output|display|tell (?:me|us)|give (?:me|us)|leak|dump|expose|disclose|write (?:out|down)|reproduce|recite|copy|paste|"
     r"return|quote|spell out|echo)"
@@ -55,21 +39,14 @@ class Rule(NamedTuple):
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("override", 5, rf"\b{_VERB}(?:\W+{_WHOSE}){{0,4}}\W+{_STRONG}(?:\W+{_WHOSE}){{0,4}}\W+{_ORDERS}\b"),
-    Rule("override", 5, rf"\b{_VERB}(?:\W+\w+){{0,3}}\W+(?:everything|anything|all|what(?:ever)?)\W+(?:\w+\W+){{0,3}}(?:above|before|previously|earlier|prior|so far|you (?:were|have been) (?:told|taught|given|instructed))"),
-    Rule("override", 5, r"\b(?:instructions?|rules?|prompts?|guidelines?|restrictions?|safety (?:filters?|checks?))\W+(?:\w+\W+){0,3}(?:(?:is|are|was|were|been|be)\W+(?:\w+\W+)?(?:void|null|cancell?ed|obsolete|overridden|superseded|lifted|disabled|suspended|replaced|revoked|ignored|no longer)|(?:no longer|do not|don'?t) appl(?:y|ies))"),
-    Rule("override", 5, r"(?i)\b(?:ignorier|vergiss|missachte|ignora|ignorez|ignore[sz]?|oublie[sz]?|olvida|desobede|esqueça|dimentica|negeer|vergeet|zignoruj|zapomnij)\pL*(?:\W+\pL+){0,6}\W+(?:anweisung|instrucci|instruc|instruction|istruzion|consigne|regel|règle|regla|regra|regole|vorgabe|directiv|orden|ordini|instructie|instrukcj)"),
-    Rule("override", 5, r"(?:игнорируй|забудь|не следуй|отмени)\pL*(?:\W+\pL+){0,6}\W+(?:инструкци|указани|правил|команд)"),
-    Rule("override", 5, r"(?:忽略|无视|忘记|無視|忘れ)[^\n]{0,20}(?:指令|指示|说明|规则|提示|命令)|(?:指令|指示|命令|ルール)[^\n]{0,6}(?:忽略|无视|無視|忘れ)"),
     Rule("new_orders", 3, r"\b(?:(?:your |the |here are (?:your )?)?(?:new|updated|real|actual|true|revised|additional)\W+(?:\w+\W+)?(?:instructions?|task|goal|objective|directives?|orders?|rules)\W*(?::|are|is|follow)|from (?:now on|this (?:point|moment))\W+(?:\w+\W+){0,3}you\b|instead[, ]+(?:you (?:must|will|should)|just|only|simply)?\W*(?:say|output|respond|reply|print|write|answer|reveal)\b)"),
-    Rule("imposed_role", 5, r"<\|?(?:im_start|im_end|system|endoftext|start_header_id|end_of_turn|start_of_turn)\|?>|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|system[_-]prompt)>|(?m)^\W{0,4}(?:begin|end)\W+(?:of\W+)?(?:system|user|admin)\W+(?:prompt|input|instructions?|message)"),
+    Rule("imposed_role", 5, r"<\|?(?:im_start|im_end|system|endoftext|start_header_id|end_of_turn|start_of_turn)\|?>|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|system[_-]prompt)>|\[system\]|(?m)^\W{0,4}(?:begin|end)\W+(?:of\W+)?(?:system|user|admin)\W+(?:prompt|input|instructions?|message)"),
     Rule("imposed_role", 4, r"(?m)^[ \t>*#\[(-]{0,6}(?:system|developer|admin(?:istrator)?|root)(?: (?:message|prompt|override|notice|instructions?|update|command))?[\])* \t]{0,4}:[ \t]*\S|\b(?:system|admin|developer|security) (?:override|update|notice)\b\W*:?|#{2,}[ \t]*(?:system|developer|admin|new instructions?)\b[ \t]*:"),
-    Rule("jailbreak", 5, r"\bdo anything now\b|\bDAN\b(?:\W+(?:mode|prompt|\d))?|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
+    Rule("imposed_turns", 3, r"(?m)^\W{0,4}(?:user|human)\W{0,3}:[^\n]*\n+\W{0,4}(?:assistant|ai|model|bot)\W{0,3}:\W{0,3}(?:sure|ok(?:ay)?|of course|certainly|done|understood|yes|i (?:have|will|am)|i'(?:ve|ll|m)|\w+ing)\b"),
+    Rule("jailbreak", 5, r"\bdo anything now\b|\bDAN\b(?:\W+(?:mode|prompt|\d))?|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
     Rule("jailbreak", 5, r"\b(?:you|ai|assistant|chatbot|model|character|persona|it|that|who|answer|respond|reply|act|behave|pretend|imagine)\b(?:\W+[\w']+){0,14}\W+(?:without|with no|has no|have no|had no|free (?:of|from)|no longer (?:bound|restricted|limited|constrained)|not (?:bound|restricted|limited|constrained)|isn'?t bound|aren'?t bound|unbound|unconstrained|unrestricted|uncensored|unfiltered)(?:\W+[\w']+){0,4}\W+(?:restrictions?|rules?|filters?|limit(?:s|ations?)?|guidelines?|ethic\w*|moral\w*|censorship|safety|polic(?:y|ies)|constraints?|ai|responses?|answers?|assistant|model|chatbot|guardrails?|boundaries)"),
     Rule("persona", 3, r"\b(?:you are (?:now|no longer)|pretend (?:to be|that you|you(?:'re| are))|act as (?:if|though|an?|the|my)|role-?play as|assume the (?:role|identity|persona)|you will (?:now )?(?:act|behave|respond|play)|imagine you(?:'re| are))\b(?:\W+[\w']+){0,8}\W+(?:evil|unethical|unrestricted|unfiltered|uncensored|amoral|hacker|criminal|no (?:rules|filters?|limits|restrictions)|an ai|ai model|assistant|DAN|system|admin(?:istrator)?|root|developer|terminal|god)\b"),
-    Rule("extraction", 5, rf"\b{_SHOW}\b(?:\W+[\w']+){{0,6}}\W+(?:(?:system|initial|original|hidden|secret|internal|developer|starting|first|full|base|underlying|pre|confidential|exact|entire|complete|above|configuration)\W+(?:\w+\W+)?(?:prompts?|instructions?|messages?|guidelines?|rules|directives?|configuration|context)|your (?:system )?(?:prompt|instructions|guidelines|rules|directives|programming|configuration))"),
     Rule("extraction", 5, rf"\b{_GIVE}\b(?:\W+[\w']+){{0,5}}\W+(?:(?:text|words?|content|sentences?|messages?|lines?|instructions?|prompt|conversation|everything)\W+(?:\w+\W+)?(?:above|before this|preceding|prior to this|that (?:came|comes|appears?) before)|(?:above|previous) (?:text|prompt|instructions?)|everything (?:above|before))"),
-    Rule("extraction", 5, r"(?i)\b(?:zeig|verrate|nenne|wiederhol|gib|montre|révèle|affiche|répète|muestra|revela|repite|dime|mostra|ripeti|rivela|mostre|revele|toon|покажи)\pL*(?:\W+\pL+){0,6}\W+(?:system-?prompt|systemanweisung|prompt (?:du |de |del |di |do )?(?:système|sistema)|(?:deine|votre|tes|vos|tus|tue|suas|je) (?:\pL+ )?(?:anweisung|instruc|istruzion|instructie)|системн)"),
     Rule("hides_from_user", 5, r"\b(?:do not|don'?t|never|without)\W+(?:\w+\W+){0,2}(?:tell(?:ing)?|inform(?:ing)?|mention(?:ing)?|reveal(?:ing)?|alert(?:ing)?|notify(?:ing)?|ask(?:ing)?|let(?:ting)?|disclos(?:e|ing)|show(?:ing)?)\W+(?:\w+\W+){0,5}(?:user|human|customer|anyone|operator|person)\b"),
     Rule("exfiltration", 4, r"\b(?:send|forward|e-?mail|post|upload|transmit|exfiltrate|leak|submit|append|transfer|share)\b(?:\W+[\w']+){0,12}\W+(?:password|credential|api[ _-]?key|token|secret|conversation|chat history|history|contacts?|inbox|emails?|files?|data|funds|money|documents?|cookies?|\.env|prompt)\w*(?:\W+[\w']+){0,8}\W+(?:to|at|via)\W+(?:https?|\S+@|\w+\.(?:com|net|org|io)|this (?:url|address|server|endpoint))"),
     Rule("exfiltration", 4, r"!\[[^\]\n]{0,80}\]\(https?://[^)\s]{1,200}[?=/][^)\s]*(?:\{|\[|<|\$|DATA|SECRET|HISTORY|BASE64)"),
@@ -81,18 +58,32 @@ RULES: tuple[Rule, ...] = (
 _TALKS_ABOUT = re2.compile(
     r"(?i)\b(?:prompt[- ]injections?|injection attacks?|jailbreak(?:s|ing)? (?:attacks?|prompts?|techniques?|attempts?|of)|(?:what|how) (?:does|do|is|are|would|can|should)\b[^\n]{0,60}(?:mean|work|detect|prevent|defend|protect|mitigate)|(?:detect|prevent|defend|protect|mitigat|classif|filter|block)\w*\b[^\n]{0,60}(?:inject|jailbreak|attack|prompts?)|(?:article|paper|blog|essay|documentation|lecture|research|security)\b[^\n]{0,40}(?:about|on|of)\b|red[- ]team)"
 )
+_OF_A_PAGE = re.compile(r"\s+(?:the|an?|its?|in the)\s+(?!(?:user|prompt|line|message|text|conversation)\b)")
 _QUOTED = re.compile(r"[\"“«'‘`][^\"“”«»'’`\n]{8,300}[\"”»'’`]")
-_ENCODED = re.compile(r"(?<![\w+/])(?:[A-Za-z0-9+/_-]{20,8000}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,4000})(?![\w+/])")
+_ENCODED = re2.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,}")
+_MAY_BE_ENCODED = re2.compile(
+    r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:%[0-9A-Fa-f]{2}){8}|(?:\\u00[0-9A-Fa-f]{2}){8}|(?:&#x?[0-9A-Fa-f]{2,4};){8}"
+)
 _ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2}){8,}|(?:\\u00[0-9A-Fa-f]{2}){8,}|(?:&#x?[0-9A-Fa-f]{2,4};){8,}")
 
+_KEYWORDS = ("instructions", "previous", "ignore", "disregard", "guidelines", "system prompt")
+_REVERSED = re2.compile("(?i)" + "|".join(word[::-1] for word in _KEYWORDS))
+_ROTATED = re2.compile("(?i)" + "|".join(codecs.encode(word, "rot13") for word in _KEYWORDS))
+_LEETED = re2.compile(r"(?i)\b[a-z]*[013457@$][a-z]+[013457@$]|\b[a-z]+[013457@$][a-z]")
+
+
+def _any_case(expression: str) -> str:
+    return expression if expression.startswith("(?i)") else "(?i)" + expression
+
+
 TRIGGERS: tuple[str, ...] = (
-    *dict.fromkeys(
-        rule.expression if rule.expression.startswith("(?i)") else "(?i)" + rule.expression for rule in RULES
-    ),
+    *dict.fromkeys(_any_case(rule.expression) for rule in RULES),
+    *CONCEPT_TRIGGERS,
     INVISIBLE,
-    r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:%[0-9A-Fa-f]{2}){8}|(?:\\u00[0-9A-Fa-f]{2}){8}",
+    _MAY_BE_ENCODED.pattern,
     r"(?:\b\w[ .*_-]){5}",
-    r"[a-z][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][a-z]|[\x{ff21}-\x{ff5a}]|\b\pL+[0-9]\pL+[0-9]",
+    r"[a-z][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][a-z]|[\x{ff21}-\x{ff5a}]|\b\pL*[013457@$]\pL+[013457@$]\pL|[\x{1d400}-\x{1d7ff}\x{24b6}-\x{24e9}\x{1f130}-\x{1f189}]",
+    f"{_REVERSED.pattern}|{_ROTATED.pattern}",
 )
 """What occurs in every text that scores; for the shared matcher."""
 
@@ -101,42 +92,72 @@ class Rules:
     """The rules, compiled; `score` judges one text."""
 
     def __init__(self) -> None:
-        self._rules = [
-            (rule.name, rule.weight, re2.compile(rule.expression if rule.expression.startswith("(?i)") else "(?i)" + rule.expression))
-            for rule in RULES
-        ]  # fmt: skip
+        expressions = [_any_case(rule.expression) for rule in RULES]
+        self._set = Matcher([("", expressions)])
+        self._extraction = [
+            re2.compile(each) for each, rule in zip(expressions, RULES, strict=True) if rule.name == "extraction"
+        ]
+        self._concepts = Concepts()
 
     def score(self, text: str, *, from_tool: bool = False) -> tuple[float, list[str]]:
         """The weight of what was found, and the names of the rules, each once."""
         text = text[:TEXT_MAX_CHARS]
-        weights = self._weights(text)
         read = plain(text)
-        if read != text:
-            for name, weight in self._weights(read).items():
+        weights = self._weights(text) if read != text else {}
+        for name, weight in self._weights(read).items():
+            weights.setdefault(name, weight + (ENCODED_WEIGHT if read != text else 0))
+        self._add_concepts(weights, read, from_tool)
+        for disclosed in _readings(text, read):
+            inner = self._weights(disclosed)
+            self._add_concepts(inner, disclosed, from_tool)
+            for name, weight in inner.items():
                 if name not in weights:
-                    weights[name] = weight + ENCODED_WEIGHT
-        for decoded in _decoded(text):
-            for name, weight in self._weights(plain(decoded)).items():
-                weights["encoded_" + name] = weight + ENCODED_WEIGHT
+                    weights["encoded_" + name] = weight + ENCODED_WEIGHT
         total = float(sum(weights.values()))
-        if weights and not from_tool and _TALKS_ABOUT.search(text):
-            unquoted = self._weights(_QUOTED.sub(" ", text))
-            total = min(total / 2, sum(unquoted.values()) / 2)
-        return (total * FROM_TOOL if from_tool else total), sorted(weights)
+        if not weights or not _TALKS_ABOUT.search(text):
+            return (total * FROM_TOOL if from_tool else total), sorted(weights)
+        bare = _QUOTED.sub(" ", text)
+        unquoted = self._weights(bare)
+        self._add_concepts(unquoted, plain(bare), from_tool)
+        if from_tool:
+            # Data that tells of attacks may quote them; what it says outside of quotation marks counts in full.
+            return (total * FROM_TOOL if unquoted else total / 2), sorted(weights)
+        return min(total, sum(unquoted.values())) / 2, sorted(weights)
+
+    def _add_concepts(self, weights: dict[str, float], text: str, from_tool: bool) -> None:
+        for name, weight in self._concepts.weights(text, from_tool=from_tool).items():
+            weights[name] = max(weights.get(name, 0.0), weight)
 
     def _weights(self, text: str) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name, weight, expression in self._rules:
-            if found.get(name, 0) < weight and expression.search(text):
-                found[name] = weight
+        for hit in self._set.scan(text):
+            name, weight, _ = RULES[hit]
+            found[name] = max(found.get(name, 0.0), weight)
+        if "extraction" in found and not any(
+            not _OF_A_PAGE.match(text, match.end()) for each in self._extraction for match in each.finditer(text)
+        ):
+            del found["extraction"]
         return found
+
+
+def _readings(text: str, read: str) -> Iterator[str]:
+    """What else a text in plain form may be read as: signs for letters, backwards, in ROT13, decoded."""
+    if _LEETED.search(read):
+        yield unleeted(read)
+    if _REVERSED.search(read):
+        yield read[::-1]
+    if _ROTATED.search(read):
+        yield codecs.encode(read, "rot13")
+    yield from map(plain, _decoded(text))
 
 
 def _decoded(text: str) -> Iterator[str]:
     """What encoded runs of the text say, where that is text."""
+    if not _MAY_BE_ENCODED.search(text):
+        return
     count = 0
     for match in _ENCODED.finditer(text):
-        run = match.group()
+        run = match.group()[:ENCODED_MAX_CHARS]
         for decode in (_hex, _base64):
             said = decode(run)
             if said:

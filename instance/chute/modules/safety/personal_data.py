@@ -25,7 +25,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 TRIGGERS: dict[str, str] = {
-    "email": r"(?i)[\w.+%-]\s?(?:@|[\[({]\s?at\s?[\])}])\s?[\w\[]",
+    "email": r"(?i)\w at [\w-]+ dot [a-z]|[\w.+%-]\s?(?:@|[\[({]\s?at\s?[\])}])\s?[\w\[]",
     "phone": r"\d(?:[ .()/\x{a0}\x{2011}\x{2013}-]{0,3}\d){6}",
     "card": r"\d(?:[ -]?\d){12}",
     "iban": r"(?i)\b[a-z]{2}\d\d ?[a-z0-9]{4}",
@@ -33,7 +33,7 @@ TRIGGERS: dict[str, str] = {
     "ip": r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9a-fA-F]{0,4}:[0-9a-fA-F]{0,4}:[0-9a-fA-F]",
     "passport": r"(?i)passport|reisepass|passeport|pasaporte|passaport|paspoort|паспорт",
     "national_id": r"(?i)[a-z]{2} ?\d\d ?\d\d ?\d\d|\d{7,8}[ -]?[a-z]\b|[a-z]{6}\d\d|\d[\d .+-]{7}|licen[cs]e|identi|\bid\b",
-    "birth_date": r"(?i)\bborn\b|birth|\bdob\b|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid|nascita|nato|nata|geboorte|nascimento",
+    "birth_date": r"(?i)\bborn\b|birth|\bd\.?o\.?b\b|geburt|geboren|naissance|\bnée?(?:[^\pL]|$)|nacimiento|nacid|nascita|nato|nata|geboorte|nascimento",
     "address": ADDRESS_TRIGGER,
 }
 """Kind -> RE2 expression that occurs wherever a value of the kind does; for the shared matcher."""
@@ -45,12 +45,18 @@ _EMAIL_SPELLED = re.compile(
     r"(?<![\w.+%-])[\w.+%-]{1,64} ?(?:[\[({] ?at ?[\])}]|@) ?[\w-]{1,63}(?: ?(?:[\[({] ?dot ?[\])}]|\.) ?[\w-]{2,63}){1,4}",
     re.IGNORECASE,
 )
+_EMAIL_SPOKEN = re.compile(
+    r"(?<![\w.+%-])[\w+%-]{1,64}(?: dot [\w+%-]{1,64}){0,4} at [\w-]{2,63}(?: dot [\w-]{2,63}){0,3} dot (?:com|org|net|edu|gov|info|io|co|dev|ai|app|[a-z]{2})(?![\w-])",
+    re.IGNORECASE,
+)
 _NO_DOMAIN = frozenset(
     "png jpg jpeg gif svg webp ico css js ts tsx json html md py txt mp4 pdf local localhost lock".split()
 )
 _CARD = re.compile(r"(?<![\w.+])(?<!\d[-,])\d(?:[ \-\u00a0]?\d){12,18}(?!\w)(?![-.,]\d)")
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}\d{2}(?:[ \-\u00a0]?[0-9A-Za-z]){11,30}")
 _SSN = re.compile(r"(?<![\w.+-])(\d{3})([- \u2011\u2013]?)(\d{2})\2(\d{4})(?!\w)(?![-.]\d)")
+_FAMOUS_SSNS = frozenset(("123456789", "078051120", "219099999", "111111111"))
+"""Printed in examples and advertisements; nobody's."""
 _SAYS_SSN = re.compile(r"\bssn\b|social[ -]security|\bss ?#|tax ?payer|\bsocial\b", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.+-])(?:\d{1,3}\.){3}\d{1,3}(?!\w)(?!\.\d)(?!-\w)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
@@ -63,7 +69,7 @@ _DATE = (
     rf"\d{{1,2}}(?:st|nd|rd|th|er|\.)?(?: of| de)? {_MONTH}(?:,| de)? \d{{4}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
 )
 _BIRTH = re.compile(
-    rf"(?:\bborn\b|birth|\bdob\b|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid[oa]|nascita|\bnat[oa]\b|geboorte|nascimento)[^\n\d]{{0,40}}?(?<!\w)({_DATE})(?!\w)",
+    rf"(?:\bborn\b|birth|\bd\.?o\.?b\b\.?|geburt|geboren|naissance|\bnée?\b|nacimiento|nacid[oa]|nascita|\bnat[oa]\b|geboorte|nascimento)[^\n\d]{{0,40}}?(?<!\w)({_DATE})(?!\w)",
     re.IGNORECASE,
 )
 
@@ -156,11 +162,19 @@ def _emails(text: str) -> Iterator[Found]:
         if re.search(r"[\[({] ?at ?[\])}]", match.group(), re.IGNORECASE):
             yield Found("email", *match.span())
 
+    for match in _EMAIL_SPOKEN.finditer(text):
+        yield Found("email", *match.span())
+
 
 def _cards(text: str) -> Iterator[Found]:
     for match in _CARD.finditer(text):
-        if check_digits.is_card(re.sub(r"\D", "", match.group())):
-            yield Found("card", *match.span())
+        # What follows behind a gap (an expiry date, an amount) may be no part of the number.
+        shown = match.group()
+        while shown:
+            if check_digits.is_card(re.sub(r"\D", "", shown)):
+                yield Found("card", match.start(), match.start() + len(shown))
+                break
+            shown = re.sub(r"(?:\A|[ \-\u00a0])\d+\Z", "", shown)
 
 
 def _ibans(text: str) -> Iterator[Found]:
@@ -181,7 +195,7 @@ def _ibans(text: str) -> Iterator[Found]:
 def _ssns(text: str) -> Iterator[Found]:
     for match in _SSN.finditer(text):
         area, separator, group, serial = match.groups()
-        if not check_digits.us_ssn(area, group, serial):
+        if area + group + serial in _FAMOUS_SSNS or not check_digits.us_ssn(area, group, serial):
             continue
         if separator in ("-", "\u2011", "\u2013") or _SAYS_SSN.search(text, max(0, match.start() - 40), match.start()):
             yield Found("ssn", *match.span())

@@ -12,7 +12,7 @@ REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN", "AU", "BR")
 """Whose national forms are known when nothing else is asked for; numbers with a country code are known of all."""
 
 _CANDIDATE = re.compile(
-    r"(?<![\w/=#$€£@])(?<!\d[.,:-])(?:\+|00(?=[1-9]))?\(?\d[\d()]*(?:(?:[ .\-/\u00a0\u2011\u2013]|\) ?| \(|-\()?\(?\d+\)?)*(?![\w@])(?![-./:]\d)"
+    r"(?:(?<![\w/=#$€£@])|(?<==)(?=\+))(?<!\d[.,:-])(?:\+|00(?=[1-9]))?\(?\d[\d()]*(?:(?: ?[.\-/\u2011\u2013] ?|[ \u00a0]|\) ?| \(|-\()?\(?\d+\)?)*(?![\w@])(?![-./:]\d)"
 )
 _NORTH_AMERICAN = re.compile(
     r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d([ .\-\u2011\u2013]))\d{3}[ .\-\u2011\u2013]\d{4}\Z"
@@ -21,7 +21,7 @@ _DATE = re.compile(r"(?:\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]
 _SAYS_PHONE = re.compile(
     r"phone|\bmy (?:new )?number\b|\btel\b|\btel[.:e]|mobile|\bcell\b|cellular|\bcall(?:s|ed|ing|back)?\b|\bdial|\bring\b|\bsms\b|\btext(?:ed)?\b|whatsapp|telegram|signal|"
     r"\bfax\b|\breach\b|contact|hotline|\bmob\b|\bph\b|handy\b|telefon|teléfono|telefono|téléphone|appele|numéro|portable|"
-    r"rufnummer|anrufen|llam|chiam|bellen|celular|móvil|numero di",
+    r"rufnummer|anrufen|ll[aá]m|chiam|bellen|celular|móvil|numero di",
     re.IGNORECASE,
 )
 _SAYS_OTHER = re.compile(

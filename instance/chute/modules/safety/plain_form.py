@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from typing import Any
+
+import re2
 
 INVISIBLE = r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{206a}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{e0000}-\x{e007f}]"
 """RE2 class of characters that show nothing."""
@@ -15,9 +19,11 @@ _ALIKE = str.maketrans(
     "аеорсухіјѕԁһкмтвнгпАЕОРСУХІЈЅМТВНКЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρτυχκεıɡɑℓ’‘“”ʼ‐‑‒–—",
     "aeopcyxijsdhkmtbhrnAEOPCYXIJSMTBHK3ABEZHIKMNOPTYXaoivptuxkeigal''\"\"'-----",
 )
-_SPACED = re.compile(r"(?<!\w)\w([ .\-_*])\w(?:\1\w){2,}(?!\w)")
+_SPACED = re.compile(r"(?<!\w)\w(?:[ .\-_*|/]{1,3}\w){3,}(?!\w)")
+_MAY_BE_SPACED = re2.compile(r"(?:\b\w[ .*_|/-]{1,3}){3}")
+_GAP = re.compile(r"(?<=\w)[ .\-_*|/]{1,3}(?=\w)")
 _LEET = str.maketrans("013457@$!|€8", "oieastasiieb")
-_LEET_WORD = re.compile(r"[\w@$!|€]*[^\W\d_][\w@$!|€]*")
+_LEET_WORD = re2.compile(r"[\pL\pN_@$!|€]*[013457@$!|€8][\pL\pN_@$!|€]*")
 _MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 
@@ -42,18 +48,27 @@ def _looks_latin(word: str) -> bool:
 
 
 def _joined(text: str) -> str:
-    return _SPACED.sub(lambda run: re.sub(r"[ .\-_*]", "", run.group()), text)
+    return _SPACED.sub(_words_of, text) if _MAY_BE_SPACED.search(text) else text
+
+
+def _words_of(run: re.Match[str]) -> str:
+    """The words of a run of single letters: the commonest gap stands between letters, any other between words."""
+    shown = run.group()
+    ((commonest, _),) = Counter(_GAP.findall(shown)).most_common(1)
+    return _GAP.sub(lambda gap: "" if gap.group() == commonest else " ", shown)
 
 
 def unleeted(text: str) -> str:
     """The text in lower case with digits and signs inside of words read as the letters that they stand for."""
 
-    def word(match: re.Match[str]) -> str:
-        shown = match.group()
+    def word(match: Any) -> str:
+        shown: str = match.group()
         letters = sum(character.isalpha() for character in shown)
+        if not letters:
+            return shown
         return shown.translate(_LEET) if letters * 3 >= len(shown.rstrip("!")) else shown
 
-    lowered = _LEET_WORD.sub(word, text.lower())
+    lowered: str = _LEET_WORD.sub(word, text.lower())
     return _REPEATED.sub(r"\1\1", lowered)
 
 

@@ -6,77 +6,24 @@ base 62 (github.blog, "Behind GitHub's new authentication token formats").
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import urlsafe_b64decode
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2
 from string import ascii_letters, digits
-from zlib import crc32
 
-import orjson
+from instance.chute.modules.safety.secret_values import (
+    basic_credentials,
+    github_checksum,
+    given_password,
+    jwt_header,
+    opaque_token,
+    random_looking,
+    real_password,
+)
 
 PRIVATE_KEY_MIN_CHARS = 16
 PRIVATE_KEY_MAX_CHARS = 8192
 END_LINE_CHARS = 40
-
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-def entropy_bits(text: str) -> float:
-    """Shannon entropy of the text's characters, in bits per character."""
-    length = len(text)
-    return -sum(count / length * log2(count / length) for count in Counter(text).values()) if length else 0.0
-
-
-def random_looking(token: str) -> bool:
-    """Whether the part behind the prefix varies as random text does: rules out `xxxx…` and `1234…` fillers."""
-    body = token.rsplit("_", 1)[-1] if "_" in token[:12] else token
-    return len(set(body)) >= 8 and entropy_bits(body) >= 2.8
-
-
-def github_checksum(token: str) -> bool:
-    """Whether the last six characters are the CRC-32 of the random part in base 62."""
-    body, check = token.split("_", 1)[1][:-6], token[-6:]
-    value = crc32(body.encode())
-    digits = ""
-    while value:
-        value, digit = divmod(value, 62)
-        digits = _BASE62[digit] + digits
-    return check == digits.rjust(6, "0")
-
-
-def jwt_header(token: str) -> bool:
-    """Whether the part before the first dot decodes to a JSON object that names an algorithm."""
-    head = token.split(".", 1)[0]
-    try:
-        header = orjson.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
-    except (ValueError, binascii.Error):
-        return False
-    return isinstance(header, dict) and "alg" in header
-
-
-_PLACEHOLDER_WORDS = re.compile(
-    r"(?i)x{4,}|\*{3,}|\.{3,}|your|example|sample|placeholder|change.?me|dummy|redacted|secret:|insert|replace|todo|fake|"
-    r"test.?(?:key|token|pass)|<[^>]*>|\$\{|\{\{|process\.env|os\.environ|getenv|undefined"
-)
-_UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_PLAIN_HASH = re.compile(
-    r"(?:sha(?:1|256|384|512)-[A-Za-z0-9+/=]+|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
-)
-_PLAIN_PASSWORDS = frozenset(("password", "passwd", "pass", "secret", "user", "root", "postgres", "admin", "guest"))
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether a value stands for a secret rather than being one: `your-key`, `xxxx`, UUIDs, hashes as in lock files."""
-    return bool(_PLACEHOLDER_WORDS.search(value) or _UUID.fullmatch(value) or _PLAIN_HASH.fullmatch(value))
-
-
-def real_password(value: str) -> bool:
-    """Whether the password of a connection string is one: no placeholder and none of the names that examples use."""
-    return value.lower() not in _PLAIN_PASSWORDS and not is_placeholder(value)
 
 
 def private_key_end(text: str, body: int) -> int:
@@ -231,6 +178,28 @@ DETECTORS: tuple[Detector, ...] = (
     _prefixed("newrelic_key", "NRAK-", "[0-9A-Z]{27}", not_followed_by=_W),
     _prefixed("postman_key", "PMAK-", "[0-9a-f]{24}-[0-9a-f]{34}", not_followed_by=_W),
     _prefixed("age_secret_key", "AGE-SECRET-KEY-1", "[0-9A-Z]{58}", not_followed_by=_W),
+    _prefixed("sentry_token", "sntrys_ sntryu_", "[0-9A-Za-z_+/=-]{40,}"),
+    _prefixed("airtable_token", "pat", r"[0-9A-Za-z]{14}\.[0-9a-f]{64}", not_followed_by=_W),
+    _prefixed("pulumi_token", "pul-", "[0-9a-f]{40}", not_followed_by=_W),
+    _prefixed("doppler_token", "dp.pt. dp.st. dp.ct. dp.sa.", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("fly_token", "FlyV1 fm1_ fm2_", "[0-9A-Za-z_+/=,]{60,}"),
+    _prefixed("square_access_token", "EAAA", f"{_U}{{56,}}"),
+    _prefixed("supabase_token", "sbp_", "[0-9a-f]{40}", not_followed_by=_W),
+    _prefixed("netlify_token", "nfp_", "[0-9A-Za-z]{36,}", not_followed_by=_W),
+    _prefixed("planetscale_token", "pscale_tkn_ pscale_pw_ pscale_oauth_", f"{_U}{{32,}}"),
+    _prefixed("brevo_key", "xkeysib-", "[0-9a-f]{64}-[0-9A-Za-z]{16}", not_followed_by=_W),
+    _prefixed("figma_token", "figd_", f"{_U}{{38,}}"),
+    _prefixed("contentful_token", "CFPAT-", f"{_U}{{43}}"),
+    _prefixed("hubspot_token", "pat-na1- pat-eu1-", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+    _prefixed("langsmith_key", "lsv2_pt_ lsv2_sk_", "[0-9a-f]{32}_[0-9a-f]{10}", not_followed_by=_W),
+    _prefixed("tailscale_key", "tskey-", "[a-z]{3,10}-[0-9A-Za-z]{8,}-[0-9A-Za-z]{16,}"),
+    _prefixed("nvidia_key", "nvapi-", f"{_U}{{60,}}"),
+    _prefixed("pinecone_key", "pcsk_", "[0-9A-Za-z_]{50,}"),
+    _prefixed("onepassword_token", "ops_eyJ", f"{_U}{{100,}}"),
+    _prefixed("bitbucket_password", "ATBB", "[0-9A-Za-z]{28,}", not_followed_by=_W),
+    _prefixed("posthog_key", "phx_", "[0-9A-Za-z]{40,}", not_followed_by=_W),
+    _prefixed("circleci_token", "CCIPAT_ CCIPRJ_", "[0-9A-Za-z_]{40,}"),
+    _prefixed("alibaba_key", "LTAI", "[0-9A-Za-z]{20,26}", not_followed_by=_W),
     _prefixed("jwt", "eyJ", rf"{_U}{{8,}}\.eyJ{_U}{{4,}}\.{_U}{{8,}}", jwt_header, "medium"),
     Detector(
         "private_key",
@@ -245,20 +214,40 @@ DETECTORS: tuple[Detector, ...] = (
         r"(?i)\b[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:([^\s@/\"']{3,128})@",
         check=real_password,
     ),
+    Detector(
+        "basic_authorization",
+        r"(?i)\bbasic [A-Za-z0-9+/]{8}",
+        r"(?i)\bbasic ([A-Za-z0-9+/]{12,400}={0,2})",
+        check=basic_credentials,
+    ),
+    Detector(
+        "bearer_token",
+        r"(?i)\bbearer [0-9A-Za-z_.~+/-]{20}",
+        r"(?i)\bbearer ([0-9A-Za-z_.~+/-]{20,400}={0,2})",
+        check=opaque_token,
+        severity="medium",
+    ),
+    Detector(
+        "command_line_password",
+        r"(?:-u|--user)[ =][\"']?[^\s:\"']+:[^\s\"']|\bmysql\w*\b[^\n]* -p[^\s]",
+        r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p)([^\s\"']{6,128})",
+        check=given_password,
+        severity="medium",
+    ),
 )
 
 KEYWORD = (
-    r"(?i)(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|account[_-]?key|private[_-]?key|"
-    r"credential|client[_-]?secret)[a-z0-9_-]{0,20}"
+    r"(?i)(?:passw(?:or)?(?:d|t)|passphrase|passcode|kennwort|contraseña|mot de passe|senha|secret|token|(?:api|access|auth|account|private|encryption|signing|master|app|service)[ _-]?key|"
+    r"credential|client[_-]?secret|\bpwd\b)[a-z0-9_-]{0,20}"
 )
-ASSIGNED = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)"
+ASSIGNED = r"(?:[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)|\s{1,3}(?:is|was|ist|lautet|es|est|to)\b:?|[ \t])"
 QUOTED = r"\s{0,3}[\\\"'`]{0,2}"
 VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$]"
 GENERIC = Detector(
     name="generic_secret",
-    trigger=KEYWORD + ASSIGNED,
-    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{12,128}})",
+    trigger=KEYWORD + ASSIGNED + QUOTED + VALUE,
+    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{8,128}})",
     severity="medium",
-    not_followed_by=_T + ".+/=~!@#%^&*$",
+    not_followed_by=_T + "+/=~@#%^&*$(",
 )
 """`key = value` behind a keyword; whether the value counts is decided by entropy and placeholders."""

@@ -11,7 +11,8 @@ from functools import lru_cache
 import re2
 
 from instance.chute.matcher import Matcher
-from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector, entropy_bits, is_placeholder
+from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector
+from instance.chute.modules.safety.secret_values import is_placeholder, looks_secret
 
 PREVIEW_MIN_CHARS = 16
 FINDINGS_MAX = 1000
@@ -74,9 +75,7 @@ class Scanner:
         self.own: frozenset[str] = frozenset()
 
     def _generic(self, value: str) -> bool:
-        if is_placeholder(value) or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
-            return False
-        return entropy_bits(value) >= self._min_entropy
+        return not is_placeholder(value) and looks_secret(value, self._min_entropy)
 
     def suspects(self, text: str) -> frozenset[int]:
         """Which detectors could find something in the text, by a single pass over it."""

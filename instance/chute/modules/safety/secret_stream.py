@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace as dataclass_replace
 
-from instance.chute.modules.safety.secret_detectors import ASSIGNED, KEYWORD, QUOTED, VALUE, jwt_header
+import re2
+
+from instance.chute.modules.safety.secret_detectors import ASSIGNED, KEYWORD, QUOTED, VALUE
 from instance.chute.modules.safety.secret_scanner import Finding, Scanner, replace
+from instance.chute.modules.safety.secret_values import jwt_header
 
 HOLD_MAX_CHARS = 200
 HOLD_PRIVATE_KEY_MAX_CHARS = 8192
@@ -23,7 +26,11 @@ Report = Callable[[Finding, str], None]
 """Called with each finding and its place; may raise to end the stream."""
 
 _RUN = re.compile(r"[0-9A-Za-z_~.%+/=:?&-]+\Z")
-_OPEN_GENERIC = re.compile(rf"{KEYWORD}{ASSIGNED}{QUOTED}(?P<s>{VALUE}*)\Z")
+ANNOUNCED_CHARS = 200
+"""How far before its end a value's keyword is looked for."""
+_ANNOUNCES = ("pass", "secret", "token", "key", "credential", "pwd", "kennwort", "contrase", "senha", "basic", "bearer")
+"""One of these is in every keyword before a value."""
+_OPEN_GENERIC = re2.compile(rf"(?i)(?:{KEYWORD}{ASSIGNED}{QUOTED}|\b(?:basic|bearer) )({VALUE}*)\z")
 _OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)@?\Z")
 _BEGIN = "-----BEGIN "
 _OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----)")
@@ -65,10 +72,13 @@ class Openings:
             if text[length - size :] in self._partial and (size == length or not text[length - size - 1].isalnum()):
                 opens = min(opens, length - size)
                 break
-        if "=" in text or ":" in text:
-            generic = _OPEN_GENERIC.search(text, near)
+        recent = text[near:].encode("utf-8", "replace").decode()
+        folded = recent[-ANNOUNCED_CHARS:].lower()
+        if any(word in folded for word in _ANNOUNCES):
+            generic = _OPEN_GENERIC.search(recent)
             if generic is not None:
-                opens = min(opens, generic.start("s"))
+                opens = min(opens, length - len(recent) + generic.start(1))
+        if ":" in text:
             connection = _OPEN_CONNECTION.search(text, near)
             if connection is not None:
                 opens = min(opens, connection.start("s"))

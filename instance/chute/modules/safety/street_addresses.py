@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from instance.chute.modules.safety.found import Found
-from instance.chute.quick_look import wider
+from instance.chute.quick_look import QuickLook
 
 _WORD = r"[A-ZÀ-ÖØ-Þ0-9][\w'’.\-]*"
 _STREET = (
     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Circle|Cir|Place|Pl|Square|Sq|Terrace|Ter|Way|"
-    r"Parkway|Pkwy|Highway|Hwy|Close|Crescent|Cres|Gardens|Grove|Mews|Row|Trail|Alley|Quay|Broadway)\b\.?(?: (?:NW|NE|SW|SE|N|S|E|W)\b)?"
+    r"Parkway|Pkwy|Highway|Hwy|Close|Crescent|Cres|Gardens|Grove|Mews|Gate|Walk|Hill|Rise|Row|Trail|Alley|Quay|Broadway)\b(?:\.(?= ?[\w,]))?(?: (?:NW|NE|SW|SE|N|S|E|W)\b)?"
 )
 _UNIT = r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|#)\.? ?#?[\w-]+)?"
 _TOWN = rf"(?:, {_WORD}(?: {_WORD}){{0,2}})?(?:,? [A-Z]{{2}}(?= \d{{5}}))?(?:,? (?:\d{{5}}(?:-\d{{4}})?|[A-Z]{{1,2}}\d[A-Z\d]? ?\d[A-Z]{{2}}))?"
@@ -19,23 +19,32 @@ _ENGLISH = re.compile(
     rf"(?<![\w.,/-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,4}})? (?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.? )?(?:{_WORD} ){{1,3}}?{_STREET}{_UNIT}{_TOWN}"
 )
 _GERMAN = re.compile(
-    r"(?<!\w)(?:[A-ZÄÖÜ][\wäöüß.\-]*(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring)|"
+    r"(?<!\w)(?:[A-ZÄÖÜ][\wäöüß.\-]*(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring|straat|gracht|laan|plein|kade|gatan|vägen|gate|vej)|"
     r"(?:[A-ZÄÖÜ][\wäöüß\-]* ){1,2}(?:Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ufer|Damm|Ring)) \d{1,4} ?[a-z]?(?:-\d{1,4})?\b(?:, ?(?:[A-Z]-)?\d{4,5} [A-ZÄÖÜ][\wäöüß\-]+)?"
 )
 _ROMANCE = re.compile(
-    r"(?<!\w)(?:\d{1,4}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|impasse|quai|allée|cours) (?:de la |de l['’]|des |du |de |d['’])?[A-ZÀ-Þ][\w'’\-]*(?: (?:de la |de |des |du )?[A-ZÀ-Þ][\w'’\-]*){0,3}"
+    r"(?<!\w)(?:\d{1,4}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llée|[Cc]ours) (?:de la |de l['’]|des |du |de |d['’])?[A-ZÀ-Þ][\w'’\-]*(?: (?:de la |de |des |du )?[A-ZÀ-Þ][\w'’\-]*){0,3}"
     r"|(?:[Cc]alle|[Aa]venida|[Aa]vda\.|[Pp]laza|[Pp]aseo|[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Rr]ua|[Pp]raça) (?:de la |de los |de |del |della |dei |da |do )?[A-ZÀ-Þ][\w'’\-]*(?: (?:de la |de |del )?[A-ZÀ-Þ][\w'’\-]*){0,3},? (?:n[.º°]? ?)?\d{1,4}\b)"
     r"(?:, ?\d{5} [A-ZÀ-Þ][\w\-]+)?"
+)
+_POLISH = re.compile(
+    r"(?<!\w)(?:ul\.|al\.|pl\.|os\.|ulica) [A-ZĄĆĘŁŃÓŚŹŻ][\w.\-]*(?: [A-ZĄĆĘŁŃÓŚŹŻ][\w.\-]*){0,2} \d{1,4}[a-zA-Z]?(?:/\d{1,4})?\b(?:, ?\d\d-\d{3} [A-ZĄĆĘŁŃÓŚŹŻ]\w+)?"
+)
+_WITH_TOWN = re.compile(
+    r"(?<!\w)[A-ZÀ-Þ][\w'’.\-]*(?: [A-ZÀ-Þ][\w'’.\-]*){0,2} \d{1,4} ?[a-z]?, ?(?:[A-Z]{1,2}-)?\d{4,5} [A-ZÀ-Þ][\w\-]+"
 )
 _POST_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Postfach|Apartado|Boîte postale) \d{1,7}\b", re.IGNORECASE)
 
 
-TRIGGER = "|".join(f"(?:{wider(pattern)})" for pattern in (_ENGLISH, _GERMAN, _ROMANCE, _POST_BOX))
+TRIGGER = r"\d[A-Za-z]?,? \pL|[\pL.][.,]? (?:n[.º°]{0,2} ?)?\d"
 """RE2 expression that occurs wherever there is an address."""
+
+_PATTERNS = (_ENGLISH, _GERMAN, _ROMANCE, _POLISH, _WITH_TOWN, _POST_BOX)
+_LOOK = QuickLook(*_PATTERNS)
 
 
 def find_addresses(text: str) -> Iterator[Found]:
     """Addresses with what follows of unit, town and code."""
-    for pattern in (_ENGLISH, _GERMAN, _ROMANCE, _POST_BOX):
-        for match in pattern.finditer(text):
+    for index in sorted(_LOOK(text)):
+        for match in _PATTERNS[index].finditer(text):
             yield Found("address", match.start(), match.start() + len(match.group().rstrip(" ,")))

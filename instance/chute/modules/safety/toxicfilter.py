@@ -17,7 +17,7 @@ from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.made_answer import put_before
 from instance.chute.modules.safety.new_texts import new_texts
 from instance.chute.modules.safety.toxic_rules import LANGUAGES
-from instance.chute.modules.safety.toxicity import Nearest, Toxicity, combined
+from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
 from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
@@ -27,6 +27,8 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from instance.core.core import Core
 
+FEW_SENTENCES = 4
+"""Of a longer text only the sentences on a topic are compared with what was learned."""
 ASK_FROM = 0.25
 """Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
 MODERATION_NAMES = {
@@ -116,6 +118,10 @@ class ToxicFilter(Module):
         use_examples: bool = Field(
             default=True, description="Also compare with labelled examples, by the bundled embedder (extra `semantic`)."
         )
+        judge_all: bool = Field(
+            default=False,
+            description="Also compare what no rule and no topic points to, in messages of up to four sentences: finds more that is said in plain words; such calls wait 5 to 15 ms.",
+        )
         examples: list[Example] = Field(default=[], max_length=500, description="Labelled examples of your own.")
         moderation_target: str = Field(
             default="",
@@ -170,7 +176,7 @@ class ToxicFilter(Module):
         ]
         self._toxicity = Toxicity(settings.languages)
         self._own = tuple(rule.re2 for rule in settings.custom)
-        self._nearest: Nearest | None = None
+        self._learned: Learned | None = None
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
         if settings.on_error is None and rules_only <= {"flag"}:
@@ -181,7 +187,7 @@ class ToxicFilter(Module):
         if self.settings.use_examples:
             embedder = embedder_of(core)
             await embedder.load()
-            self._nearest = Nearest(embedder, [(each.category, each.text) for each in self.settings.examples])
+            self._learned = Learned(embedder, [(each.category, each.text) for each in self.settings.examples])
 
     def hooks(self) -> tuple[str, ...]:
         return (
@@ -199,7 +205,8 @@ class ToxicFilter(Module):
 
     async def prepare(self, x: Exchange) -> Answer | None:
         asks = bool(self.settings.moderation_target)
-        if not asks and not x.hits(self):
+        judges_all = self.settings.judge_all and self._learned is not None
+        if not asks and not judges_all and not x.hits(self):
             return None
         redacted: dict[str, str] = {}
         for text in new_texts(x.req):
@@ -270,11 +277,14 @@ class ToxicFilter(Module):
     async def _judge(self, x: Exchange, texts: Sequence[str], *, asks: bool) -> list[dict[str, float]]:
         """The scores of each text; names of custom rules that hit are among them, with 1."""
         scored = [self._toxicity.scores(text) for text in texts]
-        if self._nearest is not None and self._core is not None:
-            places = [place for place, text in enumerate(texts) if len(text) > 7 and self._toxicity.on_topic(text)]
+        if self._learned is not None and self._core is not None:
+            every = self.settings.judge_all and len(texts) <= FEW_SENTENCES
+            places = [
+                place for place, text in enumerate(texts) if len(text) > 7 and (every or self._toxicity.on_topic(text))
+            ]
             if places:
                 began = self._core.clock.mono_ns()
-                near = await self._nearest.scores([texts[place] for place in places])
+                near = await self._learned.scores([texts[place] for place in places])
                 x.waited_ns += self._core.clock.mono_ns() - began
                 for place, scores in zip(places, near, strict=True):
                     scored[place] = combined(scored[place], scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -65,7 +66,11 @@ def _call(node: Any, line: int, built: dict[str, Any], forbidden: Sequence[str])
     first = given[0] if given else None
     if first is not None and first.type == "identifier":
         first = built.get(text_of(first), first)
-    if called in ("eval", "window.eval", "globalThis.eval") and first is not None and first.type != "string":
+    if (
+        (called in ("eval", "window.eval", "globalThis.eval") and first is not None and first.type != "string")
+        or called.startswith("vm.run")
+        or called in ("vm.compileFunction", "vm.Script")
+    ):
         yield CodeFinding("eval_exec", "high", line)
     elif (
         called in ("setTimeout", "setInterval")
@@ -82,6 +87,17 @@ def _call(node: Any, line: int, built: dict[str, Any], forbidden: Sequence[str])
             yield from commands_in(_string(first), line)
         elif _is_built(first) or first.type in ("identifier", "member_expression", "subscript_expression"):
             yield CodeFinding("shell_built", "high", line)
+    elif (
+        last in ("spawn", "spawnSync", "execFile", "execFileSync")
+        and first is not None
+        and any(re.search(r"\bshell\s*:\s*(?:true|[\"'])", text_of(each)) for each in given[1:])
+        and _is_built(first)
+    ):
+        yield CodeFinding("shell_built", "high", line)
+    elif called in ("yaml.load", "jsyaml.load", "yaml.loadAll") and any(
+        "UNSAFE" in text_of(each).upper() for each in given[1:]
+    ):
+        yield CodeFinding("deserialise", "high", line)
     elif last in ("rm", "rmSync", "rmdir", "rmdirSync") and len(given) > 1 and "recursive: true" in text_of(given[1]):
         literal = _string(first) if first is not None and first.type == "string" else ""
         yield CodeFinding(

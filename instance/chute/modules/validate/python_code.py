@@ -19,6 +19,7 @@ _LOADS = frozenset(
     "pickle.load pickle.loads pickle.Unpickler cPickle.load cPickle.loads _pickle.loads dill.load dill.loads cloudpickle.load cloudpickle.loads marshal.load marshal.loads "
     "shelve.open jsonpickle.decode joblib.load pandas.read_pickle yaml.unsafe_load yaml.full_load yaml.unsafe_load_all".split()
 )
+_REQUESTS = frozenset("get post put patch delete head request ws_connect TCPConnector fetch".split())
 _BRANCHES = (
     ast.If,
     ast.For,
@@ -55,6 +56,10 @@ class _Checker(ast.NodeVisitor):
         self._forbidden = forbidden
         self._max_complexity = max_complexity
         self._names: dict[str, str] = {}
+        self._constants: set[str] = set()
+        """Variables that are given a constant string and nothing else."""
+        self._temporary: set[str] = set()
+        """Variables that hold a temporary folder."""
         self._built: dict[str, ast.expr] = {}
         """Variable -> the expression that a string was put together by."""
 
@@ -124,11 +129,20 @@ class _Checker(ast.NodeVisitor):
         if text and is_credential(name, text):
             self._add("hardcoded_credential", "medium", target)
         if isinstance(target, ast.Name):
+            self._note_kind(target.id, value)
             self._built[target.id] = value
-        if isinstance(value, ast.Constant) and value.value is False and name == "check_hostname":
+        if _is_false(value) and (name == "check_hostname" or (name == "verify" and isinstance(target, ast.Attribute))):
+            self._add("tls_disabled", "medium", target)
+        if isinstance(value, ast.Attribute) and value.attr == "_create_unverified_context":
             self._add("tls_disabled", "medium", target)
         if isinstance(value, ast.Attribute) and value.attr == "CERT_NONE":
             self._add("tls_disabled", "medium", target)
+
+    def _note_kind(self, name: str, value: ast.expr) -> None:
+        constant = isinstance(value, ast.Constant) and (name in self._constants or name not in self._built)
+        (self._constants.add if constant else self._constants.discard)(name)
+        folder = isinstance(value, ast.Call) and self._dotted(value.func).startswith("tempfile.")
+        (self._temporary.add if folder else self._temporary.discard)(name)
 
     def visit_Dict(self, node: ast.Dict) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
@@ -170,15 +184,21 @@ class _Checker(ast.NodeVisitor):
             and not self._is_safe_loader(given.get("Loader") or (node.args[1] if len(node.args) > 1 else None))
         ):
             self._add("deserialise", "high", node)
-        elif name == "torch.load" and not _is_true(given.get("weights_only")):
+        elif (name == "numpy.load" and _is_true(given.get("allow_pickle"))) or (
+            name == "torch.load" and not _is_true(given.get("weights_only"))
+        ):
             self._add("deserialise", "medium", node)
         elif name == "shutil.rmtree":
             literal = _text(first) if first is not None else ""
-            self._add("recursive_delete", "low" if literal and not literal.startswith(("/", "~")) else "medium", node)
+            own = isinstance(node.args[0] if node.args else None, ast.Name) and node.args[0].id in self._temporary  # type: ignore[attr-defined]
+            harmless = own or (literal and not literal.startswith(("/", "~")))
+            self._add("recursive_delete", "low" if harmless else "medium", node)
         elif (
             name in ("ssl._create_unverified_context", "urllib3.disable_warnings")
             or _is_false(given.get("verify"))
             or _is_false(given.get("verify_ssl"))
+            or (_is_false(given.get("ssl")) and last in _REQUESTS)
+            or "CERT_NONE" in (_text(given.get("cert_reqs")), self._last_of(given.get("cert_reqs")))
         ):
             self._add("tls_disabled", "medium", node)
         elif (
@@ -187,7 +207,7 @@ class _Checker(ast.NodeVisitor):
                 in ("execute", "executemany", "executescript", "raw", "text", "read_sql", "read_sql_query", "mogrify")
                 and first is not None
             )
-            and _is_built(first)
+            and self._is_built(first)
             and is_sql(_beginning(first))
         ):
             self._add("sql_concat", "high", node)
@@ -195,6 +215,21 @@ class _Checker(ast.NodeVisitor):
             if is_credential(word, _text(value)):
                 self._add("hardcoded_credential", "medium", node)
         self.generic_visit(node)
+
+    def _last_of(self, node: ast.expr | None) -> str:
+        return self._dotted(node).rpartition(".")[2] if node is not None else ""
+
+    def _is_built(self, node: ast.expr) -> bool:
+        """Whether a string is put together from what is neither constant nor quoted for a shell."""
+        return _is_built(node) and not all(self._is_harmless(part) for part in _parts(node))
+
+    def _is_harmless(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self._constants
+        return isinstance(node, ast.Constant) or (
+            isinstance(node, ast.Call)
+            and self._dotted(node.func) in ("shlex.quote", "shlex.join", "pipes.quote", "int")
+        )
 
     def _resolved(self, node: ast.expr) -> ast.expr:
         """What a variable was last given, where that is known."""
@@ -206,7 +241,9 @@ class _Checker(ast.NodeVisitor):
         text = _text(command)
         if text:
             self.found += commands_in(text, node.lineno)
-        elif _is_built(command) or isinstance(command, ast.Name | ast.Call | ast.Attribute | ast.Subscript):
+        elif isinstance(command, ast.Name) and command.id in self._constants:
+            return
+        elif self._is_built(command) or isinstance(command, ast.Name | ast.Call | ast.Attribute | ast.Subscript):
             self._add("shell_built", "high", node)
 
     def _is_safe_loader(self, node: ast.expr | None) -> bool:
@@ -238,6 +275,20 @@ def _is_built(node: ast.expr) -> bool:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("format", "join", "replace")
     )
+
+
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    """What a string is put together from."""
+    if isinstance(node, ast.BinOp):
+        yield from _parts(node.left)
+        yield from node.right.elts if isinstance(node.right, ast.Tuple) else _parts(node.right)
+    elif isinstance(node, ast.JoinedStr):
+        yield from (part.value for part in node.values if isinstance(part, ast.FormattedValue))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        yield from node.args
+        yield from (keyword.value for keyword in node.keywords)
+    else:
+        yield node
 
 
 def _beginning(node: ast.expr) -> str:

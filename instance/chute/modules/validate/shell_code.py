@@ -13,14 +13,17 @@ _FETCHES = frozenset(("curl", "wget", "fetch"))
 _SHELLS = frozenset("sh bash zsh dash ksh fish python python3 perl ruby node".split())
 _BEFORE = frozenset("sudo doas env nohup time command exec nice xargs".split())
 _WIDE = re.compile(
-    r"\A[\"']?(?:/(?:\*|\w+/?\*?)?|~/?\*?|\$\{?\w+\}?.*|\*|\.|\./?\*|\.\.|/(?:home|etc|usr|var|bin|lib|boot)\S*)[\"']?\Z"
+    r"\A[\"']?(?:/(?:\*|\w+/?\*?)?|~/?\*?|\$\{?\w+\}?[\"']?/?(?:\*|\.\*)?|\$\{?HOME\}?\b.*|\*|\.|\./?\*|\.\.|/(?:home|etc|usr|var|bin|lib|boot)\S*)[\"']?\Z"
 )
+_OWN_OUTPUT = re.compile(r"\A[\"']?(?:\$\(|`)[\w./-]+(?: [\w./=-]+)*(?:\)|`)[\"']?\Z")
+"""What a named program says, given no variable: `eval "$(ssh-agent -s)"`."""
 _PROMPT = re.compile(r"(?m)^[ \t]*(?:\$|#|>|%|PS>|\w+@[\w.-]+[:~][^$#\n]*[$#])[ \t]+(?=\S)")
 
 
 def check_shell(code: str) -> Iterator[CodeFinding]:
     """Findings in order. Raises `Skipped` where the grammar is not installed."""
     root = tree_of(code, "bash")
+    fetched: set[str] = set()
     error = first_error(root)
     if error:
         yield CodeFinding("syntax", "medium", error)
@@ -28,6 +31,9 @@ def check_shell(code: str) -> Iterator[CodeFinding]:
         kind = node.type
         if kind == "command":
             yield from _command(node)
+            yield from _fetched_then_run(node, fetched)
+        elif kind == "file_redirect" and re.search(r">\|?\s*/dev/(?:sd|hd|nvme|vd|mmcblk|disk)", text_of(node)):
+            yield CodeFinding("recursive_delete", "high", line_of(node))
         elif kind == "pipeline":
             yield from _pipeline(node)
         elif kind == "variable_assignment":
@@ -87,11 +93,16 @@ def _command(node: Any) -> Iterator[CodeFinding]:
         or (name == "find" and "-delete" in arguments and arguments[0] in ("/", "~"))
     ):
         yield CodeFinding("recursive_delete", "high", line)
-    elif name == "eval" and any("$" in word or "`" in word for word in arguments):
-        yield CodeFinding("eval_exec", "high", line)
-    elif name in _SHELLS and any(re.search(r"(?:\$\(|`|<\()\s*(?:sudo )?(?:curl|wget)\b", word) for word in arguments):
+    elif name in (*_SHELLS, "eval", "source", ".") and any(
+        re.search(r"(?:\$\(|`|<\()\s*(?:sudo )?(?:curl|wget)\b", word) for word in arguments
+    ):
         yield CodeFinding("curl_pipe_shell", "high", line)
+    elif name == "eval" and any("$" in word or "`" in word for word in arguments):
+        yield CodeFinding("eval_exec", "low" if _OWN_OUTPUT.match(" ".join(arguments)) else "high", line)
     elif (
+        name in ("ssh", "scp", "sftp", "rsync")
+        and any("stricthostkeychecking=no" in word.lower() for word in arguments)
+    ) or (
         (name == "curl" and ("k" in short or "--insecure" in options))
         or (name == "wget" and "--no-check-certificate" in options)
         or any("sslverify=false" in word.lower() for word in arguments)
@@ -100,7 +111,9 @@ def _command(node: Any) -> Iterator[CodeFinding]:
     elif name in _SHELLS and "-c" in arguments:
         place = arguments.index("-c") + 1
         inner = arguments[place] if place < len(arguments) else ""
-        if inner[:1] == "'" and name in ("sh", "bash", "zsh", "dash"):
+        if re.match(r"[\"']?\$", inner) and not inner.startswith(("$(", '"$(')):
+            yield CodeFinding("eval_exec", "high", line)
+        elif inner[:1] == "'" and name in ("sh", "bash", "zsh", "dash"):
             yield from commands_in(inner.strip("'"), line)
 
 
@@ -108,11 +121,42 @@ def _pipeline(node: Any) -> Iterator[CodeFinding]:
     commands = [_words(child) for child in node.named_children if child.type == "command"]
     names = [words[0] for words in commands if words]
     fetched = next((place for place, name in enumerate(names) if name in _FETCHES), -1)
-    if fetched >= 0 and any(name in _SHELLS for name in names[fetched + 1 :]):
+    if fetched >= 0 and any(map(_runs_input, (words for words in commands[fetched + 1 :] if words))):
         yield CodeFinding("curl_pipe_shell", "high", line_of(node))
     decoded = next((place for place, name in enumerate(names) if name in ("base64", "xxd")), -1)
     if decoded >= 0 and any(name in _SHELLS for name in names[decoded + 1 :]):
         yield CodeFinding("eval_exec", "high", line_of(node))
+
+
+def _runs_input(words: list[str]) -> bool:
+    """Whether a command runs what it reads: an interpreter that is given no program of its own."""
+    if words[0] not in _SHELLS:
+        return False
+    rest = words[1:]
+    if rest and rest[0] in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p"):
+        return False
+    return all(word.startswith("-") for word in rest[:1]) or (
+        words[0] in ("python", "python3", "perl", "node") and rest[:1] == ["-"]
+    )
+
+
+def _fetched_then_run(command: Any, fetched: set[str]) -> Iterator[CodeFinding]:
+    """A file that is downloaded and, by a later command, run; `fetched` holds the names so far."""
+    words = _words(command)
+    if not words:
+        return
+    if words[0] in _FETCHES:
+        for place, word in enumerate(words):
+            if word in ("-o", "-O", "--output", "--output-document") and place + 1 < len(words):
+                target = words[place + 1].strip("\"'")
+                fetched.add(target if "://" not in target else target.rpartition("/")[2])
+    elif fetched:
+        program = (
+            words[0] if words[0] not in _SHELLS else next((word for word in words[1:] if not word.startswith("-")), "")
+        )
+        whole = text_of(command).split()[0] if words[0] not in _SHELLS else program
+        if {program.strip("\"'"), whole.strip("\"'").removeprefix("./")} & fetched:
+            yield CodeFinding("curl_pipe_shell", "high", line_of(command))
 
 
 def _assignment(node: Any) -> Iterator[CodeFinding]:
