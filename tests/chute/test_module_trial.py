@@ -93,7 +93,7 @@ async def test_what_a_module_asks_a_model_is_not_asked() -> None:
         await configure(s, "langbridge", enabled=False, mode="translate", translator_model="up/small")
         found = await trial(s, "langbridge", request=sample("Wie weit ist der Mond von der Erde entfernt?"))
         assert found["request"]["messages"][0]["content"] == "Wie weit ist der Mond von der Erde entfernt?"
-        assert s.mock.calls == []
+        assert len(s.mock.calls) == 0
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ async def test_a_changed_prompt_is_approved_once_for_the_label_that_it_serves() 
         assert (await _vote(s, ticket)).json()["status"] == "approved"
         for _ in range(2):
             assert (await _greeting(s, "greet@production")).status_code == 200
-        changed = {"messages": [{"role": "user", "content": "Greet in French."}]}
+        changed = {"model": "up/small", "messages": [{"role": "user", "content": "Greet in French."}]}
         assert (await admin.post("/api/studio/templates/greet/versions", json=changed)).is_success
         assert (await admin.put("/api/studio/templates/greet/labels/production", json={"version": 2})).is_success
         _ticket(await _greeting(s, "greet@production"))
