@@ -18,6 +18,7 @@ import tempfile
 import time
 import tomllib
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,15 @@ def config(*, every: bool) -> str:
     return text
 
 
-async def measure(calls: int, *, every: bool = False, records: bool = False, growth: bool = False) -> dict[str, Any]:
-    """RSS in MB after shares of the calls, and how long they took."""
+async def measure(
+    calls: int,
+    save: Callable[[dict[str, Any]], None],
+    *,
+    every: bool = False,
+    records: bool = False,
+    growth: bool = False,
+) -> None:
+    """RSS in MB after shares of the calls, and how long they took: given to `save` after each share."""
     with tempfile.TemporaryDirectory(prefix="sybench") as folder:
         file = Path(folder) / "memory.toml"
         file.write_text(config(every=every))
@@ -106,6 +114,17 @@ async def measure(calls: int, *, every: bool = False, records: bool = False, gro
                     f"{series[-1][0]:>10} calls {series[-1][1]:>8.1f} MB {time.monotonic() - started:>8.0f} s",
                     flush=True,
                 )
+                modules = sum(slot.in_chain for slot in instance.chute.registry.slots.values())
+                took = round(time.monotonic() - started)
+                save(
+                    {
+                        "calls": chain.number,
+                        "modules": modules,
+                        "records": records,
+                        "seconds": took,
+                        "rss_mb": [[count, round(mb, 1)] for count, mb in series],
+                    }
+                )
                 if growth and point == POINTS // 2:
                     gc.collect()
                     tracemalloc.start(8)
@@ -117,14 +136,6 @@ async def measure(calls: int, *, every: bool = False, records: bool = False, gro
                 gc.collect()
                 for line in tracemalloc.take_snapshot().compare_to(before, "lineno")[:25]:
                     print(line)
-            modules = sum(slot.in_chain for slot in instance.chute.registry.slots.values())
-            return {
-                "calls": calls,
-                "modules": modules,
-                "records": records,
-                "seconds": round(time.monotonic() - started),
-                "rss_mb": [[count, round(mb, 1)] for count, mb in series],
-            }
 
 
 def main() -> None:
@@ -137,9 +148,13 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="name the lines that allocate what grew")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    result = asyncio.run(measure(given.calls, every=given.all, records=given.records, growth=given.growth))
-    if not given.growth:
-        RESULTS.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+    info = machine()
+
+    def save(result: dict[str, Any]) -> None:
+        if not given.growth:
+            RESULTS.write_text(json.dumps({"machine": info, **result}, indent=2) + "\n")
+
+    asyncio.run(measure(given.calls, save, every=given.all, records=given.records, growth=given.growth))
 
 
 if __name__ == "__main__":

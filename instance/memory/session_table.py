@@ -42,6 +42,11 @@ class SessionTable:
         self._keep(session)
         return session
 
+    def held(self, identity: bytes) -> Session | None:
+        """The session if it is in memory: one that another call made while this one ran, say."""
+        session = self._hot.get(identity) or self._changed.get(identity)
+        return None if session is None or session.over(self._core.clock.wall_ns()) else session
+
     def put(self, session: Session) -> None:
         """Hold a session that was made or changed; it is written with the next `flush`."""
         self._changed[session.identity] = session

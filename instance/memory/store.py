@@ -38,7 +38,10 @@ def load(connection: sqlite3.Connection, column: str, value: Any) -> Session | N
 
 
 def save(connection: sqlite3.Connection, session: Session, turns: Iterable[Turn], clean: int) -> None:
-    """Write the session's row, and its turns from number `clean` (of those in memory) on in the place of what was there."""
+    """Write the session's row, and its turns from number `clean` (of those in memory) on in the place of what was there.
+
+    A session of the same identity whose time was over, and which is not deleted yet, makes room."""
+    connection.execute("DELETE FROM memory_sessions WHERE identity = ? AND id <> ?", (session.identity, session.id))
     connection.execute(
         f"INSERT INTO memory_sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (id) DO UPDATE SET summary = excluded.summary, summarised = excluded.summarised, "

@@ -102,6 +102,32 @@ async def test_after_its_time_a_session_is_gone() -> None:
         assert len(_sent(s)) == 1
 
 
+async def test_calls_that_begin_a_session_at_the_same_time_are_one_session() -> None:
+    async with running({"chatmem": {}}) as s:
+        table = s.instance.core.services["memory"]
+        await asyncio.gather(*(_say(s, f"Fact {number}.") for number in range(8)))
+        await table.flush()
+        await _say(s, "And?")
+        await table.flush()
+        said = [content for _, content in _sent(s)]
+        assert {f"Fact {number}." for number in range(8)} <= set(said)
+
+
+async def test_a_session_used_again_after_its_time_is_written_anew() -> None:
+    async with running({"chatmem": {"ttl_s": 3600}}) as s:
+        table = s.instance.core.services["memory"]
+        await _say(s, NAME)
+        await table.flush()
+        for session in [*table._hot.values()]:
+            session.expires_at_ns = 1
+        await _say(s, "Who am I?")
+        assert len(_sent(s)) == 1
+        await table.flush()
+        await _say(s, "Who am I now?")
+        await table.flush()
+        assert [content for _, content in _sent(s)] == ["Who am I?", "echo: Who am I?", "Who am I now?"]
+
+
 async def test_a_session_outlives_a_restart_and_is_bounded() -> None:
     async with running({"chatmem": {"max_sessions": 2}}) as s:
         for number in range(4):

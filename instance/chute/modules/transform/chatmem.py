@@ -165,7 +165,7 @@ class ChatMem(Module):
         turns = [*new, self._turn(x, *answer, now, cut)]
         if any(turn.tokens > MESSAGE_MAX_CHARS // 3 for turn in turns):
             return
-        session = kept.session
+        session = kept.session or self._sessions.held(kept.identity)
         if session is None:
             session = Session(
                 new_id("sess_"), kept.identity, "chatmem", kept.name, x.user or body_user(x), x.team, key_id(x), 0, now
