@@ -40,6 +40,7 @@ class TenantWall(Module):
     name: ClassVar[str] = "tenantwall"
     category: ClassVar[str] = "other"
     group: ClassVar[int] = 2
+    rejects = ("client_limit", "client_required", "client_unknown", "model_not_allowed")
     summary: ClassVar[str] = "Keeps clients apart, each with its models, keys and limits"
     on_error: ClassVar[Literal["open", "closed"]] = "closed"
     kinds: ClassVar[frozenset[str]] = ALL_KINDS
