@@ -17,6 +17,7 @@ from control_plane.reconcile.ports import RestoreOutcome, RestoreResult, Unavail
 RESTORE_TIMEOUT_S = 3600
 LIST_TIMEOUT_S = 60  # a store that is away is asked again and again before Litestream gives up
 _NAME = "/replica"  # stands for the database in the configuration; nothing is there
+NO_BACKUP = RestoreResult(RestoreOutcome.NOTHING, detail="there is no backup of this epoch")
 _MISSING = ("no matching backup", "timestamp does not exist", "cannot calc restore plan: no matching")
 
 
@@ -47,7 +48,7 @@ async def restore(replica_url: str, into: Path, at: str | None = None) -> Restor
     """
     found = await history(replica_url)
     if found is None:
-        return RestoreResult(RestoreOutcome.NOTHING, detail="there is no backup of this epoch")
+        return NO_BACKUP
     arguments: list[str] = []
     if at is not None:
         moment = _moment(at)
@@ -60,15 +61,18 @@ async def restore(replica_url: str, into: Path, at: str | None = None) -> Restor
     try:
         code, out, err = await _run(making, arguments, replica_url)
         if code != 0 and arguments and moment >= found.last and _is_missing(err):
-            code, out, err = await _run(making, [], replica_url)  # within the second of the last change, but after it
+            arguments = []  # within the second of the last change, but after it
+            code, out, err = await _run(making, arguments, replica_url)
         if code == 0:
             making.replace(into)
             return RestoreResult(RestoreOutcome.RESTORED, txid=int(json.loads(out)["txid"], 16))
-        if _is_missing(err):
+        if arguments and _is_missing(err):
             return RestoreResult(RestoreOutcome.NOTHING, detail=_last_line(err))
         if "no space left on device" in err or "permission denied" in err:
             raise Unavailable(f"restore: {_last_line(err)}")
-        await history(replica_url)  # raises if it is the store that went away meanwhile
+        if await history(replica_url) is None:  # raises if it is the store that went away meanwhile
+            return NO_BACKUP
+        # Said to be missing, too, where the newest is asked for: what is there does not begin at the beginning.
         return RestoreResult(RestoreOutcome.UNREADABLE, detail=_last_line(err))
     finally:
         _remove_database(making)

@@ -1,13 +1,16 @@
-"""Epochs that a control plane brought back from an older copy does not know, and whose backups tell of them. Pure.
+"""What a control plane brought back from an older copy does not know of epochs, and their backups tell. Pure.
 
-Their numbers must not be given out again, since two lives would then write one replica; and they are newer than what
-the copy knows, so the tenant is at the last of them.
+The numbers of epochs that it does not know must not be given out again, since two lives would then write one replica;
+and they are newer than what the copy knows, so the tenant is at the last of them. Of an epoch that it knows it may not
+know that there is a backup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from control_plane.domain.tenants import Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class FoundEpoch:
 
 
 AT_LEAST = 1
-"""What of a found epoch is taken as confirmed: there is a backup of it, so it is not passed over for an older past."""
+"""What of such an epoch is taken as confirmed: there is a backup of it, so it is not passed over for an older past."""
 
 
 def found_epochs(
@@ -39,3 +42,12 @@ def found_epochs(
         found.append(FoundEpoch(n, parent, parent is not None or cloned, *at_store[n]))
         parent = n
     return found
+
+
+def backed_up(lives: Sequence[Epoch], at_store: Mapping[int, tuple[float, float]]) -> dict[int, float]:
+    """Of known epochs of which nothing is known to be confirmed, those at the store: number -> when it was last written.
+
+    `at_store`: as above.
+    """
+    unsure = [each.n for each in lives if each.confirmed_txid is None and each.expired_at is None]
+    return {n: at_store[n][1] for n in unsure if n in at_store}

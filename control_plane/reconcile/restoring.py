@@ -49,8 +49,9 @@ class Restoring:
     async def stage(self, tenant: Tenant, action: act.StageRestore) -> str:
         """Restore the first candidate that holds anything; what it says when an operator has to decide, else "".
 
-        An epoch is passed over in favour of an older one only if it is empty and nothing of it was ever confirmed, or
-        nothing of it reaches back to the time asked for.
+        An epoch is passed over in favour of an older one only if there is no backup of it and nothing of it was ever
+        confirmed, or nothing of it reaches back to the time asked for. One that is there and cannot be read may hold
+        calls that were answered: whether it was confirmed may have been forgotten, with the control plane's database.
         """
         slug, source = tenant.slug, action.source or tenant.slug
         read = action.candidates
@@ -70,8 +71,8 @@ class Restoring:
                     slug, "restore.staged", f"epoch {candidate.epoch} was restored", {"at": action.at}
                 )
                 return ""
-            passed = result.outcome is RestoreOutcome.NOTHING and action.at is not None
-            if candidate.confirmed and not passed:
+            empty = result.outcome is RestoreOutcome.NOTHING
+            if not empty or (candidate.confirmed and action.at is None):
                 return await self._refuse(tenant, action, f"epoch {candidate.epoch}: {result.detail or result.outcome}")
         if action.request:
             return await self._refuse(tenant, action, "there is no backup to restore")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from control_plane.domain.found_epochs import AT_LEAST, found_epochs
+from control_plane.domain.found_epochs import AT_LEAST, backed_up, found_epochs
 from control_plane.domain.tenants import Epoch
 from control_plane.errors import CloudError
 from control_plane.store.record import record
@@ -57,11 +57,18 @@ def open_next(connection: Connection, slug: str, parent: int | None, restored_fr
 
 
 def adopt(connection: Connection, at_store: Mapping[str, Mapping[int, tuple[float, float]]]) -> int:
-    """Write down the epochs that are at the backups' store and not here, by tenant; how many. See `domain.found_epochs`."""
+    """Write down what the backups' store knows of epochs and this database does not, by tenant; of how many epochs.
+
+    See `domain.found_epochs`.
+    """
     adopted = 0
     for row in connection.execute(select(tenants.c.slug, tenants.c.epoch, tenants.c.restore)).all():
-        known = connection.execute(select(epochs.c.n).where(epochs.c.tenant == row.slug)).scalars().all()
-        for found in found_epochs(row.epoch, known, at_store.get(row.slug, {}), cloned=_is_anothers(row.restore)):
+        lives, there = of(connection, row.slug), at_store.get(row.slug, {})
+        for n, last_at in backed_up(lives, there).items():
+            kept = {"confirmed_at": last_at, "confirmed_txid": AT_LEAST}
+            connection.execute(update(epochs).where(_is(row.slug, n)).values(**kept))
+            adopted += 1
+        for found in found_epochs(row.epoch, [each.n for each in lives], there, cloned=_is_anothers(row.restore)):
             open_ones = (epochs.c.tenant == row.slug) & epochs.c.closed_at.is_(None)
             connection.execute(update(epochs).where(open_ones).values(closed_at=found.first_at))
             life = {"tenant": row.slug, "n": found.n, "parent": found.parent, "restored": found.copied}

@@ -264,6 +264,20 @@ async def test_a_corrupted_backup_is_found(
     assert not (config.data / "copy.db").exists()
 
 
+async def test_a_backup_without_its_beginning_is_not_taken_for_none(
+    config: Config, backups: LitestreamBackups, database: TenantDatabase
+) -> None:
+    await backups.register("acme", 1)
+    for _ in range(3):
+        database.append()
+        await backups.sync_wait("acme")
+    copies = sorted((config.replicas_dir / "tenants" / "acme").rglob("*.ltx"))
+    assert len(copies) > 1
+    copies[0].unlink()
+    restored = await backups.restore("acme", 1, config.data / "copy.db")
+    assert restored.outcome is RestoreOutcome.UNREADABLE, restored.detail
+
+
 async def test_a_ledger_that_was_changed_does_not_verify(backups: LitestreamBackups, database: TenantDatabase) -> None:
     database.append(6)
     with closing(sqlite3.connect(database.path)) as connection, connection:

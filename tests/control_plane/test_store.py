@@ -413,7 +413,7 @@ async def test_a_first_life_begins_empty_unless_anothers_database_is_waited_for(
 async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database: Database, store: Store) -> None:
     await _create(database)
     await store.new_epoch("acme", None)
-    at_store = {"acme": {1: (1.0, 1.0), 2: (5.0, 6.0), 3: (7.0, 8.0)}, "nobody": {1: (1.0, 1.0)}}
+    at_store = {"acme": {2: (5.0, 6.0), 3: (7.0, 8.0)}, "nobody": {1: (1.0, 1.0)}}
     assert await database.write(lambda c: epochs.adopt(c, at_store)) == 2
     assert await database.write(lambda c: epochs.adopt(c, at_store)) == 0
     tenant = await store.tenant("acme")
@@ -421,6 +421,21 @@ async def test_epochs_that_only_the_backups_know_are_the_tenants_newest(database
     lives = [(life.n, life.parent, life.closed_at, life.confirmed_at) for life in await store.epochs("acme")]
     assert lives == [(1, None, 5.0, None), (2, 1, 7.0, 6.0), (3, 2, None, 8.0)]
     assert (await store.new_epoch("acme", 3)).n == 4
+
+
+async def test_a_known_epoch_that_the_backups_hold_is_confirmed_if_no_more_is_known(
+    database: Database, store: Store
+) -> None:
+    await _create(database)
+    for parent in (None, 1, 2, 3):
+        await store.new_epoch("acme", parent)
+    await store.confirm("acme", 1, 7)
+    await database.write(lambda c: epochs.expire(c, "acme", 2))
+    at_store = {"acme": {1: (1.0, 2.0), 2: (3.0, 4.0), 3: (5.0, 6.0)}}
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 1
+    assert await database.write(lambda c: epochs.adopt(c, at_store)) == 0
+    assert [life.confirmed_txid for life in await store.epochs("acme")] == [7, None, 1, None]
+    assert (await store.epochs("acme"))[2].confirmed_at == 6.0
 
 
 async def test_a_pass_reads_every_change_and_keeps_what_did_not_change(database: Database, store: Store) -> None:

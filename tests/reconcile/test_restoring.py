@@ -92,10 +92,17 @@ async def test_a_confirmed_life_that_does_not_restore_is_never_passed_over(found
     assert shelf.staged_from is None
 
 
-@pytest.mark.parametrize("found", [UNREADABLE, RestoreResult(RestoreOutcome.NOTHING)])
-async def test_a_life_of_which_nothing_was_confirmed_may_be(found: RestoreResult) -> None:
-    shelf = Shelf([epoch(1, 5), epoch(2, None)], {1: brings(5), 2: found})
+async def test_a_life_of_which_nothing_was_confirmed_and_that_has_no_backup_may_be() -> None:
+    shelf = Shelf([epoch(1, 5), epoch(2, None)], {1: brings(5)})
     assert (await stage(shelf), shelf.staged_from) == ("", 1)
+
+
+@pytest.mark.parametrize("lives", [[epoch(1, None)], [epoch(1, 5), epoch(2, None)]])
+async def test_a_backup_that_is_there_and_cannot_be_read_is_never_passed_over(lives: list[Epoch]) -> None:
+    last = lives[-1].n
+    shelf = Shelf(lives, {1: brings(5)} | {last: UNREADABLE})
+    assert (await stage(shelf)).startswith(f"epoch {last}")
+    assert (shelf.staged_from, shelf.begun) == (None, False)
 
 
 async def test_lives_whose_backups_expired_with_a_purge_are_not_missed() -> None:

@@ -290,6 +290,13 @@ class Invariants:
         self.may_lack.setdefault(slug, set()).update(each for each in calls if each not in at_replica)
         self.at_unread(slug, volume)
 
+    def at_replica_lost(self, slug: str, epoch: int, calls: Sequence[int]) -> None:
+        """These calls went from a backup: those that nothing else held may go, but for what the plane had on record."""
+        volume = self.world.volumes.get(slug)
+        held = [*self.confirmed.get((slug, epoch), ()), *(volume.journal if volume is not None else ())]
+        held += volume.database.calls if volume is not None and volume.database is not None else ()
+        self.may_lack.setdefault(slug, set()).update(set(calls) - set(held))
+
     def at_unread(self, slug: str, volume: Volume | None) -> None:
         """An instance ended unasked, or did not tell its usage when it was asked: it may be the last time that it could."""
         if volume is None:
@@ -329,7 +336,9 @@ class Invariants:
     def calls_left(self, tenant: Tenant, used: int) -> str:
         """At the end, of a tenant that runs: what is missing of its calls or its usage; "" for nothing."""
         slug = tenant.slug
-        instance = self.world.instances[slug]
+        instance = self.world.instances.get(slug)
+        if instance is None:
+            return f"{slug} is called running and there is no instance"
         database = instance.volume.database
         has = [*(database.calls if database is not None else ()), *instance.volume.journal]
         if len(set(has)) != len(has):
@@ -374,7 +383,8 @@ class Invariants:
             if lives or slug in self.world.links or slug in self.world.registered:
                 return f"{slug} shall be {tenant.desired} and something of it is left"
             is_so = tenant.status is wanted.get(tenant.desired, Status.DELETED)
-            return "" if is_so or expects_unreadable else f"{slug} shall be {tenant.desired} and is {tenant.status}"
+            failed = expects_unreadable and tenant.desired is Desired.ASLEEP and tenant.status is Status.FAILED
+            return "" if is_so or failed else f"{slug} shall be {tenant.desired} and is {tenant.status}"
         if expects_unreadable and tenant.status is Status.FAILED:
             wrong = lives or slug in self.world.links
             return f"{slug} has an unreadable backup and runs all the same" if wrong else ""

@@ -61,6 +61,8 @@ class Misfortunes:
         match self._mood:
             case Mood.BAD_DISKS:
                 return (self._delete_folder, self._delete_folder, self._chance.choice(spoils))
+            case Mood.LOST_PLANES if self._chance.random() < 0.04:
+                return (self._spoil_replica,)
             case Mood.LOST_PLANES:
                 return (*losses, self._lose_plane, self._delete_folder, self._power_of_plane, self._jump)
             case Mood.BUSY_AND_IDLE:
@@ -140,6 +142,7 @@ class Misfortunes:
             if len(replica.marks) > 1:
                 del replica.marks[len(replica.marks) // 2 + 1 :]
                 _, calls, replica.txid, _ = replica.marks[-1]
+                self._tables.invariants.at_replica_lost(slug, max(epochs), replica.calls[calls:])
                 del replica.calls[calls:]
                 self._spoiled(slug, max(epochs))
 
@@ -147,7 +150,8 @@ class Misfortunes:
         """The newest backup that is at rest is gone altogether."""
         epochs = [epoch for owner, epoch in self._world.replicas if owner == slug]
         if epochs and slug not in self._world.registered:
-            del self._world.replicas[slug, max(epochs)]
+            lost = self._world.replicas.pop((slug, max(epochs)))
+            self._tables.invariants.at_replica_lost(slug, max(epochs), lost.calls)
             self._spoiled(slug, max(epochs))
 
     def _spoiled(self, slug: str, epoch: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane.domain.found_epochs import AT_LEAST, found_epochs
+from control_plane.domain.found_epochs import AT_LEAST, backed_up, found_epochs
 from control_plane.domain.key_ends import NEVER, end_of, held_to
 from control_plane.domain.plans import FREE, Plan
 from control_plane.domain.secrets import TenantSecrets
@@ -139,8 +139,14 @@ class Tables(Rows):
         for slug, tenant in self.tenants.items():
             keys = tuple(self._held(key) for key in tenant.keys)
             number = Generation(incarnation, tenant.generation.number)
+            there = at_store.get(slug, {})
+            last_at = backed_up(self.epochs[slug], there)
+            self.epochs[slug] = [
+                replace(each, confirmed_txid=AT_LEAST, confirmed_at=last_at[each.n]) if each.n in last_at else each
+                for each in self.epochs[slug]
+            ]
             epoch, known = tenant.epoch, [each.n for each in self.epochs[slug]]
-            for found in found_epochs(epoch, known, at_store.get(slug, {}), cloned=_is_anothers(tenant.restore)):
+            for found in found_epochs(epoch, known, there, cloned=_is_anothers(tenant.restore)):
                 life = Epoch(slug, found.n, found.parent, found.first_at)
                 life = replace(life, confirmed_txid=AT_LEAST, confirmed_at=found.last_at)
                 self.epochs[slug] = [
