@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.figures import OWN, machine_line
+from docs.figures import CHAIN, machine_line
 from docs.schema_table import cell, markdown, objects, table
 from instance.chute.discovery import builtin_modules
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
@@ -17,9 +17,11 @@ from instance.chute.order import GROUPS, PLACE
 from instance.core.errors import REGISTRY
 
 NOT_MEASURED = "–"
+CALL = "whole"
+"""The kind of call whose costs are shown."""
 
 
-def modules_pages(results: Path = OWN) -> dict[str, str]:
+def modules_pages(results: Path = CHAIN) -> dict[str, str]:
     """`modules.md` and `modules/CATEGORY.md`, by name. Costs are the medians that `results` has for single modules."""
     measured = json.loads(results.read_text()) if results.exists() else {}
     costs = module_costs(measured)
@@ -34,10 +36,11 @@ def modules_pages(results: Path = OWN) -> dict[str, str]:
 
 
 def module_costs(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Median microseconds of each module's own time in one call, all modules on: `chain.each.NAME.p50_us` of what
-    `bench/chain.py` measured. Empty where that was not measured."""
-    each = measured.get("chain", {}).get("each", {})
-    return {name: float(row["p50_us"]) for name, row in each.items()}
+    """Median microseconds of each module's own time in one call, all modules on, of what `bench/chain.py` measured. Empty where
+    that was not measured."""
+    return {
+        name: float(row[CALL]) for name, row in measured.get("all_on", {}).get("by_module", {}).items() if CALL in row
+    }
 
 
 def _all(

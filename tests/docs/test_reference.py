@@ -44,7 +44,7 @@ def test_the_cost_of_a_module_is_what_the_benchmark_measured_and_a_dash_where_it
         "commit": "0123456789abcdef",
     }
     results = tmp_path / "results.json"
-    results.write_text(json.dumps({"machine": machine, "chain": {"each": {"costcap": {"p50_us": 3.14}}}}))
+    results.write_text(json.dumps({"machine": machine, "all_on": {"by_module": {"costcap": {"whole": 3.14}}}}))
     made = modules_pages(results)
     (costcap,) = [line for line in made["modules.md"].splitlines() if line.startswith("| [costcap]")]
     (rateshield,) = [line for line in made["modules.md"].splitlines() if line.startswith("| [rateshield]")]
