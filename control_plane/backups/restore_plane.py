@@ -1,8 +1,8 @@
 """Brings the control plane's own database back from its copy: `stockyard-cloud restore`.
 
 The restored plane is a new *incarnation*: its word is newer than the lost one's, its copy has a place of its own, and it
-pushes every tenant's state anew. Keys that ended after the copy was made stay ended (`key_ends`), and epochs that began
-after it are known by their backups (`domain.found_epochs`), where the store can be listed.
+pushes every tenant's state anew. Keys that ended after the copy was made stay ended (`key_ends`), where the store can be
+listed; epochs that began after it are known by their backups (`domain.found_epochs`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from control_plane import ledger
 from control_plane.backups import control_copy
 from control_plane.backups.check import check
 from control_plane.backups.key_ends import KeyEnds, apply_ends
-from control_plane.backups.places import Places, epochs_in
+from control_plane.backups.lives import lives_at_store
+from control_plane.backups.places import Places
 from control_plane.backups.restore import history, restore
 from control_plane.config import Config
 from control_plane.errors import ConfigError
@@ -77,7 +78,6 @@ async def restore_plane(
         _remove(making)
         result = await restore(places.control(source), making, at)
         ends = await KeyEnds(config.replica_url).read()
-        lives = epochs_in(await places.store.entries("tenants")) if places.listed else {}
     except (Unavailable, ValueError) as problem:
         raise ConfigError(str(problem)) from None
     if result.outcome is not RestoreOutcome.RESTORED:
@@ -89,11 +89,15 @@ async def restore_plane(
     database = Database(f"sqlite:///{making}")
     try:
         await database.open()
+        lives = await lives_at_store(places, await database.read(epochs.of_all))
         ended, count = await database.write(lambda connection: _reborn(connection, reborn, source, ends, lives))
+    except Unavailable as problem:
+        raise ConfigError(str(problem)) from None
     finally:
         await database.close()
+        if dry_run:
+            _remove(making)
     if dry_run:
-        _remove(making)
         return RestoredPlane(source, reborn, result.txid or 0, count, ended, "", status="would_restore")
     _settle(making)
     aside = _set_aside(config)

@@ -49,5 +49,9 @@ def backed_up(lives: Sequence[Epoch], at_store: Mapping[int, tuple[float, float]
 
     `at_store`: as above.
     """
-    unsure = [each.n for each in lives if each.confirmed_txid is None and each.expired_at is None]
-    return {n: at_store[n][1] for n in unsure if n in at_store}
+    return {n: at_store[n][1] for n in unconfirmed(lives) if n in at_store}
+
+
+def unconfirmed(lives: Sequence[Epoch]) -> list[int]:
+    """Numbers of the epochs of which nothing is known to be confirmed, and whose backups were not removed."""
+    return [each.n for each in lives if each.confirmed_txid is None and each.expired_at is None]

@@ -38,6 +38,11 @@ def of_each(connection: Connection, slugs: Sequence[str]) -> dict[str, list[Epoc
     return found
 
 
+def of_all(connection: Connection) -> dict[str, list[Epoch]]:
+    """The epochs of every tenant, oldest first, by slug."""
+    return of_each(connection, connection.execute(select(tenants.c.slug)).scalars().all())
+
+
 def open_next(connection: Connection, slug: str, parent: int | None, restored_from_at: str | None) -> Epoch:
     """The next epoch, made the tenant's own; earlier ones are closed. Its number was never given out before."""
     now = time.time()
