@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from instance.core.timestamps import NS_PER_S
@@ -19,6 +20,15 @@ class _Judged(NamedTuple):
     provider: str
     model: str
     team: str
+
+    def fits(self, narrowed: Mapping[str, str]) -> bool:
+        """Whether it is about a call that is narrowed to; models are globs, with or without their provider."""
+        provider, model, team = (narrowed.get(name) for name in NARROWED_BY)
+        return (
+            provider in (None, self.provider)
+            and team in (None, self.team)
+            and (model is None or fnmatchcase(self.model, model) or fnmatchcase(f"{self.provider}/{self.model}", model))
+        )
 
 
 class RecentFeedback:
@@ -46,7 +56,7 @@ class RecentFeedback:
         for judged in reversed(self._kept.values()):
             if judged.at_ns < since_ns:
                 break
-            if all(getattr(judged, name) == value for name, value in narrowed.items()):
+            if judged.fits(narrowed):
                 count += 1
                 bad += judged.bad
         return 100.0 * bad / count if count else None

@@ -35,7 +35,7 @@ async def trial(s: Running, name: str, **body: Any) -> dict[str, Any]:
 
 
 async def configure(s: Running, name: str, enabled: bool = True, **config: Any) -> None:
-    change = {"enabled": enabled, "config": config}
+    change = {"enabled": enabled, "config": config, "confirm": True}
     answer = await s.http(s.admin_key).put(f"/api/proxy/modules/{name}", json=change)
     assert answer.status_code == 200, answer.text
 

@@ -174,7 +174,7 @@ async def test_the_list_shows_every_module_and_one_shows_its_schema() -> None:
 
 async def test_every_listed_module_has_its_state_its_figures_and_its_schema_at_its_own_address() -> None:
     async with running() as s:
-        await put(s, "ipfence", enabled=True, config={"deny": ["127.0.0.0/8", "::1"]})
+        await put(s, "ipfence", enabled=True, config={"deny": ["127.0.0.0/8", "::1"]}, confirm=True)
         for _ in range(3):
             assert (await s.chat()).status_code == 403
         http = s.http(s.admin_key)

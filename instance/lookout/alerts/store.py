@@ -153,7 +153,8 @@ def recorded_calls(
     rows = connection.execute(
         "SELECT id, provider, model, model_requested, project, team_id, key_id, "
         "CASE WHEN instr(detail, '\"tags\":') THEN json_extract(detail, '$.tags') END, status, tokens_in + tokens_out, "
-        "cost_nano, duration_us, coalesce(ttft_us, 0), overhead_us, attempts_count, safety_count, created_at_ns "
+        "cost_nano, duration_us, coalesce(ttft_us, 0), overhead_us, attempts_count, safety_count, created_at_ns, "
+        "CASE WHEN instr(detail, '\"code_findings\":') THEN json_extract(detail, '$.measures.code_findings') END "
         "FROM traces WHERE created_at_ns >= ? AND created_at_ns < ? ORDER BY created_at_ns DESC LIMIT ?",
         (since_ns, until_ns, SEEDED_MAX),
     )
@@ -164,7 +165,7 @@ def recorded_calls(
             continue
         tags = orjson.loads(row[7]) if row[7] else {}
         failed = max(0, row[14] - (row[8] != "error"))
-        call = CallFacts._make((ended_ns // 10**9, *row[:7], tags, *row[8:14], failed, row[15]))
+        call = CallFacts._make((ended_ns // 10**9, *row[:7], tags, *row[8:14], failed, row[15], row[17] or 0))
         if fits(call, narrowed):
             calls.append(call)
     calls.reverse()
