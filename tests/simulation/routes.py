@@ -54,7 +54,7 @@ class Doorway:
     async def take(self, slug: str, text: str, instance: Instance, came_at: float) -> int:
         """The status it answers with. Raises `Lost` when it ends in the middle; frozen, it waits."""
         invariants = self._tables.invariants
-        await self._while_frozen(instance)
+        await self._reach(instance)
         invariants.at_arrival(slug, instance)
         key = self._admit(slug, text, instance, came_at)
         if key is None:
@@ -81,6 +81,17 @@ class Doorway:
         good = found is not None and (found[1] is None or self._world.now < found[1])
         self._tables.invariants.at_admission(slug, digest, good, "the instance", came_at, self._world.now)
         return found[0] if found is not None and good else None
+
+    async def _reach(self, instance: Instance) -> None:
+        """A call that waits at the socket of a frozen instance is read, when that thaws, before what is asked of it then."""
+        if instance.state is not RunState.PAUSED:
+            return await self._while_frozen(instance)
+        instance.in_flight += 1
+        try:
+            await self._while_frozen(instance)
+        finally:
+            if instance.state is not RunState.EXITED:
+                instance.in_flight -= 1
 
     async def _while_frozen(self, instance: Instance) -> None:
         while instance.state is RunState.PAUSED:
