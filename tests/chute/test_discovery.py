@@ -60,7 +60,7 @@ from instance.server import Instance, ServeOptions
 
 async def main(data):
     instance = await Instance.open(ServeOptions(Path(data), port=0, env={{}}))
-    async with httpx2.AsyncClient(base_url=await instance.listen(), trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=await instance.listen(), trust_env=False, timeout=60) as http:
         keys = instance.core.first_keys
         body = {{"model": "mock/gpt", "messages": [{{"role": "user", "content": "call 212-736-5000"}}]}}
         called = await http.post("/v1/chat/completions", json=body, headers={{"authorization": f"Bearer {{keys.proxy}}"}})
@@ -74,5 +74,5 @@ with tempfile.TemporaryDirectory() as data:
 
 
 def test_what_only_some_modules_need_is_not_loaded_while_they_are_off() -> None:
-    done = subprocess.run([sys.executable, "-c", AS_THEY_ARE], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", AS_THEY_ARE], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.strip() == "200 True []", done.stderr

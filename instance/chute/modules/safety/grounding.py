@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
-from instance.chute.modules.safety.stated_numbers import counted, follows, numbers, shares
+from instance.chute.modules.safety.stated_numbers import follows, numbers
+from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
 from instance.chute.text import request_texts
@@ -45,31 +45,6 @@ _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,\u00a0 ]\d{3})*(?:[.,]\d+)?(?!\w)")
 _NAME = re.compile(r"(?<![.!?:\"“\n])(?<!\A)(?<=\s)[A-ZÀ-Þ][\wÀ-ÿ'’\-]+")
 _MARKS = QuickLook(_MARKED)
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|\w+n['’]t|nicht|kein\w*|nie(?:mals)?|ne|jamais|aucune?|pas|nunca|ningun\w*|sin|non|senza)\b",
-    re.IGNORECASE,
-)
-_SCALES = tuple(
-    (re.compile(rf"\b(?:{one})\b", re.IGNORECASE), re.compile(rf"\b(?:{other})\b", re.IGNORECASE))
-    for one, other in (
-        (
-            r"grew|grown|rose|risen|increas\w+|gain\w*|climbed|went up|doubled|improv\w+",
-            r"fell|fallen|drop\w*|decreas\w+|declin\w+|lost|shrank|shrunk|down|halved|worsen\w*",
-        ),
-        (r"free|free of charge|kostenlos|gratis|gratuit\w*", r"costs?|fee|charged?|kostet|pa(?:y|id)|euros?|dollars?"),
-        (r"allowed|permitted|welcome", r"forbidden|prohibited|banned"),
-        (r"severe|serious", r"mild|moderate|light"),
-        (r"minimum|at least", r"maximum|at most|up to"),
-        (r"won|victory", r"defeat\w*|was beaten"),
-        (r"largest|biggest|highest|longest|most", r"smallest|lowest|shortest|least"),
-        (r"success\w*|succeed\w*|passed", r"fail\w*"),
-        (r"daily|per day|a day", r"weekly|per week|a week|monthly|per month"),
-        (r"before", r"after"),
-    )
-)
-"""Opposite ends of what is often told the wrong way round."""
-_SAME_WORDS = 0.6
-"""Share of a statement's words in a reference sentence from which the two say the same, or its opposite."""
 
 
 def references(req: JSON) -> list[str]:
@@ -123,24 +98,15 @@ class Reference:
         self._sentences = list(sentences)
         # What a statement says may stand in two sentences that follow each other.
         self._windows = [*self._sentences, *(f"{a} {b}" for a, b in itertools.pairwise(sentences))]
-        self._text = " ".join(sentences)
+        self._whole = Told(" ".join(sentences))
+        self._told: dict[str, Told] = {}
         self._vectors: Any = None
 
-    @cached_property
-    def _numbers(self) -> set[str]:
-        return numbers(self._text)
-
-    @cached_property
-    def _counted(self) -> dict[str, set[str]]:
-        return counted(self._text)
-
-    @cached_property
-    def _shares(self) -> set[float]:
-        return shares(self._text)
-
-    @cached_property
-    def _words(self) -> set[str]:
-        return {word.casefold() for word in _WORD.findall(self._text)}
+    def _of(self, sentence: str) -> Told:
+        told = self._told.get(sentence)
+        if told is None:
+            told = self._told[sentence] = Told(sentence)
+        return told
 
     async def support(
         self, embedder: Embedder, statements: Sequence[str], *, by_number: bool
@@ -152,58 +118,38 @@ class Reference:
         judged = []
         for statement, row in zip(statements, cosines, strict=True):
             support, why = max(0.0, float(row.max())), []
-            if by_number:
-                near = " ".join(self._windows[int(place)] for place in row.argsort()[-3:])
-                new = numbers(statement) - self._numbers
-                if any(not follows(each, statement, self._numbers, self._text) for each in new) or self._counts_others(
-                    statement
-                ):
+            told, whole = Told(statement), self._whole
+            if by_number and (told.numbers or told.counted or told.shares):
+                new = told.numbers - whole.numbers
+                if any(not self._follows(each, statement) for each in new) or self._counts_others(told):
                     support *= 0.4
-                    why.append("number")
-                elif not new and numbers(statement) - numbers(near):
-                    support *= 0.5  # it is somewhere, but of something else
                     why.append("number")
                 elif new:
                     support = max(support, 0.5)
-            if {word.casefold() for word in _NAME.findall(statement)} - self._words - {"i"}:
+                elif told.numbers - numbers(" ".join(self._windows[int(place)] for place in row.argsort()[-3:])):
+                    support *= 0.5  # it is somewhere, but of something else
+                    why.append("number")
+            names = {word.casefold() for word in _NAME.findall(statement)}
+            if names and names - whole.words - {"i"}:
                 support *= 0.45
                 why.append("name")
-            nearest = [self._sentences[int(place)] for place in row[: len(self._sentences)].argsort()[-3:]]
-            closest = max(nearest, key=partial(_shared, statement))
-            negated = bool(_NEGATION.search(statement)) != bool(_NEGATION.search(closest))
-            if (negated and _shared(statement, closest) >= _SAME_WORDS) or _opposed(statement, closest):
+            nearest = row[: len(self._sentences)].argsort()[-3:]
+            closest = max((self._of(self._sentences[int(place)]) for place in nearest), key=told.shared_with)
+            if told.opposes(closest):
                 support *= 0.45
                 why.append("negation")
             judged.append((support, why or ["meaning"]))
         return judged
 
-    def _counts_others(self, statement: str) -> bool:
+    def _follows(self, number: str, statement: str) -> bool:
+        return follows(number, statement, self._whole.numbers, self._whole.text)
+
+    def _counts_others(self, told: Told) -> bool:
         """Whether it gives another number of something that the reference counts, or another share."""
-        for noun, given in counted(statement).items():
-            known = self._counted.get(noun)
-            if (
-                known
-                and not given & known
-                and not all(follows(each, statement, self._numbers, self._text) for each in given)
-            ):
+        for noun, given in told.counted.items():
+            known = self._whole.counted.get(noun)
+            if known and not given & known and not all(self._follows(each, told.text) for each in given):
                 return True
-        stated = shares(statement)
-        return bool(stated and self._shares) and all(abs(one - other) >= 1 for one in stated for other in self._shares)
-
-
-def _opposed(statement: str, sentence: str) -> bool:
-    """Whether the one speaks of one end of a scale, and the other only of the other."""
-    if bool(_NEGATION.search(statement)) != bool(_NEGATION.search(sentence)):
-        return False
-    for one, other in _SCALES:
-        ends = tuple(bool(end.search(text)) for text in (statement, sentence) for end in (one, other))
-        if ends in ((True, False, False, True), (False, True, True, False)):
-            return True
-    return False
-
-
-def _shared(statement: str, sentence: str) -> float:
-    """The share of the statement's words that stand in the sentence too, but for negations; 0 to 1."""
-    own = {word.casefold() for word in _WORD.findall(_NEGATION.sub(" ", statement))}
-    other = {word.casefold() for word in _WORD.findall(sentence)}
-    return len(own & other) / len(own) if own else 0.0
+        return bool(told.shares and self._whole.shares) and all(
+            abs(one - other) >= 1 for one in told.shares for other in self._whole.shares
+        )

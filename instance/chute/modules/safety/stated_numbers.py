@@ -32,6 +32,8 @@ _DERIVES = re.compile(
     re.IGNORECASE,
 )
 _SHARE_SIGN = re.compile(r"(\d+(?:[.,]\d+)?)\s?(?:%|percent|per cent|prozent)", re.IGNORECASE)
+NUMBERS_AND_SHARES = re.compile(rf"\d|\b(?:{'|'.join([*_SMALL, *_SHARES])})\b", re.IGNORECASE)
+"""What stands in every text that states a number or a share."""
 _NO_NOUN = frozenset(
     "percent per cent prozent and or to of in on at the a an was is are were with for from by per than until".split()
 )
