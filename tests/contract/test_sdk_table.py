@@ -15,7 +15,6 @@ from tests.contract.sdk_examples import EXAMPLES, Example, Lab
 from tests.contract.sdk_lacks import Dropped, Refused, lacks
 from tests.contract.sdk_providers import BEDROCK_CREDENTIALS, PROVIDERS, PlayedProvider
 from tests.modules.conftest import pytest_asyncio_loop_factories, running
-from tests.plain_http import NO_TLS
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
@@ -29,13 +28,7 @@ async def lab_of(provider: PlayedProvider) -> AsyncIterator[Lab]:
     if provider.name == "bedrock":
         modules["bedrockshim"] = BEDROCK_CREDENTIALS
     async with running(modules, providers=provider.config) as s:
-        claude = anthropic.AsyncAnthropic(
-            base_url=s.root,
-            api_key=s.key,
-            max_retries=0,
-            timeout=30.0,
-            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
-        )
+        claude = s.claude()
         try:
             yield Lab(s, provider, s.sdk(), claude)
         finally:

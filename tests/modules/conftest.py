@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 import uvloop
@@ -54,6 +55,18 @@ class Running:
         options: dict[str, Any] = {"max_retries": 0, "timeout": 30.0, **more}
         options.setdefault("http_client", openai.DefaultAsyncHttpxClient(verify=NO_TLS))
         client = openai.AsyncOpenAI(base_url=self.url, api_key=key or self.key, **options)
+        self._clients.append(client)
+        return client
+
+    def claude(self) -> anthropic.AsyncAnthropic:
+        """Anthropic's official client, which repeats nothing by itself."""
+        client = anthropic.AsyncAnthropic(
+            base_url=self.root,
+            api_key=self.key,
+            max_retries=0,
+            timeout=30.0,
+            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
+        )
         self._clients.append(client)
         return client
 
@@ -113,7 +126,7 @@ class Running:
 
     async def close(self) -> None:
         for client in self._clients:
-            await (client.close() if isinstance(client, openai.AsyncOpenAI) else client.aclose())
+            await (client.aclose() if isinstance(client, httpx2.AsyncClient) else client.close())
 
 
 def _change(value: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pytest
 from tests.mock_replies import delay, failing, status, text, thinking, tool, tools
 from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, pytest_asyncio_loop_factories, running
-from tests.plain_http import NO_TLS
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
@@ -37,13 +36,7 @@ def claude(mock: MockUpstream) -> str:
 @asynccontextmanager
 async def opened(**modules: Any) -> AsyncIterator[tuple[Running, anthropic.AsyncAnthropic]]:
     async with running(modules=modules, providers=claude) as s:
-        client = anthropic.AsyncAnthropic(
-            base_url=s.root,
-            api_key=s.key,
-            max_retries=0,
-            timeout=30.0,
-            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
-        )
+        client = s.claude()
         try:
             yield s, client
         finally:
@@ -329,13 +322,7 @@ async def test_a_hedged_stream_is_whole_in_either_dialect(first: str, second: st
         f'targets = [{{target = "{first}"}}]\nfallback = ["{second}"]\n'
     )
     async with running({"fallbackrouter": True}, providers=claude, config=config) as s:
-        client = anthropic.AsyncAnthropic(
-            base_url=s.root,
-            api_key=s.key,
-            max_retries=0,
-            timeout=30.0,
-            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
-        )
+        client = s.claude()
         s.mock.script(delay(30), path="/messages" if first == ANTHROPIC else "/chat/completions")
         async with client.messages.stream(**ask("both", "one two three")) as stream:
             message = await stream.get_final_message()
@@ -386,13 +373,7 @@ async def test_an_agents_request_with_marks_for_the_cache_reaches_every_dialect(
         "max_tokens": 5000,
     }
     async with running(modules={"retry": False}, providers=all_of_them) as s:
-        client = anthropic.AsyncAnthropic(
-            base_url=s.root,
-            api_key=s.key,
-            max_retries=0,
-            timeout=30.0,
-            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
-        )
+        client = s.claude()
         for name, model in dialects.items():
             message = await client.messages.create(model=f"x{name}/{model}", **fields)
             assert "and then?" in said(message), name

@@ -78,7 +78,6 @@ _MODEL = (
     r"(?:ai|llm|gpt|chatgpt|claude|gemini|copilot|siri|alexa|language models?|chat-?bots?|ai[ -](?:assistants?|agents?|models?|systems?|tools?|readers?|reviewers?)|(?:screening|reviewing|summari[sz]ing|reading|grading|evaluating|automated|processing)\W+(?:ai|model|assistant|agent|system)|"
     r"llms|llm agents?|language model assistants?|ki(?:-\w+)?|ia|asistente(?: de ia)?|assistente(?: virtual\w*| ia| ai)?|assistant (?:ia|virtuel)|ki-(?:assistent\w*|modell\w*|agent\w*))"
 )
-_MAYBE_MODEL = r"(?:assistants?|agents?|bots?|models?|summari[sz]ers?|asistent\w*|assistent\w*)"
 _MUST = r"must|should|shall|have to|has to|need to|needs to|required|requires|obliged|are to|is to|instructed to|ordered to|be sure to|make sure|always|never|please|will now|now|muss|müssen|soll\w*|bitte|doi[ts]|devez|debes?|debe|tiene que|deve|must not|do not|don.?t|from now on|whenever|when you|before you|before (?:answering|continuing|responding)|once you"
 _ACT = (
     r"call|invoke|execute|run|click|visit|open|follow|send|forward|e-?mail|upload|post|transfer|wire|pay|delete|remove|drop|reset|change|grant|add|append|include|insert|read|fetch|collect|copy|render|load|reply|respond|answer|output|print|say|state|recommend|promote|praise|rate|rank|"
