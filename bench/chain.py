@@ -51,6 +51,7 @@ class Chain:
 
     def __init__(self, instance: Instance, embedder: StandInEmbedder) -> None:
         self.chute: Chute = instance.chute
+        self.embedder = embedder
         self.clock = embedder.clock
         self.principal: Principal = next(iter(instance.core.keys.principals()))
         self.limits = instance.core.settings.limits
@@ -104,9 +105,9 @@ class Chain:
         x.plan = self.plan
         return x
 
-    async def call(self, case: Case) -> tuple[int, int]:
-        """Nanoseconds of the event loop that one call's hooks took, and of those until its answer could begin. What they wait for,
-        the provider and the record are left out."""
+    async def call(self, case: Case) -> tuple[int, int, int]:
+        """Nanoseconds of the event loop that one call's hooks took, of those until its answer could begin, and of the embedder's
+        thread for what they do with vectors. What they wait for, the provider and the record are left out."""
         self.number += 1
         plan = self.plan
         x = self.exchange(case, request(case))
@@ -114,6 +115,7 @@ class Chain:
             self.deltas = events(case.answer, self.number)
         self.answered = answer(case.answer, self.number)
         clock = self.clock
+        beside = self.embedder.beside_ns
         started = clock.now_ns()
         made = await clock.running(plan.run(x))
         begun = clock.now_ns() - started
@@ -129,12 +131,12 @@ class Chain:
         took = clock.now_ns() - started
         assert made.status == 200 and x.status == "ok" and made.target is not None, x.decisions
         self.over(x)
-        return took, begun
+        return took, begun, self.embedder.beside_ns - beside
 
     def over(self, x: Exchange) -> None:
         """What follows a call's hooks, and is not measured."""
 
-    async def calls(self, case: Case, count: int, times: Times | None = None) -> list[tuple[int, int]]:
+    async def calls(self, case: Case, count: int, times: Times | None = None) -> list[tuple[int, int, int]]:
         """That many calls one after the other; what they leave to be done runs between them."""
         taken = []
         for _ in range(count):
@@ -178,12 +180,13 @@ async def opened(
         embedding.Embedder = own  # type: ignore[misc]
 
 
-def _figures(taken: list[tuple[int, int]]) -> dict[str, float]:
-    whole = sorted(took for took, _ in taken)
+def _figures(taken: list[tuple[int, int, int]]) -> dict[str, float]:
+    whole = sorted(took for took, _, _ in taken)
     return {
         "p50_us": round(statistics.median(whole) / 1000, 1),
         "p99_us": round(whole[len(whole) * 99 // 100] / 1000, 1),
-        "begun_p50_us": round(statistics.median(begun for _, begun in taken) / 1000, 1),
+        "begun_p50_us": round(statistics.median(begun for _, begun, _ in taken) / 1000, 1),
+        "beside_p50_us": round(statistics.median(beside for _, _, beside in taken) / 1000, 1),
     }
 
 
@@ -219,10 +222,12 @@ def print_table(result: dict[str, Any]) -> None:
     """What a person reads: cases first, then the modules, the dearest first."""
     defaults, every = result["defaults"], result["all_on"]
     head = f"{defaults['modules']} on (defaults)", f"all {every['modules']} on"
-    print(f"{'chain, median us':<24}{head[0]:>20}{head[1]:>16}{'p99':>10}{'begins':>10}")
+    print(f"{'chain, median us':<24}{head[0]:>20}{head[1]:>16}{'p99':>10}{'begins':>10}{'beside':>10}")
     for name, row in every["cases"].items():
         plain = defaults["cases"][name]["p50_us"]
-        print(f"{name:<24}{plain:>20.1f}{row['p50_us']:>16.1f}{row['p99_us']:>10.1f}{row['begun_p50_us']:>10.1f}")
+        print(
+            f"{name:<24}{plain:>20.1f}{row['p50_us']:>16.1f}{row['p99_us']:>10.1f}{row['begun_p50_us']:>10.1f}{row['beside_p50_us']:>10.1f}"
+        )
     print(f"\n{'module, median us':<24}" + "".join(f"{case.name[:13]:>14}" for case in CASES))
     for name, row in sorted(every["by_module"].items(), key=lambda item: -item[1].get("whole", 0.0)):
         print(f"{name:<24}" + "".join(f"{row.get(case.name, 0.0):>14.1f}" for case in CASES))

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha512
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bench.loop_clock import LoopClock
 from instance.chute.embedding.embedder import DIMENSIONS, Embedder
 
+T = TypeVar("T")
+
 
 class StandInEmbedder(Embedder):
     """Answers without waiting: a text's vector is made of its digest, so that equal texts are equal and no others alike.
 
-    What it takes is left out of `clock`; `asked` counts the texts.
+    What it takes is left out of `clock`; `asked` counts the texts, `beside_ns` what was done with vectors on the worker.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = LoopClock()
         self.asked = 0
+        self.beside_ns = 0
 
     async def load(self) -> None:
         return
@@ -34,6 +37,16 @@ class StandInEmbedder(Embedder):
         self.asked += len(texts)
         self.clock.away_ns += self.clock.read() - started
         return rows
+
+    async def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
+        vectors = await self.embed(texts)
+        started = self.clock.read()
+        try:
+            return work(vectors)
+        finally:
+            took = self.clock.read() - started
+            self.clock.away_ns += took
+            self.beside_ns += took
 
 
 def _row(text: str) -> Any:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from instance.chute.embedding.model_files import INSTALL, missing_packages, model_files
 from instance.core.errors import StockyardError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
     Vectors = NDArray[np.float32]
+
+T = TypeVar("T")
 
 DIMENSIONS = 384
 TOKENS_MAX = 256
@@ -48,6 +51,7 @@ class Embedder:
         self._cached_max = cached_max
         self._kept: OrderedDict[bytes, Vectors] = OrderedDict()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="embedder")
+        self._keeping = Lock()
         self._loading: asyncio.Task[Any] | None = None
         self._model: _Model | None = None
         self.embedded = 0
@@ -78,41 +82,72 @@ class Embedder:
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of the texts, in their order. Raises what `load` raises."""
+        found = self._all_kept(texts)
+        return found if found is not None else await self.embed_then(texts, _as_they_are)
+
+    async def embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
+        """`work(vectors)`, done on the worker too: comparing with many others takes the event loop no time then.
+
+        `work` must not touch what the loop changes meanwhile. Raises what `load` and `work` raise.
+        """
+        await self.load()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._embed_then, texts, work)
+
+    def _embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
         import numpy as np
 
-        await self.load()
         model = self._model
         assert model is not None
         keys = [_digest(text) for text in texts]
         rows: dict[bytes, Vectors] = {}
         wanted: dict[bytes, str] = {}
-        for key, text in zip(keys, texts, strict=True):
-            row = self._kept.get(key)
-            if row is None:
-                wanted[key] = text
-            else:
-                rows[key] = row  # held here: it may be gone from what is kept before the others are read
-                self._kept.move_to_end(key)
+        with self._keeping:
+            for key, text in zip(keys, texts, strict=True):
+                row = self._kept.get(key)
+                if row is None:
+                    wanted[key] = text
+                else:
+                    rows[key] = row  # held here: it may be gone from what is kept before the others are read
+                    self._kept.move_to_end(key)
         unknown = list(wanted)
         for start in range(0, len(unknown), BATCH):
             batch = unknown[start : start + BATCH]
-            read = await asyncio.get_running_loop().run_in_executor(
-                self._worker, model.read, [wanted[key] for key in batch]
-            )
-            # A row of its own: a view would keep the whole batch.
-            for key, row in zip(batch, read, strict=True):
-                rows[key] = self._kept[key] = row.copy()
-                if len(self._kept) > self._cached_max:
-                    self._kept.popitem(last=False)
+            read = model.read([wanted[key] for key in batch])
+            with self._keeping:
+                # A row of its own: a view would keep the whole batch.
+                for key, row in zip(batch, read, strict=True):
+                    rows[key] = self._kept[key] = row.copy()
+                    if len(self._kept) > self._cached_max:
+                        self._kept.popitem(last=False)
             self.embedded += len(batch)
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for place, key in enumerate(keys):
             found[place] = rows[key]
-        return found
+        return work(found)
+
+    def _all_kept(self, texts: Sequence[str]) -> Vectors | None:
+        """The vectors, when there is nothing to read."""
+        import numpy as np
+
+        kept = self._kept
+        rows = []
+        with self._keeping:
+            for text in texts:
+                key = _digest(text)
+                row = kept.get(key)
+                if row is None:
+                    return None
+                kept.move_to_end(key)
+                rows.append(row)
+        return np.stack(rows) if rows else np.empty((0, DIMENSIONS), dtype=np.float32)
 
     def close(self) -> None:
         """End the worker; what it is reading is finished."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_they_are(vectors: Vectors) -> Vectors:
+    return vectors
 
 
 def _digest(text: str) -> bytes:
