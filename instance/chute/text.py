@@ -17,7 +17,7 @@ Rewrite = Callable[[str, str], str]
 
 SEPARATOR = "\n\0\n"
 """Between the texts of a request or an answer that are scanned together: no `\\s`, `\\w` or `.` run goes over it, and `(?m)^` and `$` hold at its edges."""
-_INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
+INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
 _MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -37,7 +37,7 @@ def request_texts(req: JSON) -> list[str]:
                 _collect_parts(content, texts)
             if len(message) > 2:
                 _collect_rest(message, texts)
-    for name in _INPUTS:
+    for name in INPUTS:
         if name in req:
             _collect_parts([req[name]] if type(req[name]) is str else req[name], texts)
     return texts
@@ -119,7 +119,7 @@ def rewrite_request(req: JSON, fn: Rewrite) -> JSON:
         changed_messages = _rewrite_list(messages, "messages", fn, rewrite_message)
         if changed_messages is not messages:
             changed["messages"] = changed_messages
-    for name in _INPUTS:
+    for name in INPUTS:
         if name in req:
             value = _rewrite_content(req[name], name, fn)
             if value is not req[name]:
