@@ -85,9 +85,12 @@ class Matcher:
                 hits |= known
         if not new:
             return hits
-        found = self.scan(SEPARATOR.join(new))
-        for text in new:
-            seen.keep(text, self.scan(text) if found else NONE)
+        if len(new) == 1:
+            found = seen.keep(new[0], self.scan(new[0]))
+        else:
+            found = self.scan(SEPARATOR.join(new))
+            for text in new:
+                seen.keep(text, self.scan(text) if found else NONE)
         return hits | found if found else hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:

@@ -143,7 +143,7 @@ class SecretScan(Module):
     def on_request(self, x: Exchange) -> Answer | None:
         x.state["redact"] = self._redact
         if self._scans_input:
-            if self._flags:
+            if self._flags and x.request_hits is None:
                 # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
                 x.state["unscanned"] = True
             else:

@@ -127,10 +127,7 @@ class SchemaValidator(Module):
             self._judge(x, rule, problems, "request_schema", "The request")
 
     def passes(self, x: Exchange) -> bool:
-        for rule in self._answers:
-            if rule.covers(x):
-                return False
-        return True
+        return not any(rule.covers(x) for rule in self._answers)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         rules = [rule for rule in self._answers if rule.covers(x)]
