@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
 from instance.chute.answer_head import head_lines
-from instance.chute.text import SEPARATOR, answer_texts, request_texts
+from instance.chute.text import answer_text, request_texts
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.usage import Usage
 
@@ -281,10 +281,12 @@ class Exchange:
         plan = self.plan
         if plan is None or plan.matcher is None:
             return frozenset()
-        text = SEPARATOR.join(answer_texts(obj))
-        if self.scanned_answer is None or self.scanned_answer[0] != text:
-            self.scanned_answer = text, plan.matcher.scan(text)
-        return plan.matcher.of(module.name, self.scanned_answer[1])
+        text = answer_text(obj)
+        scanned = self.scanned_answer
+        if scanned is None or scanned[0] != text:
+            scanned = self.scanned_answer = text, plan.matcher.scan(text)
+        hits = scanned[1]
+        return plan.matcher.of(module.name, hits) if hits else hits
 
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
@@ -340,6 +342,7 @@ class Exchange:
         hits = plan.matcher.scan_texts([*request_texts(self.req), text])
         if not hits:
             self.request_hits, self.unscanned = hits, False
+            self.scanned_answer = text, hits
         return not plan.matcher.of(module.name, hits)
 
     @property

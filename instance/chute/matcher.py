@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import re2
 
 from instance.chute.text import SEPARATOR
+from instance.chute.text_memory import TextMemory
 
 if TYPE_CHECKING:
     from instance.chute.module import Module
 
 MEMORY_MAX_BYTES = 32 << 20
+ALL_NEW = 2
+"""Texts that are likely new: instructions and a question, without a history."""
 NONE: frozenset[int] = frozenset()
 
 
@@ -27,7 +30,7 @@ class Matcher:
     scanned with those characters replaced.
     """
 
-    __slots__ = ("_match", "_ranges")
+    __slots__ = ("_match", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
         """`owners`: name and expressions of each. Raises `BadPattern`."""
@@ -49,6 +52,7 @@ class Matcher:
                 self._ranges[owner] = (start, count)
         patterns.Compile()
         self._match: Callable[[bytes], list[int] | None] = patterns.Match
+        self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
     def build(cls, modules: Iterable[Module]) -> Matcher | None:
@@ -66,10 +70,28 @@ class Matcher:
         return frozenset(hits) if hits else NONE
 
     def scan_texts(self, texts: Sequence[str]) -> frozenset[int]:
-        """Indexes of the patterns that occur in any of the texts."""
-        if not texts:
-            return NONE
-        return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+        """Indexes of the patterns that occur in any of the texts. What was said of a conversation's texts is remembered."""
+        if len(texts) <= ALL_NEW:
+            if not texts:
+                return NONE
+            return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+        seen = self._seen
+        hits, new = NONE, []
+        for text in texts:
+            known = seen.get(text)
+            if known is None:
+                new.append(text)
+            elif known:
+                hits |= known
+        if not new:
+            return hits
+        if len(new) == 1:
+            found = seen.keep(new[0], self.scan(new[0]))
+        else:
+            found = self.scan(SEPARATOR.join(new))
+            for text in new:
+                seen.keep(text, self.scan(text) if found else NONE)
+        return hits | found if found else hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
         """Those of the hits that are the owner's, counted from its own first pattern."""
@@ -77,7 +99,8 @@ class Matcher:
         if place is None or not hits:
             return NONE
         start, stop = place
-        return frozenset(hit - start for hit in hits if start <= hit < stop)
+        own = [hit - start for hit in hits if start <= hit < stop]
+        return frozenset(own) if own else NONE
 
 
 def _reason(error: Exception) -> str:

@@ -70,6 +70,20 @@ def answer_texts(obj: JSON) -> list[str]:
     return texts
 
 
+def answer_text(obj: JSON) -> str:
+    """The texts of a whole answer in one, as they are scanned; empty without any."""
+    choices = obj.get("choices")
+    if type(choices) is list and len(choices) == 1:
+        choice = choices[0]
+        message = choice.get("message") if type(choice) is dict and "text" not in choice else None
+        if type(message) is dict and len(message) <= 2:  # as nearly every answer is: a role and some content
+            content = message.get("content")
+            if type(content) is str:
+                return content
+    texts = answer_texts(obj)
+    return texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
+
+
 def _collect_parts(parts: Any, texts: list[str]) -> None:
     if type(parts) is not list:
         return
