@@ -111,7 +111,7 @@ class MockLLM(Module):
         if not self._misses_pass:
             return False
         text = last_text(x.req)
-        return not any([match.may_fit(x.model_requested, text) for match in self._fixtures])
+        return not any(match.may_fit(x.model_requested, text) for match in self._fixtures)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
