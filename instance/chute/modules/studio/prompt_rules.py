@@ -104,7 +104,7 @@ def user_may_have_fault(text: str, system: Sequence[str], *, first: bool) -> boo
     what the request's parameters ask of it: `False` is sure. `first`: it is the first of them."""
     if not text.isascii() and _INVISIBLE.search(text) is not None:
         return True
-    if "\n\n" in text and _says_twice(text):
+    if "\n" in text and "\n\n" in text and _says_twice(text):  # one character is found much faster than two
         return True
     if not system:
         return first and ("{" in text or "<" in text or "[" in text) and _PLACEHOLDER.search(text) is not None
