@@ -34,14 +34,29 @@ class HeldTexts:
 
     def take(self, delta: Delta) -> None:
         """Replace the event's texts by what may be sent of them, and give back what is held when a choice ends."""
-        ended: set[str] = set()
         final = delta.final
-        for place, holder, field, choice in delta_texts(delta):
+        found = delta_texts(delta)
+        if type(found) is tuple and not final:  # as nearly every event is: one text, or none, and nothing ends
+            if not found:
+                if not ends_a_choice(delta):
+                    return
+            elif found[0][3].get("finish_reason") is None:
+                place, holder, field, _ = found[0]
+                hold = self._texts[place] if place in self._texts else self._made(place)
+                if hold is not None:
+                    text = holder[field]
+                    sent = hold.feed(text, False)
+                    if sent != text:
+                        holder[field] = sent
+                        delta.changed = True
+                return
+        ended: set[str] = set()
+        for place, holder, field, choice in found:
             hold = self._texts[place] if place in self._texts else self._made(place)
             if hold is None:
                 continue
             last = final or choice.get("finish_reason") is not None
-            text: str = holder[field]
+            text = holder[field]
             sent = hold.feed(text, last)
             if sent != text:
                 holder[field] = sent

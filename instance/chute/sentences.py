@@ -45,6 +45,23 @@ def sentence_ends(text: str) -> list[int]:
     return ends
 
 
+def last_end(text: str, limit: int) -> int:
+    """Where the last sentence ends that ends within so many characters, without the space behind it; 0: nowhere.
+
+    Looks from the limit back. Of a text on one line in which no mark stands beside another it says the same as `sentence_ends`.
+    """
+    place = limit
+    while True:
+        place = max(text.rfind(".", 0, place), text.rfind("!", 0, place), text.rfind("?", 0, place))
+        if place < 0:
+            return 0
+        match = _END.match(text, place)
+        if match is not None and not (text[place] == "." and _goes_on(text, match)):
+            end = place + len(match.group().rstrip())
+            if end <= limit:
+                return end
+
+
 def split_sentences(text: str) -> list[str]:
     """The sentences in order; they join to the text. Headings, items and paragraphs count as sentences."""
     return list(_kept_split(text) if len(text) <= SPLIT_MAX_CHARS else _split(text))

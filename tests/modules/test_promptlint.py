@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 
 from instance.chute.modules.studio.prompt_rules import RULES, Prompt, faults
+from instance.chute.modules.studio.promptlint import PromptLint
 from tests.modules.conftest import running
 
 TWO_FAULTS = [
@@ -111,3 +115,49 @@ def test_every_rule_has_an_example_here() -> None:
 def test_each_fault_is_found_in_its_example_and_not_in_a_clean_prompt(rule: str) -> None:
     assert rule in {fault.rule for fault in faults(Prompt.of(FAULTY[rule], 4000), RULES)}
     assert list(faults(Prompt.of({"messages": CLEAN}, 4000), [rule])) == []
+
+
+@pytest.mark.parametrize("rule", FAULTY)
+def test_the_quick_look_sees_that_an_example_has_a_fault_and_a_clean_prompt_none(rule: str) -> None:
+    lint = PromptLint(PromptLint.Settings())
+
+    def is_clean(req: dict[str, Any]) -> bool:
+        return lint._is_clean(SimpleNamespace(req=req, hits=lambda module: {0} if rule == "injection_phrase" else ()))  # type: ignore[arg-type]
+
+    assert not is_clean(FAULTY[rule])
+    if rule != "injection_phrase":
+        assert is_clean({"messages": CLEAN})
+        assert is_clean({"messages": CLEAN[1:], "temperature": 0.2, "max_tokens": 5})
+
+
+def _pieces(chance: random.Random) -> str:
+    words = ["one", "Two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "{{x}}", "\u200b", "[TODO]"]
+    paragraphs = [" ".join(chance.choices(words[: chance.choice((10, 13))], k=chance.randint(3, 14))) for _ in range(3)]
+    paragraphs.append(" ".join([*paragraphs[0].split(), "end"]))
+    return chance.choice(("\n\n", "\n \n", "\n")).join(chance.choices(paragraphs, k=chance.randint(1, 4)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_the_quick_look_takes_for_clean_has_no_fault(seed: int) -> None:
+    chance = random.Random(seed)
+    lint = PromptLint(PromptLint.Settings())
+    roles = chance.choices(["system", "user", "user", "assistant"], k=3)
+    messages = [{"role": role, "content": _pieces(chance)} for role in roles]
+    if chance.random() < 0.2:
+        messages.append({"role": "system", "content": f"Said: {messages[0]['content']}"})
+    found = list(faults(Prompt.of({"messages": messages}, 4000), RULES))
+    is_clean = lint._is_clean(SimpleNamespace(req={"messages": messages}, hits=lambda module: ()))  # type: ignore[arg-type]
+    assert not (is_clean and found)
+    assert is_clean or found or roles.count("system") > 1 or len(messages) > 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_paragraphs_are_repeated_when_most_of_their_runs_of_words_are_the_same(seed: int) -> None:
+    chance = random.Random(seed)
+    words = [f"w{n}" for n in range(60)]
+    paragraphs = [words[chance.randint(0, 4) : 30 + chance.randint(0, 9)] for _ in range(3)]
+    paragraphs += [chance.choices(words, k=12), words[:7]]
+    runs = [{tuple(each[n : n + 5]) for n in range(len(each) - 4)} for each in paragraphs if len(each) >= 8]
+    expected = any(len(one & other) > 0.8 * len(one | other) for one, other in combinations(runs, 2))
+    text = "\n\n".join(map(" ".join, paragraphs))
+    assert any(faults(Prompt.of(_system(text), 4000), ["repeated_paragraph"])) == expected

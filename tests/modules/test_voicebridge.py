@@ -143,13 +143,14 @@ def test_what_is_spoken_as_it_stands_is_what_the_sentences_would_join_to(
     ]
     texts = [text.strip() + chance.choice(".!?") for text in made]
 
-    def spoken_of(text: str) -> tuple[str, bool, int]:
-        stream = SpeechStream(Speech("(code)"), "text", len(text) + 1)
-        return stream.feed(text, True), stream.ended, stream.chars_after
+    def spoken_of(text: str, limit: int) -> tuple[str, bool, int, int]:
+        stream = SpeechStream(Speech("(code)"), "text", limit)
+        return stream.feed(text, True), stream.ended, stream.chars_before, stream.chars_after
 
-    quick = [spoken_of(text) for text in texts]
+    limits = [chance.choice([len(text) + 1, len(text), chance.randint(1, len(text))]) for text in texts]
+    quick = list(map(spoken_of, texts, limits))
     monkeypatch.setattr(SpeechStream, "_is_spoken_whole", lambda self, text: False)
-    assert quick == [spoken_of(text) for text in texts]
+    assert quick == list(map(spoken_of, texts, limits))
 
 
 async def test_it_ends_at_a_sentence_within_its_limit() -> None:

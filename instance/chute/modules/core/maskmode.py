@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -17,13 +18,14 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
+from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
 from instance.chute.modules.core.fake_identities import Fakes, is_fake
 from instance.chute.modules.safety.found import Found, apart, replaced
-from instance.chute.modules.safety.personal_data import find_personal, trigger_of
+from instance.chute.modules.safety.personal_data import find_occurring, trigger_of
 from instance.chute.modules.safety.windowed_hold import WindowedHold
-from instance.chute.quick_look import QuickLook, wider
+from instance.chute.quick_look import wider
 from instance.chute.text import request_texts, rewrite_answer, rewrite_request
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class MaskMode(Module):
         ]
         amounts = [("amount", _AMOUNT)] if settings.amounts else []
         self._own = [*self._lists, *amounts]
-        self._look = QuickLook(*(expression for _, expression in self._own))
+        self._kinds = tuple(settings.kinds)
+        self._masks_names = "name" in self._kinds
 
     async def start(self, core: Core, previous: Module | None) -> None:
         if not self.settings.secret.get_secret_value():
@@ -108,9 +111,16 @@ class MaskMode(Module):
         return ("on_request", "on_response", "on_delta") if own.scope == "both" else ("on_response", "on_delta")
 
     def patterns(self) -> Sequence[str]:
-        own = self.settings
-        personal = [trigger_of(kind) for kind in own.kinds]
-        return [*personal, *(wider(expression) for _, expression in self._own), wider(_FIELD)] if self.hooks() else ()
+        return [*self._expressions(), wider(_FIELD)] if self.hooks() else ()
+
+    def _expressions(self) -> list[str]:
+        """Of each kind, then of each list and of amounts, what occurs wherever there is something of it."""
+        return [*map(trigger_of, self._kinds), *(wider(expression) for _, expression in self._own)]
+
+    @cached_property
+    def _look(self) -> Callable[[str], frozenset[int]]:
+        """Which of the expressions occur in a text."""
+        return Matcher([(self.name, self._expressions())]).scan
 
     def mask(self, text: str) -> str:
         """The text with every identity replaced by its fake."""
@@ -118,8 +128,12 @@ class MaskMode(Module):
 
     def find(self, text: str, more: re.Pattern[str] | None = None) -> list[Found]:
         """What is to be masked in a text; `more` finds further names."""
-        found = find_personal(text, self.settings.kinds)
-        listed = [self._own[hit] for hit in sorted(self._look(text))] if self._own else []
+        hits = self._look(text)
+        if not hits and more is None:
+            return []
+        kinds = self._kinds
+        found = find_occurring(text, [kind for place, kind in enumerate(kinds) if place in hits])
+        listed = [each for place, each in enumerate(self._own, len(kinds)) if place in hits]
         if more is not None:
             listed.append(("name", more))
         own = [Found(kind, *match.span()) for kind, words in listed for match in words.finditer(text)]
@@ -159,10 +173,12 @@ class MaskMode(Module):
 
     def _field_names(self, x: Exchange) -> re.Pattern[str] | None:
         """Names that stand in fields of that name in the request's own data."""
-        if "name" not in self.settings.kinds:
+        if not self._masks_names:
             return None
         if "maskmode_names" not in x.state:
-            found = {name for text in request_texts(x.req) if "name" in text for name in _FIELD.findall(text)}
+            found = {
+                name for text in request_texts(x.req) if '"' in text and "name" in text for name in _FIELD.findall(text)
+            }
             names = sorted(name for name in found if name[0].isupper() and not is_fake("name", name))
             x.state["maskmode_names"] = _words(names[:FIELD_NAMES_MAX]) if names else None
         more: re.Pattern[str] | None = x.state["maskmode_names"]

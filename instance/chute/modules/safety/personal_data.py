@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal, get_args
@@ -102,8 +102,11 @@ def _occurring(text: str, kinds: frozenset[str]) -> frozenset[str]:
 def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:
     """The values of the asked kinds, apart and in order; where two overlap a number that proves itself wins over a phone."""
     asked = _occurring(text, frozenset(kinds))
-    if not asked:
-        return []
+    return find_occurring(text, asked, regions) if asked else []
+
+
+def find_occurring(text: str, asked: Collection[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:
+    """The same, of kinds whose expression is known to occur."""
     found: list[Found] = []
     taken: list[Found] = []
     if "email" in asked:
@@ -116,8 +119,8 @@ def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = RE
         found += _ssns(text)
     if "ip" in asked:
         found += _addresses(text)
-    if asked & {"passport", "national_id"}:
-        found += find_ids(text, asked)
+    if "passport" in asked or "national_id" in asked:
+        found += find_ids(text, frozenset(asked))
     if "birth_date" in asked:
         found += (Found("birth_date", *match.span(1)) for match in _BIRTH.finditer(text))
     if "phone" in asked:
@@ -134,7 +137,7 @@ def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = RE
     return apart(found)
 
 
-def _not_phones(text: str, asked: frozenset[str]) -> Iterator[Found]:
+def _not_phones(text: str, asked: Collection[str]) -> Iterator[Found]:
     """What has a form of its own is no telephone number, whether or not it is looked for."""
     if "card" not in asked:
         yield from _cards(text)

@@ -36,8 +36,16 @@ _WITH_TOWN = re.compile(
 _POST_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Postfach|Apartado|Boîte postale) \d{1,7}\b", re.IGNORECASE)
 
 
-TRIGGER = r"\d[A-Za-z]?,? \pL|[\pL.][.,]? (?:n[.º°]{0,2} ?)?\d"
-"""RE2 expression that occurs wherever there is an address."""
+TRIGGER = (
+    r"\p{Nd}[A-Za-z]? [A-Z\p{Nd}\x{c0}-\x{de}]"
+    r"|(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring|straat|gracht|laan|plein|kade|gatan|vägen|gate|vej|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ufer|Damm|Ring) \p{Nd}"
+    r"|\p{Nd}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llée|[Cc]ours) "
+    r"|(?:[Cc]alle|[Aa]venida|[Aa]vda\.|[Pp]laza|[Pp]aseo|[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Rr]ua|[Pp]raça) [dA-Z\x{c0}-\x{de}]"
+    r"|(?:ul\.|al\.|pl\.|os\.|ulica) [A-ZĄĆĘŁŃÓŚŹŻ]"
+    r"|\p{Nd} ?[a-z]?, ?(?:[A-Z]{1,2}-)?\p{Nd}{4}\p{Nd}? [A-Z\x{c0}-\x{de}]"
+    r"|(?i:P\.? ?O\.? ?Box|Postfach|Apartado|Boîte postale) \p{Nd}"
+)
+"""RE2 expression that occurs wherever there is an address: of each form what stands beside its number."""
 
 _PATTERNS = (_ENGLISH, _GERMAN, _ROMANCE, _POLISH, _WITH_TOWN, _POST_BOX)
 _LOOK = QuickLook(*_PATTERNS)

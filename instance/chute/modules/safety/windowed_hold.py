@@ -35,18 +35,19 @@ class WindowedHold:
         offset = len(self._before)
         window = self._before + held
         cut = len(window) if last else self._border(window, offset)
-        found = [each for each in self._find(window) if each.start >= offset]
+        found = self._find(window)
+        if found:
+            found = [each for each in found if each.start >= offset]
         for each in found:
             if each.start < cut < each.end or (not last and each.start < cut and each.end >= len(window)):
                 cut = each.start
         if cut <= offset:
             self._held = held
             return ""
-        sent = replaced(
-            window[:cut][offset:],
-            [Found(each.kind, each.start - offset, each.end - offset) for each in found if each.end <= cut],
-            self._substitute,
-        )
+        sent = window[offset:cut]
+        if found:
+            here = [Found(each.kind, each.start - offset, each.end - offset) for each in found if each.end <= cut]
+            sent = replaced(sent, here, self._substitute)
         self._held = window[cut:]
         self._before = window[max(0, cut - CONTEXT_CHARS) : cut]
         return sent

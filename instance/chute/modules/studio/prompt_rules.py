@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -18,6 +18,8 @@ SHINGLE_WORDS = 5
 PARAGRAPH_MIN_WORDS = 8
 PARAGRAPHS_MAX = 200
 SIMILAR = 0.8
+QUOTE_MIN_CHARS = 30
+_BLANK_LINE = re.compile(r"\n\s*\n")
 
 
 class Fault(NamedTuple):
@@ -46,13 +48,8 @@ class Prompt:
             if not isinstance(message, dict):
                 continue
             role, path = message.get("role"), f"messages[{number}].content"
-            content = message.get("content")
-            if isinstance(content, list):
-                parts = [
-                    part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-                ]
-                content = "\n".join(parts)
-            if isinstance(content, str):
+            content = text_of(message)
+            if content is not None:
                 if role in ("system", "developer"):
                     system.append((path, content))
                 elif role == "user":
@@ -62,6 +59,15 @@ class Prompt:
     @property
     def texts(self) -> list[tuple[str, str]]:
         return self.system + self.users
+
+
+def text_of(message: JSON) -> str | None:
+    """What a message says, its text parts joined."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        return "\n".join(parts)
+    return content if isinstance(content, str) else None
 
 
 Rule = Callable[[Prompt], Iterator[Fault]]
@@ -91,6 +97,19 @@ def faults(prompt: Prompt, names: Iterable[str]) -> Iterator[Fault]:
     """Every fault that these rules find."""
     for name in names:
         yield from RULES[name].find(prompt)
+
+
+def user_may_have_fault(text: str, system: Sequence[str], *, first: bool) -> bool:
+    """Whether a rule that reads the user's messages could find something in one, beside what the shared matcher looks for and
+    what the request's parameters ask of it: `False` is sure. `first`: it is the first of them."""
+    if not text.isascii() and _INVISIBLE.search(text) is not None:
+        return True
+    if "\n" in text and "\n\n" in text and _says_twice(text):  # one character is found much faster than two
+        return True
+    if not system:
+        return first and ("{" in text or "<" in text or "[" in text) and _PLACEHOLDER.search(text) is not None
+    bare = text.strip()
+    return len(bare) >= QUOTE_MIN_CHARS and any([bare in each for each in system if len(bare) <= len(each)])
 
 
 @_rule("empty_system", "warn")
@@ -156,19 +175,35 @@ def _unfilled(prompt: Prompt) -> Iterator[Fault]:
 @_rule("repeated_paragraph", "info", reads_user=True)
 def _repeated(prompt: Prompt) -> Iterator[Fault]:
     for path, text in prompt.texts:
-        if "\n\n" not in text:
-            continue
-        paragraphs = [part.split() for part in re.split(r"\n\s*\n", text)][:PARAGRAPHS_MAX]
-        shingles = [_shingles(words) for words in paragraphs if len(words) >= PARAGRAPH_MIN_WORDS]
-        for one, other in combinations(shingles, 2):
-            if len(one & other) > SIMILAR * len(one | other):
-                yield Fault("repeated_paragraph", path, "Two paragraphs say nearly the same.", "Keep one of them.")
-                break
+        if "\n\n" in text and _says_twice(text):
+            yield Fault("repeated_paragraph", path, "Two paragraphs say nearly the same.", "Keep one of them.")
+
+
+def _says_twice(text: str) -> bool:
+    """Whether two paragraphs have nearly the same runs of words."""
+    paragraphs = [part.split() for part in _BLANK_LINE.split(text)[:PARAGRAPHS_MAX]]
+    long = [words for words in paragraphs if len(words) >= PARAGRAPH_MIN_WORDS]
+    if len(long) < 2:
+        return False
+    sizes: list[int] = []
+    where: dict[tuple[str, ...], list[int]] = {}
+    for number, words in enumerate(long):
+        shingles = _shingles(words)
+        shared: Counter[int] = Counter()
+        for shingle in shingles:
+            before = where.setdefault(shingle, [])
+            if before:
+                shared.update(before)
+            before.append(number)
+        if any(count > SIMILAR * (sizes[other] + len(shingles) - count) for other, count in shared.items()):
+            return True
+        sizes.append(len(shingles))
+    return False
 
 
 def _shingles(words: list[str]) -> set[tuple[str, ...]]:
     lowered = [word.casefold() for word in words]
-    return {tuple(lowered[n : n + SHINGLE_WORDS]) for n in range(max(1, len(lowered) - SHINGLE_WORDS + 1))}
+    return set(zip(*(lowered[n:] for n in range(SHINGLE_WORDS)), strict=False))
 
 
 _WANTS_JSON = re.compile(
@@ -234,9 +269,9 @@ def _user_text(prompt: Prompt) -> Iterator[Fault]:
         for _, said in prompt.users:
             bare = said.strip()
             if (
-                len(bare) >= 30
+                len(bare) >= QUOTE_MIN_CHARS
                 and bare in text
-                and not re.search(r"(?:```|<[a-z_]+>|\"\"\")\s*" + re.escape(bare[:30]), text)
+                and not re.search(r"(?:```|<[a-z_]+>|\"\"\")\s*" + re.escape(bare[:QUOTE_MIN_CHARS]), text)
             ):
                 yield Fault(
                     "user_text_in_system",

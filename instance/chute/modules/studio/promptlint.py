@@ -12,11 +12,22 @@ from pydantic import Field, field_validator
 
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.modules.studio.prompt_rules import INJECTION, RULES, Fault, Prompt, Severity, faults
+from instance.chute.modules.studio.prompt_rules import (
+    INJECTION,
+    RULES,
+    Fault,
+    Prompt,
+    Severity,
+    faults,
+    text_of,
+    user_may_have_fault,
+)
 from instance.core.errors import StockyardError
 
 GRAVITY = {"off": 0, "info": 1, "warn": 2, "error": 3}
 KNOWN_MAX = 2_048
+KEPT_MAX_CHARS = 500
+"""Longer system messages are known by their digest."""
 
 
 class PromptLint(Module):
@@ -65,6 +76,10 @@ class PromptLint(Module):
         self._injection = ["injection_phrase"] if "injection_phrase" in on else []
         self._least = {"never": 99, "error": 3, "warn": 2}[settings.block_on]
         self._known: dict[bytes, tuple[Fault, ...]] = {}
+        self._clean: dict[str | bytes, bool] = {}
+        """System messages and tools, by themselves or by their digest -> whether no rule finds anything in them."""
+        self._all = on
+        self._share = settings.sample_pct
         self._count = 0
 
     def patterns(self) -> Sequence[str]:
@@ -72,8 +87,10 @@ class PromptLint(Module):
 
     def on_request(self, x: Exchange) -> None:
         self._count += 1
-        share = self.settings.sample_pct
+        share = self._share
         if share < 100 and int(self._count * share / 100) == int((self._count - 1) * share / 100):
+            return
+        if self._is_clean(x):
             return
         found = self._find(x)
         if not found:
@@ -89,6 +106,54 @@ class PromptLint(Module):
                 details=[{**fault._asdict(), "severity": self._severity[fault.rule]} for fault in found],
                 retryable=False,
             )
+
+    def _is_clean(self, x: Exchange) -> bool:
+        """Whether one look says that no rule finds anything, as for most prompts. Parts that repeat are looked at once."""
+        req = x.req
+        if "top_p" in req or "response_format" in req or ("tools" in req and not self._are_tools_clean(req["tools"])):
+            return False
+        system: list[str] = []
+        users: list[str] = []
+        for message in req.get("messages") or ():
+            role = message.get("role") if type(message) is dict else None
+            if role == "user":
+                text = message["content"] if type(message.get("content")) is str else text_of(message)
+                if text is not None:
+                    users.append(text)
+            elif role == "system" or role == "developer":
+                text = text_of(message)
+                if text is not None:
+                    system.append(text)
+        if system and not (len(system) == 1 and self._is_system_clean(system[0])):
+            return False
+        first = True
+        for text in users:
+            if user_may_have_fault(text, system, first=first):
+                return False
+            first = False
+        return not (self._injection and x.hits(self))
+
+    def _is_system_clean(self, text: str) -> bool:
+        key = text if len(text) <= KEPT_MAX_CHARS else sha256(text.encode("utf-8", "replace")).digest()
+        clean = self._clean.get(key)
+        if clean is None:
+            prompt = Prompt({}, self.settings.max_system_tokens, [("", text)], [])
+            clean = self._keep_clean(key, not any(faults(prompt, self._all)))
+        return clean
+
+    def _are_tools_clean(self, tools: object) -> bool:
+        key = sha256(orjson.dumps(tools)).digest()
+        clean = self._clean.get(key)
+        if clean is None:
+            prompt = Prompt({"tools": tools}, self.settings.max_system_tokens, [], [])
+            clean = self._keep_clean(key, not any(faults(prompt, self._all)))
+        return clean
+
+    def _keep_clean(self, key: str | bytes, clean: bool) -> bool:
+        if len(self._clean) >= KNOWN_MAX:
+            del self._clean[next(iter(self._clean))]
+        self._clean[key] = clean
+        return clean
 
     def _find(self, x: Exchange) -> tuple[Fault, ...]:
         """What is wrong with the prompt. What most calls repeat is looked at once."""

@@ -38,12 +38,11 @@ _EMOJI = re.compile(
 )
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>]*[^\s<>.,;:!?)\]'\"]")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,60}\]")
-_MARKUP = re.compile(
-    r"[#*_`~\[\]<>|\\&$]|https?:|www\.|^\s*(?:[-+]|\d{1,3}[.)])\s|^\s{4}|^\s*[-=]{3,}\s*$|\n", re.MULTILINE
-)
+_SIGN = re.compile(r"[#*_`~\[\]<>|\\&$\n]")
+_LINE_START = re.compile(r"\s*(?:[-+]|\d{1,3}[.)])\s|\s{4}|\s*[-=]{3,}\s*\Z")
 _WORDS = re.compile(r"[A-Za-z0-9À-ÿ \n,.;:!?'\"()’“”-]*")
-_WORDLESS = re.compile(r"(?<![A-Za-z0-9])[.!?]|[.!?]['\"”’)]* (?:[-+]|\d{1,9}[.)])")
-"""A mark that may stand behind no word, or before the item of a list."""
+_SPOKEN = re.compile(r"""(?:[A-Za-z0-9À-ÿ ,;:'"()’“”-]++(?<=[A-Za-z0-9])[.!?](?!['"”’)]*[ ](?:[-+]|\d{1,9}[.)])))*+""")
+"""Words on one line up to a mark, none of which stands behind no word, or before the item of a list."""
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 
 
@@ -57,18 +56,24 @@ class Speech(NamedTuple):
 
 def is_plain(text: str) -> bool:
     """Whether there is nothing in the text that the parser would have to look at."""
-    return _MARKUP.search(text) is None
+    return (
+        _SIGN.search(text) is None
+        and _LINE_START.match(text) is None
+        and not ("http" in text and ("http:" in text or "https:" in text))
+        and "www." not in text
+    )
 
 
 def is_spoken(text: str) -> bool:
     """Whether a whole text is spoken as it stands: words and single spaces, each sentence with words in it and a mark behind."""
     return (
-        _WORDS.fullmatch(text) is not None
-        and is_plain(text)
-        and text.endswith((".", "!", "?"))
+        _SPOKEN.fullmatch(text) is not None
         and text[0] != " "
         and "  " not in text
-        and _WORDLESS.search(text) is None
+        and _LINE_START.match(text) is None
+        and "http:" not in text
+        and "https:" not in text
+        and "www." not in text
     )
 
 

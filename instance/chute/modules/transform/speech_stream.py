@@ -7,7 +7,7 @@ from html import escape
 from typing import Literal
 
 from instance.chute.modules.transform.speakable import Speech, is_plain, is_spoken, sentences
-from instance.chute.sentences import sentence_ends
+from instance.chute.sentences import last_end, sentence_ends
 
 HOLD_MAX_CHARS = 200_000
 NEAR_CHARS = 160
@@ -15,6 +15,7 @@ _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
 _STIRS = re.compile(r"[\n.!?…。！？｡`~]")
+_MARK = re.compile(r"[.!?](?= |\Z)")
 _JSON_MAYBE = re.compile(r"\s*(?:[{\[]\s*)?\Z")
 
 
@@ -40,9 +41,12 @@ class SpeechStream:
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         if last and not self.chars_before and text and self._is_spoken_whole(text):
-            self.chars_before = self.chars_after = len(text)
-            self._said = len(text) + 1
-            return text
+            length = self._spoken_length(text)
+            if length:
+                self.chars_before, self.chars_after = len(text), length
+                self.ended = length < len(text)
+                self._said = length + 1
+                return text[:length] if self.ended else text
         self.chars_before += len(text)
         if self.ended:
             return ""
@@ -76,10 +80,23 @@ class SpeechStream:
         return made
 
     def _is_spoken_whole(self, text: str) -> bool:
-        """A quick look, for the many answers in which there is nothing to do."""
-        return (
-            not self._ssml and not self._speech.spell and (not self._max or len(text) < self._max) and is_spoken(text)
-        )
+        """A quick look, for the many answers in which there is nothing to do but to end them at the limit."""
+        if self._ssml or self._speech.spell:
+            return False
+        if self._max and len(text) > self._max:
+            over = _MARK.search(text, self._max)  # no more is looked at than the sentence that goes over the limit
+            if over is None:
+                return False
+            text = text[: over.end()]
+        return is_spoken(text)
+
+    def _spoken_length(self, text: str) -> int:
+        """How much of a text that is spoken as it stands is within the limit; 0: it has to be seen sentence by sentence."""
+        if not self._max or len(text) <= self._max:
+            return len(text)
+        over = _MARK.search(text, self._max)
+        assert over is not None
+        return last_end(text, self._max) if last_end(text, over.end()) == over.end() else 0
 
     def _take(self, last: bool) -> int:
         """How much of what is held is one complete piece: a sentence of plain words, else a whole block. 0: not yet."""

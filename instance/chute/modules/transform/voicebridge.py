@@ -79,6 +79,8 @@ class VoiceBridge(Module):
                 "invalid_value", "Numbers can be written out in English only.", param="config.spell_numbers"
             )
         self._speech = Speech(settings.code_notice, settings.language, settings.spell_numbers)
+        self._output = settings.output
+        self._max_chars = settings.max_chars
         self._ask: SubRequests
         self._catalogue: Catalogue
 
@@ -92,9 +94,10 @@ class VoiceBridge(Module):
         self._catalogue = core.services["catalogue"]
 
     def on_request(self, x: Exchange) -> None:
-        messages = x.req.get("messages")
-        if isinstance(messages, list) and not _wants_json(x.req):
-            x.req = {**x.req, "messages": with_system_text(messages, NOTE, before=False)}
+        req = x.req
+        messages = req.get("messages")
+        if isinstance(messages, list) and ("response_format" not in req or not _wants_json(req)):
+            x.req = {**req, "messages": with_system_text(messages, NOTE, before=False)}
             x.change()
 
     async def prepare(self, x: Exchange) -> Answer | None:
@@ -105,24 +108,27 @@ class VoiceBridge(Module):
         return None
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
-        if answer.obj is None or _wants_json(x.req):
+        obj = answer.obj
+        if obj is None or ("response_format" in x.req and _wants_json(x.req)):
             return
-        streams = []
-        for choice in answer.obj.get("choices") or ():
+        before = after = 0
+        for choice in obj.get("choices") or ():
             message = choice.get("message") or {}
             text = message.get("content")
             if not isinstance(text, str) or not text:
                 continue
             stream = self._stream()
             spoken = stream.feed(text, True)
-            streams.append(stream)
+            before += stream.chars_before
+            after += stream.chars_after
             if spoken != text:
                 message["content"] = spoken
                 answer.changed = True
             if stream.ended and not message.get("tool_calls"):
                 choice["finish_reason"] = "length"
                 answer.changed = True
-        self._note(x, streams)
+        if before != after:
+            self._note(x, before, after)
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         kept: tuple[HeldTexts, list[SpeechStream]] | None = x.state.get("voicebridge")
@@ -146,15 +152,15 @@ class VoiceBridge(Module):
             if len(streams) >= wanted and all(stream.ended for stream in streams):
                 delta.end("length")
         if delta.final:
-            self._note(x, streams)
+            before, after = sum(each.chars_before for each in streams), sum(each.chars_after for each in streams)
+            if before != after:
+                self._note(x, before, after)
 
     def _stream(self) -> SpeechStream:
-        return SpeechStream(self._speech, self.settings.output, self.settings.max_chars)
+        return SpeechStream(self._speech, self._output, self._max_chars)
 
-    def _note(self, x: Exchange, streams: list[SpeechStream]) -> None:
-        before, after = sum(each.chars_before for each in streams), sum(each.chars_after for each in streams)
-        if before != after:
-            x.note("voice", {"chars_before": before, "chars_after": after})
+    def _note(self, x: Exchange, before: int, after: int) -> None:
+        x.note("voice", {"chars_before": before, "chars_after": after})
 
     def _hears(self, x: Exchange) -> bool:
         model = self._catalogue.of(x.targets[0]) if x.targets else None
