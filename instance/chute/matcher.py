@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MEMORY_MAX_BYTES = 32 << 20
 """Of the automaton's states."""
-FAR_MEMORY_MAX_BYTES = 1 << 20
+FAR_MEMORY_MAX_BYTES = 8 << 20
 """Of the states of each expression that has an automaton of its own."""
 ALL_NEW = 2
 """Texts that are likely new: instructions and a question, without a history."""
