@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,14 @@ class Router:
             head, slash, rest = asked.partition("/")
             model = rest if slash and rest and self.providers.knows(head) else asked
         return Target(target.provider, model, region)
+
+    def group(self, labels: tuple[str, ...], asked: str) -> Mapping[str, Target]:
+        """`target` for several, by their labels, without those that cannot be used now. Not to be changed."""
+        found = self.providers.group(labels)
+        if found is not None:
+            return found
+        made = ((label, self.target(label, asked=asked)) for label in labels)
+        return {label: target for label, target in made if target is not None}
 
     def permitted(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that no module forbids."""

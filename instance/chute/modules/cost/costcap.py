@@ -255,9 +255,10 @@ class CostCap(Module):
             left = min([account.left_nano for account in accounts])
             x.response_headers.append((b"x-stockyard-budget-left-usd", b"%.9f" % (left / 1e9)))
         for account in accounts:
-            pct = account.crossed_pct()
-            if pct:
-                self._notify(x, account, pct)
+            if account.spent_nano >= account.warns_from_nano:
+                pct = account.crossed_pct()
+                if pct:
+                    self._notify(x, account, pct)
 
     def _notify(self, x: Exchange, account: Account, pct: int) -> None:
         """One notice for a threshold: in the trail and in the ledger."""

@@ -19,8 +19,8 @@ class Spread:
         self._changed_ns = 0
         self._counters: dict[str, float] = {}
         self._given: dict[str, float] | None = None
-        self._steady: tuple[float, list[str]] | None = None
-        """Of the weights as they are set: the sum, and the labels that have one, the heaviest first."""
+        self._steady: tuple[float, dict[str, list[str]]] | None = None
+        """Of the weights as they are set: the sum, and the order for each pick."""
         self.picks: dict[str, int] = {}
         """How often each target was picked."""
 
@@ -47,10 +47,11 @@ class Spread:
         }
 
     def order(self, labels: Collection[str], now_ns: int, ramp_ns: int, *, count: bool = True) -> list[str]:
-        """The pick first, the others by weight; without those of weight 0, so empty when all are. `count=False` takes no turn."""
+        """The pick first, the others by weight; without those of weight 0, so empty when all are. `count=False` takes no turn.
+        `labels` are some or all of those that were weighed. Not to be changed."""
         if self._old is not self._new and now_ns >= self._changed_ns + ramp_ns:
             self._old = self._new
-        if self._old is self._new and labels == self._new.keys():
+        if self._old is self._new and len(labels) == len(self._new):
             return self._next(labels, count=count)
         weights = self._weights(now_ns, ramp_ns)
         open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
@@ -69,10 +70,11 @@ class Spread:
         """`order` for all labels, while no weight is on its way to another."""
         weights, counters = self._new, self._counters
         if self._steady is None:
-            some = {label: weight for label, weight in weights.items() if weight > 0}
-            self._steady = sum(some.values()), sorted(some, key=lambda label: -some[label])
-        total, by_weight = self._steady
-        if not by_weight:
+            some = sorted([label for label in labels if weights[label] > 0], key=lambda label: -weights[label])
+            orders = {pick: [pick, *[label for label in some if label != pick]] for pick in some}
+            self._steady = sum(weights.values()), orders
+        total, orders = self._steady
+        if not orders:
             return []
         pick, most = "", 0.0
         for label in labels:
@@ -86,4 +88,4 @@ class Spread:
         if count:
             counters[pick] = most - total
             self.picks[pick] += 1
-        return [pick, *[label for label in by_weight if label != pick]]
+        return orders[pick]
