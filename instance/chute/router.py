@@ -142,6 +142,13 @@ class Router:
             return False
         return permits(x, target)
 
+    def choosable(self, x: Exchange, targets: list[Target]) -> list[Target]:
+        """Those of the targets that `may_choose` says yes to."""
+        principal = x.principal
+        if pinned_provider(x) or (principal is not None and principal.models):
+            return [target for target in targets if self.may_choose(x, target)]
+        return [target for target in targets if permits(x, target)] if x.allow else targets
+
     def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
         """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the
         target. False, and nothing changed, when it may not or nothing serves it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from instance.chute.answer import JSON, Answer
+from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, is_fault
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -152,18 +152,19 @@ class LoadBalancer(Module):
         for place in range(known, len(attempts)):
             row = attempts[place]
             error = row["error"]
-            if error is None or (error == "cancelled" and row is attempts[-1] and x.first_token_ns):
-                # A stream that goes on is marked as cancelled until its end.
+            # A stream that goes on is marked as cancelled until its end.
+            answers = error is None or (error == "cancelled" and row is attempts[-1] and x.first_token_ns)
+            if not answers and not is_fault(error, row["status"], count_429=True):
+                continue
+            if last is None or last.model != row["model"] or last.provider.name != row["provider"]:
+                of = self.loads.of(f"{row['provider']}/{row['model']}")
+            else:
+                of = load or self.loads.of(key_of(last))
+            if answers:
                 seconds = (x.first_token_ns - x.started_ns) / 1e9 - row["started_ms"] / 1e3
-                self._of(row, last, load).measured(seconds if seconds > 0 else 0.0, now, half_life_s)
-            elif is_fault(error, row["status"], count_429=True):
-                self._of(row, last, load).failed(self._penalty_s, now, half_life_s)
-
-    def _of(self, row: JSON, last: Target | None, load: TargetLoad | None) -> TargetLoad:
-        """The load of the target that an attempt was made at."""
-        if last is not None and last.model == row["model"] and last.provider.name == row["provider"]:
-            return load or self.loads.of(key_of(last))
-        return self.loads.of(f"{row['provider']}/{row['model']}")
+                of.measured(seconds if seconds > 0 else 0.0, now, half_life_s)
+            else:
+                of.failed(self._penalty_s, now, half_life_s)
 
     def _pick(self, model: str, loads: list[TargetLoad], *, takes_turn: bool = True) -> tuple[int, list[float]]:
         """The index of the target to use, and each one's score: the smaller the better."""

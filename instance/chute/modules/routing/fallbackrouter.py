@@ -226,7 +226,7 @@ class FallbackRouter(Module):
         fits = self._fitting.of(x) if self._chains else ()
         if fits:
             found = list(router.group(self._chains[fits[0]], x.model_requested).values())
-            chosen = [target for target in found if router.may_choose(x, target)]
+            chosen = router.choosable(x, found)
             is_whole = len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
             return chosen, fits[0], not is_whole
         route = x.route

@@ -51,23 +51,8 @@ class Spread:
         `labels` are some or all of those that were weighed. Not to be changed."""
         if self._old is not self._new and now_ns >= self._changed_ns + ramp_ns:
             self._old = self._new
-        if self._old is self._new and len(labels) == len(self._new):
-            return self._next(labels, count=count)
-        weights = self._weights(now_ns, ramp_ns)
-        open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
-        if not open_to:
-            return []
-        after = {label: self._counters.get(label, 0.0) + weight for label, weight in open_to.items()}
-        pick = max(after, key=after.__getitem__)
-        if count:
-            after[pick] -= sum(open_to.values())
-            self._counters.update(after)
-            self.picks[pick] = self.picks.get(pick, 0) + 1
-        rest = sorted((label for label in open_to if label != pick), key=lambda label: -open_to[label])
-        return [pick, *rest]
-
-    def _next(self, labels: Collection[str], *, count: bool) -> list[str]:
-        """`order` for all labels, while no weight is on its way to another."""
+        if self._old is not self._new or len(labels) != len(self._new):
+            return self._of_some(labels, now_ns, ramp_ns, count=count)
         weights, counters = self._new, self._counters
         if self._steady is None:
             some = sorted([label for label in labels if weights[label] > 0], key=lambda label: -weights[label])
@@ -89,3 +74,18 @@ class Spread:
             counters[pick] = most - total
             self.picks[pick] += 1
         return orders[pick]
+
+    def _of_some(self, labels: Collection[str], now_ns: int, ramp_ns: int, *, count: bool) -> list[str]:
+        """`order` where not all labels are there, or a weight is on its way to another."""
+        weights = self._weights(now_ns, ramp_ns)
+        open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
+        if not open_to:
+            return []
+        after = {label: self._counters.get(label, 0.0) + weight for label, weight in open_to.items()}
+        pick = max(after, key=after.__getitem__)
+        if count:
+            after[pick] -= sum(open_to.values())
+            self._counters.update(after)
+            self.picks[pick] = self.picks.get(pick, 0) + 1
+        rest = sorted((label for label in open_to if label != pick), key=lambda label: -open_to[label])
+        return [pick, *rest]
