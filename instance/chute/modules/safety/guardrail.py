@@ -16,7 +16,6 @@ from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.made_answer import made_answer
 from instance.chute.modules.safety.new_texts import last_user_texts
 from instance.chute.modules.safety.topics import (
-    SENTENCES_MAX,
     SMALL_TALK_FROM,
     Match,
     Topic,
@@ -24,7 +23,6 @@ from instance.chute.modules.safety.topics import (
     is_follow_up,
     nearest_small_talk,
 )
-from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
 from instance.core.errors import StockyardError
@@ -131,8 +129,7 @@ class Guardrail(Module):
     async def _denied(self, x: Exchange, text: str) -> Match | None:
         if not self.denied.topics:
             return None
-        sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
-        matches = await self.denied.matches([text, *(sentences if len(sentences) > 1 else ())])
+        matches = await self.denied.matches_of_message(text)
         self._explain(x, "denied", matches)
         for match in matches:
             if match.margin < -self._grey:

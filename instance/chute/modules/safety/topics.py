@@ -12,6 +12,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from instance.chute.expressions import require_re2
+from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
@@ -121,7 +122,16 @@ class Topics:
 
     async def matches(self, texts: Sequence[str]) -> list[Match]:
         """For each topic how near the nearest of the texts is; the surest first."""
-        return await self._judged(texts, self._matches)
+        return await self._judged(lambda: texts, self._matches)
+
+    async def matches_of_message(self, text: str) -> list[Match]:
+        """As `matches`, of the text and of each of its sentences."""
+
+        def pieces() -> Sequence[str]:
+            sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
+            return [text, *(sentences if len(sentences) > 1 else ())]
+
+        return await self._judged(pieces, self._matches)
 
     async def reaching(self, texts: Sequence[str], least: Sequence[float]) -> list[tuple[str, list[float]]]:
         """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
@@ -129,15 +139,20 @@ class Topics:
         def those(scores: list[list[float]]) -> list[tuple[str, list[float]]]:
             return [(text, row) for text, row in zip(texts, scores, strict=True) if any(map(ge, row, least))]
 
-        return await self._judged(texts, those)
+        return await self._judged(lambda: texts, those)
 
-    async def _judged(self, texts: Sequence[str], judge: Callable[[list[list[float]]], T]) -> T:
-        """`judge(scores)`, off the event loop where there are vectors to compare."""
+    async def _judged(self, read: Callable[[], Sequence[str]], judge: Callable[[list[list[float]]], T]) -> T:
+        """`judge(scores of the texts)`, off the event loop where there are vectors to compare."""
         if self._rows is None:
-            return judge(self._scores(texts, None))
+            return judge(self._scores(read(), None))
         assert self._embedder is not None
-        heard = [text[:TEXT_MAX_CHARS] for text in texts]
-        return await self._embedder.embed_then(heard, lambda vectors: judge(self._scores(texts, vectors)))
+        texts: list[str] = []
+
+        def heard() -> list[str]:
+            texts.extend(read())
+            return [text[:TEXT_MAX_CHARS] for text in texts]
+
+        return await self._embedder.run(heard, lambda vectors: judge(self._scores(texts, vectors)))
 
     def _matches(self, scores: list[list[float]]) -> list[Match]:
         best = [0.0] * len(self.topics)
