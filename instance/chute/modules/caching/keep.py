@@ -81,12 +81,14 @@ class Keep(Generic[Key]):
 
     async def _watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
         assembly = Assembly()
+        add = assembly.add
         try:
             async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
                 async for batch in events:
                     for delta in batch:
-                        assembly.add(delta)
-                        if delta.obj is None and delta.raw == DONE:
+                        if delta.obj is not None:
+                            add(delta)
+                        elif delta.raw == DONE:
                             self._assembled(assembly)
                     yield batch
             self._assembled(assembly)

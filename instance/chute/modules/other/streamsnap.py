@@ -104,7 +104,8 @@ class StreamSnap(Module):
         return {"stored": self._stored, "waiting": len(self._waiting), "dropped": self._dropped}
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
-        if delta.dropped or delta.obj is None or not (delta.raw or delta.changed):
+        obj = delta.obj
+        if obj is None or delta.dropped or not (delta.raw or delta.changed):
             return
         now = perf_counter_ns()
         try:
@@ -113,22 +114,29 @@ class StreamSnap(Module):
             snap = x.state["streamsnap"] = self._begin(x)
         if snap is None:
             return
-        choices: list[JSON] = delta.obj["choices"]
+        choices: list[JSON] = obj["choices"]
         content = False
         for choice in choices:
-            if choice.get("finish_reason") is not None:
-                snap.pace.finish_reason = choice["finish_reason"]
-            if choice.get("text"):
-                content = True
+            reason = choice.get("finish_reason")
+            if reason is not None:
+                snap.pace.finish_reason = reason
+            if content:
+                continue
             part = choice.get("delta")
-            if part and not content:
+            if part:
+                if part.get("content"):
+                    content = True
+                    continue
                 for name, value in part.items():
                     if value and name != "role":
                         content = True
                         break
+            if choice.get("text"):
+                content = True
         snap.pace.event(now, content=content)
-        if snap.capture is not None:
-            snap.capture.add((now - x.started_ns) // 1000, choices)
+        capture = snap.capture
+        if capture is not None:
+            capture.add((now - x.started_ns) // 1000, choices)
 
     def _begin(self, x: Exchange) -> _Snap | None:
         if self._share < 1.0 and random() >= self._share:
@@ -154,7 +162,7 @@ class StreamSnap(Module):
         figures["bytes"] = x.bytes_out
         figures["ended"] = ended
         figures["complete"] = ended in ("done", "length") and "done" in x.state
-        if snap.capture is not None and snap.capture.events and self._keep(x, snap.capture, bool(figures["complete"])):
+        if snap.capture is not None and self._keep(x, snap.capture, bool(figures["complete"])):
             figures["captured"] = True
         x.measure(stream=figures)
 
@@ -169,7 +177,10 @@ class StreamSnap(Module):
         redact = x.state.get("redact")
         if redact is None and x.plan is not None and x.plan.redacts:
             return False  # the texts were never looked through, so they are not stored
-        size = sum(len(data) for _, data in capture.events)
+        capture.pack()
+        size = capture.size_bytes
+        if not capture.count:
+            return False
         if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_MAX_BYTES:
             self._dropped += 1
             return False
@@ -197,7 +208,7 @@ class StreamSnap(Module):
                 await self._core.writer.write(partial(insert, rows))
                 for captured in batch:
                     self._waiting.popleft()
-                    self._waiting_bytes -= sum(len(data) for _, data in captured.capture.events)
+                    self._waiting_bytes -= captured.capture.size_bytes
                 self._stored += len(batch)
 
 
