@@ -72,13 +72,13 @@ def test_a_stream_of_one_event_has_no_pace() -> None:
     assert "gap_p50_ms" not in pace.figures(0)
 
 
-@given(st.lists(st.text(max_size=60), max_size=100), st.integers(1, 4000))
-def test_events_are_kept_until_one_does_not_fit(texts: list[str], max_bytes: int) -> None:
+@given(st.lists(st.text(max_size=60), max_size=100), st.integers(1, 4000), st.integers(1, 40))
+def test_events_are_kept_until_one_does_not_fit(texts: list[str], max_bytes: int, at_once: int) -> None:
     events = [[{"index": 0, "delta": {"content": text}}] for text in texts]
     capture = StreamCapture(max_bytes)
-    for offset, choices in enumerate(events):
-        capture.add(offset, choices)
-    capture.pack()
+    timed = list(enumerate(events))
+    for start in range(0, len(timed), at_once):
+        capture.add(timed[start : start + at_once])
     fitting, size = 0, 0
     for choices in events:
         size += len(orjson.dumps(choices))

@@ -17,44 +17,32 @@ from instance.chute.stream import encode_event
 
 DELETED_AT_ONCE = 500
 EVENTS_MAX = 20_000
-PACKED_AT_ONCE = 32
 DEFLATE_LEVEL = 6
 
 Redact = Callable[[str], str]
 
 
 class StreamCapture:
-    """The events of one stream with their times, up to `max_bytes` of JSON; beyond it `truncated` is set.
+    """The events of one stream with their times, up to `max_bytes` of JSON; beyond it `truncated` is set."""
 
-    They are written as JSON a few at a time, which costs a fifth: an event may not be changed after it was added.
-    """
-
-    __slots__ = ("_max_bytes", "_packs", "_waiting", "count", "size_bytes", "truncated")
+    __slots__ = ("_max_bytes", "_packs", "count", "size_bytes", "truncated")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._waiting: list[tuple[int, list[JSON]]] = []
         self._packs: list[tuple[list[int], bytes]] = []
         self.count = 0
         self.size_bytes = 0
         self.truncated = False
 
-    def add(self, offset_us: int, choices: list[JSON]) -> None:
-        """Keep one event; nothing any more once something was left out."""
-        if self.truncated:
+    def add(self, events: list[tuple[int, list[JSON]]]) -> None:
+        """Keep the next events (offset in microseconds, choices); nothing any more once something was left out. To write some of
+        them as JSON together costs a fifth of one by one."""
+        if self.truncated or self._takes(events):
             return
-        self._waiting.append((offset_us, choices))
-        if len(self._waiting) == PACKED_AT_ONCE:
-            self.pack()
-
-    def pack(self) -> None:
-        """Write what was added since: `count`, `size_bytes` and `truncated` hold of all then."""
-        waiting, self._waiting = self._waiting, []
-        if waiting and not self._takes(waiting):
-            for event in waiting:
-                if not self._takes([event]):
-                    self.truncated = True
-                    return
+        for event in events:
+            if not self._takes([event]):
+                self.truncated = True
+                return
 
     def _takes(self, events: list[tuple[int, list[JSON]]]) -> bool:
         count = len(events)
@@ -68,7 +56,7 @@ class StreamCapture:
         return True
 
     def events(self) -> list[tuple[int, list[JSON]]]:
-        """Each event's offset in microseconds and its choices, decoded."""
+        """What was kept."""
         return [event for offsets, data in self._packs for event in zip(offsets, orjson.loads(data), strict=True)]
 
 

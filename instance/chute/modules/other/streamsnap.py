@@ -28,6 +28,7 @@ WAITING_MAX = 500
 WAITING_MAX_BYTES = 32 << 20
 """Recordings that wait to be stored; beyond it they are dropped, and the report says how many."""
 WRITTEN_AT_ONCE = 20
+READ_AT_ONCE = 32
 CLEANED_EVERY_NS = 3600 * 10**9
 NS_PER_DAY = 86_400 * 10**9
 UPSTREAM_CUTS = frozenset(("truncated", "reset", "connect", "tls", "bad_response"))
@@ -39,11 +40,41 @@ log = logging.getLogger("stockyard.modules")
 
 
 class _Snap:
-    __slots__ = ("capture", "pace")
+    """What is known of a stream. Events wait until there are a few, and are read then: one by one each would find all it needs cold."""
 
-    def __init__(self, pace: StreamPace, capture: StreamCapture | None) -> None:
+    __slots__ = ("_started_ns", "capture", "events", "pace")
+
+    def __init__(self, pace: StreamPace, capture: StreamCapture | None, started_ns: int) -> None:
         self.pace = pace
         self.capture = capture
+        self._started_ns = started_ns
+        self.events: list[tuple[int, list[JSON]]] = []
+
+    def read(self) -> None:
+        """Take in the events that wait: when each left, and its choices, which nobody changes any more."""
+        events, self.events = self.events, []
+        pace, started_ns = self.pace, self._started_ns
+        for left_ns, choices in events:
+            content = False
+            for choice in choices:
+                reason = choice.get("finish_reason")
+                if reason is not None:
+                    pace.finish_reason = reason
+                content = content or _has_content(choice)
+            pace.event(left_ns, content=content)
+        if self.capture is not None and events:
+            self.capture.add([((left_ns - started_ns) // 1000, choices) for left_ns, choices in events])
+
+
+def _has_content(choice: JSON) -> bool:
+    part = choice.get("delta")
+    if part:
+        if part.get("content"):
+            return True
+        for name, value in part.items():
+            if value and name != "role":
+                return True
+    return bool(choice.get("text"))
 
 
 class StreamSnap(Module):
@@ -114,35 +145,16 @@ class StreamSnap(Module):
             snap = x.state["streamsnap"] = self._begin(x)
         if snap is None:
             return
-        choices: list[JSON] = obj["choices"]
-        content = False
-        for choice in choices:
-            reason = choice.get("finish_reason")
-            if reason is not None:
-                snap.pace.finish_reason = reason
-            if content:
-                continue
-            part = choice.get("delta")
-            if part:
-                if part.get("content"):
-                    content = True
-                    continue
-                for name, value in part.items():
-                    if value and name != "role":
-                        content = True
-                        break
-            if choice.get("text"):
-                content = True
-        snap.pace.event(now, content=content)
-        capture = snap.capture
-        if capture is not None:
-            capture.add((now - x.started_ns) // 1000, choices)
+        events = snap.events
+        events.append((now, obj["choices"]))
+        if len(events) == READ_AT_ONCE:
+            snap.read()
 
     def _begin(self, x: Exchange) -> _Snap | None:
         if self._share < 1.0 and random() >= self._share:
             return None
         capture = StreamCapture(self._max_bytes) if self._max_bytes and not _opted_out(x) else None
-        return _Snap(StreamPace(self._stall_ns), capture)
+        return _Snap(StreamPace(self._stall_ns), capture, x.started_ns)
 
     def on_finish(self, x: Exchange) -> None:
         if not x.stream:
@@ -152,6 +164,7 @@ class StreamSnap(Module):
         snap: _Snap | None = x.state.get("streamsnap")
         if snap is None:
             return
+        snap.read()
         pace = snap.pace
         ended = _ended(x, pace.finish_reason)
         if ended not in ("done", "length"):
@@ -177,7 +190,6 @@ class StreamSnap(Module):
         redact = x.state.get("redact")
         if redact is None and x.plan is not None and x.plan.redacts:
             return False  # the texts were never looked through, so they are not stored
-        capture.pack()
         size = capture.size_bytes
         if not capture.count:
             return False
