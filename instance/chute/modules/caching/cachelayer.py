@@ -116,7 +116,7 @@ class CacheLayer(Module):
         try:
             answer = await call(x)
         except BaseException:
-            keep.land(None)
+            keep.fail()
             raise
         x.state["cachelayer"] = keep
         keep.take(answer, x.state.get("semanticcache"))

@@ -123,11 +123,13 @@ class Keep(Generic[Key]):
             if x.client_gone or x.http_status != 200 or x.error_code:
                 entry = None
             else:
-                entry.cost_nano = x.cost_nano
+                for _, nano in x.cost_lines:
+                    entry.cost_nano += nano
                 self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
-        self.land(entry)
-
-    def land(self, entry: Entry | None) -> None:
-        """Give those who wait for this call its answer, or nothing."""
         if self.leads:
             self._module.landed(self, entry)
+
+    def fail(self) -> None:
+        """The call has no answer: those who wait for it get nothing."""
+        if self.leads:
+            self._module.landed(self, None)

@@ -109,12 +109,12 @@ class Guardrail(Module):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, x: Exchange) -> Answer | None:
-        turns = last_user_texts(x.req, 2)
+        turns = last_user_texts(x.req)
         if not turns or not turns[0].strip():
             return None
         text = turns[0]
-        if len(turns) > 1 and is_follow_up(text):
-            text = f"{turns[1]}\n{text}"
+        if is_follow_up(text):
+            text = "\n".join(reversed(last_user_texts(x.req, 2)))
         assert self._core is not None
         began = self._core.clock.mono_ns()
         off = await self._denied(x, text)

@@ -199,5 +199,5 @@ async def nearest_small_talk(embedder: Embedder, text: str) -> float:
 
 def is_follow_up(text: str) -> bool:
     """Whether a message means something only with the one before it."""
-    words = len(text.split())
+    words = len(text.split(None, FOLLOW_UP_WORDS))
     return words <= 3 or (words <= FOLLOW_UP_WORDS and _FOLLOWS.match(text) is not None)
