@@ -15,8 +15,8 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import Entry
-from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, given_again, whose
-from instance.chute.modules.caching.cachelayer import NOT_IN_KEY, TTL_MAX_S, is_keepable
+from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, deciding, given_again, whose
+from instance.chute.modules.caching.cachelayer import TTL_MAX_S, is_keepable
 from instance.chute.modules.caching.keep import Keep
 from instance.chute.modules.caching.meaning_guards import difference
 from instance.chute.modules.caching.meaning_store import MeaningStore, Question
@@ -98,7 +98,10 @@ class SemanticCache(Module):
         await self._embedder.embed_then((), settle)
 
     def passes(self, x: Exchange) -> bool:
-        return (x.only_native or not self._question(x.req)) and MODE_HEADER not in x.headers
+        messages = x.req.get("messages")
+        if type(messages) is not list or len(messages) <= 2 * self._max_turns or MODE_HEADER in x.headers:
+            return False  # no long talk, by its length alone
+        return not self._question(x.req)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         mode = asked_mode(x)
@@ -152,9 +155,9 @@ class SemanticCache(Module):
 
     def _circumstances(self, x: Exchange) -> bytes:
         """SHA-256 over everything beside the question that can change the answer."""
-        asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
+        asked = deciding(x.req)
         *before, last = asked["messages"]
-        asked["messages"] = [*before, {**last, "content": None}]
+        asked = {**asked, "messages": [*before, {**last, "content": None}]}
         target = x.targets[0].label if x.targets else ""
         scope = self._scope
         return sha256(orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -182,26 +183,22 @@ class Guardrail(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
         if answer.status == 200:
-            noted: set[str] = set()
-
-            async def check(sentences: Sequence[str]) -> Sequence[str]:
-                await self._check_sentences(x, sentences, noted)
-                return sentences
-
-            await check_answer(answer, check)
+            await check_answer(answer, partial(self._check_sentences, x, set()))
         return answer
 
-    async def _check_sentences(self, x: Exchange, sentences: Sequence[str], noted: set[str]) -> None:
+    async def _check_sentences(self, x: Exchange, noted: set[str], sentences: Sequence[str]) -> Sequence[str]:
+        telling = sentences
         if not self._has_patterns:
-            sentences = [each for each in sentences if len(each.split()) >= SENTENCE_WORDS_MIN]
-        if not sentences:
-            return
+            telling = [each for each in sentences if len(each.split(None, SENTENCE_WORDS_MIN)) >= SENTENCE_WORDS_MIN]
+        if not telling:
+            return sentences
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        reaching = await self.denied.reaching(sentences, self._least)
+        reaching = await self.denied.reaching(telling, self._least)
         x.waited_ns += self._core.clock.mono_ns() - began
         for sentence, row in reaching:
             await self._act_on(x, sentence, self.denied.ranked(row), noted)
+        return sentences
 
     async def _act_on(self, x: Exchange, sentence: str, matches: Sequence[Match], noted: set[str]) -> None:
         for match in matches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import ge
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
@@ -120,26 +120,26 @@ class Topics:
             count += len(rows[-1])
         self._rows = np.ascontiguousarray(np.vstack(rows).T)
 
-    async def matches(self, texts: Sequence[str]) -> list[Match]:
+    def matches(self, texts: Sequence[str]) -> Awaitable[list[Match]]:
         """For each topic how near the nearest of the texts is; the surest first."""
-        return await self._judged(lambda: texts, self._matches)
+        return self._judged(lambda: texts, self._matches)
 
-    async def matches_of_message(self, text: str) -> list[Match]:
+    def matches_of_message(self, text: str) -> Awaitable[list[Match]]:
         """As `matches`, of the text and of each of its sentences."""
 
         def pieces() -> Sequence[str]:
             sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
             return [text, *(sentences if len(sentences) > 1 else ())]
 
-        return await self._judged(pieces, self._matches)
+        return self._judged(pieces, self._matches)
 
-    async def reaching(self, texts: Sequence[str], least: Sequence[float]) -> list[tuple[str, list[float]]]:
+    def reaching(self, texts: Sequence[str], least: Sequence[float]) -> Awaitable[list[tuple[str, list[float]]]]:
         """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
 
         def those(scores: list[list[float]]) -> list[tuple[str, list[float]]]:
             return [(text, row) for text, row in zip(texts, scores, strict=True) if any(map(ge, row, least))]
 
-        return await self._judged(lambda: texts, those)
+        return self._judged(lambda: texts, those)
 
     async def _judged(self, read: Callable[[], Sequence[str]], judge: Callable[[list[list[float]]], T]) -> T:
         """`judge(scores of the texts)`, off the event loop where there are vectors to compare."""
