@@ -75,10 +75,8 @@ class Match(NamedTuple):
 
     topic: Topic
     score: float
-
-    @property
-    def margin(self) -> float:
-        return self.score - self.topic.threshold
+    margin: float
+    """Of the score above the topic's threshold."""
 
 
 class Topics:
@@ -91,6 +89,7 @@ class Topics:
 
     def __init__(self, topics: Sequence[Topic], embedder: Embedder | None) -> None:
         self.topics = topics
+        self._thresholds = [topic.threshold for topic in topics]
         self._patterns = re2.Set.SearchSet()
         self._of_pattern = [number for number, topic in enumerate(topics) for _ in topic.patterns]
         for topic in topics:
@@ -162,7 +161,10 @@ class Topics:
 
     def ranked(self, scores: Sequence[float]) -> list[Match]:
         """A text's scores as matches, the surest first."""
-        found = [Match(topic, score) for topic, score in zip(self.topics, scores, strict=True)]
+        found = [
+            Match(topic, score, score - threshold)
+            for topic, score, threshold in zip(self.topics, scores, self._thresholds, strict=True)
+        ]
         return sorted(found, key=lambda match: -match.margin)
 
     def _scores(self, texts: Sequence[str], vectors: Any) -> list[list[float]]:
