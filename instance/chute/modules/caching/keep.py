@@ -130,6 +130,6 @@ class Keep(Generic[Key]):
             self._module.landed(self, entry)
 
     def fail(self) -> None:
-        """The call has no answer: those who wait for it get nothing."""
+        """The call has no answer that could be kept: those who wait for it get nothing."""
         if self.leads:
             self._module.landed(self, None)
