@@ -15,6 +15,7 @@ from instance.chute.record import estimate_usage
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
     from instance.chute.module import Call
+    from instance.chute.modules.caching.keep import Keep
     from instance.chute.targets import Target
     from instance.core.clock import Clock
 
@@ -109,6 +110,9 @@ class AskedAgain:
             served = asked is chosen
             if not served:
                 self._pay(asked.branch, asked.number)
+                keep: Keep[Any] | None = asked.branch.state.get("cachelayer")
+                if keep is not None and keep is not x.state.get("cachelayer"):
+                    keep.fail()  # what is not delivered is not kept: who waits for it would wait for ever
             else:
                 asked.branch.cost_lines = []  # priced with the call, from the usage taken over here
                 x.state.update(asked.branch.state)
