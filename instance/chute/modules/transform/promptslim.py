@@ -61,9 +61,9 @@ class PromptSlim(Module):
             return None
         last_user = -1
         if self._level > 1:
-            last_user = max(
-                (i for i, m in enumerate(messages) if type(m) is dict and m.get("role") == "user"), default=-1
-            )
+            last_user = len(messages) - 1
+            while last_user >= 0 and not _is_users(messages[last_user]):
+                last_user -= 1
         new: list[Any] | None = None
         for index, message in enumerate(messages):
             if type(message) is not dict or message.get("role") not in self._roles:
@@ -142,6 +142,10 @@ class PromptSlim(Module):
                 for text in (content,) if type(content) is str else map(_part_text, content or ()):
                     count += count_tokens(text)
         return count
+
+
+def _is_users(message: Any) -> bool:
+    return type(message) is dict and message.get("role") == "user"
 
 
 def _part_text(part: Any) -> str:
