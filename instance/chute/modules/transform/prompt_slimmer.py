@@ -102,6 +102,8 @@ class Phrases(NamedTuple):
     """What finds the phrases of level 2, whether any may occur, and what says the same as each."""
 
     expression: re.Pattern[str]
+    without_quotes: re.Pattern[str]
+    """The same for texts in which nothing is quoted."""
     may_occur: QuickLook
     table: dict[str, str]
 
@@ -109,9 +111,18 @@ class Phrases(NamedTuple):
 def phrase_table(own: Mapping[str, str]) -> Phrases:
     """The phrases of level 2, longest first, with `own` added to the built-in ones."""
     table = {**PHRASES, **{phrase.lower(): short for phrase, short in own.items() if phrase.strip()}}
-    words = "|".join(re.escape(phrase) for phrase in sorted(table, key=len, reverse=True))
-    expression = re.compile(rf'"[^"\n]*"|“[^“”\n]*”|(?<!\w)(?:{words})(?!\w),?[ \t]?', re.IGNORECASE)
-    return Phrases(expression, QuickLook(re.compile(words, re.IGNORECASE)), table)
+    by_letter: dict[str, list[str]] = {}
+    for phrase in sorted(table, key=len, reverse=True):
+        by_letter.setdefault(phrase[0], []).append(re.escape(phrase[1:]))
+    # At each place one letter is looked at before any of the phrases that begin with it.
+    words = "|".join(f"{re.escape(letter)}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    found = rf"(?<!\w)(?:{words})(?!\w),?[ \t]?"
+    return Phrases(
+        re.compile(rf'"[^"\n]*"|“[^“”\n]*”|{found}', re.IGNORECASE),
+        re.compile(found, re.IGNORECASE),
+        QuickLook(re.compile(words, re.IGNORECASE)),
+        table,
+    )
 
 
 def slim(text: str, level: int, phrases: Phrases, keep_pct: int) -> str:
@@ -188,7 +199,9 @@ def _slim_free(text: str, level: int, phrases: Phrases, seen: set[str]) -> str:
             if "|" in paragraph:
                 paragraph = _TABLE_ROW.sub(_narrow_row, paragraph)
             if phrases.may_occur(paragraph):
-                paragraph = phrases.expression.sub(_shorter(phrases.table), paragraph)
+                is_quoted = '"' in paragraph or "“" in paragraph
+                expression = phrases.expression if is_quoted else phrases.without_quotes
+                paragraph = expression.sub(_shorter(phrases.table), paragraph)
         paragraphs.append(paragraph)
     made = "\n\n".join(paragraphs)
     return _BLANK_LINES.sub("\n\n", made) if "\n\n\n" in made else made
