@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from instance.chute.answer import JSON
-from instance.chute.tokens import count_prompt_tokens
+from instance.chute.tokens import MESSAGE_TOKENS, count_prompt_tokens, count_tokens
 
 PIN = "pin"
 SYSTEM_ROLES = ("system", "developer")
+PLAIN_FIELDS = 2
+"""A message that has no more than these is a role and a content."""
 REQUEST_TOKENS = 3
 """What `count_prompt_tokens` adds for a request beside its messages."""
 
@@ -79,6 +81,9 @@ def conversation_of(messages: Sequence[Any]) -> Conversation:
 
 def message_tokens(message: JSON) -> int:
     """About how many tokens one message has."""
+    content = message.get("content")
+    if type(content) is str and len(message) == PLAIN_FIELDS:
+        return MESSAGE_TOKENS + count_tokens(content)
     return count_prompt_tokens({"messages": [message]}) - REQUEST_TOKENS
 
 
