@@ -89,7 +89,10 @@ def message_tokens(message: JSON) -> int:
 
 def without_pins(messages: Sequence[Any]) -> list[Any] | None:
     """The messages without the marks that pin them, which no provider knows; `None` when there is none."""
-    if not any(type(message) is dict and PIN in message for message in messages):
+    for message in messages:
+        if type(message) is dict and PIN in message:
+            break
+    else:
         return None
     return [
         {name: value for name, value in message.items() if name != PIN} if type(message) is dict else message
