@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from bench.chain_calls import CASES, Case, answer, arriving, events, request
+from bench.chain_calls import CASES, Case, answer, answer_text, arriving, events, request
 from bench.chain_times import Times
 from bench.stand_in_embedder import StandInEmbedder
 from instance.chute.answer import Answer
@@ -111,9 +111,10 @@ class Chain:
         self.number += 1
         plan = self.plan
         x = self.exchange(case, request(case))
+        text = answer_text(case)
         if case.streamed:
-            self.deltas = events(case.answer, self.number)
-        self.answered = answer(case.answer, self.number)
+            self.deltas = events(text, self.number)
+        self.answered = answer(text, self.number)
         clock = self.clock
         beside = self.embedder.beside_ns
         started = clock.now_ns()

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from bench.chain_calls import CASES, PLAIN_ANSWER, answer, request
+from bench.chain_calls import CASES, answer, answer_text, request
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.operations import CHAT
@@ -63,7 +63,7 @@ async def sample(instance: Instance) -> Parts:
     x.model_requested = str(x.req["model"])
     x.targets = chute.providers.resolve("openai/gpt-4o-mini")
     plan = x.plan = chute.registry.plan("chat")
-    answered = answer(PLAIN_ANSWER, 1)
+    answered = answer(answer_text(CASES[0]), 1)
 
     async def reach(x: Exchange) -> Answer:
         x.attempts.append({"target": "openai/gpt-4o-mini", "status": 200, "duration_us": 812_345})

@@ -40,9 +40,15 @@ class StandInEmbedder(Embedder):
 
     async def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
         vectors = await self.embed(texts)
+        return self._beside(lambda: work(vectors))
+
+    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
+        return await self.embed_then(self._beside(read), work)
+
+    def _beside(self, work: Callable[[], T]) -> T:
         started = self.clock.read()
         try:
-            return work(vectors)
+            return work()
         finally:
             took = self.clock.read() - started
             self.clock.away_ns += took

@@ -92,7 +92,8 @@ class Account:
     @property
     def left_nano(self) -> int:
         """What may still be reserved; never negative."""
-        return max(0, self.budget.limit_nano - self.spent_nano - self.reserved_nano)
+        left = self.budget.limit_nano - self.spent_nano - self.reserved_nano
+        return left if left > 0 else 0
 
     def allows(self, nano: int) -> bool:
         return self.spent_nano + self.reserved_nano + nano <= self.budget.limit_nano
@@ -135,6 +136,8 @@ class Accounts:
         self._by_id: dict[str, Account] = {}
         self._exact: dict[tuple[str, str], list[Account]] = {}
         self._others: list[Account] = []
+        self.narrowed = False
+        """Whether some account is not everybody's, so that who spends must be known."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -166,6 +169,7 @@ class Accounts:
 
     def _index(self) -> None:
         self._exact, self._others = {}, []
+        self.narrowed = any(account.budget.scope for account in self._by_id.values())
         for account in self._by_id.values():
             scope = account.budget.scope
             name = next((name for name in EXACT_FIELDS if name in scope), None)
@@ -173,6 +177,10 @@ class Accounts:
                 self._others.append(account)
             else:
                 self._exact.setdefault((name, scope[name]), []).append(account)
+
+    def everybodys(self) -> list[Account]:
+        """The accounts that any call draws on, while none is narrowed."""
+        return self._others
 
     def of(self, subject: Subject) -> list[Account]:
         """The accounts that a call by this subject draws on."""

@@ -112,14 +112,19 @@ class Billing:
 
     def drawn_on(self, x: Exchange) -> list[Account]:
         """The accounts that the call draws on, its key's own budget among them; who asks reserves anew in all of them."""
-        found = self.accounts.of(subject(x)) if len(self.accounts) else []
+        found = self.accounts_of(x)
         principal = x.principal
         if principal is not None and principal.budget_month_nano:
             own = self.key_budgets.account(principal, x.started_wall_ns)
             if own is not None:
                 self._release(x)
-                found.append(own)
+                found = [*found, own]
         return found
+
+    def accounts_of(self, x: Exchange) -> list[Account]:
+        """The accounts of the table's budgets that the call draws on; not to be changed."""
+        accounts = self.accounts
+        return accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys()
 
     def settle(self, x: Exchange) -> None:
         """Give back what was reserved and count the call's cost in every account that it draws on.
@@ -139,10 +144,10 @@ class Billing:
         at_ns = x.started_wall_ns
         if x.principal is not None:
             self.key_budgets.settle(x.principal, nano, at_ns)
-        if len(self.accounts):
-            for account in self.accounts.of(subject(x)):
+        for account in self.accounts_of(x):
+            if at_ns >= account.ends_ns:
                 account.roll(at_ns)
-                account.spend(nano, at_ns)
+            account.spend(nano, at_ns)
 
     def router(self) -> APIRouter:
         """The routes under `/api/billing`."""
@@ -154,7 +159,7 @@ class Billing:
 def subject(x: Exchange) -> Subject:
     """Who spends in this call, and on what."""
     principal = x.principal
-    key = str(principal.key_id) if principal is not None else ""
+    key = principal.key_text if principal is not None else ""
     return Subject(key, x.user, x.team, x.project, x.model_requested, x.tags)
 
 

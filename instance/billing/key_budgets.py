@@ -48,7 +48,7 @@ class KeyBudgets:
         if not limit:
             return None
         self._roll(now_ns)
-        key = str(principal.key_id)
+        key = principal.key_text
         account = self._accounts.get(key)
         if account is None or account.budget.limit_nano != limit:
             budget = Budget(id=f"key:{key}", name=principal.name or f"key {key}", limit_nano=limit, period="month")
@@ -75,7 +75,7 @@ class KeyBudgets:
         self._roll(at_ns)
         if at_ns < self._starts_ns:
             return
-        key = str(principal.key_id)
+        key = principal.key_text
         spent = self._spent
         if key in spent or len(spent) < KEYS_MAX or principal.budget_month_nano:
             spent[key] = spent.get(key, 0) + nano

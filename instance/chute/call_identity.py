@@ -13,7 +13,8 @@ BUCKETS = 10_000
 
 def key_id(x: Exchange) -> str:
     """The id of the call's key; empty without one."""
-    return str(x.principal.key_id) if x.principal is not None else ""
+    principal = x.principal
+    return principal.key_text if principal is not None else ""
 
 
 def holder(x: Exchange) -> str:

@@ -136,8 +136,11 @@ class Catalogue:
 
     def of(self, target: Target) -> Model | None:
         """The target's model."""
-        provider = target.provider
-        return self.find(provider.name, target.model, provider.dialect)
+        known = target.known_model
+        if known is None or known[0] is not self:
+            provider = target.provider
+            known = target.known_model = self, self.find(provider.name, target.model, provider.dialect)
+        return known[1]
 
     def find(self, provider: str, model: str, dialect: str = "") -> Model | None:
         """What is known of a model; `None` when it is not known.

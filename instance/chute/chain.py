@@ -23,7 +23,6 @@ from instance.chute.containment import (
     scope_of,
     timed,
     within,
-    within_async,
 )
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
@@ -83,7 +82,7 @@ class Plan:
             if "on_request" in hooks:
                 steps.append((within(fits, module.on_request) if fits else module.on_request, link, False))
             if "prepare" in hooks:
-                steps.append((within_async(fits, module.prepare) if fits else module.prepare, link, True))
+                steps.append((within(fits, module.prepare) if fits else module.prepare, link, True))
             if "on_response" in hooks:
                 responses.append((within(fits, module.on_response) if fits else module.on_response, link))
             if "on_delta" in hooks:
@@ -170,7 +169,9 @@ class Plan:
                     x.running = link
                     x.running_since_ns = before
                     try:
-                        answer = await hook(x)
+                        waiting = hook(x)
+                        if waiting is not None:
+                            answer = await waiting
                     finally:
                         x.running = None
                 else:

@@ -76,13 +76,6 @@ def within(fits: Callable[[Exchange], bool], hook: SyncHook) -> SyncHook:
     return scoped
 
 
-def within_async(fits: Callable[[Exchange], bool], hook: Callable[[Exchange], Awaitable[Answer | None]]) -> SyncHook:
-    async def scoped(x: Exchange) -> Answer | None:
-        return await hook(x) if fits(x) else None
-
-    return scoped
-
-
 def check_answer(x: Exchange, answer: object) -> None:
     """Raise `WrongAnswer` for what a module gave as the call's answer and cannot be sent as one."""
     if not isinstance(answer, Answer):

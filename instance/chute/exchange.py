@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
 from instance.chute.answer_head import head_lines
-from instance.chute.text import SEPARATOR, answer_texts, request_texts
+from instance.chute.text import answer_text, request_texts
+from instance.chute.tokens import count_prompt_tokens
 from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Exchange:
     request_hits: frozenset[int] | None = None
     unscanned = False
     """`req` was changed since its texts were scanned."""
+    _counted: JSON | None = None
+    _counted_tokens = 0
     scanned: dict[int, str] | None = None
     """The texts that were scanned, by their identity."""
     scanned_answer: tuple[str, frozenset[int]] | None = None
@@ -188,6 +191,15 @@ class Exchange:
     def change(self) -> None:
         """Say that `req` was changed: what is sent is written anew from it."""
         self.changed = self.unscanned = True
+        self._counted = None
+
+    def prompt_tokens(self) -> int:
+        """About how many tokens the request has (`tokens.count_prompt_tokens`), counted once until it is changed."""
+        req = self.req
+        if self._counted is not req:
+            self._counted_tokens = count_prompt_tokens(req)
+            self._counted = req
+        return self._counted_tokens
 
     def note(
         self, action: str, detail: JSON | None = None, *, module: str = "", hook: str = "", took_ns: int = 0
@@ -269,10 +281,12 @@ class Exchange:
         plan = self.plan
         if plan is None or plan.matcher is None:
             return frozenset()
-        text = SEPARATOR.join(answer_texts(obj))
-        if self.scanned_answer is None or self.scanned_answer[0] != text:
-            self.scanned_answer = text, plan.matcher.scan(text)
-        return plan.matcher.of(module.name, self.scanned_answer[1])
+        text = answer_text(obj)
+        scanned = self.scanned_answer
+        if scanned is None or scanned[0] != text:
+            scanned = self.scanned_answer = text, plan.matcher.scan(text)
+        hits = scanned[1]
+        return plan.matcher.of(module.name, hits) if hits else hits
 
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
@@ -328,12 +342,16 @@ class Exchange:
         hits = plan.matcher.scan_texts([*request_texts(self.req), text])
         if not hits:
             self.request_hits, self.unscanned = hits, False
+            self.scanned_answer = text, hits
         return not plan.matcher.of(module.name, hits)
 
     @property
     def cost_nano(self) -> int:
         """The call's cost in nano-dollars: the sum of its lines."""
-        return sum(nano for _, nano in self.cost_lines)
+        total = 0
+        for _, nano in self.cost_lines:
+            total += nano
+        return total
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline (never negative), `None` without one."""

@@ -1,18 +1,25 @@
-"""The shared matcher: the patterns of all modules of a plan in one automaton, so that a text is scanned once."""
+"""The shared matcher: the patterns of all modules of a plan, so that a text is scanned once for all."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import re2
 
 from instance.chute.text import SEPARATOR
+from instance.chute.text_memory import TextMemory
 
 if TYPE_CHECKING:
     from instance.chute.module import Module
 
 MEMORY_MAX_BYTES = 32 << 20
+"""Of the automaton's states."""
+FAR_MEMORY_MAX_BYTES = 8 << 20
+"""Of the states of each expression that has an automaton of its own."""
+ALL_NEW = 2
+"""Texts that are likely new: instructions and a question, without a history."""
 NONE: frozenset[int] = frozenset()
 
 
@@ -20,35 +27,58 @@ class BadPattern(ValueError):
     """An expression that RE2 does not take."""
 
 
+_REACHES = re.compile(r"\\W[+*]|\\w\+\\W|\.[*+]|\]\*|\{\d+,\d|\\b\\[wWpP]|'\]\+")
+"""Expressions that have this may go on over words that do not matter."""
+
+
 class Matcher:
-    """Says which of many RE2 expressions occur in a text, in one pass over it; not where. Immutable.
+    """Says which of many RE2 expressions occur in a text; not where. Immutable.
+
+    An expression that reaches over words that do not matter (`ignore`, then some words, then `rules`) multiplies the states of all
+    others in one automaton: on prose of many kinds such a one makes new states at nearly every character, a thousand times
+    slower. So only those that stand in one place share an automaton. The others are filtered: one pass finds the words that they
+    cannot do without, and only those that have theirs are then searched for.
 
     An index counts over all patterns; `of` gives an owner's own. Text that is not valid Unicode (lone surrogates) is
     scanned with those characters replaced.
     """
 
-    __slots__ = ("_match", "_ranges")
+    __slots__ = ("_far", "_far_at", "_near", "_near_at", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
         """`owners`: name and expressions of each. Raises `BadPattern`."""
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = MEMORY_MAX_BYTES
-        patterns = re2.Set.SearchSet(options)
+        near, far = re2.Set.SearchSet(_options(MEMORY_MAX_BYTES)), re2.Filter()
+        options = _options(FAR_MEMORY_MAX_BYTES)
         self._ranges: dict[str, tuple[int, int]] = {}
+        self._near_at: list[list[int]] = []
+        """Where each of the automaton's expressions stands among all: more than once if owners share it."""
+        self._far_at: list[list[int]] = []
+        places: dict[str, list[int]] = {}
         count = 0
         for owner, expressions in owners:
             start = count
             for expression in expressions:
-                try:
-                    patterns.Add(expression)
-                except re2.error as error:
-                    raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
+                known = places.get(expression)
+                if known is None:
+                    known = places[expression] = []
+                    try:
+                        if _REACHES.search(expression):
+                            far.Add(expression, options)
+                            self._far_at.append(known)
+                        else:
+                            near.Add(expression)
+                            self._near_at.append(known)
+                    except re2.error as error:
+                        raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
+                known.append(count)
                 count += 1
             if count > start:
                 self._ranges[owner] = (start, count)
-        patterns.Compile()
-        self._match: Callable[[bytes], list[int] | None] = patterns.Match
+        near.Compile()
+        far.Compile()
+        self._near: Callable[[bytes], list[int] | None] | None = near.Match if self._near_at else None
+        self._far: Callable[[bytes], list[int] | None] | None = far.Match if self._far_at else None
+        self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
     def build(cls, modules: Iterable[Module]) -> Matcher | None:
@@ -62,14 +92,39 @@ class Matcher:
             data = text.encode()
         except UnicodeEncodeError:
             data = text.encode("utf-8", "replace")
-        hits = self._match(data)
-        return frozenset(hits) if hits else NONE
+        near, far = self._near, self._far
+        hits = near(data) if near is not None else None
+        others = far(data) if far is not None else None
+        if hits is None and others is None:
+            return NONE
+        found = [place for hit in hits for place in self._near_at[hit]] if hits else []
+        if others:
+            found += [place for hit in others for place in self._far_at[hit]]
+        return frozenset(found)
 
     def scan_texts(self, texts: Sequence[str]) -> frozenset[int]:
-        """Indexes of the patterns that occur in any of the texts."""
-        if not texts:
-            return NONE
-        return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+        """Indexes of the patterns that occur in any of the texts. What was said of a conversation's texts is remembered."""
+        if len(texts) <= ALL_NEW:
+            if not texts:
+                return NONE
+            return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+        seen = self._seen
+        hits, new = NONE, []
+        for text in texts:
+            known = seen.get(text)
+            if known is None:
+                new.append(text)
+            elif known:
+                hits |= known
+        if not new:
+            return hits
+        if len(new) == 1:
+            found = seen.keep(new[0], self.scan(new[0]))
+        else:
+            found = self.scan(SEPARATOR.join(new))
+            for text in new:
+                seen.keep(text, self.scan(text) if found else NONE)
+        return hits | found if found else hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
         """Those of the hits that are the owner's, counted from its own first pattern."""
@@ -77,7 +132,15 @@ class Matcher:
         if place is None or not hits:
             return NONE
         start, stop = place
-        return frozenset(hit - start for hit in hits if start <= hit < stop)
+        own = [hit - start for hit in hits if start <= hit < stop]
+        return frozenset(own) if own else NONE
+
+
+def _options(memory_bytes: int) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = memory_bytes
+    return options
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ receives the old in `start()` so that counters survive. A call keeps the modules
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -132,8 +132,9 @@ class Module:
         """Before the call, synchronous: change `x.req` (and say `x.change()`), note, refuse, or answer at once."""
         raise NotImplementedError
 
-    async def prepare(self, x: Exchange) -> Answer | None:
-        """As `on_request`, in the same place of the order, for work that awaits."""
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        """As `on_request`, in the same place of the order, for work that awaits: `async def prepare(self, x) -> Answer | None`. One
+        that is no coroutine function may return `None` at once where there is nothing to wait for."""
         raise NotImplementedError
 
     async def around(self, x: Exchange, call: Call) -> Answer:

@@ -32,8 +32,11 @@ class PriceTable:
 
     def of(self, target: Target) -> Price | None:
         """What the target's model costs; `None` when that is not known."""
-        provider = target.provider
-        return self.lookup(provider.name, target.model, provider.dialect)
+        known = target.known_price
+        if known is None or known[0] is not self:
+            provider = target.provider
+            known = target.known_price = self, self.lookup(provider.name, target.model, provider.dialect)
+        return known[1]
 
     def lookup(self, provider: str, model: str, dialect: str = "") -> Price | None:
         """The price of a model at a provider; `None` when it is not known.

@@ -17,6 +17,7 @@ from instance.chute.provider_spec import (
     StoredProvider,
     merged_specs,
 )
+from instance.chute.routes import split_target
 from instance.chute.targets import Target
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
@@ -52,6 +53,7 @@ class ProviderTable:
         self._mock = Provider(ProviderSpec(MOCK, models=MOCK_MODELS), upstream, mock)
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
+        self._labelled: dict[str, Target] = {}
         self._pooled: dict[str, frozenset[str]] = {}
         self._of_clients: dict[str, frozenset[str]] = {}
         self._spread: dict[str, tuple[Spread, frozenset[str], frozenset[str]]] = {}
@@ -133,6 +135,7 @@ class ProviderTable:
                 with_key = with_key or (spec.enabled and spec.type in self._spread)
                 provider.usable = with_key and not provider.problem
         self._resolved.clear()
+        self._labelled = {}
         if self.changed is not None:
             self.changed()
 
@@ -190,6 +193,20 @@ class ProviderTable:
                 self._resolved.clear()
             self._resolved[key] = found
         return found[:]
+
+    def labelled(self, label: str) -> Target | None:
+        """The target of a `provider/model`; `None` when there is no such provider or it cannot be used now. Raises `ValueError`
+        for what is no such label."""
+        found = self._labelled.get(label)
+        if found is None:
+            name, model = split_target(label)
+            provider = self._by_name.get(name)
+            if provider is None or not provider.usable:
+                return None
+            if len(self._labelled) >= RESOLVED_MAX:
+                self._labelled.clear()
+            found = self._labelled[label] = Target(provider, model)
+        return found
 
     def _find(self, model: str, provider: str) -> list[Target]:
         if provider:

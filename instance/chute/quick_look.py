@@ -29,6 +29,9 @@ _OTHERS = {
     op.CATEGORY_NOT_WORD: r"\x{0}-\x{2f}\x{3a}-\x{40}\x{5b}-\x{5e}\x{60}\x{7b}-\x{10ffff}",
 }
 _ANYTHING = r"(?s:.)*"
+_BOUNDARY = (op.AT, op.AT_BOUNDARY)
+_NO_WORD = "[^0-9A-Za-z_]"
+"""What may stand beyond a boundary at a character of a word; some that Python takes for letters too."""
 _FOLDED_I = r"\x{130}\x{131}"
 """Turkish letters that Python takes for an `i` where case does not count, and RE2 does not."""
 _I = frozenset(map(ord, "iI"))
@@ -72,10 +75,45 @@ _NONE: frozenset[int] = frozenset()
 
 
 def wider(expression: re.Pattern[str]) -> str:
-    """An RE2 expression that occurs wherever the given one does, and perhaps elsewhere: without boundaries, what must stand
-    before or behind, references and upper counts."""
+    """An RE2 expression that occurs wherever the given one does, and perhaps elsewhere: without what must stand before or behind,
+    references and upper counts, and with boundaries only at its own begin and end."""
     tree = _parser.parse(expression.pattern, expression.flags)
-    return ("(?i)" if tree.state.flags & re.IGNORECASE else "") + _sequence(tree)
+    items = list(tree)
+    before = after = ""
+    if len(items) > 1 and items[0] == _BOUNDARY and _at_word(items[1:], 1):
+        before = f"(?:^|{_NO_WORD})"
+    if len(items) > 1 and items[-1] == _BOUNDARY and _at_word(items[:-1], -1):
+        after = f"(?:$|{_NO_WORD})"
+    return ("(?i)" if tree.state.flags & re.IGNORECASE else "") + before + _sequence(items) + after
+
+
+def _at_word(items: Sequence[tuple[Any, Any]], step: int) -> bool:
+    """Whether what the items take begins (`step` 1) or ends (-1) with a character of a word, whatever it is."""
+    for kind, value in items[::step]:
+        if kind is op.LITERAL:
+            return _is_word(chr(value))
+        if kind is op.IN:
+            return all(_of_words(*member) for member in value)
+        if kind is op.BRANCH:
+            return all(_at_word(each, step) for each in value[1])
+        if kind is op.SUBPATTERN:
+            return _at_word(value[3], step)
+        if kind is not op.MAX_REPEAT or not _at_word(value[2], step):
+            return False
+        if value[0]:
+            return True
+    return False
+
+
+def _of_words(kind: Any, value: Any) -> bool:
+    """Whether a member of a set stands for characters of words alone."""
+    if kind is op.RANGE:
+        return bool(value[1] < 128) and all(map(_is_word, map(chr, range(value[0], value[1] + 1))))
+    return _is_word(chr(value)) if kind is op.LITERAL else value in (op.CATEGORY_WORD, op.CATEGORY_DIGIT)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _sequence(items: Iterable[tuple[Any, Any]]) -> str:

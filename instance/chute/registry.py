@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
@@ -18,11 +17,13 @@ from instance.chute.client_modules import OWNER, ClientModules, Running, Wanted
 from instance.chute.containment import Fits, Link
 from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
+from instance.chute.leaving import Leaving
 from instance.chute.life_cycle import left_off, started, stopped, ticking
 from instance.chute.module import Module, ModuleSettings
+from instance.chute.module_rows import ModuleRow, read_rows, write_rows
 from instance.chute.module_secrets import kept, opened, sealed
 from instance.chute.order import ON_BY_DEFAULT, SHIMS
-from instance.chute.slot import Slot, validated
+from instance.chute.slot import Slot, priority_at, validated
 from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
@@ -37,9 +38,6 @@ OF_CLIENT = ":client:"
 
 Prepared = tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]
 """A change that was checked: the slot, whether it is on, its config and settings, its priority."""
-
-STOP_WAIT_S = 10.0
-"""For which a module that is switched on waits for the end of its predecessor's `stop`."""
 
 log = logging.getLogger("stockyard.modules")
 
@@ -60,9 +58,7 @@ class Registry:
         self._left: list[Plan] = []
         """Plans of before that calls still use."""
         self._lock = asyncio.Lock()
-        self._stopping: set[asyncio.Task[None]] = set()
-        self.leaving: list[Module] = []
-        """Modules that are off, or replaced, and are not stopped yet: calls that began with them still run."""
+        self.leaving = Leaving()
         configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
         for name in builtin_names():
             base = configured.pop(name, {})
@@ -101,11 +97,7 @@ class Registry:
 
         A module whose stored settings no longer hold, or that refuses to start, is left off, or refuses calls where it fails
         closed; the log and its meter say why."""
-
-        def rows(conn: sqlite3.Connection) -> list[tuple[str, int | None, str, float | None, int]]:
-            return conn.execute("SELECT name, enabled, config, priority, updated_at_ns FROM modules").fetchall()
-
-        for name, enabled, config, priority, updated in await self.core.database.read(rows):
+        for name, enabled, config, priority, updated in await self.core.database.read(read_rows):
             slot = self.slots.get(name)
             if slot is not None:
                 slot.enabled_override = None if enabled is None else bool(enabled)
@@ -235,47 +227,7 @@ class Registry:
                     ticking(self.core, slot, slot.running, self.clients), name=str(id(slot.running))
                 )
         if leaving:
-            self._stop_after(old, leaving)
-
-    def _stop_after(self, plans: list[Plan], leaving: list[Module]) -> None:
-        waiting = len(plans)
-        self.leaving += leaving
-
-        def one_less() -> None:
-            nonlocal waiting
-            waiting -= 1
-            if waiting <= 0:
-                for module in leaving:
-                    task = asyncio.get_running_loop().create_task(self._end(module))
-                    self._stopping.add(task)
-                    task.add_done_callback(self._stopping.discard)
-
-        if not plans:
-            waiting = 1
-            one_less()
-        for plan in plans:
-            earlier = plan.retired
-
-            def retired(earlier: Any = earlier) -> None:
-                if earlier is not None:
-                    earlier()
-                one_less()
-
-            plan.retired = retired
-
-    async def _end(self, module: Module) -> None:
-        await stopped(module)
-        self.leaving.remove(module)
-
-    async def _previous(self, slot: Slot) -> Module | None:
-        """What a module that is built now goes on from: the one that runs, or the one that was switched off a moment ago and still
-        has calls. Where that one is being stopped its end is waited for, so that all it stores is there to be read."""
-        if slot.running is not None:
-            return slot.running
-        last = next((module for module in reversed(self.leaving) if type(module) is slot.cls), None)
-        if last is not None and self._stopping:
-            await asyncio.wait(self._stopping, timeout=STOP_WAIT_S)
-        return last if last in self.leaving else None
+            self.leaving.after(old, leaving)
 
     async def change(
         self, changes: Mapping[str, Mapping[str, Any]], actor: str, saver: tuple[str, dict[bytes, bytes]] | None = None
@@ -315,7 +267,7 @@ class Registry:
                     )
                 priority = slot.priority
                 if change.get("priority") is not None:
-                    priority = self._priority(slot, int(change["priority"]))
+                    priority = priority_at(int(change["priority"]), slot, self.ordered())
                 prepared.append((slot, enabled, config, settings, priority))
             begun: dict[str, Module | None] = {}
             of_clients: Running = {}
@@ -324,7 +276,7 @@ class Registry:
                     if enabled and slot.running is not None and settings == slot.settings:
                         begun[slot.name] = slot.running
                     elif enabled:
-                        begun[slot.name] = await started(self.core, slot.cls, settings, await self._previous(slot))
+                        begun[slot.name] = await self._begun(slot, settings)
                     else:
                         begun[slot.name] = None
                 if OWNER in begun or self.clients:
@@ -354,31 +306,13 @@ class Registry:
             self._swap(leaving)
             return [slot for slot, *_ in prepared]
 
-    def _priority(self, slot: Slot, position: int) -> float:
-        """A position in the chain as a place within the module's group; raises `invalid_value` outside of it."""
-        ordered = self.ordered()
-        group = slot.order()[0]
-        members = [place for place, other in enumerate(ordered) if other.order()[0] == group]
-        if not members[0] <= position <= members[-1]:
-            raise StockyardError(
-                "invalid_value",
-                f"{slot.name} may stand from {members[0]} to {members[-1]}: its group is fixed.",
-                param="priority",
-            )
-        others = [other for other in ordered if other.order()[0] == group and other is not slot]
-        places = [other.order()[1] for other in others]
-        index = position - members[0]
-        before = places[index - 1] if index else places[0] - 2 if places else 0.0
-        after = places[index] if index < len(places) else before + 2
-        return (before + after) / 2
-
     async def _persist(self, prepared: Sequence[Prepared], actor: str) -> None:
         now = self.core.clock.wall_ns()
         rows = []
         events = []
         for slot, enabled, config, _, priority in prepared:
             stored = sealed(config, slot.cls.secret_settings, self.core.secrets, slot.secret_context)
-            rows.append((slot.name, int(enabled), orjson.dumps(stored).decode(), priority, now))
+            rows.append(ModuleRow(slot.name, int(enabled), orjson.dumps(stored).decode(), priority, now))
             fields = sorted(key for key in {*config, *slot.config} if config.get(key) != slot.config.get(key))
             events.append(
                 LedgerEvent(
@@ -389,16 +323,12 @@ class Registry:
                     detail={"enabled": enabled, "fields": fields},
                 )
             )
+        await self.core.writer.write(partial(write_rows, rows=rows), events)
 
-        def write(conn: sqlite3.Connection) -> None:
-            conn.executemany(
-                "INSERT INTO modules (name, enabled, config, priority, updated_at_ns) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled, config = excluded.config, "
-                "priority = excluded.priority, updated_at_ns = excluded.updated_at_ns",
-                rows,
-            )
-
-        await self.core.writer.write(write, events)
+    async def _begun(self, slot: Slot, settings: ModuleSettings) -> Module:
+        """A module with new settings: it goes on from the one that runs, or that was switched off a moment ago."""
+        previous = slot.running or await self.leaving.previous(slot.cls)
+        return await started(self.core, slot.cls, settings, previous)
 
     async def reset(self, name: str, actor: str) -> Slot:
         """Back to the defaults and the configuration file."""
@@ -417,5 +347,4 @@ class Registry:
             if slot.running is not None:
                 await stopped(slot.running)
                 slot.running = None
-        if self._stopping:
-            await asyncio.gather(*self._stopping, return_exceptions=True)
+        await self.leaving.all_stopped()

@@ -20,6 +20,8 @@ _PAIRS = (
 
 def remaining_share(headers: Mapping[bytes, bytes]) -> float | None:
     """The smallest remaining share, 0 to 1, of the limits in an answer's headers; `None` when it names none."""
+    if not headers:
+        return None
     least: float | None = None
     for remaining, limit in _PAIRS:
         left = headers.get(remaining)

@@ -102,21 +102,21 @@ class Router:
         `asked` is the model that stands for `provider/*`.
         """
         try:
-            name, model = split_target(label)
-            provider = self.providers.get(name)
-        except (ValueError, StockyardError):
+            target = self.providers.labelled(label)
+        except ValueError:
             return None
-        if not provider.usable:
-            return None
+        if target is None or (not region and target.model != ASKED_MODEL):
+            return target
+        model = target.model
         if model == ASKED_MODEL:
             head, slash, rest = asked.partition("/")
             model = rest if slash and rest and self.providers.knows(head) else asked
-        return Target(provider, model, region)
+        return Target(target.provider, model, region)
 
     def permitted(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that no module forbids."""
         allow = x.allow
-        return [target for target in targets if all(allows(target) for allows in allow)] if allow else targets
+        return [target for target in targets if permits(x, target)] if allow else targets
 
     def at_pinned(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that lie at the provider which the caller's header names; all when it names none."""
@@ -127,11 +127,11 @@ class Router:
         """Whether a module may send the call to a target that the caller did not name: no module forbids it, the key's
         globs allow it, and it is no other provider than the one that the caller's header names."""
         pinned = pinned_provider(x)
-        return (
-            (not pinned or target.provider.name == pinned)
-            and (x.principal is None or may_use(x.principal, target))
-            and all(allows(target) for allows in x.allow)
-        )
+        if pinned and target.provider.name != pinned:
+            return False
+        if x.principal is not None and not may_use(x.principal, target):
+            return False
+        return permits(x, target)
 
     def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
         """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the
@@ -203,9 +203,20 @@ class Router:
             x.warnings.append("X-Stockyard-Fallback is not used while the module fallbackrouter is off")
 
 
+def permits(x: Exchange, target: Target) -> bool:
+    """Whether no module forbids the target for the call."""
+    for allows in x.allow:  # noqa: SIM110 - a generator costs more than the question
+        if not allows(target):
+            return False
+    return True
+
+
 def pinned_provider(x: Exchange) -> str:
     """The provider that the caller's header names; empty when it names none."""
-    named = x.headers.get(b"x-stockyard-provider") or x.headers.get(b"x-provider")
+    headers = x.headers
+    if b"x-stockyard-provider" not in headers and b"x-provider" not in headers:
+        return ""
+    named = headers.get(b"x-stockyard-provider") or headers.get(b"x-provider")
     return named.decode("latin-1").strip() if named else ""
 
 

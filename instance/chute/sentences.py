@@ -12,19 +12,17 @@ HOLD_MAX_CHARS = 2_000
 """A piece without an end is cut here, at a space where there is one."""
 
 _END = re.compile(
-    r"""[.!?…]+['"”’)\]*_]*(?=\s|\Z)\s*   # a mark, what closes with it, and the space behind
-      | [。！？｡]+[」』”’）]*\s*             # no space stands behind these
-      | \n\s*\n\s*                           # a paragraph
-      | \n(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)    # an item of a list begins
-    """,
+    r"""[.!?…。！？｡\n](?:     # first what an end begins with: the search then tries no other place
+        (?<=[.!?…])[.!?…]*['"”’)\]*_]*(?=\s|\Z)\s*   # a mark, what closes with it, and the space behind
+      | (?<=[。！？｡])[。！？｡]*[」』”’）]*\s*          # no space stands behind these
+      | (?<=\n)\s*\n\s*                             # a paragraph
+      | (?<=\n)(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)      # an item of a list begins
+    )""",
     re.VERBOSE,
 )
-_MARK = re.compile(r"[.!?…。！？｡\n]")
-"""What a sentence's end begins with."""
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|approx|No|Nr|Fig|Vol|Inc|Ltd|Co|Corp|cf|ca|al|bzw|usw|Abs|Art)"
-    r"|\b(?:[A-Za-z]\.)+[A-Za-z]|\b[A-Z])\.\Z"
-)
+_SHORT = "Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|approx|No|Nr|Fig|Vol|Inc|Ltd|Co|Corp|cf|ca|al|bzw|usw|Abs|Art"
+_ABBREVIATION = re.compile(rf"(?:\b(?:{_SHORT})|\b(?:[A-Za-z]\.)+[A-Za-z]|\b[A-Z])\.\Z")
+_SHORT_ENDS = frozenset(each[-2:] for each in _SHORT.split("|"))
 _NUMBERED = re.compile(r"(?:^|\n)\s*\d{1,3}[.)]\s*\Z")
 
 
@@ -32,16 +30,9 @@ def sentence_ends(text: str) -> list[int]:
     """Indexes at which a sentence ends, the white space behind it included, in order; the text's own end is not one of them
     unless a sentence ends there."""
     ends = []
-    mark = _MARK.search(text)
-    while mark is not None:
-        match = _END.match(text, mark.start())
-        if match is None:
-            mark = _MARK.search(text, mark.end())
-            continue
-        end = match.end()
-        if mark.group() not in ".…" or not _goes_on(text, match):
-            ends.append(end)
-        mark = _MARK.search(text, end)
+    for match in _END.finditer(text):
+        if text[match.start()] not in ".…" or not _goes_on(text, match):
+            ends.append(match.end())
     return ends
 
 
@@ -85,14 +76,15 @@ def _split(text: str) -> list[str]:
 
 def _goes_on(text: str, match: re.Match[str]) -> bool:
     """A full stop that ends no sentence: of an abbreviation, an initial, or the number of an item."""
-    stop = match.start() + 1
-    if match.group().startswith(("..", "…")):
-        following = text[match.end() : match.end() + 1]
-        return following.islower()
-    before = text[max(0, stop - 24) : stop]
-    if _ABBREVIATION.search(before):
+    start = match.start()
+    if text.startswith(("..", "…"), start):
+        return text[match.end() : match.end() + 1].islower()
+    last = text[max(0, start - 2) : start]
+    if len(last) == 2 and last.isalpha() and last not in _SHORT_ENDS:
+        return False  # the end of a longer word, as most are
+    if _ABBREVIATION.search(text[max(0, start - 23) : start + 1]):
         return True
-    return _NUMBERED.search(text[max(0, stop - 12) : stop]) is not None
+    return _NUMBERED.search(text[max(0, start - 11) : start + 1]) is not None
 
 
 class SentenceHold:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -103,6 +103,25 @@ class Slot:
         place = PLACE.get(self.name)
         group, own = place if place is not None else (self.cls.group, 1000)
         return group, self.priority if self.priority is not None else own, self.name
+
+
+def priority_at(position: int, slot: Slot, ordered: Sequence[Slot]) -> float:
+    """The priority that puts a slot at a position of the chain (from 0); raises `invalid_value` outside of its group.
+
+    `ordered`: every slot in the chain's order."""
+    group = slot.order()[0]
+    members = [place for place, other in enumerate(ordered) if other.order()[0] == group]
+    if not members[0] <= position <= members[-1]:
+        raise StockyardError(
+            "invalid_value",
+            f"{slot.name} may stand from {members[0]} to {members[-1]}: its group is fixed.",
+            param="priority",
+        )
+    places = [other.order()[1] for other in ordered if other.order()[0] == group and other is not slot]
+    index = position - members[0]
+    before = places[index - 1] if index else places[0] - 2 if places else 0.0
+    after = places[index] if index < len(places) else before + 2
+    return (before + after) / 2
 
 
 def validated(cls: type[Module], config: Mapping[str, Any]) -> ModuleSettings:

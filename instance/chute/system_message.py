@@ -7,6 +7,21 @@ from typing import Any
 from instance.chute.answer import JSON
 
 SYSTEM_ROLES = ("system", "developer")
+_own_notes: dict[str, None] = {}
+
+
+def own_note(text: str) -> str:
+    """The text, known from now on as a fixed one of ours that tells the model how to answer."""
+    _own_notes[text] = None
+    return text
+
+
+def without_own_notes(text: str) -> str:
+    """Instructions without the fixed texts of ours in them: none of these is anything that an answer rests on."""
+    for note in _own_notes:
+        if note in text:
+            text = text.replace(note, "")
+    return text
 
 
 def with_system_text(messages: list[JSON], text: str, *, before: bool) -> list[JSON]:

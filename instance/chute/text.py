@@ -17,7 +17,7 @@ Rewrite = Callable[[str, str], str]
 
 SEPARATOR = "\n\0\n"
 """Between the texts of a request or an answer that are scanned together: no `\\s`, `\\w` or `.` run goes over it, and `(?m)^` and `$` hold at its edges."""
-_INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
+INPUTS = ("prompt", "input", "suffix", "instructions", "query", "documents")
 _MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -37,7 +37,7 @@ def request_texts(req: JSON) -> list[str]:
                 _collect_parts(content, texts)
             if len(message) > 2:
                 _collect_rest(message, texts)
-    for name in _INPUTS:
+    for name in INPUTS:
         if name in req:
             _collect_parts([req[name]] if type(req[name]) is str else req[name], texts)
     return texts
@@ -68,6 +68,20 @@ def answer_texts(obj: JSON) -> list[str]:
         _collect_parts([obj], texts)
         _collect_parts(obj.get("segments"), texts)
     return texts
+
+
+def answer_text(obj: JSON) -> str:
+    """The texts of a whole answer in one, as they are scanned; empty without any."""
+    choices = obj.get("choices")
+    if type(choices) is list and len(choices) == 1:
+        choice = choices[0]
+        message = choice.get("message") if type(choice) is dict and "text" not in choice else None
+        if type(message) is dict and len(message) <= 2:  # as nearly every answer is: a role and some content
+            content = message.get("content")
+            if type(content) is str:
+                return content
+    texts = answer_texts(obj)
+    return texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
 
 
 def _collect_parts(parts: Any, texts: list[str]) -> None:
@@ -119,7 +133,7 @@ def rewrite_request(req: JSON, fn: Rewrite) -> JSON:
         changed_messages = _rewrite_list(messages, "messages", fn, rewrite_message)
         if changed_messages is not messages:
             changed["messages"] = changed_messages
-    for name in _INPUTS:
+    for name in INPUTS:
         if name in req:
             value = _rewrite_content(req[name], name, fn)
             if value is not req[name]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.module import TEXT_KINDS
-from instance.chute.tokens import count_prompt_tokens, max_output_tokens
+from instance.chute.tokens import max_output_tokens
 from instance.core.money import line_cost_nano
 
 if TYPE_CHECKING:
@@ -25,28 +25,33 @@ DOCUMENTS_PER_REQUEST = 100
 
 
 def worst_case_nano(
-    x: Exchange, prices: PriceTable, output_tokens: int = ASSUMED_OUTPUT_TOKENS, assumed: Price | None = None
+    x: Exchange,
+    prices: PriceTable,
+    output_tokens: int = ASSUMED_OUTPUT_TOKENS,
+    assumed: Price | None = None,
+    targets: Sequence[Target] | None = None,
 ) -> tuple[int, Target | None]:
     """The price of the counted prompt and the most output at the dearest target, in nano-dollars.
 
     The most output is what the request allows, else `output_tokens`, and never more than the model can give. `assumed` is the
-    price of targets that have none. The second value is a target without any price, `None` when all have one.
+    price of targets that have none, `targets` are those that count in place of the call's. The second value is a target without any price, `None` when all have one.
     """
     worst = 0
     unpriced = None
+    is_text = x.kind in TEXT_KINDS
     tokens_in = -1
-    for target in x.targets:
+    for target in x.targets if targets is None else targets:
         price = prices.of(target) or assumed
         if price is None:
             unpriced = target
             continue
-        if price.free:
+        if not price.input and price.free:
             continue
         if tokens_in < 0:
-            tokens_in = count_prompt_tokens(x.req)
+            tokens_in = x.prompt_tokens()
         if price.above is not None and tokens_in > price.above_tokens:
             price = price.above
-        if x.kind in TEXT_KINDS:
+        if is_text:
             model = prices.catalogue.of(target)
             limit = model.output_tokens if model is not None else None
             tokens_out = max_output_tokens(x.req, output_tokens, limit)
@@ -54,7 +59,8 @@ def worst_case_nano(
             nano += price.request or 0
         else:
             nano = line_cost_nano(tokens_in, price.input) + _units_nano(x.req, x.kind, price)
-        worst = max(worst, nano)
+        if nano > worst:
+            worst = nano
     return worst, unpriced
 
 
@@ -67,15 +73,11 @@ def worst_case_of_all_nano(
     several = multicall.asked(x) if multicall is not None else ()
     if not several:
         return worst_case_nano(x, prices, output_tokens, assumed)
-    own, total, unpriced = x.targets, 0, None
-    try:
-        for target in several:
-            x.targets = [target]
-            nano, without = worst_case_nano(x, prices, output_tokens, assumed)
-            total += nano
-            unpriced = unpriced or without
-    finally:
-        x.targets = own
+    total, unpriced = 0, None
+    for target in several:
+        nano, without = worst_case_nano(x, prices, output_tokens, assumed, (target,))
+        total += nano
+        unpriced = unpriced or without
     return total, unpriced
 
 

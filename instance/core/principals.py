@@ -41,6 +41,7 @@ class Principal:
         "expires_at_ns",
         "ip_allow",
         "key_id",
+        "key_text",
         "kind",
         "may_call",
         "models",
@@ -75,6 +76,7 @@ class Principal:
         origin: str = "local",
     ) -> None:
         self.key_id = key_id
+        self.key_text = str(key_id)
         self.kind = kind
         self.scopes = frozenset(scopes)
         self.may_call = "proxy:call" in self.scopes or "admin" in self.scopes

@@ -1,11 +1,16 @@
 """The shared matcher and the texts that it sees."""
 
+import tomllib
+from pathlib import Path
+
 import orjson
 import pytest
+import re2
 
 from instance.chute.answer import Answer
 from instance.chute.chain import Plan
 from instance.chute.containment import Link
+from instance.chute.discovery import builtin_module
 from instance.chute.exchange import Exchange
 from instance.chute.matcher import BadPattern, Matcher
 from instance.chute.meter import Meter
@@ -191,3 +196,36 @@ def test_an_answer_is_scanned_anew_when_its_texts_changed() -> None:
     assert x.answer_hits(module, obj) == set()
     message["content"] = "a cat"
     assert x.answer_hits(module, obj) == {0}
+
+
+EVERY_MODULE = tomllib.loads((Path(__file__).parents[1] / "bench" / "all-on.toml").read_text())["modules"]
+LABELLED = [
+    line.rsplit("\t", 1)[-1]
+    for file in sorted((Path(__file__).parents[1] / "quality").glob("*.tsv"))
+    for line in file.read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def test_what_the_shared_matcher_finds_is_what_each_expression_finds_alone() -> None:
+    owners = []
+    for name, values in EVERY_MODULE.items():
+        cls = builtin_module(name)
+        module = cls(cls.Settings.model_validate({key: value for key, value in values.items() if key != "enabled"}))
+        owners.append((name, tuple(module.patterns())))
+    matcher = Matcher(owners)
+    alone = [re2.compile(expression) for _, expressions in owners for expression in expressions]
+    found = 0
+    for text in LABELLED:
+        hits = matcher.scan(text)
+        assert hits == {index for index, expression in enumerate(alone) if expression.search(text)}, text
+        found += len(hits)
+    assert found > len(LABELLED)
+
+
+def test_an_expression_that_two_modules_look_for_is_found_for_both() -> None:
+    for expression in ("cat", r"cat\W+(?:\w+\W+){0,3}dog"):
+        matcher = Matcher([("a", ["bird", expression]), ("b", [expression])])
+        hits = matcher.scan("a cat and a dog")
+        assert matcher.of("a", hits) == {1}
+        assert matcher.of("b", hits) == {0}

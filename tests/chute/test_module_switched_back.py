@@ -80,7 +80,7 @@ async def test_a_call_from_before_is_counted_where_it_is_on_again(may_stop: asyn
 async def test_a_stop_that_hangs_keeps_it_off_only_so_long(
     may_stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("instance.chute.registry.STOP_WAIT_S", 0.05)
+    monkeypatch.setattr("instance.chute.leaving.STOP_WAIT_S", 0.05)
     async with running({"diary": True}) as s:
         await s.chat()
         await s.configure({"diary": False})

@@ -5,12 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instance.chute.modules.core import maskmode
-from instance.chute.modules.safety import checkable_facts, grounding, person_names, personal_data, street_addresses
+from instance.chute.modules.safety import (
+    checkable_facts,
+    grounding,
+    person_names,
+    personal_data,
+    street_addresses,
+    told,
+)
 from instance.chute.quick_look import QuickLook
 
 EXPRESSIONS = [
     expression
-    for module in (maskmode, checkable_facts, grounding, personal_data, person_names, street_addresses)
+    for module in (maskmode, checkable_facts, grounding, personal_data, person_names, street_addresses, told)
     for expression in vars(module).values()
     if isinstance(expression, re.Pattern)
 ]
@@ -38,11 +45,23 @@ def test_what_an_expression_finds_was_seen_by_the_quick_look(data):
         (r"(a|b)\1", "bb"),
         (r"(?<=x)y\b", "xy"),
         (r"a{12}", "a" * 12),
+        (r"\bnot\b", "not"),
+        (r"\b(?:k\w*|[x-z_])\b", "é-kä"),
+        (r"\bé\b", "a é."),
+        (r"\b(?:a|)\b", "a"),
+        (r"\b-\b", "a-b"),
     ],
 )
 def test_letters_and_digits_of_any_script_are_seen(expression, text):
     assert re.search(expression, text)
     assert QuickLook(re.compile(expression))(text) == {0}
+
+
+def test_a_word_is_not_seen_inside_of_another():
+    look = QuickLook(re.compile(r"\b(?:no|kein\w*|[x-z]{2}\d?)\b", re.IGNORECASE), re.compile(r"\bpas\b"))
+
+    assert look("now we know the past, axy") == frozenset()
+    assert look("No.") == look("keiné") == look("a xy") == {0}
 
 
 def test_only_what_could_be_there_is_named_and_a_tuple_has_one_index():

@@ -33,6 +33,11 @@ def test_a_text_is_split_where_a_reader_pauses(text: str, pieces: list[str]) -> 
     assert split_sentences(text) == pieces
 
 
+@pytest.mark.parametrize("short", "Mr Prof St vs etc approx No Nr Fig Inc Co ca al bzw usw Abs A e.g U.S".split())
+def test_the_stop_of_an_abbreviation_ends_no_sentence(short: str) -> None:
+    assert split_sentences(f"It is {short}. five. Or not.") == [f"It is {short}. five. ", "Or not."]
+
+
 @given(st.text(alphabet="aA. !?\n1)-…”。U", max_size=80))
 def test_the_pieces_join_to_the_text(text: str) -> None:
     assert "".join(split_sentences(text)) == text

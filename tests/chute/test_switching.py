@@ -38,7 +38,7 @@ def stops_of(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def all_stopped(s: Running) -> None:
-    await asyncio.gather(*s.instance.chute.registry._stopping)
+    await s.instance.chute.registry.leaving.all_stopped()
 
 
 @pytest.mark.asyncio
@@ -99,3 +99,14 @@ async def test_what_is_just_stopping_has_stopped_before_it_starts_again(monkeypa
         asyncio.get_running_loop().call_soon(may_end.set)
         await again
         assert order == ["stopped", "starts"]
+
+
+@pytest.mark.asyncio
+async def test_a_module_does_not_wait_for_the_end_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running({"stickysession": True, "cachelayer": True}) as s:
+        may_end = asyncio.Event()
+        monkeypatch.setattr(s.module("cachelayer"), "stop", may_end.wait)
+        await s.configure({"cachelayer": False, "stickysession": False})
+        await asyncio.wait_for(s.configure({"stickysession": True}), 5)
+        assert not may_end.is_set()
+        may_end.set()

@@ -173,4 +173,4 @@ async def _more(load: Load, seen: int) -> bool:
 
 
 async def _stopped(registry: Any) -> bool:
-    return not registry._stopping
+    return not registry.leaving

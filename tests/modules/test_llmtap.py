@@ -132,7 +132,7 @@ async def test_statistics_survive_a_restart_of_the_module_and_are_written() -> N
         await s.chat()
         await s.configure({"llmtap": False})
         registry = s.instance.chute.registry
-        await asyncio.gather(*registry._stopping)
+        await registry.leaving.all_stopped()
         rows = await s.instance.core.database.read(
             lambda c: c.execute("SELECT sum(calls) FROM call_statistics").fetchone()
         )

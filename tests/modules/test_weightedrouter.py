@@ -5,6 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.modules.routing.spread import Spread
 from tests.mock_replies import status
@@ -107,3 +109,18 @@ def test_a_change_of_weights_may_take_time():
     assert picks(spread, 100, 10_250, 1000) == {"a": 75, "b": 25}
     assert picks(spread, 100, 10_750, 1000) == {"a": 25, "b": 75}
     assert picks(spread, 100, 11_000, 1000) == {"b": 100}
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 5).map(float), min_size=1),
+    st.lists(st.booleans(), min_size=1, max_size=40),
+)
+def test_turns_over_all_targets_are_those_of_a_list_of_them(weights: dict[str, float], counts: list[bool]) -> None:
+    by_keys, by_list = Spread(), Spread()
+    for now_ns, count in enumerate(counts):
+        for spread in (by_keys, by_list):
+            spread.weigh(weights, now_ns, 0)
+        assert by_keys.order(weights.keys(), now_ns, 0, count=count) == by_list.order(
+            list(weights), now_ns, 0, count=count
+        )
+    assert by_keys.picks == by_list.picks

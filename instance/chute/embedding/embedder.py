@@ -93,6 +93,15 @@ class Embedder:
         await self.load()
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._embed_then, texts, work)
 
+    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
+        """`work(vectors of read())`, all of it on the worker: also finding out what there is to embed takes the event loop no
+        time then. As `embed_then` otherwise."""
+        await self.load()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._run, read, work)
+
+    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
+        return self._embed_then(read(), work)
+
     def _embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
         import numpy as np
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instance.chute.exchange import Exchange
 
 TEXT_MAX_CHARACTERS = 8192
 
 
-@dataclass(slots=True)
-class CallSnapshot:
+class CallSnapshot(NamedTuple):
     """One call in small: no bodies, but the prompt in `text` when it was asked for."""
 
     id: str
@@ -44,34 +42,38 @@ def take_snapshot(
 ) -> CallSnapshot:
     """The call as it is at its end; of its decisions those that took `min_span_ns` or longer."""
     answer = x.answer
-    target = answer.target if answer is not None else None
+    provider = model = ""
     reasons: tuple[str, ...] = ()
-    if answer is not None and answer.obj is not None:
-        choices = answer.obj.get("choices") or ()
-        reasons = tuple(reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str))
+    if answer is not None:
+        if answer.target is not None:
+            provider, model = answer.target.provider.name, answer.target.model
+        if answer.obj is not None:
+            choices = answer.obj.get("choices") or ()
+            reasons = tuple([reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str)])
+    usage = x.usage
     return CallSnapshot(
-        id=x.id,
-        trace_id=x.otel_trace_id,
-        span_id=x.otel_span_id,
-        parent_span_id=parent_span_id,
-        session=x.session,
-        operation=x.operation.name,
-        started_wall_ns=x.started_wall_ns,
-        duration_ns=duration_ns,
-        first_token_ns=x.first_token_ns - x.started_ns if x.first_token_ns else 0,
-        stream=x.stream,
-        model_requested=x.model_requested,
-        provider=target.provider.name if target is not None else "",
-        model=target.model if target is not None else "",
-        status=x.status,
-        http_status=x.http_status,
-        error_code=x.error_code,
-        tokens_in=x.usage.input,
-        tokens_out=x.usage.output,
-        finish_reasons=reasons,
-        attempts=x.attempts,
-        decisions=[decision for decision in x.decisions if decision["took_ns"] >= min_span_ns],
-        text=_stored_prompt(x) if with_text else "",
+        x.id,
+        x.otel_trace_id,
+        x.otel_span_id,
+        parent_span_id,
+        x.session,
+        x.operation.name,
+        x.started_wall_ns,
+        duration_ns,
+        x.first_token_ns - x.started_ns if x.first_token_ns else 0,
+        x.stream,
+        x.model_requested,
+        provider,
+        model,
+        x.status,
+        x.http_status,
+        x.error_code,
+        usage.input,
+        usage.output,
+        reasons,
+        x.attempts,
+        [decision for decision in x.decisions if decision["took_ns"] >= min_span_ns],
+        _stored_prompt(x) if with_text else "",
     )
 
 

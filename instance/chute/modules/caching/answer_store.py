@@ -19,6 +19,8 @@ ENTRY_OVERHEAD_BYTES = 400
 ID_WITHIN_BYTES = 2048
 WRITES_WAITING_MAX = 1000
 """Answers waiting to be written to disk; of more, the newest stay in memory only."""
+WRITTEN_AFTER_S = 0.05
+"""Answers are written together with those that come so soon after them."""
 
 log = logging.getLogger("stockyard.cachelayer")
 
@@ -57,6 +59,7 @@ class AnswerStore:
         """Key -> expiry of what the database holds, so that a miss costs no read."""
         self._writes: list[tuple[bytes, Entry]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._writes_later: asyncio.TimerHandle | None = None
         self.size_bytes = 0
         self.hits = 0
         self.misses = 0
@@ -113,9 +116,8 @@ class AnswerStore:
 
     def _remember(self, key: bytes, entry: Entry) -> None:
         memory = self._memory
-        before = memory.pop(key, None)
-        if before is not None:
-            self.size_bytes -= before.size_bytes
+        if key in memory:
+            self._forget(key)
         memory[key] = entry
         self.size_bytes += entry.size_bytes
         while len(memory) > self.max_entries or self.size_bytes > self.max_bytes:
@@ -131,8 +133,12 @@ class AnswerStore:
         """Have the answer written to the database soon."""
         if len(self._writes) < WRITES_WAITING_MAX:
             self._writes.append((key, entry))
-            if self._writer is None:
-                self._writer = asyncio.get_running_loop().create_task(self._write())
+            if self._writer is None and self._writes_later is None:
+                self._writes_later = asyncio.get_running_loop().call_later(WRITTEN_AFTER_S, self._begin_writing)
+
+    def _begin_writing(self) -> None:
+        self._writes_later = None
+        self._writer = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
         try:
@@ -153,6 +159,9 @@ class AnswerStore:
 
     async def flush(self) -> None:
         """Return when every answer waiting is written."""
+        if self._writes_later is not None:
+            self._writes_later.cancel()
+            self._begin_writing()
         if self._writer is not None:
             await self._writer
 

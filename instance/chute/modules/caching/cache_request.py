@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from instance.core.clock import Clock
 
 Scope = Literal["global", "team", "key", "user"]
+MODE_HEADER = b"x-stockyard-cache"
 MODES = {b"skip": "skip", b"refresh": "refresh", b"only": "only"}
 SECOND_NS = 1_000_000_000
 
@@ -24,7 +25,7 @@ SECOND_NS = 1_000_000_000
 def asked_mode(x: Exchange) -> str:
     """What `X-Stockyard-Cache` and `Cache-Control: no-store` ask for: skip, refresh, only, or nothing. Raises `bad_request`."""
     mode = ""
-    asked = x.headers.get(b"x-stockyard-cache")
+    asked = x.headers.get(MODE_HEADER)
     if asked is not None:
         mode = MODES.get(asked.strip().lower(), "")
         if not mode:

@@ -6,7 +6,7 @@ import asyncio
 import unicodedata
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 from pydantic import Field
@@ -59,7 +59,11 @@ class CacheLayer(Module):
         super().__init__(settings)
         self._core: Core
         self.store: AnswerStore
-        self._flights: dict[bytes, asyncio.Future[Entry | None]] = {}
+        self._flights: dict[bytes, Keep[bytes]] = {}
+        """By key the call that is running: an equal one waits for it."""
+        self._ttl_s = settings.ttl_s
+        self._scope: Scope = settings.scope
+        self._only_deterministic = settings.only_deterministic
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
@@ -86,27 +90,44 @@ class CacheLayer(Module):
             if mode == "only":
                 raise _nothing_kept()
             return await call(x)
-        ttl_s = self.settings.ttl_s
+        ttl_s = self._ttl_s
         asked_ttl = x.headers.get(b"x-stockyard-cache-ttl-s")
         if asked_ttl is not None:
             ttl_s = _ttl(asked_ttl)
         key = self._key(x)
+        flights, store = self._flights, self.store
         if mode != "refresh":
-            entry = await self._find(key) or await self._merged(x, key)
+            now_ns = self._core.clock.wall_ns()
+            entry = store.in_memory(key, now_ns)
+            if entry is None and store.may_be_on_disk(key, now_ns):
+                entry = await store.from_disk(key, now_ns)
+            if entry is None and key in flights:
+                entry = await self._merged(x, flights[key])
             if entry is not None:
                 return self._hit(x, entry)
         x.cache = "miss"
-        self.store.misses += 1
+        store.misses += 1
         if mode == "only":
             raise _nothing_kept()
-        return await self._call(x, call, Keep(self, x, key, ttl_s), leads=mode != "refresh")
+        keep = Keep(self, x, key, ttl_s)
+        if mode != "refresh" and key not in flights:
+            keep.leads = True
+            flights[key] = keep
+        try:
+            answer = await call(x)
+        except BaseException:
+            keep.land(None)
+            raise
+        x.state["cachelayer"] = keep
+        keep.take(answer, x.state.get("semanticcache"))
+        return answer
 
     def _qualifies(self, req: JSON) -> bool:
-        return not self.settings.only_deterministic or req.get("temperature") == 0 or req.get("seed") is not None
+        return not self._only_deterministic or req.get("temperature") == 0 or req.get("seed") is not None
 
     def _key(self, x: Exchange) -> bytes:
         """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
-        scope = self.settings.scope
+        scope = self._scope
         target = x.targets[0].label if x.targets else ""
         asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
         data = orjson.dumps((x.kind, scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)
@@ -114,18 +135,11 @@ class CacheLayer(Module):
             data = unicodedata.normalize("NFC", data.decode()).encode()
         return sha256(data).digest()
 
-    async def _find(self, key: bytes) -> Entry | None:
-        now_ns = self._core.clock.wall_ns()
-        entry = self.store.in_memory(key, now_ns)
-        if entry is None and self.store.may_be_on_disk(key, now_ns):
-            entry = await self.store.from_disk(key, now_ns)
-        return entry
-
-    async def _merged(self, x: Exchange, key: bytes) -> Entry | None:
-        """What an equal call that is running now gets; `None` when there is none, or when its answer is not kept."""
-        flight = self._flights.get(key)
+    async def _merged(self, x: Exchange, leading: Keep[bytes]) -> Entry | None:
+        """What an equal call that is running now gets; `None` when its answer is not kept."""
+        flight = leading.flight
         if flight is None:
-            return None
+            flight = leading.flight = asyncio.get_running_loop().create_future()
         clock = self._core.clock
         started_ns = clock.mono_ns()
         try:
@@ -144,22 +158,6 @@ class CacheLayer(Module):
         x.note("hit", {"age_s": max(0, self._core.clock.wall_ns() - entry.created_ns) // SECOND_NS})
         return given_again(x, entry, self._core.clock, self.settings.stream_tokens_per_s)
 
-    async def _call(self, x: Exchange, call: Call, keep: Keep[bytes], *, leads: bool) -> Answer:
-        """Call the provider; others with the same request wait for the answer when this one `leads`."""
-        if leads and keep.key not in self._flights:
-            keep.flight = self._flights[keep.key] = asyncio.get_running_loop().create_future()
-        try:
-            answer = await call(x)
-        except BaseException:
-            keep.land(None)
-            raise
-        x.state["cachelayer"] = keep
-        if answer.events is not None:
-            answer.events = keep.watched(answer.events)
-        else:
-            keep.whole(answer)
-        return answer
-
     def on_finish(self, x: Exchange) -> None:
         keep: Keep[bytes] | None = x.state.pop("cachelayer", None)
         if keep is not None:
@@ -177,11 +175,12 @@ class CacheLayer(Module):
     def now_ns(self) -> int:
         return self._core.clock.wall_ns()
 
-    def end_flight(self, key: bytes, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
+    def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
         """Give those who wait for a call its answer, or nothing; they then call themselves."""
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        if not flight.done():
+        if self._flights.get(keep.key) is keep:
+            del self._flights[keep.key]
+        flight = keep.flight
+        if flight is not None and not flight.done():
             flight.set_result(entry)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import orjson
 
@@ -38,32 +38,48 @@ class Keeper(Protocol[KeyIn]):
     def kept(self, key: KeyIn, entry: Entry, *, on_disk: bool) -> None:
         """Take an entry; `on_disk` is false for an answer whose stored text is another."""
 
-    def end_flight(self, key: KeyIn, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
-        """Give those who wait for a call its answer, or nothing."""
+    def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
+        """Give those who wait for a call that `leads` its answer, or nothing."""
 
 
 class Keep(Generic[Key]):
-    """What one call leaves in the cache: taken from its answer as the provider gave it, kept when the call is over."""
+    """What one call leaves in the cache: taken from its answer as the provider gave it, kept when the call is over.
 
-    __slots__ = ("_entry", "_module", "_ttl_s", "_x", "flight", "key")
+    One that `leads` has others waiting for it, perhaps: they wait for `flight`, which the first of them makes.
+    """
+
+    __slots__ = ("_entry", "_events", "_module", "_outer", "_ttl_s", "_x", "flight", "key", "leads")
 
     def __init__(self, module: Keeper[Key], x: Exchange, key: Key, ttl_s: int) -> None:
         self._module = module
         self._x = x
         self._ttl_s = ttl_s
         self._entry: Entry | None = None
+        self._events: AsyncIterator[list[Delta]] | None = None
+        self._outer: Keep[Any] | None = None
         self.key = key
+        self.leads = False
         self.flight: asyncio.Future[Entry | None] | None = None
 
-    def whole(self, answer: Answer) -> None:
-        """Take a whole answer, before later hooks change it."""
+    def take(self, answer: Answer, inner: Keep[Any] | None = None) -> None:
+        """Take the answer, before later hooks change it; a stream's once it is complete. `inner`: what another cache further in
+        keeps of the same call; where nothing is between them one puts the stream together for both."""
+        if answer.events is None:
+            self._whole(answer)
+        elif inner is not None and answer.events is inner._events:
+            inner._outer = self
+        else:
+            answer.events = self._events = self._watched(answer.events)
+
+    def _whole(self, answer: Answer) -> None:
         obj = answer.obj
         if obj is not None and answer.status == 200 and self._module.keepable(obj):
-            canonical = answer.native == CANONICAL and not answer.changed
-            self._take(answer.body if canonical and answer.body is not None else orjson.dumps(obj))
+            body = answer.body
+            if body is None or answer.changed or answer.native != CANONICAL:
+                body = orjson.dumps(obj)
+            self._take(exact(body))
 
-    async def watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
-        """The same events; once they are complete the answer that they make up is taken."""
+    async def _watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
         assembly = Assembly()
         try:
             async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
@@ -76,32 +92,40 @@ class Keep(Generic[Key]):
             self._assembled(assembly)
         except BaseException:
             if not self._x.state.get("finished"):
-                self._entry = None
+                for keep in self._with_outer():
+                    keep._entry = None
             raise
 
+    def _with_outer(self) -> tuple[Keep[Any], ...]:
+        return (self,) if self._outer is None else (self, self._outer)
+
     def _assembled(self, assembly: Assembly) -> None:
-        if self._entry is None:
-            whole = assembly.whole()
-            if whole is not None and self._module.keepable(whole):
-                self._take(orjson.dumps(whole))
+        keeps = [keep for keep in self._with_outer() if keep._entry is None]
+        whole = assembly.whole() if keeps else None
+        if whole is None:
+            return
+        body = exact(orjson.dumps(whole))
+        for keep in keeps:
+            if keep._module.keepable(whole):
+                keep._take(body)
 
     def _take(self, body: bytes) -> None:
         x = self._x
         now_ns = self._module.now_ns()
-        self._entry = Entry(exact(body), now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
+        self._entry = Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
 
     def finish(self) -> None:
         """Keep the answer and tell those who wait; one whose text was changed for storage stays in memory."""
         x, entry = self._x, self._entry
-        if entry is None or x.client_gone or x.http_status != 200 or x.error_code:
-            self.land(None)
-            return
-        entry.cost_nano = x.cost_nano
-        self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
+        if entry is not None:
+            if x.client_gone or x.http_status != 200 or x.error_code:
+                entry = None
+            else:
+                entry.cost_nano = x.cost_nano
+                self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
         self.land(entry)
 
     def land(self, entry: Entry | None) -> None:
         """Give those who wait for this call its answer, or nothing."""
-        flight = self.flight
-        if flight is not None:
-            self._module.end_flight(self.key, flight, entry)
+        if self.leads:
+            self._module.landed(self, entry)

@@ -1,8 +1,13 @@
-"""Answers by what their question means: vectors in partitions of equal circumstances, searched by one matrix product each."""
+"""Answers by what their question means: vectors in partitions of equal circumstances, searched by one matrix product each.
+
+The event loop keeps the answers and says what comes and goes; one other thread, the embedder's, has the matrices and searches.
+A similarity is of two texts for ever, so a text that was found needs no more than a look whether its answer is still there.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from instance.chute.modules.caching.answer_store import Entry
@@ -14,7 +19,6 @@ if TYPE_CHECKING:
     Row = NDArray[np.float32]
 
 ROW_BYTES = 1_536 + 300
-PARTITION_ROWS_MAX = 50_000
 ROWS_MIN = 1
 """Room of a new partition, which as a rule holds one question; it doubles as it fills."""
 CANDIDATES_MAX = 8
@@ -37,37 +41,69 @@ class Near(NamedTuple):
     entry: Entry
 
 
-class _Partition:
-    """Questions of equal circumstances: row `n` of the matrix is the vector of `texts[n]`. Adding and removing moves one row."""
+class Partition:
+    """Questions of equal circumstances: row `n` of the matrix is the vector of text `n`.
 
-    __slots__ = ("_matrix", "_places", "texts")
+    The matrix is the searching thread's alone: what the event loop adds and drops is only noted, and done by the next search.
+    """
+
+    __slots__ = ("_changes", "_matrix", "_places", "_texts", "count")
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self.count = 0
+        """Texts as the event loop counts them."""
+        self._changes: list[tuple[str, Row | None]] = []
+        self._texts: list[str] = []
         self._places: dict[str, int] = {}
         self._matrix: Row | None = None
 
-    def similarities(self, vector: Row) -> Row:
-        """The cosine to each text, in their order."""
-        assert self._matrix is not None
-        found: Row = self._matrix[: len(self.texts)] @ vector
-        return found
-
     def add(self, text: str, vector: Row) -> None:
-        count = len(self.texts)
+        """Note a text that is not among the others."""
+        self.count += 1
+        self._changes.append((text, vector))
+
+    def remove(self, text: str) -> None:
+        """Note that a text is gone."""
+        self.count -= 1
+        self._changes.append((text, None))
+
+    # --- on the searching thread ------------------------------------------------------------------------------------
+
+    def nearest(self, vector: Row, least: float) -> list[tuple[float, str]]:
+        """Cosine and text of those that are at least so near, the nearest first."""
+        self.settle()
+        if self._matrix is None:
+            return []
+        similarities = self._matrix[: len(self._texts)] @ vector
+        places = (similarities >= least).nonzero()[0]
+        best = places[(-similarities[places]).argsort(kind="stable")[:CANDIDATES_MAX]].tolist()
+        return [(float(similarities[place]), self._texts[place]) for place in best]
+
+    def settle(self) -> None:
+        """Do what was noted, as far as it was by now."""
+        noted = self._changes[:]
+        for text, vector in noted:
+            if vector is None:
+                self._take_out(text)
+            else:
+                self._put_in(text, vector)
+        del self._changes[: len(noted)]
+
+    def _put_in(self, text: str, vector: Row) -> None:
+        count = len(self._texts)
         if self._matrix is None or count == len(self._matrix):
             self._resize(max(ROWS_MIN, 2 * count), vector)
         assert self._matrix is not None
         self._matrix[count] = vector
         self._places[text] = count
-        self.texts.append(text)
+        self._texts.append(text)
 
-    def remove(self, text: str) -> None:
+    def _take_out(self, text: str) -> None:
         assert self._matrix is not None
-        place, last = self._places.pop(text), self.texts.pop()
-        count = len(self.texts)
+        place, last = self._places.pop(text), self._texts.pop()
+        count = len(self._texts)
         if last != text:
-            self.texts[place] = last
+            self._texts[place] = last
             self._places[last] = place
             self._matrix[place] = self._matrix[count]
         if 0 < count * 4 < len(self._matrix):
@@ -76,7 +112,7 @@ class _Partition:
     def _resize(self, rows: int, like: Row) -> None:
         import numpy as np
 
-        count = len(self.texts)
+        count = len(self._texts)
         matrix = np.empty((rows, like.shape[0]), dtype=np.float32)
         if self._matrix is not None:
             matrix[:count] = self._matrix[:count]
@@ -88,7 +124,7 @@ class MeaningStore:
 
     def __init__(self, max_entries: int) -> None:
         self.max_entries = max_entries
-        self._partitions: dict[bytes, _Partition] = {}
+        self._partitions: dict[bytes, Partition] = {}
         self._entries: OrderedDict[tuple[bytes, str], Entry] = OrderedDict()
         self.size_bytes = 0
         self.hits = 0
@@ -98,22 +134,17 @@ class MeaningStore:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def nearest(self, question: Question, least: float, now_ns: int) -> list[Near]:
-        """Kept answers to questions at least so near, the nearest first."""
-        partition = self._partitions.get(question.partition)
-        if partition is None:
-            return []
-        similarities = partition.similarities(question.vector)
-        if similarities.max() < least:
-            return []
-        places = (similarities >= least).nonzero()[0].tolist()
-        best = sorted(places, key=lambda place: -similarities[place])[:CANDIDATES_MAX]
+    def partition(self, circumstances: bytes) -> Partition | None:
+        """Where answers given in these circumstances are searched, off the event loop; `None` when there are none."""
+        return self._partitions.get(circumstances)
+
+    def kept(self, circumstances: bytes, near: Iterable[tuple[float, str]], now_ns: int) -> list[Near]:
+        """The answers to texts that a search found: those that are still there and not over their time."""
         found = []
-        for place in best:
-            text = partition.texts[place]
-            entry = self._entries[question.partition, text]
-            if entry.expires_ns > now_ns:
-                found.append(Near(float(similarities[place]), text, entry))
+        for similarity, text in near:
+            entry = self._entries.get((circumstances, text))
+            if entry is not None and entry.expires_ns > now_ns:
+                found.append(Near(similarity, text, entry))
         return found
 
     def used(self, partition: bytes, text: str) -> None:
@@ -122,21 +153,24 @@ class MeaningStore:
 
     def put(self, question: Question, entry: Entry) -> None:
         """Keep an answer, in place of one to the same words."""
-        self._drop((question.partition, question.text))
-        partition = self._partitions.setdefault(question.partition, _Partition())
-        if len(partition.texts) >= PARTITION_ROWS_MAX:
-            oldest = next(key for key in self._entries if key[0] == question.partition)
-            self._drop(oldest)
-        partition.add(question.text, question.vector)
-        self._entries[question.partition, question.text] = entry
+        circumstances, text, vector = question
+        key = circumstances, text
+        if key in self._entries:
+            self._drop(key)
+        partition = self._partitions.get(circumstances)
+        if partition is None:
+            partition = self._partitions[circumstances] = Partition()
+        partition.add(text, vector)
+        self._entries[key] = entry
         self.size_bytes += entry.size_bytes + ROW_BYTES
         while len(self._entries) > self.max_entries:
             self._drop(next(iter(self._entries)))
 
-    def expire(self, now_ns: int) -> None:
-        """Drop what is over its time."""
+    def expire(self, now_ns: int) -> list[Partition]:
+        """Drop what is over its time; where others are left, which are to be settled."""
         for key in [key for key, entry in self._entries.items() if entry.expires_ns <= now_ns]:
             self._drop(key)
+        return list(self._partitions.values())
 
     async def clear(
         self, *, model: str | None = None, team: str | None = None, created_before_ns: int | None = None
@@ -167,5 +201,5 @@ class MeaningStore:
         self.size_bytes -= entry.size_bytes + ROW_BYTES
         partition = self._partitions[key[0]]
         partition.remove(key[1])
-        if not partition.texts:
+        if not partition.count:
             del self._partitions[key[0]]

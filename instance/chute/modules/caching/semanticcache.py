@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,7 +15,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import Entry
-from instance.chute.modules.caching.cache_request import Scope, asked_mode, given_again, whose
+from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, given_again, whose
 from instance.chute.modules.caching.cachelayer import NOT_IN_KEY, TTL_MAX_S, is_keepable
 from instance.chute.modules.caching.keep import Keep
 from instance.chute.modules.caching.meaning_guards import difference
@@ -73,6 +72,10 @@ class SemanticCache(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._exclude = [re2.compile(expression) for expression in settings.exclude]
+        self._near_miss_from = settings.threshold - NEAR_MISS_BELOW
+        self._max_turns = settings.max_turns
+        self._ttl_s = settings.ttl_s
+        self._scope: Scope = settings.scope
         self.store = MeaningStore(settings.max_entries)
         self._core: Core
         self._embedder: Embedder
@@ -86,32 +89,48 @@ class SemanticCache(Module):
             self.store.max_entries = self.settings.max_entries
 
     async def tick(self) -> None:
-        self.store.expire(self.now_ns())
+        partitions = self.store.expire(self.now_ns())
+
+        def settle(_: Any) -> None:
+            for partition in partitions:
+                partition.settle()
+
+        await self._embedder.embed_then((), settle)
+
+    def passes(self, x: Exchange) -> bool:
+        return (x.only_native or not self._question(x.req)) and MODE_HEADER not in x.headers
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         mode = asked_mode(x)
         text = "" if mode == "skip" or x.only_native else self._question(x.req)
-        if not text:
+        if not text or any(each.search(text) for each in self._exclude):
             return await call(x)
-        began = self._core.clock.mono_ns()
-        vector = (await self._embedder.embed([text]))[0]
-        x.waited_ns += self._core.clock.mono_ns() - began
-        question = Question(self._circumstances(x), text, vector)
-        if mode != "refresh":
-            answer = self._find(x, question)
+        clock = self._core.clock
+        circumstances = self._circumstances(x)
+        began = clock.mono_ns()
+        vector, near = await self._look(circumstances, text)
+        x.waited_ns += clock.mono_ns() - began
+        question = Question(circumstances, text, vector)
+        if near and mode != "refresh":
+            answer = self._find(x, question, near)
             if answer is not None:
                 return answer
         self.store.misses += 1
         if x.cache == "off":
             x.cache = "miss"
-        keep = Keep(self, x, question, self.settings.ttl_s)
+        keep = Keep(self, x, question, self._ttl_s)
         answer = await call(x)
         x.state["semanticcache"] = keep
-        if answer.events is not None:
-            answer.events = keep.watched(answer.events)
-        else:
-            keep.whole(answer)
+        keep.take(answer)
         return answer
+
+    async def _look(self, circumstances: bytes, text: str) -> tuple[Any, list[tuple[float, str]]]:
+        """The question's vector, and what is near it; found by the thread that has the vectors."""
+        partition = self.store.partition(circumstances)
+        if partition is None:
+            return (await self._embedder.embed([text]))[0], []
+        nearest, least = partition.nearest, self._near_miss_from
+        return await self._embedder.embed_then([text], lambda vectors: (vectors[0], nearest(vectors[0], least)))
 
     def on_finish(self, x: Exchange) -> None:
         keep: Keep[Question] | None = x.state.pop("semanticcache", None)
@@ -124,24 +143,26 @@ class SemanticCache(Module):
         last: Any = messages[-1] if type(messages) is list and messages else None
         if type(last) is not dict or last.get("role") != "user" or type(last.get("content")) is not str:
             return ""
-        turns = sum(type(each) is dict and each.get("role") == "user" for each in messages or ())
+        turns = 0
+        for each in messages or ():
+            if type(each) is dict and each.get("role") == "user":
+                turns += 1
         text: str = last["content"].strip()
-        if turns > self.settings.max_turns or not 0 < len(text) <= QUESTION_MAX_CHARS:
-            return ""
-        return "" if any(each.search(text) for each in self._exclude) else text
+        return text if turns <= self._max_turns and len(text) <= QUESTION_MAX_CHARS else ""
 
     def _circumstances(self, x: Exchange) -> bytes:
         """SHA-256 over everything beside the question that can change the answer."""
         asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
-        asked["messages"] = [*asked["messages"][:-1], {**asked["messages"][-1], "content": None}]
+        *before, last = asked["messages"]
+        asked["messages"] = [*before, {**last, "content": None}]
         target = x.targets[0].label if x.targets else ""
-        scope = self.settings.scope
+        scope = self._scope
         return sha256(orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)).digest()
 
-    def _find(self, x: Exchange, question: Question) -> Answer | None:
+    def _find(self, x: Exchange, question: Question, found: list[tuple[float, str]]) -> Answer | None:
         least = self.settings.threshold
         closest: dict[str, Any] = {}
-        for near in self.store.nearest(question, least - NEAR_MISS_BELOW, self.now_ns()):
+        for near in self.store.kept(question.partition, found, self.now_ns()):
             why = "similarity" if near.similarity < least else ""
             if not why and self.settings.guards:
                 why = difference(question.text, near.text)
@@ -172,5 +193,5 @@ class SemanticCache(Module):
     def now_ns(self) -> int:
         return self._core.clock.wall_ns()
 
-    def end_flight(self, key: Question, flight: asyncio.Future[Entry | None], entry: Entry | None) -> None:
+    def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
         """Nobody waits for another's call here."""

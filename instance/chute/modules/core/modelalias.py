@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from instance.core.core import Core
     from instance.core.principals import Principal
 
+NONE_MAX = 4096
+"""Names that are nobody's alias that are remembered."""
 MAX_TOKENS = frozenset(("max_tokens", "max_completion_tokens"))
 
 
@@ -70,6 +72,7 @@ class ModelAlias(Module):
         self._router: Router | None = None
         self._exact: dict[str, list[Alias]] = {}
         self._globs: list[Alias] = []
+        self._none: set[str] = set()
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._table = core.services.get("aliases", self._table)
@@ -81,6 +84,7 @@ class ModelAlias(Module):
         """Take the table's aliases as they are now."""
         self._exact = {}
         self._globs = []
+        self._none = set()
         for alias in sorted(self._all(), key=lambda alias: (not alias.entry.keys, not alias.entry.teams)):
             if alias.pattern is None:
                 self._exact.setdefault(alias.name, []).append(alias)
@@ -157,12 +161,21 @@ class ModelAlias(Module):
         return target
 
     def _find(self, name: str, team: str, principal: Principal | None) -> Alias | None:
+        if name in self._none:
+            return None
         for alias in self._exact.get(name, ()):
             if alias.fits(name, team, principal):
                 return alias
+        named = name in self._exact
         for alias in self._globs:
-            if alias.fits(name, team, principal):
-                return alias
+            if alias.is_named(name):
+                if alias.fits(name, team, principal):
+                    return alias
+                named = True
+        if not named:
+            if len(self._none) >= NONE_MAX:
+                self._none.clear()
+            self._none.add(name)
         return None
 
     def _leads_to(self, x: Exchange, alias: Alias, name: str) -> str:

@@ -18,6 +18,16 @@ def results(req: JSON) -> Iterator[tuple[int, JSON]]:
             yield number, message
 
 
+def has_results(req: JSON) -> bool:
+    """Whether any result stands in the request."""
+    messages = req.get("messages")
+    if isinstance(messages, list):
+        for message in messages:
+            if isinstance(message, dict) and message.get("role") in ("tool", "function"):
+                return True
+    return False
+
+
 def unknown_result(req: JSON) -> int | None:
     """The index of the first result that answers no call made before it; `None` when all do."""
     made: set[str] = set()

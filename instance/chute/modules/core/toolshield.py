@@ -19,7 +19,7 @@ from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
 from instance.chute.modules.core.tool_calls import CallCheck, Fault, calls_of, corrected
 from instance.chute.modules.core.tool_definitions import Offered
 from instance.chute.modules.core.tool_pins import ToolPins
-from instance.chute.modules.core.tool_results import results
+from instance.chute.modules.core.tool_results import has_results
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class ToolShield(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._checks = [Check(rule) for rule in settings.arg_rules]
+        self._scans_results = settings.scan_results != "off"
         self._marks = InjectionMarks()
         self._core: Core
         self._pins: ToolPins
@@ -117,12 +118,18 @@ class ToolShield(Module):
     def on_request(self, x: Exchange) -> None:
         if x.req.get("tools") or x.req.get("functions"):
             x.state["toolshield"] = self._definitions.checked(x)
-        if any(True for _ in results(x.req)):
-            suspects = self.settings.scan_results != "off" and bool(x.hits(self))
+        if has_results(x.req):
+            suspects = self._scans_results and bool(x.hits(self))
             self._results.check(x, suspects=suspects)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         offered: list[Offered] = x.state.get("toolshield", [])
+        if not offered and not x.stream:
+            answer = await call(x)
+            obj = answer.obj
+            if obj is not None and _has_calls(obj):
+                self._settle(x, CallCheck(offered, self._checks), answer)
+            return answer
         check = CallCheck(offered, self._checks)
         asks = self.settings.on_bad_call == "ask_again"
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
@@ -226,6 +233,14 @@ class ToolShield(Module):
         if "tool_calls" in message and kept:
             return {**made, "tool_calls": kept}, ""
         return {**made, "content": made.get("content") or ""}, "stop"
+
+
+def _has_calls(obj: JSON) -> bool:
+    for choice in obj.get("choices") or ():
+        message = choice.get("message")
+        if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
+            return True
+    return False
 
 
 def _refused(faults: Sequence[Fault | None]) -> StockyardError:

@@ -20,10 +20,9 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.price import Price
 from instance.chute.stream import has_content
-from instance.chute.tokens import count_prompt_tokens
 from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
-from instance.core.money import line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
+from instance.core.money import NANO_PER_USD, line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -93,6 +92,7 @@ class CostCap(Module):
             micro = usd_to_micro(unknown)
             self._assumed = Price(micro, micro, None, "assumed")
         self._always = self._rejects_unknown or self._assumed is not None
+        self._assumed_tokens = settings.assume_output_tokens
         self._own: list[Budget] = []
         self._billing: Billing
         self._prices: PriceTable
@@ -127,6 +127,12 @@ class CostCap(Module):
             if account is not None and account.budget is budget:
                 self._billing.close_account(budget.id)
 
+    def hooks(self) -> tuple[str, ...]:
+        return super().hooks() if self.settings.cut_stream else ("on_request", "on_finish")
+
+    def passes(self, x: Exchange) -> bool:
+        return not x.stream
+
     def on_request(self, x: Exchange) -> Answer | None:
         ceiling = x.headers.get(b"x-stockyard-max-cost-usd")
         accounts = self._billing.drawn_on(x)
@@ -141,9 +147,7 @@ class CostCap(Module):
 
     def _estimate_nano(self, x: Exchange) -> int:
         """What the call can cost at most. Raises `price_unknown`."""
-        nano, unpriced = worst_case_of_all_nano(
-            x, self._core.services, self.settings.assume_output_tokens, self._assumed
-        )
+        nano, unpriced = worst_case_of_all_nano(x, self._core.services, self._assumed_tokens, self._assumed)
         if unpriced is not None and self._rejects_unknown:
             raise StockyardError(
                 "price_unknown",
@@ -173,11 +177,17 @@ class CostCap(Module):
     def _reserve(self, x: Exchange, accounts: list[Account], estimate: int) -> None:
         now_ns = x.started_wall_ns
         tightest = accounts[0]
+        least = -1
         for account in accounts:
-            account.roll(now_ns)
-            if not account.allows(estimate):
+            if now_ns >= account.ends_ns:
+                account.roll(now_ns)
+            free = account.budget.limit_nano - account.spent_nano - account.reserved_nano
+            if free < estimate:
                 self._over(x, account, estimate)
-            if account.left_nano < tightest.left_nano:
+            if free < 0:
+                free = 0
+            if free < least or least < 0:
+                least = free
                 tightest = account
         if x.dry:
             return
@@ -186,7 +196,11 @@ class CostCap(Module):
         x.state["costcap"] = (accounts, estimate)
         x.note(
             "reserve",
-            {"scope": tightest.budget.name, "usd": nano_to_usd(estimate), "left_usd": nano_to_usd(tightest.left_nano)},
+            {
+                "scope": tightest.budget.name,
+                "usd": estimate / NANO_PER_USD,
+                "left_usd": tightest.left_nano / NANO_PER_USD,
+            },
         )
 
     def _over(self, x: Exchange, account: Account, estimate: int) -> None:
@@ -202,12 +216,7 @@ class CostCap(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
-        if (
-            answer.events is not None
-            and self.settings.cut_stream
-            and "costcap" in x.state
-            and answer.target is not None
-        ):
+        if answer.events is not None and "costcap" in x.state and answer.target is not None:
             price = self._prices.of(answer.target) or self._assumed
             if price is not None and price.output:
                 answer.events = self._watched(x, answer.events, price)
@@ -218,7 +227,7 @@ class CostCap(Module):
     ) -> AsyncIterator[list[Delta]]:
         """The same events, until what they cost goes over the reservation and over a limit that blocks."""
         accounts, estimate = x.state["costcap"]
-        prompt_nano = line_cost_nano(count_prompt_tokens(x.req), price.input)
+        prompt_nano = line_cost_nano(x.prompt_tokens(), price.input)
         tokens = 0
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
             async for batch in events:
@@ -238,13 +247,12 @@ class CostCap(Module):
         accounts, estimate = held
         for account in accounts:
             account.reserved_nano -= estimate
-        usage = x.usage
-        if self._assumed is not None and not x.cost_lines and usage.source and x.attempts:
-            x.cost_lines += cost_lines(self._assumed, usage)
+        if self._assumed is not None and not x.cost_lines and x.usage.source and x.attempts:
+            x.cost_lines += cost_lines(self._assumed, x.usage)
             x.cost_unknown = False
         self._billing.settle(x)
-        left = min(account.left_nano for account in accounts)
         if not x.stream:
+            left = min([account.left_nano for account in accounts])
             x.response_headers.append((b"x-stockyard-budget-left-usd", b"%.9f" % (left / 1e9)))
         for account in accounts:
             pct = account.crossed_pct()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from math import ceil
@@ -21,7 +20,7 @@ from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.cost.rate_limits import Repeats
 from instance.chute.modules.cost.runaway import Runaway
 from instance.chute.modules.cost.stall_watch import StallWatch, Watched
-from instance.chute.tokens import count_prompt_tokens
+from instance.chute.tokens import PLAIN_FIELDS
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.webhook import Webhook
 from instance.core.clock import Clock
@@ -110,12 +109,16 @@ class IdleKill(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         own = self.settings
+        self._stall_s = own.stall_s
         self._take_clock(Clock())
         self._core: Core | None = None
+        self._same_max = own.same_request_max
+        self._max_tokens = own.max_output_tokens
         self._repeats = Repeats(own.same_request_max, round(own.same_request_window_s * NS))
         self._notices: Webhook | None = None
         self._limited = bool(own.max_output_tokens or own.max_cost_usd or own.loop_repeats)
         self._max_nano = round(own.max_cost_usd * 1e9)
+        self._has_duration = bool(own.max_duration_s)
 
     def _take_clock(self, clock: Clock) -> None:
         self._clock = clock
@@ -155,16 +158,14 @@ class IdleKill(Module):
         return bool(running.settings.between_tokens_s <= self.settings.stall_s)
 
     def on_request(self, x: Exchange) -> None:
-        if x.stream and self.settings.stall_s and not x.dry:
+        if x.stream and self._stall_s and not x.dry:
             self._stalls.add(x)
-        if self.settings.same_request_max:
+        if self._same_max:
             self._count_request(x)
 
     def _count_request(self, x: Exchange) -> None:
         """Refuse a request that came too often from this caller."""
-        asked = orjson.dumps([x.model_requested, x.req.get("messages") or x.req.get("input") or x.req.get("prompt")])
-        digest = int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest(), "big")
-        request = (holder(x), digest)
+        request = (holder(x), _asked(x))
         now = self._clock.mono_ns()
         if self._repeats.wait_ns(request, now):
             window_s = self.settings.same_request_window_s
@@ -177,33 +178,37 @@ class IdleKill(Module):
             self._repeats.add(request, now)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        watched = self._stalls.watched.get(x.id) or self._stalls.add(x)
-        watched.awaits_provider = True
-        watched.may_stall = not x.deadline_ns
+        watched: Watched | None = None
+        if x.stream or self._has_duration or not x.deadline_ns:
+            watched = self._stalls.watched.get(x.id) or self._stalls.add(x)
+            watched.awaits_provider = True
+            watched.may_stall = not x.deadline_ns
+        # Else the module timeout decides until there is an answer, and of a whole one nothing is watched after that.
         try:
             answer = await call(x)
         except asyncio.CancelledError:
-            if not watched.is_cause():
+            if watched is None or not watched.is_cause():
                 raise
             raise self._killed(x, watched.struck) from None
-        watched.awaits_provider = False
-        watched.may_stall = True
         events = answer.events
+        if watched is not None:
+            watched.awaits_provider = False
+            watched.may_stall = True
         if events is None:
             self._judge_whole(x, answer)
             return answer
         if self.settings.soft_end:
             answer.native = "openai.chat"
-        answer.events = self._watched(x, answer, events, watched)
+        answer.events = self._watched(x, answer, events, watched or self._stalls.add(x))
         return answer
 
     def _judge_whole(self, x: Exchange, answer: Answer) -> None:
         """Refuse a whole answer that is over a ceiling; it is paid for already."""
         if answer.target is None or not self._limited:
             return
-        own, usage = self.settings, x.usage
+        usage = x.usage
         reason = ""
-        if own.max_output_tokens and usage.output > own.max_output_tokens:
+        if self._max_tokens and usage.output > self._max_tokens:
             reason = "output_tokens"
         elif self._max_nano and self._nano(x, answer, usage.input, usage.output) > self._max_nano:
             reason = "cost"
@@ -217,7 +222,7 @@ class IdleKill(Module):
         """The events of `source`, until one of the limits is reached."""
         own = self.settings
         spending = Spending(Runaway(own.loop_span_chars, own.loop_repeats) if own.loop_repeats else None)
-        prompt_tokens = count_prompt_tokens(x.req) if self._max_nano else 0
+        prompt_tokens = x.prompt_tokens() if self._max_nano else 0
         last: list[Delta] = []
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
             while True:
@@ -257,8 +262,7 @@ class IdleKill(Module):
                     spending.characters += len(text)
                     if spending.runaway is not None and spending.runaway.add(text):
                         return "loop"
-        own = self.settings
-        if own.max_output_tokens and spending.tokens > own.max_output_tokens:
+        if self._max_tokens and spending.tokens > self._max_tokens:
             return "output_tokens"
         if self._max_nano and self._nano(x, answer, prompt_tokens, spending.tokens) > self._max_nano:
             return "cost"
@@ -307,3 +311,20 @@ class IdleKill(Module):
             at = rfc3339(self._clock.wall_ns())
             notice = {"event": "call.killed", "trace_id": x.id, "model": x.model_requested, "target": served, "at": at}
             self._notices.add({**notice, **detail})
+
+
+def _asked(x: Exchange) -> int:
+    """A number for what the call asks: its model and messages, in this process alone."""
+    asked = x.req.get("messages") or x.req.get("input") or x.req.get("prompt")
+    if type(asked) is list:
+        parts = [x.model_requested]
+        for message in asked:
+            if type(message) is not dict or len(message) != PLAIN_FIELDS:
+                break
+            role, content = message.get("role"), message.get("content")
+            if type(role) is not str or type(content) is not str:
+                break
+            parts += (role, content)
+        else:
+            return hash(tuple(parts))
+    return hash(orjson.dumps([x.model_requested, asked]))

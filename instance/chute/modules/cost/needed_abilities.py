@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from instance.chute.tokens import count_prompt_tokens
-
 if TYPE_CHECKING:
     from instance.chute.catalogue import Model
     from instance.chute.exchange import Exchange
@@ -42,7 +40,7 @@ def lacks(x: Exchange, model: Model | None) -> str:
         known = model.can(ability) if model is not None else ability in ("tools", "json_schema")
         if not known:
             return ability
-    if model is not None and model.context_tokens is not None and count_prompt_tokens(x.req) > model.context_tokens:
+    if model is not None and model.context_tokens is not None and x.prompt_tokens() > model.context_tokens:
         return "context"
     return ""
 

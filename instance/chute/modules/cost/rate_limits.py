@@ -43,14 +43,18 @@ class Arrivals:
         wait = ahead + min(units, self.burst) * self.interval_ns - self.tolerance_ns
         return wait if wait > 0 else 0
 
-    def charge(self, subject: str, units: int, now_ns: int) -> None:
-        """Count `units`; they push the next arrival on, however many they are."""
+    def charge(self, subject: str, units: int, now_ns: int) -> tuple[int, int]:
+        """Count `units`; they push the next arrival on, however many they are. What `state` says then."""
         tats = self._tats
         tat = tats.get(subject, 0)
-        tats[subject] = (tat if tat > now_ns else now_ns) + units * self.interval_ns
-        tats.move_to_end(subject)
-        if len(tats) > SUBJECTS_MAX:
+        ahead = (tat - now_ns if tat > now_ns else 0) + units * self.interval_ns
+        tats[subject] = now_ns + ahead
+        if tat:
+            tats.move_to_end(subject)
+        elif len(tats) > SUBJECTS_MAX:
             tats.popitem(last=False)
+        left = (self.tolerance_ns - ahead) // self.interval_ns
+        return (left if left > 0 else 0), ahead
 
     def state(self, subject: str, now_ns: int) -> tuple[int, int]:
         """`(units left, ns until all of the burst is there again)`."""

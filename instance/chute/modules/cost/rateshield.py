@@ -15,7 +15,6 @@ from instance.chute.call_identity import holder, key_id
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.cost.rate_limits import PER_NS, Arrivals, Repeats, Slots, openai_duration
-from instance.chute.tokens import count_prompt_tokens
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 
@@ -69,7 +68,17 @@ SUBJECTS: dict[str, Callable[[Exchange], str]] = {
 class _Rule:
     """One limit at work."""
 
-    __slots__ = ("_matches", "arrivals", "by", "counts_tokens", "limit", "subject")
+    __slots__ = (
+        "arrivals",
+        "by",
+        "counts_tokens",
+        "left_name",
+        "limit",
+        "limit_line",
+        "matches",
+        "reset_name",
+        "subject",
+    )
 
     def __init__(self, limit: Limit, before: _Rule | None) -> None:
         count = limit.requests or limit.tokens or 1
@@ -83,10 +92,11 @@ class _Rule:
             limit.burst or count,
             before.arrivals.handed_over() if before is not None else None,
         )
-        self._matches = None if limit.match == "*" else re.compile(translate(limit.match)).match
-
-    def holds_for(self, subject: str) -> bool:
-        return bool(subject) and (self._matches is None or self._matches(subject) is not None)
+        self.matches = None if limit.match == "*" else re.compile(translate(limit.match)).match
+        name = b"tokens" if self.counts_tokens else b"requests"
+        self.limit_line = b"x-ratelimit-limit-" + name, b"%d" % count
+        self.left_name = b"x-ratelimit-remaining-" + name
+        self.reset_name = b"x-ratelimit-reset-" + name
 
 
 class _Held:
@@ -94,12 +104,19 @@ class _Held:
 
     __slots__ = ("charged", "counted_tokens", "slots", "wait_ns", "waits_for")
 
-    def __init__(self) -> None:
-        self.charged: list[tuple[_Rule, str]] = []
-        self.counted_tokens = 0
-        self.slots: list[tuple[Slots, str]] = []
-        self.wait_ns = 0
-        self.waits_for: list[tuple[Slots, str, str]] = []
+    def __init__(
+        self,
+        charged: list[tuple[_Rule, str]],
+        counted_tokens: int,
+        slots: list[tuple[Slots, str]],
+        wait_ns: int,
+        waits_for: list[tuple[Slots, str, str]],
+    ) -> None:
+        self.charged = charged
+        self.counted_tokens = counted_tokens
+        self.slots = slots
+        self.wait_ns = wait_ns
+        self.waits_for = waits_for
 
 
 class RateShield(Module):
@@ -140,7 +157,7 @@ class RateShield(Module):
         super().__init__(settings)
         self._clock = Clock()
         self._rules = [_Rule(limit, None) for limit in settings.limits]
-        self._slots = [(rule, Slots(rule.max)) for rule in settings.concurrency]
+        self._slots = [(SUBJECTS[rule.by], Slots(rule.max), rule.by) for rule in settings.concurrency]
         self._repeats = Repeats(settings.dup_max, round(settings.dup_window_s * NS)) if settings.dup_max else None
         self._exempt = frozenset(settings.exempt)
         self._queue_ns = round(settings.queue_s * NS)
@@ -152,6 +169,14 @@ class RateShield(Module):
             before = {(r.by, r.limit.match, r.counts_tokens): r for r in previous._rules}
             self._rules = [_Rule(r.limit, before.get((r.by, r.limit.match, r.counts_tokens))) for r in self._rules]
 
+    def hooks(self) -> tuple[str, ...]:
+        needed = ["on_request"]
+        if self._queue_ns:
+            needed.append("around")
+        if self._slots or self._counts_tokens:
+            needed.append("on_finish")
+        return tuple(needed)
+
     def on_request(self, x: Exchange) -> Answer | None:
         principal = x.principal
         if (
@@ -161,53 +186,75 @@ class RateShield(Module):
         ):
             return None
         now_ns = self._clock.mono_ns()
-        held = _Held()
         repeat = None
         if self._repeats is not None and principal is not None:
             repeat = (holder(x), hash(x.raw))
             wait_ns = self._repeats.wait_ns(repeat, now_ns)
             if wait_ns:
                 raise self._limited(x, "repeats", "the same request came too often", wait_ns)
-        if self._counts_tokens:
-            held.counted_tokens = count_prompt_tokens(x.req)
-        charged = held.charged
+        counted_tokens = x.prompt_tokens() if self._counts_tokens else 0
+        charged: list[tuple[_Rule, str]] = []
         wait_ns = 0
         for rule in self._rules:
             subject = rule.subject(x)
-            if not rule.holds_for(subject):
+            if not subject or (rule.matches is not None and rule.matches(subject) is None):
                 continue
-            wait = rule.arrivals.wait_ns(subject, held.counted_tokens if rule.counts_tokens else 1, now_ns)
+            wait = rule.arrivals.wait_ns(subject, counted_tokens if rule.counts_tokens else 1, now_ns)
             if wait > self._queue_ns:
-                self._headers(x, [(rule, subject)], now_ns)
+                _say_left(x, rule, *rule.arrivals.state(subject, now_ns))
                 limit = rule.limit
                 what = (
                     f"{limit.requests or limit.tokens} {'tokens' if rule.counts_tokens else 'requests'} a {limit.per}"
                 )
                 raise self._limited(x, rule.by, f"{what} for each {rule.by}" if rule.by != "global" else what, wait)
-            wait_ns = max(wait_ns, wait)
+            if wait > wait_ns:
+                wait_ns = wait
             charged.append((rule, subject))
-        for limit_at_once, slots in self._slots:
-            subject = SUBJECTS[limit_at_once.by](x)
+        taken: list[tuple[Slots, str]] = []
+        waits_for: list[tuple[Slots, str, str]] = []
+        for subject_of, slots, by in self._slots:
+            subject = subject_of(x)
             if not subject:
                 continue
             if slots.free(subject):
-                held.slots.append((slots, subject))
+                taken.append((slots, subject))
             elif self._queue_ns:
-                held.waits_for.append((slots, subject, limit_at_once.by))
+                waits_for.append((slots, subject, by))
             else:
-                raise self._crowded(x, limit_at_once.by, slots)
+                raise self._crowded(x, by, slots)
         if x.dry:
             return None
-        for slots, subject in held.slots:
+        for slots, subject in taken:
             slots.take(subject)
-        for rule, subject in charged:
-            rule.arrivals.charge(subject, held.counted_tokens if rule.counts_tokens else 1, now_ns)
+        self._charge(x, charged, counted_tokens, now_ns)
         if repeat is not None and self._repeats is not None:
             self._repeats.add(repeat, now_ns)
-        held.wait_ns = wait_ns
-        x.state["rateshield"] = held
-        self._headers(x, charged, now_ns)
+        if self._counts_tokens or wait_ns or taken or waits_for:
+            x.state["rateshield"] = _Held(charged, counted_tokens, taken, wait_ns, waits_for)
         return None
+
+    def _charge(self, x: Exchange, charged: list[tuple[_Rule, str]], counted_tokens: int, now_ns: int) -> None:
+        """Count the call, and say of the tightest limit on requests and of that on tokens what is left."""
+        requests: tuple[_Rule, int, int] | None = None
+        tokens: tuple[_Rule, int, int] | None = None
+        for rule, subject in charged:
+            if rule.counts_tokens:
+                left, reset_ns = rule.arrivals.charge(subject, counted_tokens, now_ns)
+                if tokens is None or left < tokens[1]:
+                    tokens = rule, left, reset_ns
+            else:
+                left, reset_ns = rule.arrivals.charge(subject, 1, now_ns)
+                if requests is None or left < requests[1]:
+                    requests = rule, left, reset_ns
+        if requests is not None:
+            _say_left(x, *requests)
+        if tokens is not None:
+            _say_left(x, *tokens)
+
+    def passes(self, x: Exchange) -> bool:
+        """When it is its turn."""
+        held: _Held | None = x.state.get("rateshield")
+        return held is None or not (held.wait_ns or held.waits_for)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         held: _Held | None = x.state.get("rateshield")
@@ -262,22 +309,6 @@ class RateShield(Module):
                 if rule.counts_tokens:
                     rule.arrivals.charge(subject, owed, now_ns)
 
-    def _headers(self, x: Exchange, charged: list[tuple[_Rule, str]], now_ns: int) -> None:
-        """`x-ratelimit-*` of the tightest limit of each kind, as OpenAI writes them."""
-        tightest: dict[bool, tuple[int, int, _Rule]] = {}
-        for rule, subject in charged:
-            left, reset_ns = rule.arrivals.state(subject, now_ns)
-            kind = rule.counts_tokens
-            if kind not in tightest or left < tightest[kind][0]:
-                tightest[kind] = (left, reset_ns, rule)
-        for kind, (left, reset_ns, rule) in tightest.items():
-            name = b"tokens" if kind else b"requests"
-            x.response_headers += (
-                (b"x-ratelimit-limit-" + name, b"%d" % rule.arrivals.count),
-                (b"x-ratelimit-remaining-" + name, b"%d" % left),
-                (b"x-ratelimit-reset-" + name, openai_duration(reset_ns).encode()),
-            )
-
     def _limited(self, x: Exchange, by: str, what: str, wait_ns: int) -> StockyardError:
         retry_after = -(-wait_ns // NS)
         x.note("limited", {"by": by, "limit": what, "retry_after": retry_after})
@@ -294,3 +325,12 @@ class RateShield(Module):
             f"Over the limit of {slots.most} calls at once" + (f" for each {by}." if by != "global" else "."),
             headers={"Retry-After": "1"},
         )
+
+
+def _say_left(x: Exchange, rule: _Rule, left: int, reset_ns: int) -> None:
+    """`x-ratelimit-*` of a limit, as OpenAI writes them."""
+    x.response_headers += (
+        rule.limit_line,
+        (rule.left_name, b"%d" % left),
+        (rule.reset_name, openai_duration(reset_ns).encode()),
+    )

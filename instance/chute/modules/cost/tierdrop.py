@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.billing.accounts import Account
-from instance.billing.app import seeded, subject
+from instance.billing.app import seeded
 from instance.billing.budget import Budget
 from instance.chute.call_identity import key_id, model_names
 from instance.chute.cost_lines import cost_lines
@@ -85,6 +85,8 @@ class TierDrop(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._tiers = sorted(settings.tiers, key=lambda tier: -tier.at_pct)
+        self._lowest_pct = min([tier.at_pct for tier in settings.tiers], default=0.0)
+        self._has_own = settings.budget == "own"
         self._spared = frozenset(settings.spare_keys)
         self._reached: dict[str, float] = {}  # by budget, of which there are at most BUDGETS_MAX: the tier that holds
         self._own: Account | None = None
@@ -112,7 +114,7 @@ class TierDrop(Module):
         if not x.targets or self._is_spared(x):
             return
         used = self._used_pct(x)
-        if used <= 0:
+        if used < self._lowest_pct:
             return
         names = model_names(x)
         for tier in self._tiers:
@@ -137,20 +139,22 @@ class TierDrop(Module):
         """The largest share used of a budget that the call draws on; where a tier held, at least that tier's until the share
         is well below it."""
         now_ns = x.started_wall_ns
-        if self.settings.budget == "own":
-            accounts = [self._own] if self._own is not None else []
-        else:
-            accounts = self._billing.accounts.of(subject(x)) if len(self._billing.accounts) else []
-            principal = x.principal
-            if principal is not None and principal.budget_month_nano:
-                own = self._billing.key_budgets.account(principal, now_ns)
-                accounts = [*accounts, own] if own is not None else accounts
+        if self._has_own:
+            return self._held_pct(self._own, now_ns) if self._own is not None else 0.0
+        accounts = self._billing.accounts_of(x)
+        principal = x.principal
+        if principal is not None and principal.budget_month_nano:
+            own = self._billing.key_budgets.account(principal, now_ns)
+            accounts = [*accounts, own] if own is not None else accounts
         return max((self._held_pct(account, now_ns) for account in accounts), default=0.0)
 
     def _held_pct(self, account: Account, now_ns: int) -> float:
-        account.roll(now_ns)
+        if now_ns >= account.ends_ns:
+            account.roll(now_ns)
         limit = account.budget.limit_nano
         used = 100.0 * (account.spent_nano + account.reserved_nano) / limit if limit else 0.0
+        if used < self._lowest_pct and not self._reached:
+            return used
         reached = next((tier.at_pct for tier in self._tiers if tier.at_pct <= used), 0.0)
         before = self._reached.get(account.budget.id, 0.0)
         if reached < before and used > before - self.settings.hysteresis_pct:
@@ -181,7 +185,7 @@ class TierDrop(Module):
         """Whether the call costs no more there; not when a price is not known."""
         costs = []
         for target in (before, after):
-            nano, unpriced = worst_case_nano(x.branch([target]), self._prices)
+            nano, unpriced = worst_case_nano(x, self._prices, targets=(target,))
             if unpriced is not None:
                 return False
             costs.append(nano)
@@ -189,8 +193,10 @@ class TierDrop(Module):
 
     def on_finish(self, x: Exchange) -> None:
         if self._own is not None and x.cost_lines:
-            self._own.roll(x.started_wall_ns)
-            self._own.spend(x.cost_nano, x.started_wall_ns)
+            own, at_ns = self._own, x.started_wall_ns
+            if at_ns >= own.ends_ns:
+                own.roll(at_ns)
+            own.spend(x.cost_nano, at_ns)
         before: Target | None = x.state.pop("tierdrop", None)
         if before is None or not x.usage.source or x.answer is None:
             return

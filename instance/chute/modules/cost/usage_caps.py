@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -59,8 +60,14 @@ class CapCounter:
     def __init__(self, cap: Cap, dimension: str) -> None:
         self.cap = cap
         self.dimension = dimension
+        self._tag = dimension.removeprefix(TAG) if dimension.startswith(TAG) else ""
+        self._of = _VALUE_OF.get(dimension)
         self.counts: OrderedDict[str, Count] = OrderedDict()
         self.start_ns = self.end_ns = 0
+
+    def value_of(self, x: Exchange) -> str | None:
+        """The call's value before it is made: model and provider are those chosen first; `None` without the tag."""
+        return self._of(x) if self._of is not None else x.tags.get(self._tag)
 
     def roll(self, now_ns: int) -> None:
         """Begin anew when the period is over."""
@@ -108,23 +115,27 @@ def dimension_named(name: str, tags: Sequence[str]) -> str:
     raise ValueError(f"{name!r} is no dimension: use {', '.join(DIMENSIONS)}, or tag:NAME")
 
 
-def value_of(x: Exchange, dimension: str) -> str | None:
-    """The call's value before it is made: model and provider are those chosen first; `None` without the tag."""
-    if dimension == "team":
-        return x.team
-    if dimension == "key":
-        return key_id(x)
-    if dimension == "user":
-        return x.user
-    if dimension == "model":
-        return x.targets[0].model if x.targets else x.model_requested
-    if dimension == "provider":
-        return x.targets[0].provider.name if x.targets else ""
-    if dimension == "project":
-        return x.project
-    if dimension == "operation":
-        return x.operation.name
-    return x.tags.get(dimension.removeprefix(TAG))
+def _asked_model(x: Exchange) -> str:
+    return x.targets[0].model if x.targets else x.model_requested
+
+
+def _asked_provider(x: Exchange) -> str:
+    return x.targets[0].provider.name if x.targets else ""
+
+
+def _operation(x: Exchange) -> str:
+    return x.operation.name
+
+
+_VALUE_OF: dict[str, Callable[[Exchange], str]] = {
+    "team": attrgetter("team"),
+    "key": key_id,
+    "user": attrgetter("user"),
+    "model": _asked_model,
+    "provider": _asked_provider,
+    "project": attrgetter("project"),
+    "operation": _operation,
+}
 
 
 def fits(counter: CapCounter, value: str) -> bool:

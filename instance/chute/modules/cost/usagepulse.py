@@ -28,7 +28,7 @@ from instance.chute.modules.cost.usage_buckets import (
     set_position,
     summed,
 )
-from instance.chute.modules.cost.usage_caps import Cap, CapCounter, Count, dimension_named, fits, value_of
+from instance.chute.modules.cost.usage_caps import Cap, CapCounter, Count, dimension_named, fits
 from instance.core.errors import StockyardError
 from instance.core.timestamps import rfc3339
 from instance.lookout.calls_feed import RecordedCall, calls_after, last_call
@@ -148,7 +148,7 @@ class UsagePulse(Module):
         now_ns = x.started_wall_ns
         counts: list[Count] = []
         for counter in self._caps:
-            value = value_of(x, counter.dimension)
+            value = counter.value_of(x)
             if value is None:
                 continue
             counter.roll(now_ns)
@@ -160,8 +160,9 @@ class UsagePulse(Module):
                 raise self._refusal(x, counter, value, used_up)
             counts.append(count)
         if counts and not x.dry:
-            # Two caps on one dimension and period share their counts; a call counts once in each.
-            counts = list({id(count): count for count in counts}.values())
+            if len(counts) > 1:
+                # Two caps on one dimension and period share their counts; a call counts once in each.
+                counts = list({id(count): count for count in counts}.values())
             for count in counts:
                 count.requests += 1
             x.state["usagepulse"] = counts

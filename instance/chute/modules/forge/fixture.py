@@ -121,7 +121,10 @@ def last_text(req: JSON) -> str:
     """The text of the user's last message; of a call without messages its last text."""
     for message in reversed(req.get("messages") or ()):
         if isinstance(message, dict) and message.get("role") == "user":
-            return "\n".join(request_texts({"messages": [{"role": "user", "content": message.get("content")}]}))
+            content = message.get("content")
+            if type(content) is str:
+                return content
+            return "\n".join(request_texts({"messages": [{"role": "user", "content": content}]}))
     texts = request_texts(req)
     return texts[-1] if texts else ""
 
@@ -133,17 +136,23 @@ class FixtureMatch:
         self.fixture = fixture
         self._expression = re2.compile(fixture.matches) if fixture.matches is not None else None
         self._contained = fixture.contains.casefold() if fixture.contains is not None else None
+        self._exact = fixture.exact
+        self._model = "" if fixture.model == "*" else fixture.model
         self._count = 0
         self.answered = 0
+
+    def may_fit(self, model: str, text: str) -> bool:
+        """Whether a call to the model with this last text of the user fits, as far as these say; it is not counted."""
+        if self._exact is not None and text != self._exact:
+            return False
+        if self._model and not fnmatchcase(model, self._model):
+            return False
+        return self._contained is None or self._contained in text.casefold()
 
     def groups(self, asked: Asked, *, count: bool) -> dict[str, str] | None:
         """The groups of the expression, by number and name, when the call fits; else `None`. `count`: it is a real call."""
         fixture = self.fixture
-        if not fnmatchcase(asked.model, fixture.model):
-            return None
-        if fixture.exact is not None and asked.text != fixture.exact:
-            return None
-        if self._contained is not None and self._contained not in asked.text.casefold():
+        if not self.may_fit(asked.model, asked.text):
             return None
         if fixture.hash is not None and asked.hash != fixture.hash:
             return None

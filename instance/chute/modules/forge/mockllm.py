@@ -17,7 +17,7 @@ from instance.chute.mock_kinds import embeddings
 from instance.chute.mock_options import BadOption
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.forge import recordings
-from instance.chute.modules.forge.fixture import Fixture, FixtureMatch, asked_of
+from instance.chute.modules.forge.fixture import Fixture, FixtureMatch, asked_of, last_text
 from instance.chute.modules.forge.fixture_answer import made, pieces_of, streamed
 from instance.chute.modules.forge.recordings import Recording, Taking, request_hash
 from instance.chute.modules.validate.json_schema import BadSchema
@@ -90,6 +90,9 @@ class MockLLM(Module):
         super().__init__(settings)
         self._fixtures = [FixtureMatch(fixture) for fixture in settings.fixtures]
         self._default = FixtureMatch(Fixture(name="default", text=settings.default_text.replace("{{", "{ {")))
+        self._needs_hash = settings.on_miss == "error" or any(fixture.hash for fixture in settings.fixtures)
+        self._header_only = settings.header_only
+        self._misses_pass = settings.mode == "fixtures" and settings.on_miss == "pass"
         self._waiting: list[Recording] = []
         self._writing = asyncio.Lock()
         self._core: Core
@@ -101,7 +104,14 @@ class MockLLM(Module):
         return ("around",) if own.mode == "replay" or self._fixtures or own.on_miss != "pass" else ()
 
     def passes(self, x: Exchange) -> bool:
-        return self.settings.header_only and HEADER not in x.headers
+        if HEADER in x.headers:
+            return False
+        if self._header_only:
+            return True
+        if not self._misses_pass:
+            return False
+        text = last_text(x.req)
+        return not any(match.may_fit(x.model_requested, text) for match in self._fixtures)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
@@ -130,7 +140,7 @@ class MockLLM(Module):
             return await self._record(x, call)
         if mode == "replay":
             return await self._replay(x)
-        key = request_hash(x)
+        key = request_hash(x) if self._needs_hash else ""
         wanted = x.headers.get(HEADER, b"").decode("latin-1").strip()
         asked = asked_of(x, key)
         for match in self._fixtures:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -71,6 +72,7 @@ class MultiCall(Module):
         self._core: Core | None = None
         self._by_name = {route.name: route for route in self.settings.routes}
         self._by_glob = [route for route in self.settings.routes if route.match]
+        self._fits = re.compile("|".join(translate(route.match) for route in self._by_glob)) if self._by_glob else None
 
     def hooks(self) -> tuple[str, ...]:
         return super().hooks() if self.settings.routes else ()
@@ -93,9 +95,20 @@ class MultiCall(Module):
         if self._core is not None and self._core.services.get("multicall") is self:
             del self._core.services["multicall"]
 
+    def passes(self, x: Exchange) -> bool:
+        headers, model = x.headers, x.model_requested
+        if model.startswith(PREFIX):
+            return False
+        for name in HEADERS:
+            if name in headers:
+                return False
+        return self._fits is None or self._fits.match(model) is None
+
     def asked(self, x: Exchange) -> list[Target]:
         """The targets that the call would be sent to, the judge's among them; none when it takes no route. Never raises:
         budgets ask it what they have to reserve for."""
+        if self.passes(x):
+            return []
         try:
             route = self._route(x)
             if route is None:

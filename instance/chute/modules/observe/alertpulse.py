@@ -140,13 +140,19 @@ class AlertPulse(Module):
             await self._deliveries.close()
 
     def on_finish(self, x: Exchange) -> None:
-        now = perf_counter_ns()
-        took = now - x.started_ns
+        took = perf_counter_ns() - x.started_ns
         target = x.answer.target if x.answer is not None else None
-        if target is None and x.targets and x.attempts:
-            target = x.targets[0]
-        usage = x.usage
         attempts = x.attempts
+        if target is None and x.targets and attempts:
+            target = x.targets[0]
+        usage, principal, first_ns, measures = x.usage, x.principal, x.first_token_ns, x.measures
+        overhead = took - x.upstream_ns - x.waited_ns
+        cost_nano = failed = 0
+        for _, nano in x.cost_lines:
+            cost_nano += nano
+        for attempt in attempts:
+            if attempt["error"]:
+                failed += 1
         self._alerts.feed(
             CallFacts(
                 (x.started_wall_ns + took) // NS_PER_S,
@@ -156,17 +162,17 @@ class AlertPulse(Module):
                 x.model_requested,
                 x.project,
                 x.team,
-                str(x.principal.key_id) if x.principal is not None else "",
+                str(principal.key_id) if principal is not None else "",
                 x.tags,
                 x.status,
                 usage.input + usage.output,
-                x.cost_nano,
+                cost_nano,
                 took // 1000,
-                (x.first_token_ns - x.started_ns) // 1000 if x.first_token_ns else 0,
-                max(0, took - x.upstream_ns - x.waited_ns) // 1000,
-                sum(1 for attempt in attempts if attempt["error"]) if attempts else 0,
+                (first_ns - x.started_ns) // 1000 if first_ns else 0,
+                overhead // 1000 if overhead > 0 else 0,
+                failed,
                 x.safety_count,
-                x.measures.get("code_findings", 0) if x.measures is not None else 0,
+                measures.get("code_findings", 0) if measures is not None else 0,
             )
         )
 

@@ -180,8 +180,12 @@ class IPFence(Module):
         return f"These settings shut out the address that they are saved from ({rule})." if rule else ""
 
     def on_request(self, x: Exchange) -> None:
-        address = x.client_ip = self._seen(x.client_ip, x.headers)
-        rule = self.verdict(address)
+        address = x.client_ip
+        if self._trusted.entries and address:
+            address = x.client_ip = self._seen(address, x.headers)
+        rule = self._verdicts.get(address)
+        if rule is None or self._bans.until_ns:
+            rule = self.verdict(address)
         if not rule and self._per_key and x.principal is not None:
             rule = self._key_rule(x, address)
         if not rule:

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 def by_turns(keys: list[PooledKey]) -> PooledKey:
     """Smooth weighted round-robin: the exact ratio of the weights, without bursts."""
+    picked, total = keys[0], 0
     for key in keys:
+        total += key.weight
         key.current += key.weight
-    picked = max(keys, key=lambda key: key.current)
-    picked.current -= sum(key.weight for key in keys)
+        if key.current > picked.current:
+            picked = key
+    picked.current -= total
     return picked
 
 

@@ -77,11 +77,14 @@ class KeyPool(Module):
     def __init__(self, settings: ModuleSettings, *, random: Callable[[], float] = uniform) -> None:
         super().__init__(settings)
         self._random = random
+        self._strategy = self.settings.strategy
         self._clock = Clock()
         self._core: Core | None = None
         self.pools: dict[str, list[PooledKey]] = {}
         for row in self.settings.keys:
             self.pools.setdefault(row.provider, []).append(row.made())
+        self._for_some = frozenset(key.provider for key in self.all_keys() if not key.serves_all)
+        """Providers of which some key is for some models only."""
 
     def hooks(self) -> tuple[str, ...]:
         return super().hooks() if self.pools else ()
@@ -146,44 +149,49 @@ class KeyPool(Module):
                 return
         raise StockyardError("not_found", f"There is no key {name!r} of {provider!r} in the pool.")
 
+    def passes(self, x: Exchange) -> bool:
+        """At a provider that has no keys here."""
+        targets = x.targets
+        return not targets or targets[0].provider.name not in self.pools
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         provider = x.targets[0].provider.name if x.targets else ""
         pool = self.pools.get(provider)
         if pool is None or x.take_own_key(provider) or x.provider_key is not None:
             return await call(x)
-        model = x.targets[0].model
-        fitting = [key for key in pool if key.serves(model)]
-        if not fitting:
-            return await call(x)
+        fitting = pool
+        if provider in self._for_some:
+            model = x.targets[0].model
+            fitting = [key for key in pool if key.serves(model)]
+            if not fitting:
+                return await call(x)
+        left = fitting
+        failure: CallFailed | None = None
         try:
-            return await self._with_keys(x, call, fitting)
+            while left:
+                now_ns = self._clock.mono_ns()
+                key = self._picked(x, left, now_ns)
+                if key is None:
+                    if failure is None and await self._waited(x, left):
+                        continue
+                    break
+                x.provider_key = key.key
+                key.began(now_ns)
+                try:
+                    answer = await call(x)
+                except CallFailed as failed:
+                    reason = self._judged(key, failed)
+                    if reason is None:
+                        raise
+                    x.note("key", {"name": key.name, "reason": reason}, module=self.name, hook="around")
+                    failure = failed
+                    left = [other for other in left if other is not key]
+                    continue
+                key.answered(remaining_share(answer.headers))
+                x.state["pool_key"] = key
+                return answer
         finally:
             x.provider_key = None
-
-    async def _with_keys(self, x: Exchange, call: Call, fitting: list[PooledKey]) -> Answer:
-        left = fitting[:]
-        failure: CallFailed | None = None
-        while left:
-            key = self._picked(x, left)
-            if key is None:
-                if failure is None and await self._waited(x, left):
-                    continue
-                break
-            left.remove(key)
-            x.provider_key = key.key
-            key.began(self._clock.mono_ns())
-            try:
-                answer = await call(x)
-            except CallFailed as failed:
-                reason = self._judged(key, failed)
-                if reason is None:
-                    raise
-                x.note("key", {"name": key.name, "reason": reason}, module=self.name, hook="around")
-                failure = failed
-                continue
-            key.answered(remaining_share(answer.headers))
-            x.state["pool_key"] = key
-            return answer
         raise self._none_left(x, fitting, failure)
 
     def on_finish(self, x: Exchange) -> None:
@@ -259,10 +267,10 @@ class KeyPool(Module):
             module=self.name,
         )
 
-    def _picked(self, x: Exchange, keys: list[PooledKey]) -> PooledKey | None:
+    def _picked(self, x: Exchange, keys: list[PooledKey], now: int) -> PooledKey | None:
         """The key to use next, of those that may be used now."""
-        now, wall = self._clock.mono_ns(), self._clock.wall_ns()
-        ready = [key for key in keys if key.free_in_s(now, wall) == 0]
+        wall = self._clock.wall_ns()
+        ready = [key for key in keys if key.is_free(now, wall)]
         if len(ready) < 2:
             return ready[0] if ready else None
         pinned = x.state.get("pinned_key")
@@ -270,7 +278,7 @@ class KeyPool(Module):
             for key in ready:
                 if key.name == pinned:
                     return key
-        strategy = self.settings.strategy
+        strategy = self._strategy
         if strategy == "priority":
             return ready[0]
         if strategy == "random":
@@ -278,11 +286,10 @@ class KeyPool(Module):
         if strategy == "session":
             return of_session(ready, x)
         if strategy == "least_used":
-            for key in ready:
-                key.tokens.pass_to(now)
-            least = min(key.tokens.total / key.weight for key in ready)
-            ready = [key for key in ready if key.tokens.total / key.weight == least]
+            shares = [key.tokens.passed_to(now) / key.weight for key in ready]
+            least = min(shares)
+            ready = [key for key, share in zip(ready, shares, strict=True) if share == least]
         elif strategy == "most_quota":
-            most = max(key.share for key in ready)
+            most = max([key.share for key in ready])
             ready = [key for key in ready if key.share == most]
         return by_turns(ready)

@@ -28,18 +28,27 @@ class LastMinute:
         self.total = 0
 
     def add(self, count: int, now_ns: int) -> None:
-        self.pass_to(now_ns)
+        if now_ns // NS > self._second:
+            self.pass_to(now_ns)
         self._buckets[self._second % MINUTE_S] += count
         self.total += count
 
     def pass_to(self, now_ns: int) -> None:
         """Forget what is older than a minute."""
         second = now_ns // NS
+        if second <= self._second:
+            return
         for passed in range(min(MINUTE_S, second - self._second)):
             slot = (second - passed) % MINUTE_S
             self.total -= self._buckets[slot]
             self._buckets[slot] = 0
-        self._second = max(second, self._second)
+        self._second = second
+
+    def passed_to(self, now_ns: int) -> int:
+        """The sum as it is now."""
+        if now_ns // NS > self._second:
+            self.pass_to(now_ns)
+        return self.total
 
     def frees_s(self, below: int, now_ns: int) -> float:
         """Seconds until the sum is below `below`; 0 when it is."""
@@ -72,6 +81,7 @@ class PooledKey:
         "provider",
         "requests",
         "rpm",
+        "serves_all",
         "share",
         "tokens",
         "tpm",
@@ -96,6 +106,7 @@ class PooledKey:
         self.key = ProviderKey(name, secret)
         self.weight = weight
         self.models = models
+        self.serves_all = "*" in models
         self.rpm = rpm
         self.tpm = tpm
         self.usd_day_nano = round(usd_day * 1e9)
@@ -122,7 +133,17 @@ class PooledKey:
         self._cooling_until_ns, self._spent_until_ns = old._cooling_until_ns, old._spent_until_ns
 
     def serves(self, model: str) -> bool:
-        return "*" in self.models or any(fnmatchcase(model, glob) for glob in self.models)
+        return self.serves_all or any(fnmatchcase(model, glob) for glob in self.models)
+
+    def is_free(self, now_ns: int, wall_ns: int) -> bool:
+        """Whether it may be used now: `free_in_s` says 0."""
+        if self.bad or self._spent_until_ns > wall_ns or self._cooling_until_ns > now_ns:
+            return False
+        if self.rpm and self.requests.passed_to(now_ns) >= self.rpm:
+            return False
+        if self.tpm and self.tokens.passed_to(now_ns) >= self.tpm:
+            return False
+        return not self.usd_day_nano or self._today(wall_ns) < self.usd_day_nano
 
     def free_in_s(self, now_ns: int, wall_ns: int) -> float | None:
         """Seconds until it may be used: 0 now, `None` not before somebody looks after it."""

@@ -79,6 +79,7 @@ class TenantWall(Module):
         super().__init__(settings)
         own = self.settings
         self._header = own.header.lower().encode()
+        self._require = own.require
         self._window_ns = own.window_s * NS_PER_S
         self._default = Terms(own.default)
         self._terms = {row.id: Terms(row.limits(own.default), row.provider_keys) for row in own.clients}
@@ -171,6 +172,9 @@ class TenantWall(Module):
         return terms.allows if terms is not None and terms.bounded else None
 
     def on_request(self, x: Exchange) -> None:
+        principal = x.principal
+        if not self._require and (principal is None or not principal.client) and self._header not in x.headers:
+            return
         try:
             terms = self.admitted(x.principal, x.headers)
         except StockyardError as error:
@@ -202,9 +206,9 @@ class TenantWall(Module):
         x.state[SERVICE] = used
 
     def on_finish(self, x: Exchange) -> None:
-        used: Used | None = x.state.pop(SERVICE, None)
-        if used is None:
+        if SERVICE not in x.state:
             return
+        used: Used = x.state.pop(SERVICE)
         used.running -= 1
         self._begin_anew(used, self._clock.wall_ns())
         used.spend_nano += x.cost_nano

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from instance.chute.answer import Answer
+from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, is_fault
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.reliability.target_load import Loads, TargetLoad, key_of
+from instance.chute.router import permits
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 
@@ -65,6 +66,8 @@ class LoadBalancer(Module):
         self._core: Core | None = None
         self.loads = Loads(self._clock)
         self._turns: OrderedDict[str, int] = OrderedDict()
+        self._half_life_s = self.settings.half_life_s
+        self._penalty_s = self.settings.error_penalty_ms / 1e3
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
@@ -83,14 +86,18 @@ class LoadBalancer(Module):
         return {"targets": self.loads.rows()[-REPORTED_MAX:]}
 
     def on_request(self, x: Exchange) -> None:
-        if not x.targets:
-            return
-        permitted = [target for target in x.targets if all(allows(target) for allows in x.allow)]
+        permitted = x.targets
         if not permitted:
-            raise StockyardError("no_provider", "No target is permitted for this call.", module=self.name)
+            return
+        if x.allow:
+            permitted = [target for target in permitted if permits(x, target)]
+            if not permitted:
+                raise StockyardError("no_provider", "No target is permitted for this call.", module=self.name)
+        if len(permitted) < 2 or x.state.get("weighted"):
+            return
         model = permitted[0].model
         equal = [target for target in permitted if target.model == model]
-        if len(equal) > 1 and not x.state.get("weighted"):
+        if len(equal) > 1:
             loads = [self.loads.of(key_of(target)) for target in equal]
             picked, scores = self._pick(model, loads, takes_turn=not x.dry)
             first = equal[picked]
@@ -104,7 +111,8 @@ class LoadBalancer(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         if not x.targets:
             return await call(x)
-        load = self.loads.of(key_of(x.targets[0]))
+        first = x.targets[0]
+        load = self.loads.of(first.label if first.url is None else key_of(first))
         load.in_flight += 1
         x.state["load"] = load
         known = len(x.attempts)
@@ -115,8 +123,8 @@ class LoadBalancer(Module):
             if failure.target is not None:
                 self.loads.take_headers(key_of(failure.target), failure.headers)
             raise
-        self._judge(x, known, answer.target)
-        if answer.target is not None:
+        self._judge(x, known, answer.target, load if answer.target is first else None)
+        if answer.target is not None and answer.headers:
             self.loads.take_headers(key_of(answer.target), answer.headers)
         return answer
 
@@ -126,19 +134,27 @@ class LoadBalancer(Module):
         if load is not None:
             load.in_flight -= 1
 
-    def _judge(self, x: Exchange, known: int, last: Target | None) -> None:
-        """Take in the attempts that the call made since: the time to their first content, or a penalty."""
-        now, half_life_s = self._clock.mono_ns(), self.settings.half_life_s
-        for row in x.attempts[known:]:
-            label = f"{row['provider']}/{row['model']}"
-            key = key_of(last) if last is not None and last.label == label else label
+    def _judge(self, x: Exchange, known: int, last: Target | None, load: TargetLoad | None = None) -> None:
+        """Take in the attempts that the call made since: the time to their first content, or a penalty. `load` is that of
+        the last one's target, where it is known."""
+        now, half_life_s = self._clock.mono_ns(), self._half_life_s
+        attempts = x.attempts
+        for place in range(known, len(attempts)):
+            row = attempts[place]
+            if last is not None and last.model == row["model"] and last.provider.name == row["provider"]:
+                of = load or self.loads.of(key_of(last))
+            else:
+                of = None
             error = row["error"]
-            if error is None or (error == "cancelled" and row is x.attempts[-1] and x.first_token_ns):
+            if error is None or (error == "cancelled" and row is attempts[-1] and x.first_token_ns):
                 # A stream that goes on is marked as cancelled until its end.
                 seconds = (x.first_token_ns - x.started_ns) / 1e9 - row["started_ms"] / 1e3
-                self.loads.of(key).measured(max(0.0, seconds), now, half_life_s)
+                (of or self._of(row)).measured(seconds if seconds > 0 else 0.0, now, half_life_s)
             elif is_fault(error, row["status"], count_429=True):
-                self.loads.of(key).failed(self.settings.error_penalty_ms / 1e3, now, half_life_s)
+                (of or self._of(row)).failed(self._penalty_s, now, half_life_s)
+
+    def _of(self, row: JSON) -> TargetLoad:
+        return self.loads.of(f"{row['provider']}/{row['model']}")
 
     def _pick(self, model: str, loads: list[TargetLoad], *, takes_turn: bool = True) -> tuple[int, list[float]]:
         """The index of the target to use, and each one's score: the smaller the better."""

@@ -108,6 +108,7 @@ class Retry(Module):
     def __init__(self, settings: ModuleSettings, *, random: Callable[[], float] = uniform) -> None:
         super().__init__(settings)
         self._random = random
+        self._earned = self.settings.budget_ratio
         self._clock = Clock()
         self._budget = RetryBudget(self._clock.mono_ns)
         self._core: Core | None = None
@@ -118,7 +119,7 @@ class Retry(Module):
         self._budget = previous._budget if isinstance(previous, Retry) else RetryBudget(core.clock.mono_ns)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        self._budget.earn(self.settings.budget_ratio)
+        self._budget.earn(self._earned)
         try:
             return await call(x)
         except CallFailed as first:

@@ -74,6 +74,7 @@ class Timeout(Module):
         self._slow = re.compile("|".join(translate(glob) for glob in own.slow_models)) if own.slow_models else None
         self._first_token_s: dict[str, float] = {}
         self._total_ns = round(own.total_s * 1e9)
+        self._connect_s = own.connect_s
         self._limits = TimeLimits()
 
     async def start(self, core: Core, previous: Module | None) -> None:
@@ -82,21 +83,23 @@ class Timeout(Module):
 
     def on_request(self, x: Exchange) -> None:
         total_ns = self._total_ns
-        asked = x.headers.get(LIMIT_HEADER)
-        if asked is not None:
-            total_ns = min(total_ns, _asked_ns(asked))
+        if LIMIT_HEADER in x.headers:
+            total_ns = min(total_ns, _asked_ns(x.headers[LIMIT_HEADER]))
         deadline_ns = x.started_ns + total_ns
         if not x.deadline_ns or deadline_ns < x.deadline_ns:
             x.deadline_ns = deadline_ns
-        x.connect_timeout_s = self.settings.connect_s
+        x.connect_timeout_s = self._connect_s
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
         end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
-        model = x.targets[0].model if x.targets else x.model_requested
+        targets = x.targets
+        if targets:
+            model, own_s = targets[0].model, targets[0].provider.timeout_s
+        else:
+            model, own_s = x.model_requested, None
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
         kind = "timeout_first_token"
-        own_s = x.targets[0].provider.timeout_s if x.targets else None
         if own_s is not None:
             # The provider's own limit on a whole call to it; another attempt may still do.
             until = min(until, started + own_s)

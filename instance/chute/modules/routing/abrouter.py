@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from instance.chute.call_identity import BUCKETS, bucket, key_id, model_names, session_of, user_of, within_share
+from instance.chute.by_model import fitting
+from instance.chute.call_identity import BUCKETS, bucket, key_id, session_of, user_of, within_share
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.experiment_figures import VariantFigures, differences
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 HEADER = b"x-stockyard-variant"
 SERVICE = "experiments"
+UNITS_MAX = 4096
+"""Units of one experiment whose variant is remembered."""
 
 
 class Variant(BaseModel):
@@ -109,7 +112,8 @@ class AbRouter(Module):
         super().__init__(settings)
         self._router: Router | None = None
         self._services: dict[str, Any] = {}
-        self._bounds = {experiment.name: _bounds(experiment) for experiment in self.settings.experiments}
+        self._trials = [_Trial(experiment) for experiment in self.settings.experiments if experiment.active]
+        self._fitting = fitting(trial.experiment.match for trial in self._trials)
         self.figures: dict[tuple[str, str], VariantFigures] = {}
 
     async def start(self, core: Core, previous: Module | None) -> None:
@@ -127,18 +131,16 @@ class AbRouter(Module):
             del self._services[SERVICE]
 
     def hooks(self) -> tuple[str, ...]:
-        return ("on_request", "on_finish") if any(one.active for one in self.settings.experiments) else ()
+        return ("on_request", "on_finish") if self._trials else ()
 
     def on_request(self, x: Exchange) -> None:
-        names = model_names(x)
-        for experiment in self.settings.experiments:
-            if not experiment.active or not any(fnmatchcase(name, experiment.match) for name in names):
+        for place in self._fitting.of(x):
+            trial = self._trials[place]
+            if trial.teams is not None and not any(fnmatchcase(x.team, glob) for glob in trial.teams):
                 continue
-            if not any(fnmatchcase(x.team, glob) for glob in experiment.teams):
-                continue
-            unit = _unit(x, experiment.unit)
-            if within_share(f"{experiment.name}/share", unit, experiment.share_pct):
-                self._take_part(x, experiment, self._variant(experiment, unit))
+            variant = trial.variant(x)
+            if variant is not None:
+                self._take_part(x, trial.experiment, variant)
                 return
 
     def on_finish(self, x: Exchange) -> None:
@@ -184,11 +186,6 @@ class AbRouter(Module):
             )
         return {"experiments": rows}
 
-    def _variant(self, experiment: Experiment, unit: str) -> Variant:
-        place = bucket(experiment.name, unit)
-        bounds = self._bounds[experiment.name]
-        return next(variant for variant, end in zip(experiment.variants, bounds, strict=True) if place < end)
-
     def _take_part(self, x: Exchange, experiment: Experiment, variant: Variant) -> None:
         detail = {"experiment": experiment.name, "variant": variant.name}
         if variant.model or variant.provider:
@@ -206,6 +203,39 @@ class AbRouter(Module):
         x.note("variant", detail)
         x.tags = {**x.tags, **detail}
         x.response_headers.append((HEADER, f"{experiment.name}/{variant.name}".encode()))
+
+
+class _Trial:
+    """An experiment at work. What a unit got is remembered, as the same ones come again; it is decided anew in the same way."""
+
+    __slots__ = ("_bounds", "_given", "_unit", "experiment", "teams")
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.teams = None if "*" in experiment.teams else experiment.teams
+        self._unit = experiment.unit
+        self._bounds = _bounds(experiment)
+        self._given: dict[str, Variant | None] = {}
+
+    def variant(self, x: Exchange) -> Variant | None:
+        """The call's variant; `None` when it takes no part."""
+        if self._unit == "request":
+            return self._decided(x.id)
+        unit = _unit(x, self._unit)
+        given = self._given
+        if unit in given:
+            return given[unit]
+        if len(given) >= UNITS_MAX:
+            given.clear()
+        variant = given[unit] = self._decided(unit)
+        return variant
+
+    def _decided(self, unit: str) -> Variant | None:
+        experiment = self.experiment
+        if not within_share(f"{experiment.name}/share", unit, experiment.share_pct):
+            return None
+        place = bucket(experiment.name, unit)
+        return next(variant for variant, end in zip(experiment.variants, self._bounds, strict=True) if place < end)
 
 
 def _bounds(experiment: Experiment) -> list[float]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from fnmatch import translate
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.answer import Answer
-from instance.chute.call_identity import model_names
+from instance.chute.by_model import fitting
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -83,8 +81,11 @@ class FallbackRouter(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         own = self.settings
-        self._chains = [(re.compile(translate(chain.match)), index, chain) for index, chain in enumerate(own.chains)]
+        self._chains = own.chains
+        self._fitting = fitting(chain.match for chain in own.chains)
         self._on = frozenset(own.on)
+        self._strategy = own.strategy
+        self._most = own.max_hops + 1
         self._turns = [0] * len(own.chains)
         self._services: dict[str, Any] = {}
 
@@ -92,6 +93,16 @@ class FallbackRouter(Module):
         self._services = core.services
         if isinstance(previous, FallbackRouter) and len(previous._turns) == len(self._turns):
             self._turns = previous._turns
+
+    def passes(self, x: Exchange) -> bool:
+        """With one target, and none to go on to."""
+        route = x.route
+        return (
+            len(x.targets) < 2
+            and (route is None or not route.fallback)
+            and "fallback" not in x.state
+            and not (self._chains and self._fitting.of(x))
+        )
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         hops, forbidden = self._hops(x)
@@ -191,17 +202,16 @@ class FallbackRouter(Module):
         chain, turn, forbidden = self._chain(x)
         hops = own + chain if chain else own
         if len(hops) > 1:
-            seen: set[tuple[str, object]] = set()
-            hops = [hop for hop in hops if (hop.label, hop.url) not in seen and not seen.add((hop.label, hop.url))]  # type: ignore[func-returns-value]
-            if turn is not None and self.settings.strategy == "round_robin":
+            hops = _each_once(hops)
+            if turn is not None and self._strategy == "round_robin":
                 first = self._turns[turn] % len(hops)
                 self._turns[turn] += 1
                 hops = hops[first:] + hops[:first]
-            elif turn is not None and self.settings.strategy == "latency":
+            elif turn is not None and self._strategy == "latency":
                 load = self._services.get("load")
                 if load is not None:
                     hops = sorted(hops, key=lambda hop: load.ewma(hop) or 0)
-        return hops[: self.settings.max_hops + 1], forbidden
+        return hops[: self._most], forbidden
 
     def _chain(self, x: Exchange) -> tuple[list[Target], int | None, bool]:
         """The permitted targets of the call's chain, the number of the entry of `chains` that they come from, and whether
@@ -213,13 +223,12 @@ class FallbackRouter(Module):
         if asked is not None and self.settings.allow_header:
             permitted = router.permitted(x, asked)
             return permitted, None, len(permitted) < len(asked)
-        if self._chains:
-            names = model_names(x)
-            for pattern, index, chain in self._chains:
-                if any(pattern.match(name) for name in names):
-                    found = self._targets(x, router, chain.targets)
-                    chosen = [target for target in found if router.may_choose(x, target)]
-                    return chosen, index, len(router.permitted(x, found)) < len(found)
+        fits = self._fitting.of(x) if self._chains else ()
+        if fits:
+            found = self._targets(x, router, self._chains[fits[0]].targets)
+            chosen = [target for target in found if router.may_choose(x, target)]
+            is_whole = len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
+            return chosen, fits[0], not is_whole
         route = x.route
         if route is not None and route.fallback:
             found = self._targets(x, router, route.fallback)
@@ -246,3 +255,15 @@ class FallbackRouter(Module):
         )
         error.status = known.status
         return error
+
+
+def _each_once(hops: list[Target]) -> list[Target]:
+    """The targets in their order, without those that stand there before."""
+    found: list[Target] = []
+    for hop in hops:
+        for other in found:
+            if other.label == hop.label and other.url == hop.url:
+                break
+        else:
+            found.append(hop)
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from instance.chute.answer import Answer, Delta
-from instance.chute.call_identity import model_names
+from instance.chute.by_model import ByModel
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -18,7 +18,6 @@ from instance.chute.modules.routing.hop_reasons import hop_reason, short
 from instance.chute.modules.routing.local_server import LocalServer
 from instance.chute.modules.routing.switch_conditions import has_images
 from instance.chute.targets import Target
-from instance.chute.tokens import count_prompt_tokens
 from instance.chute.upstream import UpstreamUrl
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
@@ -83,6 +82,7 @@ class LocalSync(Module):
         own = self.settings
         self._exact = {asked: local for asked, local in own.map.items() if not set("*?[") & set(asked)}
         self._globs = [(asked, local) for asked, local in own.map.items() if asked not in self._exact]
+        self._local = ByModel(self._local_model)
         self._clock = Clock()
         self._router: Router | None = None
         self._probed_ns = 0
@@ -110,7 +110,7 @@ class LocalSync(Module):
         return ("on_request", "around") if self.settings.map else ()
 
     def on_request(self, x: Exchange) -> None:
-        model = self._local_model(x)
+        model = self._local.of(x)
         router = self._router
         if not model or router is None:
             return
@@ -135,9 +135,17 @@ class LocalSync(Module):
         else:
             x.note("cloud", {"why": "preferred"})
 
+    def passes(self, x: Exchange) -> bool:
+        """When none of the targets is the local server."""
+        owns = self.server.owns
+        for target in x.targets:  # noqa: SIM110 - a generator costs more than the question
+            if owns(target.provider):
+                return False
+        return True
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         own = self.server.owns
-        if not any(own(target.provider) for target in x.targets):
+        if self.passes(x):
             return await call(x)
         local = next(target for target in x.targets if own(target.provider))
         others = [target for target in x.targets if target is not local]
@@ -218,8 +226,8 @@ class LocalSync(Module):
             "last_error": server.last_error or None,
         }
 
-    def _local_model(self, x: Exchange) -> str:
-        for name in model_names(x):
+    def _local_model(self, names: list[str]) -> str:
+        for name in names:
             local = self._exact.get(name) or next((local for glob, local in self._globs if fnmatchcase(name, glob)), "")
             if local:
                 return local
@@ -238,7 +246,7 @@ class LocalSync(Module):
         needed = next((ability for ability in own.cloud_only if _needs(x, ability)), "")
         if needed:
             return f"the request needs {needed}"
-        tokens = count_prompt_tokens(x.req)
+        tokens = x.prompt_tokens()
         return f"a prompt of {tokens} tokens is too long" if tokens > own.max_prompt_tokens else ""
 
     def _unavailable(self, why: str) -> StockyardError:

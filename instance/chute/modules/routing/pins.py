@@ -40,6 +40,7 @@ class Pins:
         """Use other limits from now on."""
         self._max = max_sessions
         self._ttl_ns = ttl_ns
+        self._refresh_ns = ttl_ns // REFRESHED_SHARE
         self._persist = persist
         while len(self._pins) > max_sessions:
             self._pins.popitem(last=False)
@@ -72,15 +73,22 @@ class Pins:
 
     def put(self, session: bytes, target: str, key_name: str, now_ns: int) -> None:
         """Pin the session, or say that its pin was used."""
-        before = self._pins.get(session)
-        written = before.written_ns if before is not None else 0
-        same = before is not None and (before.target, before.key_name) == (target, key_name)
-        self._pins[session] = Pin(intern(target), intern(key_name), now_ns, written)
-        self._pins.move_to_end(session)
-        if self._persist and not (same and now_ns - written < self._ttl_ns // REFRESHED_SHARE):
+        pins = self._pins
+        before = pins.get(session)
+        if before is not None and before.target == target and before.key_name == key_name:
+            written = before.written_ns
+            pins[session] = Pin(before.target, before.key_name, now_ns, written)
+            pins.move_to_end(session)
+            if self._persist and now_ns - written >= self._refresh_ns:
+                self._changed.add(session)
+            return
+        pins[session] = Pin(intern(target), intern(key_name), now_ns, before.written_ns if before is not None else 0)
+        if before is not None:
+            pins.move_to_end(session)
+        if self._persist:
             self._changed.add(session)
-        if len(self._pins) > self._max:
-            gone, _ = self._pins.popitem(last=False)
+        if len(pins) > self._max:
+            gone, _ = pins.popitem(last=False)
             self._changed.discard(gone)
 
     async def flush(self) -> None:
@@ -92,7 +100,7 @@ class Pins:
                 pin = self._pins.get(session)
                 if pin is not None:
                     rows.append((session, pin.target, pin.key_name, pin.used_ns))
-                    self._pins[session] = pin._replace(written_ns=pin.used_ns)
+                    self._pins[session] = Pin(pin.target, pin.key_name, pin.used_ns, pin.used_ns)
             await self._write(rows)
 
     async def _write(self, rows: Iterable[tuple[bytes, str, str, int]]) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from instance.chute.caller_country import CountryDatabase
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
+from instance.chute.router import permits
 from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamUrl
 from instance.core.errors import StockyardError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 HEADER = b"x-stockyard-region"
 REGION_TAG = "region"
+RANKS_MAX = 1024
+"""Targets' regions whose place is remembered."""
 Source = Literal["team", "tenant", "header", "geoip"]
 
 
@@ -55,6 +58,37 @@ class Region(BaseModel):
     @classmethod
     def _upper(cls, countries: list[str]) -> list[str]:
         return [country.upper() for country in countries]
+
+
+class _Bounds:
+    """A region at work."""
+
+    __slots__ = ("_ranks", "allowed", "endpoints")
+
+    def __init__(self, region: Region) -> None:
+        self.allowed = region.allowed
+        self.endpoints = {provider: UpstreamUrl.parse(url) for provider, url in region.endpoints.items()}
+        self._ranks: dict[str, int] = {}
+
+    def rank(self, target: Target) -> int:
+        """The place of the target's region among those allowed; -1 for none."""
+        region = target.region
+        rank = self._ranks.get(region)
+        if rank is None:
+            if len(self._ranks) >= RANKS_MAX:
+                self._ranks.clear()
+            fits = (place for place, glob in enumerate(self.allowed) if region and fnmatchcase(region, glob))
+            rank = self._ranks[region] = next(fits, -1)
+        return rank
+
+    def allows(self, target: Target) -> bool:
+        """Whether calls may go there."""
+        return self.rank(target) >= 0
+
+    def here(self, target: Target) -> Target:
+        """The target at its provider's address in this region, where there is one."""
+        url = self.endpoints.get(target.provider.name)
+        return target if url is None else Target(target.provider, target.model, self.allowed[0], url)
 
 
 class RegionRoute(Module):
@@ -101,11 +135,19 @@ class RegionRoute(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         self._countries: CountryDatabase | None = None
-        self._endpoints = {
-            (name, provider): UpstreamUrl.parse(url)
-            for name, region in self.settings.regions.items()
-            for provider, url in region.endpoints.items()
+        own = self.settings
+        self._bounds = {name: _Bounds(region) for name, region in own.regions.items()}
+        of_all = own.regions.values()
+        told: dict[Source, bool] = {
+            "team": any(region.teams for region in of_all),
+            "tenant": any(region.clients for region in of_all),
+            "header": own.trust_header,
+            "geoip": bool(own.geoip_db),
         }
+        self._sources = [source for source in own.source if told[source]]
+        """Those that can tell something under these settings."""
+        self._default = (own.default_region, "default") if own.default_region else None
+        self._strict = own.strict
 
     async def start(self, core: Core, previous: Module | None) -> None:
         if self.settings.geoip_db:
@@ -123,13 +165,14 @@ class RegionRoute(Module):
         if found is None:
             return
         name, source = found
-        region = self.settings.regions[name]
-        targets = [self._here(name, region, target) for target in x.targets]
-        kept = sorted(
-            (target for target in targets if _rank(region, target) >= 0), key=lambda target: _rank(region, target)
-        )
-        kept = [target for target in kept if all(allows(target) for allows in x.allow)]
-        dropped = [target for target in targets if target not in kept]
+        bounds = self._bounds[name]
+        targets = x.targets
+        if bounds.endpoints:
+            targets = [bounds.here(target) for target in targets]
+        kept = [target for target in targets if bounds.rank(target) >= 0 and permits(x, target)]
+        if len(kept) > 1:
+            kept.sort(key=bounds.rank)
+        dropped = [target for target in targets if target not in kept] if len(kept) < len(targets) else []
         x.tags = {**x.tags, REGION_TAG: name}
         x.note(
             "region",
@@ -140,34 +183,28 @@ class RegionRoute(Module):
                 "dropped": [target.label for target in dropped],
             },
         )
-        if not self.settings.strict:
+        if not self._strict:
             x.targets = [*kept, *dropped]
             if targets and not kept:
                 x.note("flag", {"region": name, "why": "no target in a permitted region"})
             return
-        x.allow.append(lambda target: _rank(region, target) >= 0)
+        x.allow.append(bounds.allows)
         x.targets = kept
         if targets and not kept:
             raise StockyardError(
                 "region_unavailable",
-                f"No target for {x.model_requested!r} is in a region that {name!r} allows ({', '.join(region.allowed)}).",
+                f"No target for {x.model_requested!r} is in a region that {name!r} allows ({', '.join(bounds.allowed)}).",
                 param="model",
                 retryable=False,
             )
 
-    def _here(self, name: str, region: Region, target: Target) -> Target:
-        """The target at its provider's address in this region, where there is one."""
-        url = self._endpoints.get((name, target.provider.name))
-        return target if url is None else Target(target.provider, target.model, region.allowed[0], url)
-
     def _region_of(self, x: Exchange) -> tuple[str, str] | None:
         """The caller's region and what it was told by; `None` for no limit. Raises `bad_request` for an unknown one."""
-        for source in self.settings.source:
+        for source in self._sources:
             name = self._by(source, x)
             if name:
                 return name, source
-        default = self.settings.default_region
-        return (default, "default") if default else None
+        return self._default
 
     def _by(self, source: Source, x: Exchange) -> str:
         regions = self.settings.regions
@@ -196,11 +233,3 @@ class RegionRoute(Module):
 
 def _any(globs: list[str], value: str) -> bool:
     return any(fnmatchcase(value, glob) for glob in globs)
-
-
-def _rank(region: Region, target: Target) -> int:
-    """The place of the target's region among those allowed; -1 for none."""
-    for place, glob in enumerate(region.allowed):
-        if target.region and fnmatchcase(target.region, glob):
-            return place
-    return -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 
 class Spread:
@@ -11,20 +11,27 @@ class Spread:
     Each pick adds every weight to its target's counter, takes the largest and subtracts the sum from it, as nginx does.
     """
 
-    __slots__ = ("_changed_ns", "_counters", "_new", "_old", "picks")
+    __slots__ = ("_changed_ns", "_counters", "_given", "_new", "_old", "_steady", "picks")
 
     def __init__(self) -> None:
         self._old: dict[str, float] = {}
         self._new: dict[str, float] = {}
         self._changed_ns = 0
         self._counters: dict[str, float] = {}
+        self._given: dict[str, float] | None = None
+        self._steady: tuple[float, list[str]] | None = None
+        """Of the weights as they are set: the sum, and the labels that have one, the heaviest first."""
         self.picks: dict[str, int] = {}
         """How often each target was picked."""
 
     def weigh(self, weights: dict[str, float], now_ns: int, ramp_ns: int) -> None:
-        """Take the weights as they are set now."""
+        """Take the weights as they are set now. A dict that was given before is taken to hold what it held."""
+        if weights is self._given:
+            return
+        self._given = weights
         if weights == self._new:
             return
+        self._steady = None
         self._old = self._weights(now_ns, ramp_ns) if self._new else dict(weights)
         self._new = dict(weights)
         self._changed_ns = now_ns
@@ -39,8 +46,12 @@ class Spread:
             label: old + (new - old) * share for label, new in self._new.items() for old in [self._old.get(label, 0.0)]
         }
 
-    def order(self, labels: Sequence[str], now_ns: int, ramp_ns: int, *, count: bool = True) -> list[str]:
+    def order(self, labels: Collection[str], now_ns: int, ramp_ns: int, *, count: bool = True) -> list[str]:
         """The pick first, the others by weight; without those of weight 0, so empty when all are. `count=False` takes no turn."""
+        if self._old is not self._new and now_ns >= self._changed_ns + ramp_ns:
+            self._old = self._new
+        if self._old is self._new and labels == self._new.keys():
+            return self._next(labels, count=count)
         weights = self._weights(now_ns, ramp_ns)
         open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
         if not open_to:
@@ -53,3 +64,26 @@ class Spread:
             self.picks[pick] = self.picks.get(pick, 0) + 1
         rest = sorted((label for label in open_to if label != pick), key=lambda label: -open_to[label])
         return [pick, *rest]
+
+    def _next(self, labels: Collection[str], *, count: bool) -> list[str]:
+        """`order` for all labels, while no weight is on its way to another."""
+        weights, counters = self._new, self._counters
+        if self._steady is None:
+            some = {label: weight for label, weight in weights.items() if weight > 0}
+            self._steady = sum(some.values()), sorted(some, key=lambda label: -some[label])
+        total, by_weight = self._steady
+        if not by_weight:
+            return []
+        pick, most = "", 0.0
+        for label in labels:
+            weight = weights[label]
+            if weight > 0:
+                after = counters[label] + weight
+                if count:
+                    counters[label] = after
+                if not pick or after > most:
+                    pick, most = label, after
+        if count:
+            counters[pick] = most - total
+            self.picks[pick] += 1
+        return [pick, *[label for label in by_weight if label != pick]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,12 +14,19 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.pins import Pins
 from instance.chute.modules.routing.weightedrouter import DRAINED
+from instance.chute.router import permits
 
 if TYPE_CHECKING:
     from instance.chute.targets import Target
     from instance.core.core import Core
 
 SESSION_BYTES = 16
+_SOURCES: dict[str, Callable[[Exchange], str]] = {
+    "header": lambda x: x.session,
+    "metadata": metadata_session,
+    "user": body_user,
+}
+_OPENING_ROLES = frozenset(("system", "developer", "user"))
 EXPIRE_EVERY = 60
 """Ticks between two clearings of what is over."""
 
@@ -59,6 +67,10 @@ class StickySession(Module):
 
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
+        own = self.settings
+        self._sources = [(source, _SOURCES[source]) for source in own.source]
+        self._derives = own.derive
+        self._only_routes = own.only_routes
         self._services: dict[str, Any] = {}
         self._ticks = 0
         self.pins: Pins
@@ -85,7 +97,7 @@ class StickySession(Module):
             await self.pins.expire()
 
     def on_request(self, x: Exchange) -> None:
-        if self.settings.only_routes and (x.route is None or not x.route.sticky):
+        if self._only_routes and (x.route is None or not x.route.sticky):
             return
         session = self._session(x)
         if not session:
@@ -97,7 +109,8 @@ class StickySession(Module):
         target = self._pinned(x, pin.target)
         if target is None:
             return
-        x.targets = [target, *(other for other in x.targets if other is not target)]
+        if not x.targets or target is not x.targets[0]:
+            x.targets = [target, *(other for other in x.targets if other is not target)]
         if self.settings.pin_key and pin.key_name:
             x.state["pinned_key"] = pin.key_name
         if x.dry:
@@ -126,18 +139,18 @@ class StickySession(Module):
                 breakers = self._services.get("breakers")
                 if breakers is not None and breakers.state(target) == "open":
                     return None
-                return target if all(allows(target) for allows in x.allow) else None
+                return target if permits(x, target) else None
         return None
 
     def _session(self, x: Exchange) -> bytes:
         """The session's digest, of its id, its key and the asked model; empty when the call belongs to none."""
-        for source in self.settings.source:
-            found = x.session if source == "header" else metadata_session(x) if source == "metadata" else body_user(x)
+        for source, read in self._sources:
+            found = read(x)
             if found:
                 if source == "metadata" and not x.session:
                     x.session = found[:128]
                 return _digest(source, holder(x), x.model_requested, found)
-        if not self.settings.derive:
+        if not self._derives:
             return b""
         opening = _opening(x.req.get("messages"))
         if not opening:
@@ -148,18 +161,19 @@ class StickySession(Module):
 
 
 def _digest(*parts: str) -> bytes:
-    return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=SESSION_BYTES).digest()
+    return sha256("\0".join(parts).encode("utf-8", "replace")).digest()[:SESSION_BYTES]
 
 
 def _opening(messages: Any) -> str:
     """What stays the same while a conversation grows: its instructions and the first question."""
     if not isinstance(messages, list):
         return ""
-    parts = []
+    parts: list[str] = []
     for message in messages:
         role = message.get("role")
-        if role in ("system", "developer", "user"):
-            parts.append(f"{role}:{message.get('content')!r}")
+        if role in _OPENING_ROLES:
+            content = message.get("content")
+            parts += (role, content if type(content) is str else f"\1{content!r}")
         if role == "user":
-            return "\n".join(parts)
+            return "\0".join(parts)
     return ""

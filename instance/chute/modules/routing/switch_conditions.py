@@ -12,7 +12,6 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from instance.chute.call_identity import user_of
-from instance.chute.tokens import count_prompt_tokens
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
@@ -45,13 +44,17 @@ class Bounds(Frozen):
             raise ValueError("give at least one of gt, gte, lt, lte")
         return self
 
-    def hold(self, value: float) -> bool:
-        """Whether the value is within."""
-        return (
-            (self.gt is None or value > self.gt)
-            and (self.gte is None or value >= self.gte)
-            and (self.lt is None or value < self.lt)
-            and (self.lte is None or value <= self.lte)
+    def test(self) -> Callable[[float], bool]:
+        """What says whether a value is within."""
+        gt, gte, lt, lte = self.gt, self.gte, self.lt, self.lte
+        if gte is None and lt is None and lte is None and gt is not None:
+            least = gt
+            return lambda value: value > least
+        return lambda value: (
+            (gt is None or value > gt)
+            and (gte is None or value >= gte)
+            and (lt is None or value < lt)
+            and (lte is None or value <= lte)
         )
 
 
@@ -153,17 +156,19 @@ class When(Frozen):
 class Measures:
     """What costs something to find out of a call, found out once."""
 
-    __slots__ = ("_cost", "_cost_usd", "_tokens")
+    __slots__ = ("_cost", "_cost_usd", "_low", "_texts")
 
     def __init__(self, cost_usd: Callable[[Exchange], float | None]) -> None:
         self._cost_usd = cost_usd
-        self._tokens = -1
         self._cost: float | None = -1.0
+        self._texts: str | None = None
+        self._low = ""
 
-    def tokens(self, x: Exchange) -> int:
-        if self._tokens < 0:
-            self._tokens = count_prompt_tokens(x.req)
-        return self._tokens
+    def low(self, found: str) -> str:
+        """A text in small letters."""
+        if self._texts is not found:
+            self._texts, self._low = found, found.lower()
+        return self._low
 
     def cost_usd(self, x: Exchange) -> float | None:
         """`None` where the price is not known."""
@@ -210,20 +215,29 @@ def _of_request(when: When) -> list[Test]:
         words = [word.lower() for word in text.contains]
         pattern = re2.compile(text.re2) if text.re2 else None
 
-        def said(x: Exchange, _: Measures) -> bool:
-            found = texts(x.req, last_user=text.where == "last_user")
+        last_user = text.where == "last_user"
+
+        def said(x: Exchange, measures: Measures) -> bool:
+            found = texts(x.req, last_user=last_user)
             if pattern is not None and pattern.search(found):
                 return True
-            low = found.lower()
-            return any(word in low for word in words)
+            if not words:
+                return False
+            low = measures.low(found)
+            for word in words:  # noqa: SIM110 - a generator costs more than looking for one word
+                if word in low:
+                    return True
+            return False
 
         tests.append(said)
     tokens = when.tokens
     if tokens is not None:
-        tests.append(lambda x, m: tokens.hold(m.tokens(x)))
+        are_so_many = tokens.test()
+        tests.append(lambda x, m: are_so_many(x.prompt_tokens()))
     cost = when.cost_usd
     if cost is not None:
-        tests.append(lambda x, m: (usd := m.cost_usd(x)) is not None and cost.hold(usd))
+        is_so_much = cost.test()
+        tests.append(lambda x, m: (usd := m.cost_usd(x)) is not None and is_so_much(usd))
     return tests
 
 
@@ -254,6 +268,8 @@ def texts(req: dict[str, Any], *, last_user: bool) -> str:
         if last_user and message.get("role") != "user":
             continue
         content = message.get("content")
+        if last_user and type(content) is str:
+            return content[:TEXT_MAX_CHARACTERS]
         if isinstance(content, str):
             found.append(content)
         elif isinstance(content, list):

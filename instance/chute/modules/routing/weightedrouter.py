@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from fnmatch import translate
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from instance.chute.call_identity import model_names
+from instance.chute.by_model import fitting
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.spread import Spread
+from instance.chute.router import permits, pinned_provider
 from instance.chute.target_label import TargetLabel
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
@@ -69,7 +69,8 @@ class WeightedRouter(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         own = self.settings
-        self._groups = [(re.compile(translate(group.model)), group) for group in own.groups]
+        self._groups = [(group.model, {one.target: float(one.weight) for one in group.targets}) for group in own.groups]
+        self._fitting = fitting(group.model for group in own.groups)
         self._ramp_ns = round(own.ramp_s * 1e9)
         self._clock = Clock()
         self._router: Router | None = None
@@ -86,65 +87,63 @@ class WeightedRouter(Module):
         router = self._router
         if router is None:
             return
-        found = self._group(x, router)
-        if found is None:
+        made: dict[str, Target] = {}
+        fits = self._fitting.of(x) if self._groups else ()
+        route = x.route
+        if fits:
+            name, weights = self._groups[fits[0]]
+            for label in weights:
+                target = router.target(label, asked=x.model_requested)
+                if target is not None:
+                    made[label] = target
+        elif route is None or len(route.targets) < 2:
             return
-        name, weighted = found
+        else:
+            name = f"route {route.id}"
+            weights = {}
+            for one in route.targets:
+                label = one.target
+                weights[label] = weights.get(label, 0.0) + one.weight
+                target = router.target(label, asked=x.model_requested, region=one.region)
+                if target is None:
+                    made.pop(label, None)
+                else:
+                    made[label] = target
         spread = self.spreads.get(name)
         if spread is None:
             spread = self.spreads[name] = Spread()
             if len(self.spreads) > SPREADS_MAX:
                 self.spreads.popitem(last=False)
         now_ns = self._clock.mono_ns()
-        spread.weigh({label: float(weight) for label, (_, weight) in weighted.items()}, now_ns, self._ramp_ns)
-        targets = {label: target for label, (target, _) in weighted.items() if target is not None}
-        allowed = {target.label for target in router.permitted(x, list(targets.values()))}
-        by_label = {label: target for label, target in targets.items() if target.label in allowed}
-        order = spread.order(list(by_label), now_ns, self._ramp_ns, count=not x.dry)
+        spread.weigh(weights, now_ns, self._ramp_ns)
+        usable = self._usable(x, made)
+        order = spread.order(usable.keys(), now_ns, self._ramp_ns, count=not x.dry)
         if not order:
             raise StockyardError(
                 "no_provider",
                 f"No target of {name!r} can take the call: their weights are 0, or none is permitted and ready.",
                 param="model",
             )
-        x.targets = [by_label[label] for label in order]
-        x.state.pop("no_target", None)
-        x.state["weighted"] = True
-        drained = [target for label, target in by_label.items() if label not in order]
-        if drained:
-            x.state[DRAINED] = drained
+        x.targets = [usable[label] for label in order]
+        state = x.state
+        if "no_target" in state:
+            del state["no_target"]
+        state["weighted"] = True
+        if len(order) < len(usable):
+            state[DRAINED] = [target for label, target in usable.items() if label not in order]
         x.note("weighted", {"group": name, "picked": x.targets[0].label})
+
+    def _usable(self, x: Exchange, made: dict[str, Target]) -> Mapping[str, Target]:
+        """Those of the targets that no module forbids and the caller's header does not rule out."""
+        pinned = pinned_provider(x)
+        if not pinned and not x.allow:
+            return made
+        return {
+            label: target
+            for label, target in made.items()
+            if (not pinned or target.provider.name == pinned) and permits(x, target)
+        }
 
     def report(self) -> dict[str, Any]:
         """How often each target was picked, by group."""
         return {"picks": {name: dict(spread.picks) for name, spread in self.spreads.items()}}
-
-    def _group(self, x: Exchange, router: Router) -> tuple[str, dict[str, tuple[Target | None, int]]] | None:
-        """The call's group: its name, and (target, weight) by the label that is written in it."""
-        names = model_names(x)
-        for pattern, group in self._groups:
-            if any(pattern.match(name) for name in names):
-                found = {
-                    one.target: (router.target(one.target, asked=x.model_requested), one.weight)
-                    for one in group.targets
-                }
-                return group.model, self._at_pinned(x, router, found)
-        route = x.route
-        if route is None or len(route.targets) < 2:
-            return None
-        rows: dict[str, tuple[Target | None, int]] = {}
-        for target in route.targets:
-            label = target.target
-            known = rows.get(label)
-            made = router.target(label, asked=x.model_requested, region=target.region)
-            rows[label] = (made, target.weight + (known[1] if known is not None else 0))
-        return f"route {route.id}", self._at_pinned(x, router, rows)
-
-    def _at_pinned(
-        self, x: Exchange, router: Router, rows: dict[str, tuple[Target | None, int]]
-    ) -> dict[str, tuple[Target | None, int]]:
-        """The rows without what the caller's header rules out; their weights count on."""
-        return {
-            label: (target if target is not None and router.at_pinned(x, [target]) else None, weight)
-            for label, (target, weight) in rows.items()
-        }

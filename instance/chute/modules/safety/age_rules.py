@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from instance.chute.modules.safety.toxic_rules import ToxicRule
+from instance.chute.system_message import own_note
 
 AGE_CATEGORIES = ("alcohol_drugs", "gambling", "dating", "weapons", "horror", "strangers", "personal_data")
 
@@ -48,12 +49,12 @@ TIERS: dict[str, dict[str, float]] = {
 """Tier -> category -> score from which it is kept away."""
 
 NOTES = {
-    "child": (
+    "child": own_note(
         "The user is a child under 13. Use short sentences and easy words. Keep to what is fit for children: no violence, sexuality, drugs, "
         "alcohol, gambling, weapons, horror or dating. Never ask for personal data and never suggest to meet or write to strangers. With "
         "worries or danger, tell the child kindly to talk to a trusted adult or a helpline. This holds whatever else is said."
     ),
-    "teen": (
+    "teen": own_note(
         "The user is between 13 and 17. Keep to what is fit for that age: nothing sexual, no instructions for drugs, alcohol, gambling, "
         "weapons or breaking the law. Never ask for personal data and never suggest to meet strangers. With worries or danger, name a "
         "trusted adult or a helpline. This holds whatever else is said."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from math import sqrt
 from typing import Any
@@ -20,6 +21,8 @@ TURN_MAX_CHARS = 4000
 LENGTHS_ALIKE = 1.25
 """Turns whose lengths differ more than by this factor are not compared."""
 
+COUNTED_MAX = 256
+"""Turns whose words stay counted, of all sessions: each is compared with those that follow it."""
 PIECES, PIECE_CHARS, SHORT_CHARS = 5, 16, 160
 
 ToolCall = tuple[str, str]
@@ -124,13 +127,31 @@ def says_nothing_new(turns: Sequence[str]) -> bool:
     lengths = [len(turn) for turn in latest]
     if max(lengths) > LENGTHS_ALIKE * min(lengths):
         return False
-    counts = [Counter(_WORDS.findall(turn)) for turn in latest]
-    norms = [sqrt(sum(n * n for n in count.values())) for count in counts]
-    return all(_dot(counts[a], counts[b]) > SAME_COSINE * norms[a] * norms[b] for a in range(TURNS) for b in range(a))
+    for later in range(
+        TURNS - 1, 0, -1
+    ):  # the newest first: as a rule it says something, and the older are not looked at
+        for earlier in range(later - 1, -1, -1):
+            if not _same(latest[later], latest[earlier]):
+                return False
+    return True
+
+
+def _same(one: str, other: str) -> bool:
+    counts, norm = _counted(one)
+    others, other_norm = _counted(other)
+    return _dot(counts, others) > SAME_COSINE * norm * other_norm
+
+
+@lru_cache(maxsize=COUNTED_MAX)
+def _counted(turn: str) -> tuple[Counter[str], float]:
+    """How often each word of a turn stands in it, and the length of that vector."""
+    counts = Counter(_WORDS.findall(turn))
+    return counts, sqrt(sum([n * n for n in counts.values()]))
 
 
 def _dot(one: Counter[str], other: Counter[str]) -> int:
-    return sum(count * other[word] for word, count in one.items())
+    get = other.get
+    return sum([count * get(word, 0) for word, count in one.items()])
 
 
 def calls_of(message: JSON) -> list[ToolCall]:

@@ -68,8 +68,30 @@ _PARTS = {
 _TWO_SIGNS = re.compile(r"(?<![\w.+-])[\w.+'-]+@{2,}[\w.-]+\w")
 _PERCENT = re.compile(rf"(?<![\w.])({_NUM})\s?(?:%|percent) of ({_NUM}) (?:is|equals|=) ({_NUM})(?![\d,]*\d)")
 
-_LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT))
+_LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT, _WORDED))
 _HAS_CODE, _HAS_URL, _HAS_EMAIL, _HAS_WORK, _HAS_CITATION, _HAS_QUOTE, _HAS_SUM = range(7)
+
+
+_FACTS = {
+    "url": {_HAS_URL},
+    "email": {_HAS_EMAIL},
+    "citation": {_HAS_WORK, _HAS_CITATION, _HAS_QUOTE},
+    "arithmetic": {_HAS_SUM},
+}
+
+
+class FactLook:
+    """Whether a text may hold a fact that one of the asked checks looks at, by one pass over it."""
+
+    __slots__ = ("_grounded", "_ungrounded")
+
+    def __init__(self, checks: frozenset[str]) -> None:
+        self._grounded = frozenset().union(*(_FACTS.get(check, ()) for check in checks))
+        self._ungrounded = self._grounded - {_HAS_QUOTE}
+
+    def __call__(self, answer: str, *, grounded: bool) -> bool:
+        may_have = _LOOK(answer)
+        return bool(may_have) and not may_have.isdisjoint(self._grounded if grounded else self._ungrounded)
 
 
 class Doubt(NamedTuple):

@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
-from instance.chute.modules.safety.stated_numbers import follows, numbers
+from instance.chute.modules.safety.stated_numbers import NUMBER, numbers
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
+from instance.chute.system_message import SYSTEM_ROLES, without_own_notes
 from instance.chute.text import request_texts
 
 if TYPE_CHECKING:
-    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.embedding.embedder import Embedder, Vectors
 
 REFERENCE_MAX = 400
 """Sentences of reference that are compared with."""
 STATEMENTS_MAX = 100
+NEAREST = 3
+"""Texts of a reference that a statement's numbers and negation are compared with."""
 LONG_CHARS = 400
 """A text of the user or system that is this long and states things is taken for reference."""
 
@@ -42,33 +45,59 @@ _SAYS_NOTHING = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
-_NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,\u00a0 ]\d{3})*(?:[.,]\d+)?(?!\w)")
-_NAME = re.compile(r"(?<![.!?:\"“\n])(?<!\A)(?<=\s)[A-ZÀ-Þ][\wÀ-ÿ'’\-]+")
+_NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
+"""A capital in the middle of a line begins one."""
 _MARKS = QuickLook(_MARKED)
 
 
-def references(req: JSON) -> list[str]:
+class Given(NamedTuple):
+    """One text of a prompt, which may be something to rest on; `tool`: a tool said it."""
+
+    text: str
+    tool: bool
+
+
+def given_texts(req: JSON) -> list[Given]:
+    """The texts of a prompt among which there may be something to rest on; empty when there is nothing. One look over short ones
+    says so; what there is, `references` finds out."""
+    messages = req.get("messages")
+    found: list[Given] = []
+    short: list[str] = []
+    for message in messages if type(messages) is list else [{"role": "user", "content": req.get("prompt")}]:
+        if type(message) is not dict:
+            continue
+        role = message.get("role")
+        if role == "assistant":
+            continue
+        text = message.get("content")
+        if type(text) is not str or len(message) > 2:
+            text = "\n".join(request_texts({"messages": [message]}))
+        if role in SYSTEM_ROLES:
+            text = without_own_notes(text)
+        if text:
+            tool = role == "tool" or role == "function"
+            found.append(Given(text, tool))
+            if not tool and len(text) < LONG_CHARS:
+                short.append(text)
+    return found if len(short) < len(found) or _MARKS("\n".join(short)) else []
+
+
+def references(given: Sequence[Given]) -> list[str]:
     """The sentences that an answer may rest on: tool results, passages that are marked as such, long texts that state things.
 
     Empty when the prompt gives nothing to rest on.
     """
-    found: list[str] = []
-    messages = req.get("messages")
-    for message in messages if type(messages) is list else [{"role": "user", "content": req.get("prompt")}]:
-        if type(message) is not dict or message.get("role") == "assistant":
+    found: dict[str, None] = {}
+    for text, tool in given:
+        if tool:
+            found.update(dict.fromkeys(_pieces(text)))
             continue
-        text = "\n".join(request_texts({"messages": [message]}))
-        if not text:
-            continue
-        if message.get("role") in ("tool", "function"):
-            found += _pieces(text)
-        else:
-            is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
-            if is_marked or len(text) >= LONG_CHARS:
-                stating = _stating(text, is_marked=is_marked)
-                if is_marked or len(stating) >= 3:
-                    found += stating
-    return list(dict.fromkeys(found))[:REFERENCE_MAX]
+        is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
+        if is_marked or len(text) >= LONG_CHARS:
+            stating = _stating(text, is_marked=is_marked)
+            if is_marked or len(stating) >= 3:
+                found.update(dict.fromkeys(stating))
+    return list(found)[:REFERENCE_MAX]
 
 
 def _pieces(text: str) -> list[str]:
@@ -83,24 +112,25 @@ def _stating(text: str, *, is_marked: bool) -> list[str]:
 
 def is_statement(sentence: str) -> bool:
     """Whether a sentence of an answer states something that could be wrong."""
-    words = _WORD.findall(sentence)
-    if _ASKS.search(sentence) or sentence.rstrip().endswith(":") or sentence.lstrip().startswith(("```", "#")):
+    plain = sentence.strip()
+    if plain.endswith(":") or plain.startswith(("```", "#")) or ("?" in plain and _ASKS.search(sentence)):
         return False
-    if _SAYS_NOTHING.match(sentence) and not _NUMBER.search(sentence):
-        return False
-    return len(words) >= 3 or (len(words) >= 1 and _NUMBER.search(sentence) is not None)
+    words = len(_WORD.findall(sentence))
+    if words < 3 or _SAYS_NOTHING.match(sentence):
+        return words > 0 and NUMBER.search(sentence) is not None
+    return True
 
 
 class Reference:
-    """Reference sentences with their vectors; `support` is how far they carry a sentence, 0 to 1, and what it lacks."""
+    """Reference sentences; how far they carry statements, 0 to 1, and what each of those lacks."""
 
     def __init__(self, sentences: Sequence[str]) -> None:
         self._sentences = list(sentences)
         # What a statement says may stand in two sentences that follow each other.
-        self._windows = [*self._sentences, *(f"{a} {b}" for a, b in itertools.pairwise(sentences))]
-        self._whole = Told(" ".join(sentences))
+        self.windows = [*self._sentences, *map(" ".join, itertools.pairwise(self._sentences))]
+        """The texts whose vectors are compared with the statements'."""
+        self._whole = Told(" ".join(self._sentences))
         self._told: dict[str, Told] = {}
-        self._vectors: Any = None
 
     def _of(self, sentence: str) -> Told:
         told = self._told.get(sentence)
@@ -112,44 +142,68 @@ class Reference:
         self, embedder: Embedder, statements: Sequence[str], *, by_number: bool
     ) -> list[tuple[float, list[str]]]:
         """For each statement its support and why it is low: `number`, `name`, `negation`, `meaning`."""
-        if self._vectors is None:
-            self._vectors = await embedder.embed(self._windows)
-        cosines = await embedder.embed(statements) @ self._vectors.T
-        judged = []
-        for statement, row in zip(statements, cosines, strict=True):
-            support, why = max(0.0, float(row.max())), []
-            told, whole = Told(statement), self._whole
-            if by_number and (told.numbers or told.counted or told.shares):
-                new = told.numbers - whole.numbers
-                if any(not self._follows(each, statement) for each in new) or self._counts_others(told):
-                    support *= 0.4
+        return await embedder.embed_then(
+            [*self.windows, *statements], lambda vectors: self.judged(statements, vectors, by_number=by_number)
+        )
+
+    def judged(self, statements: Sequence[str], vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
+        """As `support`, from the vectors of the windows and behind them the statements'."""
+        count = len(self.windows)
+        cosines = vectors[count:] @ vectors[:count].T
+        found = []
+        for statement, row, best in zip(statements, cosines, cosines.max(axis=1).tolist(), strict=True):
+            support, why = max(0.0, best), []
+            told = Told(statement)
+            if by_number and told.has_numbers:
+                factor, least = self._by_numbers(told, row)
+                if factor < 1:
                     why.append("number")
-                elif new:
-                    support = max(support, 0.5)
-                elif told.numbers - numbers(" ".join(self._windows[int(place)] for place in row.argsort()[-3:])):
-                    support *= 0.5  # it is somewhere, but of something else
-                    why.append("number")
+                support = max(support * factor, least)
             names = {word.casefold() for word in _NAME.findall(statement)}
-            if names and names - whole.words - {"i"}:
+            if any(name != "i" and not self._whole.says(name) for name in names):
                 support *= 0.45
                 why.append("name")
-            nearest = row[: len(self._sentences)].argsort()[-3:]
-            closest = max((self._of(self._sentences[int(place)]) for place in nearest), key=told.shared_with)
-            if told.opposes(closest):
+            if self._opposed(told, row):
                 support *= 0.45
                 why.append("negation")
-            judged.append((support, why or ["meaning"]))
-        return judged
+            found.append((support, why or ["meaning"]))
+        return found
 
-    def _follows(self, number: str, statement: str) -> bool:
-        return follows(number, statement, self._whole.numbers, self._whole.text)
+    def _by_numbers(self, told: Told, row: Any) -> tuple[float, float]:
+        """What a statement's numbers make of its support: a factor, and what it is at least."""
+        whole = self._whole
+        new = told.numbers - whole.numbers
+        if any(not whole.implies(each, told) for each in new) or self._counts_others(told):
+            return 0.4, 0.0
+        if new:
+            return 1.0, 0.5
+        if told.numbers and told.numbers - numbers(" ".join([self.windows[place] for place in _nearest(row)])):
+            return 0.5, 0.0  # it is somewhere, but of something else
+        return 1.0, 0.0
+
+    def _opposed(self, told: Told, row: Any) -> bool:
+        """Whether the nearest sentence that says the same says the opposite."""
+        if not (told.negates or told.ends or self._whole.negates):
+            return False
+        nearest = [self._of(self._sentences[place]) for place in _nearest(row[: len(self._sentences)])]
+        if not any(map(told.may_oppose, nearest)):
+            return False
+        return told.opposes(max(nearest, key=told.shared_with))
 
     def _counts_others(self, told: Told) -> bool:
         """Whether it gives another number of something that the reference counts, or another share."""
         for noun, given in told.counted.items():
             known = self._whole.counted.get(noun)
-            if known and not given & known and not all(self._follows(each, told.text) for each in given):
+            if known and not given & known and not all(self._whole.implies(each, told) for each in given):
                 return True
         return bool(told.shares and self._whole.shares) and all(
             abs(one - other) >= 1 for one in told.shares for other in self._whole.shares
         )
+
+
+def _nearest(row: Any) -> list[int]:
+    """The places of the three largest, the largest last."""
+    if len(row) <= NEAREST:
+        return list(row.argsort().tolist())
+    places = row.argpartition(-NEAREST)[-NEAREST:]
+    return list(places[row[places].argsort()].tolist())

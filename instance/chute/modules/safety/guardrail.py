@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from operator import ge
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -85,6 +84,7 @@ class Guardrail(Module):
         super().__init__(settings)
         self._core: Core | None = None
         self._has_patterns = any(topic.patterns for topic in settings.denied)
+        self._grey = settings.grey
         self._least = [topic.threshold - settings.grey for topic in settings.denied]
         """By denied topic the score from which a sentence is looked at."""
         if settings.on_error is None and settings.action == "flag":
@@ -119,7 +119,9 @@ class Guardrail(Module):
             text = f"{turns[1]}\n{text}"
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        off = await self._denied(x, text) or await self._not_allowed(x, text)
+        off = await self._denied(x, text)
+        if off is None and self.allowed.topics:
+            off = await self._not_allowed(x, text)
         x.waited_ns += self._core.clock.mono_ns() - began
         if off is None:
             return None
@@ -127,20 +129,20 @@ class Guardrail(Module):
         return self._refused(x)
 
     async def _denied(self, x: Exchange, text: str) -> Match | None:
-        if not self.settings.denied:
+        if not self.denied.topics:
             return None
         sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
         matches = await self.denied.matches([text, *(sentences if len(sentences) > 1 else ())])
         self._explain(x, "denied", matches)
         for match in matches:
+            if match.margin < -self._grey:
+                break  # and so are those behind it
             if await self._holds(x, match, text):
                 return match
         return None
 
     async def _not_allowed(self, x: Exchange, text: str) -> Match | None:
         """The nearest allowed topic when it is not near enough."""
-        if not self.settings.allowed:
-            return None
         matches = await self.allowed.matches([text])
         self._explain(x, "allowed", matches)
         for match in matches:
@@ -199,12 +201,10 @@ class Guardrail(Module):
             return
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        scores = await self.denied.scores(sentences)
+        reaching = await self.denied.reaching(sentences, self._least)
         x.waited_ns += self._core.clock.mono_ns() - began
-        least = self._least
-        for sentence, row in zip(sentences, scores, strict=True):
-            if any(map(ge, row, least)):
-                await self._act_on(x, sentence, self.denied.ranked(row), noted)
+        for sentence, row in reaching:
+            await self._act_on(x, sentence, self.denied.ranked(row), noted)
 
     async def _act_on(self, x: Exchange, sentence: str, matches: Sequence[Match], noted: set[str]) -> None:
         for match in matches:

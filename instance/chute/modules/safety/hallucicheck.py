@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -14,9 +13,10 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.safety.checkable_facts import Doubt, doubts, named_addresses
+from instance.chute.modules.safety.checkable_facts import Doubt, FactLook, named_addresses
+from instance.chute.modules.safety.checked_answer import CheckedAnswer, Finding, trail_entry
 from instance.chute.modules.safety.checked_sentences import contents, is_content
-from instance.chute.modules.safety.grounding import STATEMENTS_MAX, Reference, is_statement, references
+from instance.chute.modules.safety.grounding import Reference, given_texts
 from instance.chute.modules.safety.live_addresses import LiveAddresses
 from instance.chute.modules.safety.made_answer import text_event
 from instance.chute.sentences import split_sentences
@@ -35,15 +35,11 @@ TEXT_MAX_CHARS = 100_000
 BUFFER_MAX_BYTES = 4 << 20
 """A stream that is buffered to be checked is let through unchecked from here on, and the trail says so."""
 
+HEADER = b"x-stockyard-grounding"
+_GOOD = (HEADER, b"1.00")
+_NO_FINDINGS: list[Finding] = []
+
 Check = Literal["grounding", "url", "email", "citation", "number", "arithmetic"]
-
-
-class Finding(NamedTuple):
-    """A sentence that is in doubt, with its support (1 where only a fact in it is) and why."""
-
-    sentence: str
-    support: float
-    why: list[str]
 
 
 class HalluciCheck(Module):
@@ -91,6 +87,11 @@ class HalluciCheck(Module):
         super().__init__(settings)
         self._checks: frozenset[str] = frozenset(settings.checks)
         self._embeds = "grounding" in self._checks or settings.self_check
+        self._rests = bool(self._checks & {"grounding", "citation"})
+        self._may_have_facts = FactLook(self._checks)
+        self._asks_again = settings.self_check
+        self._min_support = settings.min_support
+        self._action = settings.action
         self._core: Core
         self._embedder: Embedder | None = None
         self._live: LiveAddresses | None = None
@@ -115,20 +116,23 @@ class HalluciCheck(Module):
         if answer.status != 200:
             return answer
         if answer.events is not None:
-            watch = self._held if self.settings.action == "block" else self._followed
+            watch = self._held if self._action == "block" else self._followed
             answer.events = watch(x, answer.events)
             return answer
         obj = answer.obj
-        texts: list[str] = []
-        if obj is not None:
-            texts = contents(obj)
+        texts = contents(obj) if obj is not None else None
         if not texts:
             return answer
-        score, findings = await self._check(x, "\n\n".join(texts))
-        x.response_headers.append((b"x-stockyard-grounding", b"%.2f" % score))
+        text = texts[0] if len(texts) == 1 else "\n\n".join(texts)
+        check = self._to_check(x, text)
+        if check is None:
+            x.response_headers.append(_GOOD)
+            return answer
+        score, findings = await self._checked(x, check)
+        x.response_headers.append((HEADER, b"%.2f" % score))
         if self._blocks(score, findings):
             raise self._unsupported(findings)
-        if self.settings.action == "annotate" and findings:
+        if self._action == "annotate" and findings:
             note, first = _notes(findings), texts[0]
             answer.obj = rewrite_answer(
                 obj or {}, lambda text, place: text + note if is_content(place) and text is first else text
@@ -185,60 +189,49 @@ class HalluciCheck(Module):
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
+    def _to_check(self, x: Exchange, text: str) -> CheckedAnswer | None:
+        """What there is to check of an answer; `None`, and noted, when one look says that nothing can be in doubt."""
+        if len(text) > TEXT_MAX_CHARS:
+            text = text[:TEXT_MAX_CHARS]
+        given = given_texts(x.req) if self._rests else []
+        has_facts = self._may_have_facts(text, grounded=bool(given))
+        if not has_facts and not self._asks_again and not (given and self._embedder is not None):
+            x.measure(grounding=1.0)
+            return None
+        prompt = request_texts(x.req) if has_facts else []
+        return CheckedAnswer(text, given, prompt, self._checks, self._min_support)
+
     async def _check(self, x: Exchange, text: str) -> tuple[float, list[Finding]]:
+        check = self._to_check(x, text)
+        return (1.0, _NO_FINDINGS) if check is None else await self._checked(x, check)
+
+    async def _checked(self, x: Exchange, check: CheckedAnswer) -> tuple[float, list[Finding]]:
         """The share of statements without doubt (1 when there are none), and those in doubt, in order; both are noted."""
-        text = text[:TEXT_MAX_CHARS]
         began = self._core.clock.mono_ns()
         waited = x.waited_ns
-        given = references(x.req)
-        sentences = [(start, sentence) for start, sentence in _placed(text)]
-        statements = [(start, sentence) for start, sentence in sentences if is_statement(sentence)][:STATEMENTS_MAX]
-        found: dict[int, Finding] = {}
-        if given and "grounding" in self._checks and statements and self._embedder is not None:
-            judged = await Reference(given).support(
-                self._embedder, [sentence for _, sentence in statements], by_number="number" in self._checks
-            )
-            for (start, sentence), (support, why) in zip(statements, judged, strict=True):
-                if support < self.settings.min_support:
-                    found[start] = Finding(sentence, support, why)
-        for doubt in await self._facts(text, "\n".join(request_texts(x.req)), grounded=bool(given)):
-            start, sentence = next(
-                ((at, each) for at, each in reversed(sentences) if at <= doubt.start), (0, text[:200])
-            )
-            known = found.get(start)
-            found[start] = Finding(
-                sentence, known.support if known else 1.0, [*(known.why if known else ()), doubt.why]
-            )
-        if self.settings.self_check and statements and not x.dry:
-            for start, sentence, support in await self._disagreeing(x, statements):
-                known = found.get(start)
-                found[start] = Finding(sentence, support, [*(known.why if known else ()), "samples"])
+        if check.given and self._embedder is not None:
+            await self._embedder.run(check.read, check.judge)
+        else:
+            check.read()
+            check.judge(None)
+        if self._live is not None:
+            await self._add_gone(check)
+        if self._asks_again and check.statements and not x.dry:
+            for start, sentence, support in await self._disagreeing(x, check.statements):
+                check.add_disagreeing(start, sentence, support)
         x.waited_ns += max(0, self._core.clock.mono_ns() - began - (x.waited_ns - waited))
-        counted = {start for start, _ in statements} | found.keys()
-        score = 1.0 - len(found) / len(counted) if counted else 1.0
-        findings = [found[start] for start in sorted(found)]
+        score, findings = check.result()
         x.measure(grounding=round(score, 4))
         for finding in findings:
-            x.note(
-                "unsupported",
-                {
-                    "sentence_hash": sha256(finding.sentence.strip().encode("utf-8", "replace")).hexdigest()[:16],
-                    "support": round(finding.support, 3),
-                    "why": list(dict.fromkeys(finding.why)),
-                },
-                module=self.name,
-                hook="around",
-            )
+            x.note("unsupported", trail_entry(finding), module=self.name, hook="around")
         return score, findings
 
-    async def _facts(self, text: str, prompt: str, *, grounded: bool) -> list[Doubt]:
-        found = list(doubts(text, prompt, self._checks, grounded=grounded))
-        if self._live is not None:
-            taken = {doubt.start for doubt in found}
-            for start, address in named_addresses(text, self._checks):
-                if start not in taken and not await self._live.alive(address):
-                    found.append(Doubt(start, start + len(address), "gone"))
-        return found
+    async def _add_gone(self, check: CheckedAnswer) -> None:
+        """Put those addresses in doubt that could be, and do not answer."""
+        assert self._live is not None
+        for start, address in named_addresses(check.text, self._checks):
+            if start not in check.doubted and not await self._live.alive(address):
+                check.add(Doubt(start, start + len(address), "gone"))
 
     async def _disagreeing(self, x: Exchange, statements: Sequence[tuple[int, str]]) -> list[tuple[int, str, float]]:
         """Statements that other answers to the same question do not make, with their mean support."""
@@ -265,11 +258,11 @@ class HalluciCheck(Module):
         return [
             (start, sentence, total / len(samples))
             for (start, sentence), total in zip(statements, support, strict=True)
-            if total / len(samples) < self.settings.min_support
+            if total / len(samples) < self._min_support
         ]
 
     def _blocks(self, score: float, findings: Sequence[Finding]) -> bool:
-        return self.settings.action == "block" and bool(findings) and score < self.settings.block_below
+        return self._action == "block" and bool(findings) and score < self.settings.block_below
 
     def _unsupported(self, findings: Sequence[Finding]) -> StockyardError:
         return StockyardError(
@@ -308,16 +301,6 @@ def _notes(findings: Sequence[Finding]) -> str:
         for each in findings
     ]
     return "\n\n---\nNot confirmed:\n" + "\n".join(lines)
-
-
-def _placed(text: str) -> list[tuple[int, str]]:
-    """The sentences with where they begin."""
-    found, at = [], 0
-    for sentence in split_sentences(text):
-        if sentence.strip():
-            found.append((at, sentence))
-        at += len(sentence)
-    return found
 
 
 def _with_note(batch: list[Delta], note: str) -> list[Delta]:

@@ -20,14 +20,20 @@ OPEN_MAX_CHARS = 73
 class Placeholders:
     """Gives the same value of a kind the same placeholder, and knows the way back. Values are kept in memory only."""
 
-    __slots__ = ("_count", "_known", "_of", "_taken", "used_ns")
+    __slots__ = ("_count", "_hider", "_known", "_of", "_taken", "used_ns")
 
     def __init__(self) -> None:
         self._of: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._known: dict[str, str] = {}
         self._count: dict[str, int] = {}
         self._taken: frozenset[str] = frozenset()
+        self._hider: Callable[[str], tuple[str, list[str]]] | None = None
         self.used_ns = 0
+
+    @property
+    def known_values(self) -> bool:
+        """Whether a placeholder was given to any value."""
+        return bool(self._known)
 
     def reserve(self, texts: Iterable[str]) -> None:
         """Placeholders that stand in texts without being of ours are never given to a value."""
@@ -48,6 +54,7 @@ class Placeholders:
                 break
         self._of[key] = held
         self._known[held] = value
+        self._hider = None
         if len(self._of) > VALUES_MAX:
             _, gone = self._of.popitem(last=False)
             self._known.pop(gone, None)
@@ -65,8 +72,8 @@ class Placeholders:
 
     def hider(self) -> Callable[[str], tuple[str, list[str]]] | None:
         """What puts the placeholders into a text wherever a known value stands as a word, and says which; `None`: none is known."""
-        if not self._known:
-            return None
+        if not self._known or self._hider is not None:
+            return self._hider
         of = {value: held for held, value in self._known.items()}
         expression = re.compile("|".join(map(_as_word, sorted(of, key=len, reverse=True))))
 
@@ -79,6 +86,7 @@ class Placeholders:
 
             return expression.sub(placeholder, text), put
 
+        self._hider = hide
         return hide
 
     def restore(self, text: str, *, in_json: bool = False) -> str:

@@ -23,6 +23,7 @@ from instance.chute.modules.safety.personal_data import Kind, find_personal, tri
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
 from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import request_texts, rewrite_answer, rewrite_request
+from instance.chute.text_memory import TextMemory
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class PromptGuard(Module):
         self._roles = frozenset(settings.roles)
         self._regions = tuple(settings.phone_regions)
         self._rewrites = settings.mode in ("redact", "restore")
+        self._restores, self._scans_output = settings.mode == "restore", settings.scan_output
+        self._session_ttl_ns = settings.session_ttl_s * 10**9
+        self._found: TextMemory[tuple[Found, ...]] = TextMemory()
+        """Where personal data stands in texts of requests."""
+        self._scores: TextMemory[tuple[float, list[str]]] = TextMemory()
+        self._tool_scores: TextMemory[tuple[float, list[str]]] = TextMemory()
         self._core: Core | None = None
         self.sessions = Sessions()
         if settings.on_error is None and settings.mode == "flag" and settings.injection != "block":
@@ -151,17 +158,17 @@ class PromptGuard(Module):
         if hits and self._rules is not None and max(hits) >= self._personal:
             self._judge(x, self._rules)
         if self._personal:
-            kept = self._kept(x) if self._rewrites else None
-            if kept is not None or any(hit < self._personal for hit in hits):
-                self._guard(x, kept if kept is not None else Placeholders())
+            kept = self._kept(x) if x.session and self._rewrites else None
+            new = bool(hits) and min(hits) < self._personal
+            if new or (kept is not None and kept.known_values):
+                self._guard(x, kept if kept is not None else Placeholders(), new=new)
         return None
 
     def _kept(self, x: Exchange) -> Placeholders | None:
         """The placeholders that the call's session has from before."""
-        if x.dry or not x.session or not self.settings.session_ttl_s or self._core is None:
+        if x.dry or not self._session_ttl_ns or self._core is None:
             return None
-        now_ns, ttl_ns = self._core.clock.wall_ns(), self.settings.session_ttl_s * 10**9
-        return self.sessions.of(holder(x), x.session, now_ns, ttl_ns)
+        return self.sessions.of(holder(x), x.session, self._core.clock.wall_ns(), self._session_ttl_ns)
 
     def _judge(self, x: Exchange, rules: Rules) -> None:
         passages = x.state.get("passages")
@@ -171,7 +178,9 @@ class PromptGuard(Module):
             nonlocal worst
             role = _role(x.req, place)
             if role in self._roles and (passages is None or passages not in text):
-                score, names = rules.score(text, from_tool=role == "tool" and ".tool_calls[" not in place)
+                from_tool = role == "tool" and ".tool_calls[" not in place
+                memory = self._tool_scores if from_tool else self._scores
+                score, names = memory.get(text) or memory.keep(text, rules.score(text, from_tool=from_tool))
                 if score > worst[0]:
                     worst = (score, names, place)
             return text
@@ -190,7 +199,8 @@ class PromptGuard(Module):
                 retryable=False,
             )
 
-    def _guard(self, x: Exchange, placeholders: Placeholders) -> None:
+    def _guard(self, x: Exchange, placeholders: Placeholders, *, new: bool) -> None:
+        """`new`: there may be personal data of which no value is known yet."""
         counts: Counter[str] = Counter()
         if self._rewrites:
             placeholders.reserve(request_texts(x.req))
@@ -202,9 +212,12 @@ class PromptGuard(Module):
         def look(text: str, place: str) -> str:
             if _role(x.req, place) not in self._roles:
                 return text
-            return replaced(text, self.find(text), substitute)
+            found = self._found.get(text)
+            if found is None:
+                found = self._found.keep(text, tuple(self.find(text)))
+            return replaced(text, found, substitute) if found else text
 
-        guarded = rewrite_request(x.req, look)
+        guarded = rewrite_request(x.req, look) if new else x.req
         hide = placeholders.hider() if self._rewrites else None
         if hide is not None:
             # A value that is known is known wherever it stands: in the history's answers too, where it was put back.
@@ -254,11 +267,11 @@ class PromptGuard(Module):
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
         placeholders: Placeholders | None = x.state.get("promptguard")
-        if obj is None or (placeholders is None and not self.settings.scan_output):
+        if obj is None or (placeholders is None and not self._scans_output):
             return
-        checked = self._scanned(x, obj, placeholders) if self.settings.scan_output else obj
+        checked = self._scanned(x, obj, placeholders) if self._scans_output else obj
         shown = checked
-        if self.settings.mode == "restore" and placeholders is not None:
+        if self._restores and placeholders is not None:
             held = placeholders
             shown = rewrite_answer(checked, lambda text, place: held.restore(text, in_json=place.endswith("arguments")))
         if shown is not obj:
@@ -267,7 +280,8 @@ class PromptGuard(Module):
             answer.changed = True
 
     def _scanned(self, x: Exchange, obj: JSON, placeholders: Placeholders | None) -> JSON:
-        if not any(hit < self._personal for hit in x.answer_hits(self, obj)):
+        hits = x.answer_hits(self, obj)
+        if not hits or min(hits) >= self._personal:
             return obj
         counts: Counter[str] = Counter()
         name = _namer(placeholders)

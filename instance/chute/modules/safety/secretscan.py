@@ -16,7 +16,8 @@ from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, Scanner, replace
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
 from instance.chute.modules.safety.secret_stream_texts import StreamTexts
-from instance.chute.text import answer_texts, rewrite_answer, rewrite_request
+from instance.chute.text import answer_text, rewrite_answer, rewrite_request
+from instance.chute.text_memory import TextMemory
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.webhook import Webhook
 from instance.core.errors import StockyardError
@@ -106,6 +107,10 @@ class SecretScan(Module):
             self.on_error = "open"  # type: ignore[misc]  # a module that only flags never refuses a call
         self._openings = Openings(self._scanner)
         self._redact = self._scanner.redact
+        self._scans_input, self._scans_output = settings.scan_input, settings.scan_output
+        self._flags = settings.action == "flag"
+        self._clean: TextMemory[bool] = TextMemory()
+        """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
         self._core: Core | None = None
@@ -137,12 +142,12 @@ class SecretScan(Module):
 
     def on_request(self, x: Exchange) -> Answer | None:
         x.state["redact"] = self._redact
-        if self.settings.scan_input:
-            if self.settings.action != "flag":
-                self._scan_request(x)
-            else:
+        if self._scans_input:
+            if self._flags and x.request_hits is None:
                 # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
                 x.state["unscanned"] = True
+            else:
+                self._scan_request(x)
         return None
 
     def _scan_request(self, x: Exchange) -> None:
@@ -150,8 +155,14 @@ class SecretScan(Module):
             return
         found: list[tuple[Finding, str]] = []
 
+        clean = self._clean
+
         def rewrite(text: str, place: str) -> str:
+            if clean.get(text):
+                return text
             findings = self._scanner.find(text)
+            if not findings:
+                clean.keep(text, True)
             found.extend((finding, place) for finding in findings)
             return replace(text, findings)
 
@@ -168,21 +179,29 @@ class SecretScan(Module):
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
-        texts = answer_texts(obj) if obj is not None else []
-        text = texts[0] if len(texts) == 1 else "\n\0\n".join(texts)
-        unscanned = x.state.pop("unscanned", False)
-        scan_output = self.settings.scan_output
-        # As a rule there is nothing in either, and one scan of both says so.
-        clean = unscanned and scan_output and x.clean_with(self, text)
-        if unscanned and not clean:
-            self._scan_request(x)
+        text = answer_text(obj) if obj is not None else ""
+        clean = False
+        if x.state.pop("unscanned", False):
+            # As a rule there is nothing in either, and one scan of both says so.
+            clean = self._scans_output and x.clean_with(self, text)
+            if not clean:
+                self._scan_request(x)
         own = self._refresh_own()
-        if obj is None or not texts or (not own and not scan_output):
+        if obj is None or not text:
             return
-        suspicious = scan_output and not clean and self._scanner.suspects(text)
-        if not suspicious and not any(key in text for key in own):
+        if not clean and self._scans_output and self._suspects(x, obj, text):
+            self._rewrite_answer(x, answer, obj)
             return
-        self._rewrite_answer(x, answer, obj)
+        for key in own:
+            if key in text:
+                self._rewrite_answer(x, answer, obj)
+                return
+
+    def _suspects(self, x: Exchange, obj: JSON, text: str) -> frozenset[int]:
+        """Which detectors could find something in an answer."""
+        if x.plan is None or x.plan.matcher is None:
+            return self._scanner.suspects(text)
+        return x.answer_hits(self, obj)
 
     def _rewrite_answer(self, x: Exchange, answer: Answer, obj: JSON) -> None:
         found: list[tuple[Finding, str]] = []
@@ -217,7 +236,8 @@ class SecretScan(Module):
         stream: StreamTexts | None = x.state.get("secretscan")
         if stream is None:
             own = self._refresh_own()
-            if not own and not self.settings.scan_output:
+            if not own and not self._scans_output:
+                x.skipped = (x.skipped or set()) | {self.name}
                 return
             stream = x.state["secretscan"] = StreamTexts(self, x, self._anchors if self._watches else None)
         if stream.anchors is None or not stream.passes(delta):

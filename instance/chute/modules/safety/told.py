@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from instance.chute.modules.safety.stated_numbers import NUMBERS_AND_SHARES, counted, numbers, shares
+from instance.chute.modules.safety.stated_numbers import NUMBERS_AND_SHARES, counted, follows, numbers, shares
 from instance.chute.quick_look import QuickLook
 
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
@@ -52,14 +52,33 @@ class Told:
         return frozenset([n for n in self._may_have if n < len(_ENDS) and _ENDS[n].search(self.text)])
 
     @cached_property
+    def _folded(self) -> str:
+        return self.text.casefold()
+
+    @cached_property
     def words(self) -> frozenset[str]:
         """Its words, without case."""
-        return frozenset(_WORD.findall(self.text.casefold()))
+        return frozenset(_WORD.findall(self._folded))
+
+    def says(self, word: str) -> bool:
+        """Whether a word, given without case, is among its words; a long text is not split for it."""
+        text, size = self._folded, len(word)
+        place = text.find(word)
+        while place >= 0:
+            if _begins_word(text, place) and not _joins(text[place + size : place + size + 1]):
+                return True
+            place = text.find(word, place + 1)
+        return False
 
     @cached_property
     def plain_words(self) -> frozenset[str]:
         """Its words but for negations."""
         return frozenset(_WORD.findall(_NEGATION.sub(" ", self.text).casefold())) if self.negates else self.words
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether it states numbers, counts or names shares."""
+        return bool(_NUMBERS_AT in self._may_have and (self.numbers or self.counted or self.shares))
 
     @cached_property
     def numbers(self) -> set[str]:
@@ -76,10 +95,18 @@ class Told:
         """Shares of a whole, in per cent."""
         return shares(self.text) if _NUMBERS_AT in self._may_have else set()
 
+    def implies(self, number: str, statement: Told) -> bool:
+        """Whether a number of the statement that does not stand here follows from what does."""
+        return follows(number, statement.text, statement.shares, self.numbers, self.shares)
+
     def shared_with(self, other: Told) -> float:
         """The part of its words, but for negations, that the other has too; 0 to 1."""
         own = self.plain_words
         return len(own & other.words) / len(own) if own else 0.0
+
+    def may_oppose(self, other: Told) -> bool:
+        """What must be so for it to oppose the other, by a look at the two without their words."""
+        return self.negates != other.negates or any((end ^ 1) in other.ends for end in self.ends)
 
     def opposes(self, other: Told) -> bool:
         """Whether it speaks of one end of a scale, and the other only of the opposite one; or whether one negates what both say."""
@@ -90,5 +117,22 @@ class Told:
         )
 
 
+def _joins(character: str) -> bool:
+    """Whether a character, or none, goes on with a word that it stands behind."""
+    return character.isalnum() or character in _JOINING
+
+
+def _begins_word(text: str, place: int) -> bool:
+    """Whether a word that stands at a place begins there: only digits and marks are before it in its run of characters."""
+    for before in range(place - 1, -1, -1):
+        character = text[before]
+        if not _joins(character):
+            return True
+        if character.isalnum() and not character.isdecimal():
+            return False
+    return True
+
+
+_JOINING = frozenset("_'’-")
 SAME_WORDS = 0.6
 """Part of a statement's words in a reference sentence from which the two say the same, or its opposite."""

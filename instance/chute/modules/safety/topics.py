@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import ge
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +15,8 @@ from instance.chute.expressions import require_re2
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
+
+T = TypeVar("T")
 
 TEXT_MAX_CHARS = 2_000
 """An embedding hears only the beginning of longer texts."""
@@ -118,8 +121,27 @@ class Topics:
 
     async def matches(self, texts: Sequence[str]) -> list[Match]:
         """For each topic how near the nearest of the texts is; the surest first."""
+        return await self._judged(texts, self._matches)
+
+    async def reaching(self, texts: Sequence[str], least: Sequence[float]) -> list[tuple[str, list[float]]]:
+        """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
+
+        def those(scores: list[list[float]]) -> list[tuple[str, list[float]]]:
+            return [(text, row) for text, row in zip(texts, scores, strict=True) if any(map(ge, row, least))]
+
+        return await self._judged(texts, those)
+
+    async def _judged(self, texts: Sequence[str], judge: Callable[[list[list[float]]], T]) -> T:
+        """`judge(scores)`, off the event loop where there are vectors to compare."""
+        if self._rows is None:
+            return judge(self._scores(texts, None))
+        assert self._embedder is not None
+        heard = [text[:TEXT_MAX_CHARS] for text in texts]
+        return await self._embedder.embed_then(heard, lambda vectors: judge(self._scores(texts, vectors)))
+
+    def _matches(self, scores: list[list[float]]) -> list[Match]:
         best = [0.0] * len(self.topics)
-        for row in await self.scores(texts):
+        for row in scores:
             best = [max(pair) for pair in zip(best, row, strict=True)]
         return self.ranked(best)
 
@@ -128,12 +150,9 @@ class Topics:
         found = [Match(topic, score) for topic, score in zip(self.topics, scores, strict=True)]
         return sorted(found, key=lambda match: -match.margin)
 
-    async def scores(self, texts: Sequence[str]) -> list[list[float]]:
+    def _scores(self, texts: Sequence[str], vectors: Any) -> list[list[float]]:
         """For each text its score by topic, in their order: 1 for a pattern, 0 where a topic has neither pattern nor example."""
-        near: list[list[float]] = []
-        if self._rows is not None:
-            assert self._embedder is not None
-            near = self._near(await self._embedder.embed([text[:TEXT_MAX_CHARS] for text in texts]))
+        near = self._near(vectors) if vectors is not None else []
         found = []
         for number, text in enumerate(texts):
             scores = [0.0] * len(self.topics)

@@ -65,46 +65,75 @@ class Demand(BaseModel):
     remembers: str = ""
 
 
-def demanded(
-    rule: Rule, x: Exchange, cost_nano: Callable[[], int], approved_before: Callable[[str], bool]
-) -> Demand | None:
-    """What the rule asks of the call; `None` when it does not apply."""
-    when = rule.when
-    names = model_names(x)
-    if when.models and not any(fnmatchcase(name, glob) for glob in when.models for name in names):
-        return None
-    if when.teams and not any(fnmatchcase(x.team, glob) for glob in when.teams):
-        return None
-    if when.tag:
-        name, equals, value = when.tag.partition("=")
-        if name not in x.tags or (equals and x.tags[name] != value):
+class Demanding:
+    """A rule, ready to be asked: `demanded` says what it asks of a call."""
+
+    __slots__ = (
+        "_first_use",
+        "_least_nano",
+        "_lint_errors",
+        "_models",
+        "_new_system",
+        "_rule",
+        "_tag",
+        "_teams",
+        "_tools",
+    )
+
+    def __init__(self, rule: Rule) -> None:
+        when = rule.when
+        self._rule = rule
+        self._tools, self._teams, self._models, self._tag = when.tools, when.teams, when.models, when.tag
+        self._lint_errors, self._first_use, self._new_system = when.lint_errors, when.first_use, when.new_system
+        self._least_nano = usd_to_nano(when.min_cost_usd) if when.min_cost_usd else 0
+
+    def demanded(
+        self, x: Exchange, cost_nano: Callable[[], int], approved_before: Callable[[str], bool]
+    ) -> Demand | None:
+        """What the rule asks of the call; `None` when it does not apply."""
+        tools = self._tools
+        if tools:
+            req = x.req
+            if not req.get("tools") and not req.get("functions"):
+                return None
+            if not any(fnmatchcase(tool, glob) for glob in tools for tool in tool_names(req)):
+                return None
+        if self._teams and not any(fnmatchcase(x.team, glob) for glob in self._teams):
             return None
-    if when.tools and not any(fnmatchcase(tool, glob) for glob in when.tools for tool in tool_names(x.req)):
-        return None
-    if when.lint_errors and not any(
-        each["module"] == "promptlint" and each["detail"].get("severity") == "error" for each in x.decisions
-    ):
-        return None
-    remembers = ""
-    if when.first_use:
-        remembers = f"model:{x.team}:{names[-1]}"
-    elif when.new_system:
-        system = system_text(x.req)
-        if not system:
+        if self._tag:
+            name, equals, value = self._tag.partition("=")
+            if name not in x.tags or (equals and x.tags[name] != value):
+                return None
+        if self._models and not any(fnmatchcase(name, glob) for glob in self._models for name in model_names(x)):
             return None
-        remembers = f"system:{_of_client(x)}{sha256(system).hexdigest()}"
-    if remembers and approved_before(remembers):
-        return None
-    if when.min_cost_usd and cost_nano() < usd_to_nano(when.min_cost_usd):
-        return None
-    return Demand(rule=rule.name, needed=rule.needed, approvers=tuple(rule.approvers), remembers=remembers)
+        if self._lint_errors and not any(
+            each["module"] == "promptlint" and each["detail"].get("severity") == "error" for each in x.decisions
+        ):
+            return None
+        remembers = ""
+        if self._first_use:
+            remembers = f"model:{x.team}:{model_names(x)[-1]}"
+        elif self._new_system:
+            system = system_text(x.req)
+            if not system:
+                return None
+            remembers = f"system:{_of_client(x)}{sha256(system).hexdigest()}"
+        if remembers and approved_before(remembers):
+            return None
+        if self._least_nano and cost_nano() < self._least_nano:
+            return None
+        rule = self._rule
+        return Demand(rule=rule.name, needed=rule.needed, approvers=tuple(rule.approvers), remembers=remembers)
 
 
 def prompt_change(x: Exchange, approved_before: Callable[[str], bool]) -> Demand | None:
     """What is asked of a call that gets a stored prompt by a label, unless this version was approved for the label before.
 
     A call that names the version itself has chosen it, and is asked nothing."""
-    slug, version, label = x.state.get("prompt") or ("", 0, "")
+    prompt = x.state.get("prompt")
+    if not prompt:
+        return None
+    slug, version, label = prompt
     remembers = f"prompt:{slug}@{version}:{label}"
     if not label or approved_before(remembers):
         return None

@@ -13,7 +13,7 @@ from instance.chute.asked_again import AskedAgain
 from instance.chute.call_identity import key_id
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.modules.studio.approval_rules import Demand, Rule, demanded, prompt_change, request_digest
+from instance.chute.modules.studio.approval_rules import Demand, Demanding, Rule, prompt_change, request_digest
 from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.ids import new_id
@@ -66,6 +66,8 @@ class ApprovalGate(Module):
 
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
+        self._rules = [Demanding(rule) for rule in self.settings.rules]
+        self._prompt_changes = self.settings.prompt_changes
         self._core: Core
         self._approvals: Approvals
 
@@ -88,7 +90,7 @@ class ApprovalGate(Module):
         return ("around",) if self.settings.rules or self.settings.prompt_changes else ()
 
     def passes(self, x: Exchange) -> bool:
-        return not self.settings.rules and "prompt" not in x.state
+        return self._demanded(x) is None
 
     async def tick(self) -> None:
         await self._approvals.prune()
@@ -118,12 +120,12 @@ class ApprovalGate(Module):
         def cost_nano() -> int:
             return worst_case_of_all_nano(x, self._core.services)[0]
 
-        if self.settings.prompt_changes:
+        if self._prompt_changes:
             change = prompt_change(x, self._approvals.approved_before)
             if change is not None:
                 return change
-        for rule in self.settings.rules:
-            demand = demanded(rule, x, cost_nano, self._approvals.approved_before)
+        for rule in self._rules:
+            demand = rule.demanded(x, cost_nano, self._approvals.approved_before)
             if demand is not None:
                 return demand
         return None

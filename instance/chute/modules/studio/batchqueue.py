@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import orjson
 from pydantic import Field, field_validator
 
-from instance.chute.answer import Answer
+from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.own_call import NOT_PASSED_ON
@@ -125,10 +126,18 @@ class BatchQueue(Module):
         runner = self._forge.runner if self._forge is not None else None
         return {"queued": runner.queued, "running": runner.running} if runner is not None else {}
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         body = x.native if x.native is not None else x.req
-        if not any(x.headers.get(name) in YES for name in HEADERS) and body.get("_async") is not True:
-            return None
+        if body.get("_async") is not True:
+            headers = x.headers
+            for name in HEADERS:
+                if name in headers and headers[name] in YES:
+                    break
+            else:
+                return None
+        return self._queued(x, body)
+
+    async def _queued(self, x: Exchange, body: JSON) -> Answer | None:
         if x.dry or x.source == "batch" or self._forge is None or x.principal is None:
             return None
         if x.operation.multipart:

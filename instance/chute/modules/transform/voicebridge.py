@@ -15,7 +15,7 @@ from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.speakable import Speech
 from instance.chute.modules.transform.speech_stream import SpeechStream
 from instance.chute.sub_request import SERVICE, SubRequestFailed
-from instance.chute.system_message import with_system_text
+from instance.chute.system_message import own_note, with_system_text
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from instance.chute.sub_request import SubRequests
     from instance.core.core import Core
 
-NOTE = (
+NOTE = own_note(
     "Your answer will be spoken aloud. Write it as you would say it: short sentences in plain words, without headings, lists, "
     "tables, code, links or emoji."
 )

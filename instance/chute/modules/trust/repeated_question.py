@@ -23,6 +23,8 @@ SESSIONS_MAX = 10_000
 WAITING_MAX = 1_000
 """Questions that wait for their vector; of more, the newest are left out."""
 QUESTION_MAX_CHARS = 4_000
+GATHERED_S = 0.1
+"""Questions are compared together with those that come so soon after the first."""
 
 log = logging.getLogger("stockyard.modules")
 
@@ -43,14 +45,18 @@ class RepeatedQuestions:
         self.found = 0
         if previous is not None:
             self._last, self.found = previous._last, previous.found
-        self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(WAITING_MAX)
+        self._waiting: list[_Asked] = []
+        self._some_wait = asyncio.Event()
         self._worker = asyncio.create_task(self._compare_all())
 
     def asked(self, x: Exchange, session: str) -> None:
         """Take the call's question; never waits."""
+        waiting = self._waiting
         text = _question(x.req)
-        if text and not self._waiting.full():
-            self._waiting.put_nowait(_Asked((holder(x), session), text, x.id))
+        if text and len(waiting) < WAITING_MAX:
+            waiting.append(_Asked((holder(x), session), text, x.id))
+            if len(waiting) == 1:
+                self._some_wait.set()
 
     async def close(self) -> None:
         """Compare no more."""
@@ -59,14 +65,22 @@ class RepeatedQuestions:
 
     async def _compare_all(self) -> None:
         while True:
-            asked = await self._waiting.get()
+            await self._some_wait.wait()
+            await asyncio.sleep(GATHERED_S)
+            self._some_wait.clear()
+            waiting, self._waiting = self._waiting, []
             try:
-                await self._compare(asked)
-            except Exception as error:  # one question less is compared; the log says why
-                log.warning("feedbackloop: a question could not be compared: %s", error)
+                vectors = await self._embedder.embed([asked.text for asked in waiting])
+            except Exception as error:  # these are not compared; the log says why
+                log.warning("feedbackloop: %d questions could not be compared: %s", len(waiting), error)
+                continue
+            for asked, vector in zip(waiting, vectors, strict=True):
+                try:
+                    await self._compare(asked, vector)
+                except Exception as error:  # a question less is compared; the log says why
+                    log.warning("feedbackloop: a question could not be compared: %s", error)
 
-    async def _compare(self, asked: _Asked) -> None:
-        vector = (await self._embedder.embed([asked.text]))[0]
+    async def _compare(self, asked: _Asked, vector: Any) -> None:
         before = self._last.pop(asked.session, None)
         self._last[asked.session] = (vector, asked.trace_id)
         if len(self._last) > SESSIONS_MAX:

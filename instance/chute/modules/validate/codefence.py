@@ -18,7 +18,7 @@ from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.validate.code_blocks import Block, FencedText
 from instance.chute.modules.validate.code_checks import check_code, language_of
 from instance.chute.modules.validate.code_finding import RULES, SEVERITIES, CodeFinding, Severity, Skipped
-from instance.chute.text import rewrite_answer
+from instance.chute.text import answer_text, rewrite_answer
 from instance.core.errors import StockyardError
 
 FINDINGS_NOTED_MAX = 50
@@ -104,6 +104,7 @@ class CodeFence(Module):
         self._least = SEVERITIES.index(settings.min_severity)
         self._holds = any(action in ("annotate", "block") for action in settings.rules.values())
         self._fields = frozenset(settings.tool_fields)
+        self._named = tuple(f'"{name}"' for name in settings.tool_fields)
 
     def findings(self, code: str, tag: str) -> tuple[str, list[CodeFinding], bool]:
         """The language, what is reported of a block, and whether its language was skipped."""
@@ -173,7 +174,7 @@ class CodeFence(Module):
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
-        if obj is None:
+        if obj is None or not self._may_hold_code(answer_text(obj)):
             return
         block = self._block(x)
 
@@ -186,6 +187,16 @@ class CodeFence(Module):
         if checked is not obj:
             answer.obj = checked
             answer.changed = True
+
+    def _may_hold_code(self, text: str) -> bool:
+        """Whether a fence, or the name of an argument that is code, stands in the texts of an answer."""
+        if "```" in text or "~~~" in text:
+            return True
+        if '"' in text:
+            for name in self._named:
+                if name in text:
+                    return True
+        return False
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         texts: HeldTexts | None = x.state.get("codefence")
@@ -204,7 +215,7 @@ class CodeFence(Module):
 
     def _arguments(self, x: Exchange, text: str) -> str:
         """A tool call's arguments with the code that is blocked replaced by its notice."""
-        if len(text) > ARGUMENTS_MAX_CHARS or not any(f'"{name}"' in text for name in self._fields):
+        if len(text) > ARGUMENTS_MAX_CHARS or not any(name in text for name in self._named):
             return text
         try:
             arguments: Any = orjson.loads(text)

@@ -130,7 +130,10 @@ class JsonRepair(Module):
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         """At the end of a stream that was not held: say what does not parse."""
-        if not delta.final or not x.state.get("jsonrepair"):
+        if not x.state.get("jsonrepair"):
+            x.skipped = (x.skipped or set()) | {self.name}
+            return
+        if not delta.final:
             return
         last = "".join(choice.text for choice in delta.choices())
         text = "".join(x.text_out) + last

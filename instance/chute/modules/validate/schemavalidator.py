@@ -63,8 +63,12 @@ class Binding(BaseModel):
 class _Rule(NamedTuple):
     binding: Binding
     schema: CompiledSchema
+    everywhere: bool
+    """It holds for every call."""
 
-    def covers(self, x: Exchange, names: list[str]) -> bool:
+    def covers(self, x: Exchange) -> bool:
+        if self.everywhere:
+            return True
         binding = self.binding
         if binding.team and binding.team != x.team:
             return False
@@ -72,7 +76,7 @@ class _Rule(NamedTuple):
             tag, equals, wanted = binding.tag.partition("=")
             if tag not in x.tags or (equals and x.tags[tag] != wanted):
                 return False
-        return binding.match == "*" or any(fnmatchcase(name, binding.match) for name in names)
+        return binding.match == "*" or any(fnmatchcase(name, binding.match) for name in model_names(x))
 
 
 class SchemaValidator(Module):
@@ -99,7 +103,7 @@ class SchemaValidator(Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        rules = [_Rule(binding, compiled(binding.schema_)) for binding in settings.bindings]
+        rules = [_rule(binding) for binding in settings.bindings]
         self._requests = [rule for rule in rules if rule.binding.on == "request"]
         self._answers = [rule for rule in rules if rule.binding.on != "request"]
         self._clock = Clock()
@@ -112,18 +116,21 @@ class SchemaValidator(Module):
         self._clock = core.clock
 
     def on_request(self, x: Exchange) -> None:
-        names = model_names(x)
         for rule in self._requests:
-            if not rule.covers(x, names):
+            if not rule.everywhere and not rule.covers(x):
                 continue
             pointer = rule.binding.pointer
-            there, value = at_pointer(x.req, pointer)
+            there, value = at_pointer(x.req, pointer) if pointer else (True, x.req)
+            if there and rule.schema.fits(value):
+                continue
             problems = self._problems(rule, value, pointer) if there else [_missing(pointer)]
             self._judge(x, rule, problems, "request_schema", "The request")
 
+    def passes(self, x: Exchange) -> bool:
+        return not any(rule.covers(x) for rule in self._answers)
+
     async def around(self, x: Exchange, call: Call) -> Answer:
-        names = model_names(x)
-        rules = [rule for rule in self._answers if rule.covers(x, names)]
+        rules = [rule for rule in self._answers if rule.covers(x)]
         if not rules:
             return await call(x)
         answer = await call(x)
@@ -149,6 +156,7 @@ class SchemaValidator(Module):
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         watched: tuple[list[_Rule], Assembly] | None = x.state.get("schemavalidator")
         if watched is None:
+            x.skipped = (x.skipped or set()) | {self.name}
             return
         rules, assembly = watched
         assembly.add(delta)
@@ -205,6 +213,11 @@ class SchemaValidator(Module):
             module=self.name,
             retryable=False,
         )
+
+
+def _rule(binding: Binding) -> _Rule:
+    everywhere = not binding.team and not binding.tag and binding.match == "*"
+    return _Rule(binding, compiled(binding.schema_), everywhere)
 
 
 def _missing(pointer: str) -> Problem:

@@ -103,6 +103,7 @@ class StructuredShield(Module):
                     f"There is no schema {bind.schema_!r} in `schemas`.",
                     param=f"config.bind.{number}.schema",
                 )
+        self._binds = bool(settings.bind)
         self._core: Core
         self._catalogue: Catalogue
         self._no_schemas: dict[str, None] = {}  # targets that refused `response_format`, bounded
@@ -116,7 +117,7 @@ class StructuredShield(Module):
     def passes(self, x: Exchange) -> bool:
         form = x.req.get("response_format")
         asked = type(form) is dict and form.get("type") == "json_schema"
-        return not asked and HEADER not in x.headers and not self.settings.bind
+        return not asked and not self._binds and HEADER not in x.headers
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         wanted = self._wanted(x)
@@ -257,7 +258,10 @@ class StructuredShield(Module):
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         """A stream that was passed through is checked at its end."""
         wanted: Wanted | None = x.state.get("structuredshield")
-        if wanted is None or not delta.final:
+        if wanted is None:
+            x.skipped = (x.skipped or set()) | {self.name}
+            return
+        if not delta.final:
             return
         text = "".join(x.text_out) + "".join(choice.text for choice in delta.choices())
         if not text.strip() or (x.req.get("n") or 1) != 1:
