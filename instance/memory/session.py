@@ -44,19 +44,22 @@ class Session:
     """Number of the first turn that the summary does not cover."""
     pinned: bool = False
     size: int = 0
+    """About how many bytes the turns are."""
 
     def add(self, turns: list[Turn], after: int | None = None) -> None:
         """Append turns; with `after`, in the place of those from that one on."""
         if after is not None and after < len(self.turns):
+            self.size -= _size_of(self.turns[after:])
             del self.turns[after:]
             self.clean = min(self.clean, after)
         self.turns += turns
+        self.size += _size_of(turns)
         over = len(self.turns) - TURNS_MAX
         if over > 0:
+            self.size -= _size_of(self.turns[:over])
             del self.turns[:over]
             self.first += over
             self.clean = max(0, self.clean - over)
-        self.size = sum(turn.tokens for turn in self.turns) * 4 + 200 * len(self.turns)
 
     @property
     def tokens(self) -> int:
@@ -65,6 +68,10 @@ class Session:
     def over(self, now_ns: int) -> bool:
         """Whether its time is over."""
         return not self.pinned and self.expires_at_ns <= now_ns
+
+
+def _size_of(turns: list[Turn]) -> int:
+    return sum([turn.tokens for turn in turns]) * 4 + 200 * len(turns)
 
 
 def identity_of(*parts: str) -> bytes:

@@ -120,3 +120,18 @@ def test_a_stream_is_cut_as_the_whole_text_is_however_it_arrives() -> None:
                 said += stream.feed(SENTENCES[position : position + size], False)
                 position += size
             assert said == cut(SENTENCES, limit, at, "…")  # type: ignore[arg-type]
+
+
+def test_what_passes_far_from_the_limit_is_what_would_be_fed() -> None:
+    chance = random.Random(7)
+    for _ in range(300):
+        limit = chance.randint(10, 400)
+        near = chance.randint(1, limit)
+        fed, passed = CutStream(limit, "sentence", "…", near), CutStream(limit, "sentence", "…", near)
+        position = 0
+        while position < len(SENTENCES) and not fed.ended:
+            text_ = SENTENCES[position : position + chance.randint(1, 30)]
+            position += len(text_)
+            last = position >= len(SENTENCES)
+            sent = text_ if not last and passed.passes(text_) else passed.feed(text_, last)
+            assert (sent, passed.ended) == (fed.feed(text_, last), fed.ended)

@@ -53,6 +53,9 @@ class OutputCap(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._limits = tuple(settings.per_model.items())
+        self._max_tokens = settings.max_tokens
+        self._max_chars = settings.max_chars
+        self._near = min(NEAR_CHARS, settings.max_chars)
 
     def hooks(self) -> tuple[str, ...]:
         own = self.settings
@@ -60,12 +63,18 @@ class OutputCap(Module):
         return (*asks, "on_response", "on_delta") if own.max_chars else asks
 
     def on_request(self, x: Exchange) -> None:
-        limit = self._limit(x)
+        limit = self._limit(x) if self._limits else self._max_tokens
         if not limit:
             return
         req = x.req
-        given = [name for name in FIELDS if type(req.get(name)) is int]
-        over = [name for name in given if req[name] > limit]
+        given = False
+        over = []
+        for name in FIELDS:
+            asked = req.get(name)
+            if type(asked) is int:
+                given = True
+                if asked > limit:
+                    over.append(name)
         if given and not over:
             return
         name = over[0] if over else "max_tokens"
@@ -74,29 +83,37 @@ class OutputCap(Module):
         x.change()
 
     def _limit(self, x: Exchange) -> int:
-        if self._limits:
-            names = model_names(x)
-            for glob, limit in self._limits:
-                if any(fnmatchcase(name, glob) for name in names):
-                    return limit
-        return self.settings.max_tokens
+        names = model_names(x)
+        for glob, limit in self._limits:
+            if any(fnmatchcase(name, glob) for name in names):
+                return limit
+        return self._max_tokens
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
-        if obj is None or _wants_json(x.req):
+        if obj is None or ("response_format" in x.req and _wants_json(x.req)) or self._all_fit(obj):
             return
         choices = [self._cut_choice(x, choice) for choice in obj.get("choices") or ()]
         if any(new is not old for new, old in zip(choices, obj.get("choices") or (), strict=True)):
             answer.obj = {**obj, "choices": choices}
             answer.changed = True
 
+    def _all_fit(self, obj: JSON) -> bool:
+        """Whether one look says that no text is over the limit."""
+        for choice in obj.get("choices") or ():
+            message = choice.get("message")
+            text = message.get("content") if type(message) is dict else choice.get("text")
+            if type(text) is str and len(text) > self._max_chars:
+                return False
+        return True
+
     def _cut_choice(self, x: Exchange, choice: JSON) -> JSON:
         message = choice.get("message")
         holder, field = (message, "content") if type(message) is dict else (choice, "text")
         text: Any = holder.get(field)
-        if type(text) is not str or len(text) <= self.settings.max_chars:
+        if type(text) is not str or len(text) <= self._max_chars:
             return choice
-        kept = cut(text, self.settings.max_chars, self.settings.cut_at, self.settings.marker)
+        kept = cut(text, self._max_chars, self.settings.cut_at, self.settings.marker)
         self._note_cut(x, len(text) - len(kept))
         finish = {"finish_reason": "length"} if not (holder.get("tool_calls") or holder.get("function_call")) else {}
         return (
@@ -107,6 +124,10 @@ class OutputCap(Module):
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         cuts: dict[int, CutStream] | None = x.state.get("outputcap")
+        if cuts and not delta.final:
+            choices = delta.obj["choices"]  # type: ignore[index]
+            if len(choices) == 1 and self._is_far(choices[0], cuts):
+                return
         if cuts is None:
             if _wants_json(x.req):
                 x.skipped = (x.skipped or set()) | {self.name}
@@ -120,6 +141,18 @@ class OutputCap(Module):
         if ended and ended >= max(1, x.req.get("n") or 1):
             delta.end("length")
 
+    @staticmethod
+    def _is_far(choice: JSON, cuts: dict[int, CutStream]) -> bool:
+        """Whether an event with one choice only brings its text on, with the limit not near. The text is taken then."""
+        if choice.get("finish_reason") is not None or "text" in choice:
+            return False
+        stream = cuts.get(choice.get("index", 0))
+        part = choice.get("delta")
+        text = part.get("content") if type(part) is dict else None
+        if stream is None or not (text is None or type(text) is str):
+            return False
+        return not text or stream.passes(text)
+
     def _feed(self, x: Exchange, delta: Delta, choice: JSON, cuts: dict[int, CutStream]) -> None:
         index = choice.get("index", 0)
         stream = cuts.get(index)
@@ -127,7 +160,7 @@ class OutputCap(Module):
             if len(cuts) >= CHOICES_MAX:
                 return
             own = self.settings
-            stream = cuts[index] = CutStream(own.max_chars, own.cut_at, own.marker, min(NEAR_CHARS, own.max_chars))
+            stream = cuts[index] = CutStream(self._max_chars, own.cut_at, own.marker, self._near)
         part = choice.get("delta")
         holder, field = (choice, "text") if type(choice.get("text")) is str else (part, "content")
         last = delta.final or choice.get("finish_reason") is not None
@@ -151,7 +184,7 @@ class OutputCap(Module):
             delta.changed = True
 
     def _note_cut(self, x: Exchange, chars: int) -> None:
-        x.note("cut", {"chars": chars} if chars else {"at": self.settings.max_chars})
+        x.note("cut", {"chars": chars} if chars else {"at": self._max_chars})
         x.tags = {**x.tags, "cut": "true"}
 
 

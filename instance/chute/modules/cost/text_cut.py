@@ -53,7 +53,7 @@ def _without_half_line(text: str) -> str:
 class CutStream:
     """One choice of a stream: passes text on until the limit is near, then holds the sentence that may be the last."""
 
-    __slots__ = ("_at", "_held", "_limit", "_marker", "_near", "_sent", "ended")
+    __slots__ = ("_at", "_held", "_limit", "_marker", "_near", "_room", "_sent", "ended")
 
     def __init__(self, limit: int, at: CutAt, marker: str, near: int) -> None:
         self._limit = limit
@@ -61,9 +61,20 @@ class CutStream:
         self._marker = marker
         self._near = near
         self._sent: list[str] = []
+        self._room = limit - near
+        """Characters that may come before the limit is near."""
         self._held = ""
         self.ended = False
         """The limit was reached: what was last given back is the end."""
+
+    def passes(self, text: str) -> bool:
+        """Whether the text is sent as it is, the limit being far: it is taken then, else it has to be fed."""
+        room = self._room - len(text)
+        if room < 0:
+            return False
+        self._room = room
+        self._sent.append(text)
+        return True
 
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now."""
@@ -72,8 +83,10 @@ class CutStream:
         sent = "".join(self._sent)
         self._sent = [sent]
         whole = sent + self._held + text
+        self._room = self._limit - self._near - len(whole)
         if len(whole) > self._limit + (not last):  # one more is known then: an end just at the limit is one
             self.ended = True
+            self._room = -1
             self._held = ""
             kept = cut(whole, self._limit, self._at, self._marker)
             return kept[len(sent) :] if kept.startswith(sent) else ending(sent, self._marker)

@@ -21,6 +21,7 @@ from instance.core.ids import new_id
 from instance.memory.session import Session, Turn, digest_of, identity_of
 
 if TYPE_CHECKING:
+    from instance.chute.chain import Plan
     from instance.chute.sub_request import SubRequests
     from instance.core.core import Core
     from instance.memory.session_table import SessionTable
@@ -103,6 +104,9 @@ class ChatMem(Module):
         self._sessions: SessionTable
         self._embedder: Embedder
         self._ticks = 0
+        self._auto = self.settings.auto
+        self._guarded: tuple[Plan | None, bool] = (None, False)
+        """A plan, and whether promptguard is in it."""
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
@@ -177,16 +181,18 @@ class ChatMem(Module):
 
     def _session_name(self, x: Exchange) -> str:
         """The caller's own name of its session, with where it stood; empty when the call takes no part. Raises `bad_request`."""
-        asked = x.headers.get(HEADER, b"").decode("latin-1").strip().lower()
+        given = x.headers.get(HEADER)
+        asked = given.decode("latin-1").strip().lower() if given is not None else ""
         if asked not in ("", "on", "off"):
             raise StockyardError("bad_request", "on or off.", param="X-Stockyard-Memory")
-        if asked == "off" or (not self.settings.auto and asked != "on"):
+        if asked == "off" or (not self._auto and asked != "on"):
             return ""
         if x.native is not None and x.native.get("previous_response_id"):
             return ""  # its history is kept elsewhere
-        for source, name in (("session", x.session), ("session", metadata_session(x)), ("user", body_user(x))):
-            if name:
-                return f"{source}:{name[:256]}"
+        if name := x.session or metadata_session(x):
+            return f"session:{name[:256]}"
+        if name := body_user(x):
+            return f"user:{name[:256]}"
         return ""
 
     async def _put_in(self, x: Exchange, session: Session, place: int, new: list[JSON]) -> None:
@@ -256,7 +262,9 @@ class ChatMem(Module):
     def _stored(self, x: Exchange, kept: Kept) -> list[JSON]:
         """The new turns as they may be stored: as the modules left them that take personal data out."""
         plan = x.plan
-        if plan is not None and any(link.name == "promptguard" for link in plan.links):
+        if plan is not self._guarded[0]:
+            self._guarded = plan, plan is not None and any(link.name == "promptguard" for link in plan.links)
+        if self._guarded[1]:
             last: list[JSON] = x.req["messages"][-len(kept.new) :]
             if [each.get("role") for each in last] == [each.get("role") for each in kept.new]:
                 return last

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 FIRST_INDEX_S = 5.0
 """So long switching it on waits for the first index; a larger one is made on in the background."""
-LOOKED_AT_HERE = 1_000
-"""Up to so many passages are looked through on the event loop for any that fits, before a thread ranks them."""
+LOOKED_AT_FIRST = 1_000
+"""Up to so many passages are looked through for any that fits where the question's vector is made, before a thread ranks them."""
 SHORT_WORDS = 6
+PLAIN_FIELDS = 2
+"""A message that has no more than these is a role and a content."""
 QUESTION_MAX_CHARS = 2_000
 TAG = "context"
 PASSAGES = "{passages}"
@@ -107,6 +109,9 @@ class ContextPack(Module):
             raise StockyardError(
                 "invalid_value", "At most half of chunk_tokens may be repeated.", param="config.overlap_tokens"
             )
+        self._min_score = settings.min_score
+        self._max_tokens = settings.max_tokens
+        self._tagged_only = settings.when == "tagged"
         self._core: Core
         self._embedder: Embedder
         self._indexer: SourceIndexer | None = None
@@ -154,9 +159,11 @@ class ContextPack(Module):
     async def prepare(self, x: Exchange) -> Answer | None:
         index = self._indexer.index if self._indexer is not None else None
         messages = x.req.get("messages")
-        if index is None or not isinstance(messages, list) or (self.settings.when == "tagged" and TAG not in x.tags):
+        if index is None or not isinstance(messages, list) or (self._tagged_only and TAG not in x.tags):
             return None
-        place = max((n for n, each in enumerate(messages) if each.get("role") == "user"), default=-1)
+        place = len(messages) - 1
+        while place >= 0 and messages[place].get("role") != "user":
+            place -= 1
         question = _question(messages, place)
         if not question:
             return None
@@ -177,13 +184,20 @@ class ContextPack(Module):
         return None
 
     async def _search(self, x: Exchange, index: PassageIndex, question: str) -> list[Found]:
-        began = self._core.clock.mono_ns()
-        vector = (await self._embedder.embed([question]))[0]
-        own = self.settings
-        if len(index.passages) <= LOOKED_AT_HERE and not index.may_fit(vector, own.min_score):
+        mono_ns = self._core.clock.mono_ns
+        began = mono_ns()
+        few = len(index.passages) <= LOOKED_AT_FIRST
+        least, most_tokens = self._min_score, self._max_tokens
+
+        def fitting(vectors: Any) -> Any:
+            vector = vectors[0]
+            return vector if not few or index.may_fit(vector, least) else None
+
+        vector = await self._embedder.embed_then((question,), fitting)
+        if vector is None:
             return []
-        found = await asyncio.to_thread(index.search, question, vector, own.min_score, own.max_tokens)
-        x.waited_ns += self._core.clock.mono_ns() - began
+        found = await asyncio.to_thread(index.search, question, vector, least, most_tokens)
+        x.waited_ns += mono_ns() - began
         return found
 
     def _with(self, messages: list[JSON], place: int, text: str) -> list[JSON]:
@@ -214,8 +228,10 @@ def _question(messages: list[JSON], place: int) -> str:
     """The last question; with the one before where it is short."""
     if place < 0:
         return ""
-    text = " ".join(request_texts({"messages": [messages[place]]})).strip()
-    if 0 < len(text.split()) < SHORT_WORDS:
+    last = messages[place]
+    plain = last.get("content") if len(last) == PLAIN_FIELDS else None
+    text = (plain if type(plain) is str else " ".join(request_texts({"messages": [last]}))).strip()
+    if text and len(text.split(None, SHORT_WORDS - 1)) < SHORT_WORDS:
         before = max((n for n in range(place) if messages[n].get("role") == "user"), default=-1)
         if before >= 0:
             text = f"{' '.join(request_texts({'messages': [messages[before]]})).strip()} {text}"

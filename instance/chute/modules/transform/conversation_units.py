@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from instance.chute.answer import JSON
-from instance.chute.tokens import count_prompt_tokens
+from instance.chute.tokens import MESSAGE_TOKENS, count_prompt_tokens, count_tokens
 
 PIN = "pin"
 SYSTEM_ROLES = ("system", "developer")
+PLAIN_FIELDS = 2
+"""A message that has no more than these is a role and a content."""
 REQUEST_TOKENS = 3
 """What `count_prompt_tokens` adds for a request beside its messages."""
 
@@ -79,12 +81,18 @@ def conversation_of(messages: Sequence[Any]) -> Conversation:
 
 def message_tokens(message: JSON) -> int:
     """About how many tokens one message has."""
+    content = message.get("content")
+    if type(content) is str and len(message) == PLAIN_FIELDS:
+        return MESSAGE_TOKENS + count_tokens(content)
     return count_prompt_tokens({"messages": [message]}) - REQUEST_TOKENS
 
 
 def without_pins(messages: Sequence[Any]) -> list[Any] | None:
     """The messages without the marks that pin them, which no provider knows; `None` when there is none."""
-    if not any(type(message) is dict and PIN in message for message in messages):
+    for message in messages:
+        if type(message) is dict and PIN in message:
+            break
+    else:
         return None
     return [
         {name: value for name, value in message.items() if name != PIN} if type(message) is dict else message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -71,7 +70,10 @@ _ENGLISH = frozenset(
         "their",
     ]
 )
-_WORD = re.compile(r"[A-Za-z']+")
+_ENGLISH_WORDS = frozenset(map(str.encode, _ENGLISH))
+_LETTERS = bytes(ord(chr(n).lower()) if chr(n).isalpha() or chr(n) == "'" else ord(" ") for n in range(128)).ljust(256)
+"""What each byte of an ASCII text becomes: letters small, an apostrophe itself, all else a space."""
+HEAD_CHARS = 400
 
 
 class Bridge(NamedTuple):
@@ -120,10 +122,14 @@ class LangBridge(Module):
 
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
+        self._from_english = self.settings.pivot == "en"
+        self._min_chars = self.settings.min_chars
         self._ask: SubRequests
         self._known = Translations()
 
     def hooks(self) -> tuple[str, ...]:
+        if all(code == self.settings.pivot for code in self.settings.languages):
+            return ()
         return ("prepare", "around") if self.settings.mode == "translate" else ("prepare",)
 
     async def start(self, core: Core, previous: Module | None) -> None:
@@ -191,7 +197,7 @@ class LangBridge(Module):
         """The question's language when it is surely another than the pivot, and one that this acts on."""
         own = self.settings
         text = _question(x.req.get("messages"))
-        if len(text.strip()) < own.min_chars or (own.pivot == "en" and _is_plain_english(text)):
+        if (self._from_english and _is_plain_english(text)) or len(text.strip()) < self._min_chars:
             return None
         if own.mode == "translate" and (x.req.get("response_format") or {}).get("type", "text") != "text":
             return None  # a form that a program reads: its words are no prose
@@ -234,7 +240,7 @@ def _failed(x: Exchange) -> None:
 
 def _question(messages: Any) -> str:
     """The text of the last message of the user."""
-    for message in reversed(messages if isinstance(messages, list) else []):
+    for message in reversed(messages) if isinstance(messages, list) else ():
         if message.get("role") == "user":
             content = message.get("content")
             if isinstance(content, str):
@@ -246,8 +252,8 @@ def _question(messages: Any) -> str:
 
 def _is_plain_english(text: str) -> bool:
     """Surely English, said in a few microseconds: a good part of the words are such as no other language has."""
-    head = text[:400]
+    head = text[:HEAD_CHARS]
     if not head.isascii():
         return False
-    words = _WORD.findall(head.lower())
-    return len(words) >= 4 and sum(map(_ENGLISH.__contains__, words)) >= ENGLISH_SHARE * len(words)
+    words = head.encode().translate(_LETTERS).split()
+    return len(words) >= 4 and sum(map(_ENGLISH_WORDS.__contains__, words)) >= ENGLISH_SHARE * len(words)

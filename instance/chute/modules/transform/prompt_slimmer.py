@@ -9,8 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import log
+from typing import NamedTuple
 
 import orjson
+
+from instance.chute.quick_look import QuickLook
 
 PARAGRAPH_MIN_CHARS = 20
 """Shorter paragraphs are never taken for accidental repeats."""
@@ -86,27 +89,43 @@ _WORD = re.compile(r"\w+")
 def may_shorten(text: str) -> bool:
     """Whether level 1 could find anything: a quick look, for the many texts in which there is nothing."""
     return (
-        "\n\n" in text
-        or "  " in text
-        or " \n" in text
+        ("\n" in text and ("\n\n" in text or " \n" in text))
         or "\t" in text
-        or "<keep>" in text
-        or "<!--" in text
-        or "\u200b" in text
-        or "\ufeff" in text
-        or "\u2060" in text
+        or ("<" in text and ("<keep>" in text or "<!--" in text))
+        or (not text.isascii() and ("\u200b" in text or "\ufeff" in text or "\u2060" in text))
         or text.startswith(("{", "["))
+        or "  " in text
     )
 
 
-def phrase_table(own: Mapping[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
+class Phrases(NamedTuple):
+    """What finds the phrases of level 2, whether any may occur, and what says the same as each."""
+
+    expression: re.Pattern[str]
+    without_quotes: re.Pattern[str]
+    """The same for texts in which nothing is quoted."""
+    may_occur: QuickLook
+    table: dict[str, str]
+
+
+def phrase_table(own: Mapping[str, str]) -> Phrases:
     """The phrases of level 2, longest first, with `own` added to the built-in ones."""
     table = {**PHRASES, **{phrase.lower(): short for phrase, short in own.items() if phrase.strip()}}
-    words = "|".join(re.escape(phrase) for phrase in sorted(table, key=len, reverse=True))
-    return re.compile(rf'"[^"\n]*"|“[^“”\n]*”|(?<!\w)(?:{words})(?!\w),?[ \t]?', re.IGNORECASE), table
+    by_letter: dict[str, list[str]] = {}
+    for phrase in sorted(table, key=len, reverse=True):
+        by_letter.setdefault(phrase[0], []).append(re.escape(phrase[1:]))
+    # At each place one letter is looked at before any of the phrases that begin with it.
+    words = "|".join(f"{re.escape(letter)}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    found = rf"(?<!\w)(?:{words})(?!\w),?[ \t]?"
+    return Phrases(
+        re.compile(rf'"[^"\n]*"|“[^“”\n]*”|{found}', re.IGNORECASE),
+        re.compile(found, re.IGNORECASE),
+        QuickLook(re.compile(words, re.IGNORECASE)),
+        table,
+    )
 
 
-def slim(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], keep_pct: int) -> str:
+def slim(text: str, level: int, phrases: Phrases, keep_pct: int) -> str:
     """The text at the level: 1 loses nothing for a reader, 2 also wordiness, 3 also sentences that say little."""
     seen: set[str] = set()
     out: list[str] = []
@@ -128,6 +147,8 @@ def _protected(text: str) -> Iterator[tuple[int, int, str]]:
     """
     position = 0
     unclosed: set[str] = set()
+    if "<" not in text and "```" not in text and "~~~" not in text:
+        return
     while (mark := _MARK.search(text, position)) is not None:
         opening, start, position = mark.group(), mark.start(), mark.end()
         fence = mark.group(1)
@@ -153,11 +174,13 @@ def _in_quotes(text: str, position: int) -> bool:
     return text.count('"', line, position) % 2 == 1
 
 
-def _slim_free(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, str]], seen: set[str]) -> str:
+def _slim_free(text: str, level: int, phrases: Phrases, seen: set[str]) -> str:
     if not text:
         return text
     paragraphs = []
-    for paragraph in _LINE_END.sub("\n", text).split("\n\n"):
+    if " \n" in text or "\t\n" in text:
+        text = _LINE_END.sub("\n", text)
+    for paragraph in text.split("\n\n"):
         bare = paragraph.strip()
         if len(bare) >= JSON_MIN_CHARS and bare[0] in "{[" and bare[-1] in "}]":
             small = _minified(bare)
@@ -170,12 +193,26 @@ def _slim_free(text: str, level: int, phrases: tuple[re.Pattern[str], dict[str, 
                 paragraphs.append("\n" if "\n" in edge[0] or "\n" in edge[1] else "")
                 continue
             seen.add(bare)
-        paragraph = _SPARE.sub(_without_spare, paragraph)
+        if _may_have_spare(paragraph):
+            paragraph = _SPARE.sub(_without_spare, paragraph)
         if level >= 2:
-            paragraph = _TABLE_ROW.sub(_narrow_row, paragraph)
-            paragraph = phrases[0].sub(_shorter(phrases[1]), paragraph)
+            if "|" in paragraph:
+                paragraph = _TABLE_ROW.sub(_narrow_row, paragraph)
+            if phrases.may_occur(paragraph):
+                is_quoted = '"' in paragraph or "“" in paragraph
+                expression = phrases.expression if is_quoted else phrases.without_quotes
+                paragraph = expression.sub(_shorter(phrases.table), paragraph)
         paragraphs.append(paragraph)
-    return _BLANK_LINES.sub("\n\n", "\n\n".join(paragraphs))
+    made = "\n\n".join(paragraphs)
+    return _BLANK_LINES.sub("\n\n", made) if "\n\n\n" in made else made
+
+
+def _may_have_spare(text: str) -> bool:
+    return (
+        "  " in text
+        or "\t" in text
+        or (not text.isascii() and ("\u200b" in text or "\u2060" in text or "\ufeff" in text))
+    )
 
 
 def _minified(bare: str) -> str | None:
@@ -205,7 +242,9 @@ def _shorter(table: dict[str, str]) -> Callable[[re.Match[str]], str]:
         if found[0] in '"“':
             return found
         bare = found.rstrip(" \t").rstrip(",")
-        short = table[bare.lower()]
+        short = table.get(bare.lower())
+        if short is None:
+            return found  # with a letter that is the same but for its case only here: a Turkish i
         if not short:
             return ""
         if found[0].isupper():

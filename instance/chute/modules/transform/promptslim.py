@@ -61,12 +61,14 @@ class PromptSlim(Module):
             return None
         last_user = -1
         if self._level > 1:
-            last_user = max(
-                (i for i, m in enumerate(messages) if type(m) is dict and m.get("role") == "user"), default=-1
-            )
+            last_user = len(messages) - 1
+            while last_user >= 0 and not _is_users(messages[last_user]):
+                last_user -= 1
         new: list[Any] | None = None
+        saved = 0
+        roles = self._roles
         for index, message in enumerate(messages):
-            if type(message) is not dict or message.get("role") not in self._roles:
+            if type(message) is not dict or message.get("role") not in roles:
                 continue
             content = message.get("content")
             level = self._level if index != last_user else 1
@@ -80,18 +82,18 @@ class PromptSlim(Module):
                 if new is None:
                     new = list(messages)
                 new[index] = {**message, "content": short}
-        if new is None:
+                saved += _tokens_of(content) - _tokens_of(short)
+        if new is None or saved < self._min_saving:
             return None
-        before, after = self._tokens(messages), self._tokens(new)
-        if before - after < self._min_saving:
-            return None
+        after = self._tokens(new)
+        before = after + saved
         x.req = {**x.req, "messages": new}
         x.change()
         x.note(
             "slim",
-            {"before_tokens": before, "after_tokens": after, "level": self._level, "saved_tokens": before - after},
+            {"before_tokens": before, "after_tokens": after, "level": self._level, "saved_tokens": saved},
         )
-        x.measure(saved_tokens=before - after)
+        x.measure(saved_tokens=saved)
         return None
 
     def _shorter(self, text: str, level: int) -> str:
@@ -135,13 +137,20 @@ class PromptSlim(Module):
 
     def _tokens(self, messages: list[Any]) -> int:
         """Of the texts that are looked at."""
-        count = 0
-        for message in messages:
-            if type(message) is dict and message.get("role") in self._roles:
-                content = message.get("content")
-                for text in (content,) if type(content) is str else map(_part_text, content or ()):
-                    count += count_tokens(text)
-        return count
+        return sum(
+            _tokens_of(message.get("content"))
+            for message in messages
+            if type(message) is dict and message.get("role") in self._roles
+        )
+
+
+def _tokens_of(content: Any) -> int:
+    """Of a message's text or of the texts of its parts."""
+    return count_tokens(content) if type(content) is str else sum(map(count_tokens, map(_part_text, content or ())))
+
+
+def _is_users(message: Any) -> bool:
+    return type(message) is dict and message.get("role") == "user"
 
 
 def _part_text(part: Any) -> str:

@@ -47,6 +47,10 @@ def continues(turns: Sequence[Turn], history: Sequence[JSON]) -> int | None:
 
 def newest(turns: Sequence[Turn], most_messages: int = 0, most_tokens: int = 0) -> int:
     """Where the newest turns begin that fit; a tool call and its results stay together."""
+    if not most_tokens and turns:
+        start = max(0, len(turns) - most_messages) if most_messages else 0
+        if not _is_result(turns[start]):  # it stays together with nothing before it
+            return start
     units = conversation_of([turn.message for turn in turns]).units
     start, count, tokens = len(turns), 0, 0
     for unit in reversed(units):
@@ -55,9 +59,13 @@ def newest(turns: Sequence[Turn], most_messages: int = 0, most_tokens: int = 0) 
         if (most_messages and count > most_messages) or (most_tokens and tokens > most_tokens):
             break
         start = unit.places[0]
-    while start < len(turns) and turns[start].message.get("role") in ("tool", "function"):
+    while start < len(turns) and _is_result(turns[start]):
         start += 1  # the call that it answers is not there any more
     return start
+
+
+def _is_result(turn: Turn) -> bool:
+    return turn.message.get("role") in ("tool", "function")
 
 
 def pairs_before(turns: Sequence[Turn], end: int) -> list[tuple[int, int]]:

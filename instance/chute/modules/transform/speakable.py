@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from instance.chute.modules.transform.simple_markdown import Part, parts_of
 from instance.chute.modules.transform.spoken_english import spoken
 from instance.chute.sentences import split_sentences
 
@@ -79,9 +80,27 @@ def is_spoken(text: str) -> bool:
 
 def sentences(block: str, speech: Speech) -> list[str]:
     """A block of Markdown as sentences, each ending as one."""
-    found = _plain_sentences(block, speech) if is_plain(block) else _blocks(_parser().parse(block), speech)
+    found: Iterable[str]
+    if is_plain(block):
+        found = _plain_sentences(block, speech)
+    else:
+        parts = parts_of(block)
+        found = _blocks(_parser().parse(block), speech) if parts is None else _said(parts, speech)
     made = (_ended(each) for each in found)
     return [each for each in made if each]
+
+
+def _said(parts: Sequence[Part], speech: Speech) -> Iterator[str]:
+    """What `_blocks` gives for the same, from what was read without the parser."""
+    for part in parts:
+        if part.kind == "text":
+            yield from _plain_sentences(part.texts[0], speech)
+        elif part.kind == "list":
+            yield from _numbered((list(_plain_sentences(text, speech)) for text in part.texts), speech)
+        else:
+            rows = [[" ".join(cell.split()) for cell in row] for row in part.rows]
+            for row in rows[1:]:
+                yield from _row(rows[0], row, speech)
 
 
 @cache
@@ -114,19 +133,26 @@ def _blocks(tokens: Sequence[Token], speech: Speech) -> Iterator[str]:
 
 def _list(tokens: Sequence[Token], speech: Speech) -> Iterator[str]:
     """Each item a sentence, its number said."""
-    place, number = 0, 0
-    names = ORDINALS.get(speech.language, [])
+    items = []
+    place = 0
     while place < len(tokens):
         if tokens[place].type == "list_item_open":
             end = _end_of(tokens, place)
-            said = list(_blocks(tokens[place + 1 : end], speech))
-            if said:
-                word = names[number] if number < len(names) else NEXT.get(speech.language, "")
-                number += 1
-                yield f"{word}, {said[0]}" if word else said[0]
-                yield from said[1:]
+            items.append(list(_blocks(tokens[place + 1 : end], speech)))
             place = end
         place += 1
+    return _numbered(items, speech)
+
+
+def _numbered(items: Iterable[list[str]], speech: Speech) -> Iterator[str]:
+    number = 0
+    names = ORDINALS.get(speech.language, [])
+    for said in items:
+        if said:
+            word = names[number] if number < len(names) else NEXT.get(speech.language, "")
+            number += 1
+            yield f"{word}, {said[0]}" if word else said[0]
+            yield from said[1:]
 
 
 def _table(tokens: Sequence[Token], speech: Speech) -> Iterator[str]:
@@ -143,10 +169,14 @@ def _table(tokens: Sequence[Token], speech: Speech) -> Iterator[str]:
         elif token.type == "inline":
             row.append(" ".join(_inline(token, speech).split()))
         elif token.type == "tr_close" and not in_head:
-            cells = [f"{name}: {value}" if name else value for name, value in zip(head, row, strict=False) if value]
+            yield from _row(head, row, speech)
             row = []
-            if cells:
-                yield _bare(", ".join(cells), speech)
+
+
+def _row(head: Sequence[str], row: Sequence[str], speech: Speech) -> Iterator[str]:
+    cells = [f"{name}: {value}" if name else value for name, value in zip(head, row, strict=False) if value]
+    if cells:
+        yield _bare(", ".join(cells), speech)
 
 
 def _inline(token: Token, speech: Speech) -> str:

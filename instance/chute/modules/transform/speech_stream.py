@@ -11,11 +11,19 @@ from instance.chute.sentences import last_end, sentence_ends
 
 HOLD_MAX_CHARS = 200_000
 NEAR_CHARS = 160
+TAIL_CHARS = 12
+TAIL_KNOWN_CHARS = 6
+"""What a mark or a new line ends is known once so many more characters came, of so many at the end that are no such mark."""
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
 _STIRS = re.compile(r"[\n.!?…。！？｡`~]")
 _MARK = re.compile(r"[.!?](?= |\Z)")
+_ENDS_BLOCK = re.compile(r"[\n`~]")
+_MARKUP_SIGN = re.compile(r"[#_`~\[\]<>|\\&$]|\*(?=\S)")
+"""A star before a space may begin an item, and the sentence then ends before it."""
+_ITEM_START = re.compile(r"(?:[-+]|\d{1,3}[.)])[ \t]+[^\s.!?…。！？｡]")
+_CLOSING = " \t'\"”’)]*_"
 _JSON_MAYBE = re.compile(r"\s*(?:[{\[]\s*)?\Z")
 
 
@@ -33,7 +41,9 @@ class SpeechStream:
         self._said = 0
         self._fresh = False
         self._is_quiet = False
-        """Nothing of what is held could end a sentence or a block."""
+        """No more of what is held is ready before something comes that ends a sentence or a block."""
+        self._is_block = False
+        """What is held is given back as a whole block: there is markup in its first sentence."""
         self.chars_before = 0
         self.chars_after = 0
         self.ended = False
@@ -52,7 +62,8 @@ class SpeechStream:
             return ""
         self._held += text
         if self._is_quiet and self._is_json is False and not last:
-            if _STIRS.search(text) is None and len(self._held) <= HOLD_MAX_CHARS:
+            stirs = _ENDS_BLOCK if self._is_block else _STIRS
+            if stirs.search(text) is None and len(self._held) <= HOLD_MAX_CHARS:
                 return ""
             self._is_quiet = False
         if self._is_json is None:
@@ -69,15 +80,24 @@ class SpeechStream:
             if not taken:
                 break
             block, self._held = self._held[:taken], self._held[taken:]
+            self._is_block = False
             if block.strip():
                 out += self._speak(block)
             self._fresh = _ends_paragraph(block)
-        self._is_quiet = _STIRS.search(self._held) is None
+        if not last:
+            self._is_quiet = self._waits()
         if self._ssml and (last or self.ended) and self._said:
             out.append("</speak>")
         made = "".join(out)
         self.chars_after += len(made)
         return made
+
+    def _waits(self) -> bool:
+        """Whether what is held is sure to wait for a mark or the end of a line, or of a line alone in a block."""
+        held = self._held
+        tail = held[-TAIL_CHARS:]
+        stirs = _ENDS_BLOCK if self._is_block else _STIRS
+        return stirs.search(tail) is None and (len(held) <= TAIL_CHARS or len(tail.strip(_CLOSING)) >= TAIL_KNOWN_CHARS)
 
     def _is_spoken_whole(self, text: str) -> bool:
         """A quick look, for the many answers in which there is nothing to do but to end them at the limit."""
@@ -107,14 +127,17 @@ class SpeechStream:
             return line_start
         fence = _FENCE.match(held)
         if fence is not None:
+            self._is_block = True
             return self._fence_end(fence[1], last)
         if _FENCE.match(held + "``") and not last and "\n" not in held and len(held.strip()) < 3:
             return 0
         end = self._block_end(last)
-        stop = end or len(held)
-        sentence = _first_end(held, stop)
-        if sentence and (sentence < stop or end) and is_plain(held[:sentence].rstrip()):
-            return sentence
+        if not self._is_block:
+            stop = end or len(held)
+            sentence = _first_end(held, stop)
+            if sentence and (sentence < stop or end) and is_plain(held[:sentence].rstrip()):
+                return sentence
+            self._is_block = _begins_with_markup(held, sentence)
         if not end and len(held) > HOLD_MAX_CHARS:
             return len(held)
         return end
@@ -188,6 +211,14 @@ def _first_end(text: str, stop: int) -> int:
             if ends and (ends[0] < window or window == stop):
                 return ends[0]
     return 0
+
+
+def _begins_with_markup(text: str, sentence: int) -> bool:
+    """Whether the first sentence, wherever it ends, holds markup; it ends at `sentence` or, 0, behind the text."""
+    if _ITEM_START.match(text) is not None:
+        return True
+    sign = _MARKUP_SIGN.search(text)
+    return sign is not None and (not sentence or sign.start() < sentence)
 
 
 def _ends_paragraph(block: str) -> bool:

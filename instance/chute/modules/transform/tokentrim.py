@@ -85,6 +85,9 @@ class TokenTrim(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._windows = tuple(settings.windows.items())
+        self._reserve = settings.reserve_output_tokens
+        self._margin = settings.safety_tokens
+        self._default_window = settings.default_window
         self._catalogue: Catalogue
         self._ask: SubRequests
 
@@ -112,7 +115,10 @@ class TokenTrim(Module):
         room = self._room(x)
         before = count_prompt_tokens(x.req)
         if before <= room:
-            self._unpin(x, messages)
+            unpinned = without_pins(messages)
+            if unpinned is not None:
+                x.req = {**x.req, "messages": unpinned}
+                x.change()
             return []
         strategy = self.settings.strategy
         conversation = conversation_of(messages)
@@ -138,11 +144,10 @@ class TokenTrim(Module):
 
     def _room(self, x: Exchange) -> int:
         """Tokens that the prompt may have."""
-        own = self.settings
         asked = x.req.get("max_completion_tokens") or x.req.get("max_tokens")
         window = self._window(x)
-        reserved = asked if type(asked) is int and asked > 0 else min(own.reserve_output_tokens, window // 4)
-        return max(0, window - reserved - own.safety_tokens)
+        reserved = asked if type(asked) is int and asked > 0 else min(self._reserve, window // 4)
+        return max(0, window - reserved - self._margin)
 
     def _window(self, x: Exchange) -> int:
         if self._windows:
@@ -151,13 +156,7 @@ class TokenTrim(Module):
                 if any(fnmatchcase(name, glob) for name in names):
                     return window
         known = self._catalogue.of(x.targets[0])
-        return known.context_tokens if known is not None and known.context_tokens else self.settings.default_window
-
-    def _unpin(self, x: Exchange, messages: list[JSON]) -> None:
-        unpinned = without_pins(messages)
-        if unpinned is not None:
-            x.req = {**x.req, "messages": unpinned}
-            x.change()
+        return (known.context_tokens if known is not None else 0) or self._default_window
 
     def _cut(self, x: Exchange, kept: list[JSON], over: int, room: int) -> list[JSON]:
         """Cut texts that may be cut. Raises `context_length_exceeded` when the protected ones alone do not fit."""
