@@ -77,7 +77,8 @@ class Matcher:
         if place is None or not hits:
             return NONE
         start, stop = place
-        return frozenset(hit - start for hit in hits if start <= hit < stop)
+        own = [hit - start for hit in hits if start <= hit < stop]
+        return frozenset(own) if own else NONE
 
 
 def _reason(error: Exception) -> str:

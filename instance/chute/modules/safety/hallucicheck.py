@@ -190,7 +190,7 @@ class HalluciCheck(Module):
     # --- checks -----------------------------------------------------------------------------------------------------
 
     def _to_check(self, x: Exchange, text: str) -> CheckedAnswer | None:
-        """What there is to check of an answer; `None`, and noted, when one look says that nothing can be in doubt."""
+        """What there is to check of an answer's text; `None`, and noted, when one look says that nothing can be in doubt."""
         if len(text) > TEXT_MAX_CHARS:
             text = text[:TEXT_MAX_CHARS]
         given = given_texts(x.req) if self._rests else []
