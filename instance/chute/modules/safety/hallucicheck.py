@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from instance.chute.answer import Answer, Delta
+from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
@@ -151,13 +152,11 @@ class HalluciCheck(Module):
             async for batch in events:
                 ends = False
                 for delta in batch:
-                    for choice in delta.choices():
-                        if choice.index == 0:
-                            piece = choice.text
-                            if piece and size < TEXT_MAX_CHARS:
-                                text.append(piece)
-                                size += len(piece)
-                            ends = ends or choice.finished
+                    piece, finished = first_choice(delta)
+                    if piece and size < TEXT_MAX_CHARS:
+                        text.append(piece)
+                        size += len(piece)
+                    ends = ends or finished
                 if ends and not checked and text:
                     checked = True
                     _, findings = await self._check(x, "".join(text))
@@ -180,7 +179,7 @@ class HalluciCheck(Module):
                     async for rest in events:
                         yield rest
                     return
-        text = "".join(choice.text for delta in held for choice in delta.choices() if choice.index == 0)
+        text = "".join([first_choice(delta)[0] for delta in held])
         if text:
             score, findings = await self._check(x, text)
             if self._blocks(score, findings):
