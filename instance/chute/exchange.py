@@ -282,6 +282,12 @@ class Exchange:
             self.scanned_answer = text, plan.matcher.scan(text)
         return plan.matcher.of(module.name, self.scanned_answer[1])
 
+    def answer_may_hold(self, module: Module, answer: Answer) -> bool:
+        """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""
+        if answer.obj is None or self.plan is None or self.plan.matcher is None:
+            return answer.obj is not None
+        return bool(self.answer_hits(module, answer.obj))
+
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
 

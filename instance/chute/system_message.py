@@ -31,7 +31,9 @@ def with_system_text(messages: list[JSON], text: str, *, before: bool) -> list[J
         return [{"role": "system", "content": text}, *messages]
     content: Any = first.get("content")
     joined: Any
-    if isinstance(content, list):
+    if type(content) is str and content and text:
+        joined = f"{text}\n\n{content}" if before else f"{content}\n\n{text}"
+    elif isinstance(content, list):
         part = {"type": "text", "text": text}
         joined = [part, *content] if before else [*content, part]
     else:

@@ -87,24 +87,16 @@ _BEGINS = {
 _BEGIN_QUOTE = re.compile('["“«]')
 
 
-class FactLook:
-    """Whether a text may hold a fact that the asked checks look at: by what such facts begin with, in one pass over it."""
+FACT, QUOTE = range(2)
 
-    __slots__ = ("_look", "_quote")
 
-    def __init__(self, checks: frozenset[str]) -> None:
-        begins = [
-            re.compile(begin, re.IGNORECASE)
-            for check, expressions in _BEGINS.items()
-            if check in checks
-            for begin in expressions
-        ]
-        self._look = QuickLook(begins, *([_BEGIN_QUOTE] if "citation" in checks else ()))
-
-    def __call__(self, answer: str, *, grounded: bool) -> bool:
-        """`grounded`: the prompt gives a text to rest on, that quotations are compared with too."""
-        may_have = self._look(answer)
-        return bool(may_have) and (grounded or 0 in may_have)
+def fact_look(checks: frozenset[str]) -> QuickLook:
+    """A look for what facts begin with that the asked checks look at (`FACT`), and for quotations (`QUOTE`), which are doubted
+    only where the prompt gives a text to rest on. Of a text in which it sees nothing the checks doubt nothing."""
+    asked = [begin for check, begins in _BEGINS.items() if check in checks for begin in begins]
+    return QuickLook(
+        [re.compile(begin, re.IGNORECASE) for begin in asked], [_BEGIN_QUOTE] if "citation" in checks else []
+    )
 
 
 class Doubt(NamedTuple):

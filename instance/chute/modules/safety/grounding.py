@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REFERENCE_MAX = 400
 """Sentences of reference that are compared with."""
 STATEMENTS_MAX = 100
+TOOL_ROLES = ("tool", "function")
 KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
@@ -93,31 +94,35 @@ def given_texts(req: JSON) -> list[Given]:
     """The texts of a prompt that there may be something to rest on in; empty when there is nothing. What there is, `references`
     finds out; one look over short texts says here that there is nothing."""
     messages = req.get("messages")
-    found: list[Given] = []
-    rests = False
-    for message in messages if type(messages) is list else [{"role": "user", "content": req.get("prompt")}]:
-        if type(message) is not dict:
-            continue
-        role = message.get("role")
-        if role == "assistant":
-            continue
-        text = message.get("content")
-        if type(text) is not str or len(message) > 2:
-            text = "\n".join(request_texts({"messages": [message]}))
-        if not text:
-            continue
-        system = role in SYSTEM_ROLES
-        known = _KNOWN.get(text) if system else None
-        if known is None:
-            tool = role == "tool" or role == "function"
-            rests = rests or tool or len(text) >= LONG_CHARS
-            found.append(Given(text, tool, system))
-        elif known:
-            rests = True
-            found.append(Given(text, system=True))
-    if rests or _MARKS("\n".join([given.text for given in found])):
-        return found
-    return []
+    if type(messages) is not list:
+        messages = [{"role": "user", "content": req.get("prompt")}]
+    short: list[str] = []
+    for message in messages:
+        if type(message) is dict:
+            role = message.get("role")
+            if role == "assistant":
+                continue
+            text = _text_of(message)
+            known = _KNOWN.get(text) if role in SYSTEM_ROLES else None
+            if known is None and text:
+                if len(text) >= LONG_CHARS or role in TOOL_ROLES:
+                    break
+                short.append(text)
+            elif known:
+                break
+    else:
+        if not short or not _MARKS(short[0] if len(short) == 1 else "\n".join(short)):
+            return []
+    return [
+        Given(text, message.get("role") in TOOL_ROLES, message.get("role") in SYSTEM_ROLES)
+        for message in messages
+        if type(message) is dict and message.get("role") != "assistant" and (text := _text_of(message))
+    ]
+
+
+def _text_of(message: JSON) -> str:
+    text = message.get("content")
+    return text if type(text) is str and len(message) == 2 else "\n".join(request_texts({"messages": [message]}))
 
 
 def references(given: Iterable[Given]) -> list[str]:
