@@ -14,6 +14,24 @@ DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning")
 FIRST_CONTENT = "choices[0].content"
 
 
+def first_choice(delta: Delta) -> tuple[str, bool]:
+    """The content that an event has for the first choice, and whether that choice finishes with it."""
+    obj = delta.obj
+    choices = obj.get("choices") if obj is not None else None
+    text, finished = "", False
+    for choice in choices or ():
+        index = choice.get("index", 0)
+        if index and isinstance(index, int):
+            continue
+        if delta.final or choice.get("finish_reason") is not None:
+            finished = True
+        part = choice.get("delta")
+        piece = part.get("content") if part else None
+        if piece and isinstance(piece, str):
+            text += piece
+    return text, finished
+
+
 def delta_texts(delta: Delta) -> Iterable[tuple[str, JSON, str, JSON]]:
     """Each text of an event: its place (stable over the stream), the object and field that hold it, and its choice."""
     obj = delta.obj

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from time import perf_counter_ns
 from types import MappingProxyType
@@ -33,6 +31,22 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+
+
+class Elsewhere:
+    """`with x.elsewhere()`."""
+
+    __slots__ = ("_running", "_x")
+
+    def __init__(self, x: Exchange) -> None:
+        self._x = x
+
+    def __enter__(self) -> None:
+        self._running, self._x.running = self._x.running, None
+
+    def __exit__(self, *problem: object) -> None:
+        self._x.running = self._running
+        self._x.running_since_ns = perf_counter_ns()
 
 
 class Exchange:
@@ -221,16 +235,10 @@ class Exchange:
                 }
             )
 
-    @contextmanager
-    def elsewhere(self) -> Iterator[None]:
+    def elsewhere(self) -> Elsewhere:
         """Wait in here for what has a limit of its own (a queue, a person, a branch, another call): it is not taken for the
         module's hanging (`Module.hang_s`)."""
-        running, self.running = self.running, None
-        try:
-            yield
-        finally:
-            self.running = running
-            self.running_since_ns = perf_counter_ns()
+        return Elsewhere(self)
 
     def measure(self, **values: Any) -> None:
         """Put values on the call's trace: JSON values under names of their own, no texts of the call."""
@@ -288,12 +296,19 @@ class Exchange:
         hits = scanned[1]
         return plan.matcher.of(module.name, hits) if hits else hits
 
+    def answer_may_hold(self, module: Module, answer: Answer) -> bool:
+        """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""
+        if answer.obj is None or self.plan is None or self.plan.matcher is None:
+            return answer.obj is not None
+        return bool(self.answer_hits(module, answer.obj))
+
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
 
         What it leaves behind (attempts, usage, costs, decisions) is its own until `absorb` takes it over.
         """
-        other = copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.targets = targets
         other.task = None
         other.provider_key = None

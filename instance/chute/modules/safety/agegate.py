@@ -107,13 +107,24 @@ class AgeGate(Module):
         self._texts: dict[str, str] = dict(REPLACEMENTS)
         self._texts.update({str(tier): text for tier, text in settings.replace_text.items()})
         self._secret = settings.header_secret.get_secret_value().encode()
+        self._default = settings.default_tier
+        self._by_key = settings.key_tiers
+        self._by_team = settings.team_tiers
+        self._by_header = bool(self._secret or settings.trust_header)
         self._core: Core
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
 
+    @property
+    def _only_adults(self) -> bool:
+        return self._default == "adult" and not (self._by_key or self._by_team or self._by_header)
+
+    def hooks(self) -> tuple[str, ...]:
+        return () if self._only_adults else ("on_request", "around")
+
     def patterns(self) -> Sequence[str]:
-        return self._toxicity.triggers
+        return () if self._only_adults else self._toxicity.triggers
 
     def passes(self, x: Exchange) -> bool:
         return bool(x.state.get("age_tier", "adult") == "adult")
@@ -142,22 +153,21 @@ class AgeGate(Module):
 
     def _tier(self, x: Exchange) -> tuple[Tier, str]:
         """The caller's tier and what says so. Raises `age_token_invalid` for a header that cannot be believed."""
-        own = self.settings
-        by_header = self._of_header(x)
-        if x.principal is not None:
+        by_header = self._of_header(x) if self._by_header else None
+        if self._by_key and x.principal is not None:
             for name in (str(x.principal.key_id), x.principal.name):
-                if name in own.key_tiers:
-                    return own.key_tiers[name], "key"
-        if x.team:
-            for glob, tier in own.team_tiers.items():
+                if name in self._by_key:
+                    return self._by_key[name], "key"
+        if self._by_team and x.team:
+            for glob, tier in self._by_team.items():
                 if fnmatchcase(x.team, glob):
                     return tier, "team"
-        return (by_header, "header") if by_header else (own.default_tier, "default")
+        return (by_header, "header") if by_header else (self._default, "default")
 
     def _of_header(self, x: Exchange) -> Tier | None:
-        """What the header says; nothing when no header is to be believed here."""
+        """What the header says; nothing without one."""
         given = x.headers.get(HEADER)
-        if given is None or not (self._secret or self.settings.trust_header):
+        if given is None:
             return None
         tier, _, rest = given.decode("latin-1").strip().partition(":")
         if tier not in TIERS:
@@ -212,7 +222,8 @@ class AgeGate(Module):
             return answer
         tier = x.state["age_tier"]
         if tier == "teen":
-            await self._check_sentences(x, answer)
+            if answer.events is not None or x.answer_may_hold(self, answer):
+                await self._check_sentences(x, answer)
         elif answer.events is not None:
             answer.events = self._held(x, answer.events)
         elif answer.obj is not None:

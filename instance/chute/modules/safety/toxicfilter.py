@@ -176,6 +176,8 @@ class ToxicFilter(Module):
         ]
         self._toxicity = Toxicity(settings.languages)
         self._own = tuple(rule.re2 for rule in settings.custom)
+        self._scans_output = settings.scan_output
+        self._asks = bool(settings.moderation_target)
         self._learned: Learned | None = None
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
@@ -196,17 +198,16 @@ class ToxicFilter(Module):
         )
 
     def patterns(self) -> Sequence[str]:
-        return (*self._toxicity.triggers, *self._own) if self.settings.scan_input else ()
+        return (*self._toxicity.triggers, *self._own)
 
     def passes(self, x: Exchange) -> bool:
-        return not self.settings.scan_output and "toxic_help" not in x.state
+        return not self._scans_output and "toxic_help" not in x.state
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, x: Exchange) -> Answer | None:
-        asks = bool(self.settings.moderation_target)
-        judges_all = self.settings.judge_all and self._learned is not None
-        if not asks and not judges_all and not x.hits(self):
+        asks = self._asks
+        if not asks and not x.hits(self) and not (self.settings.judge_all and self._learned is not None):
             return None
         redacted: dict[str, str] = {}
         for text in new_texts(x.req):
@@ -242,7 +243,12 @@ class ToxicFilter(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
-        if self.settings.scan_output and answer.status == 200:
+        if (
+            self._scans_output
+            and answer.status == 200
+            # A rule of the user's own may hold in a sentence alone.
+            and (answer.events is not None or self._custom or x.answer_may_hold(self, answer))
+        ):
 
             async def check(sentences: Sequence[str]) -> Sequence[str]:
                 if not self._suspects(sentences):
@@ -263,7 +269,7 @@ class ToxicFilter(Module):
                 return self._redacted(sentences, acts)
 
             await check_answer(answer, check)
-        if x.state.pop("toxic_help", False) and not _wants_json(x.req):
+        if "toxic_help" in x.state and x.state.pop("toxic_help") and not _wants_json(x.req):
             put_before(answer, self.settings.help_text + "\n\n")
         return answer
 
