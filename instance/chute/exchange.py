@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from instance.chute.answer import Answer
-    from instance.chute.chain import Plan
+    from instance.chute.chain import DeltaHooks, Plan
     from instance.chute.containment import Link
     from instance.chute.matcher import Matcher
     from instance.chute.meter import Histogram
@@ -92,6 +92,10 @@ class Exchange:
     owner: Histogram | None = None
     """The times of the module whose `around` runs now."""
     skipped: set[str] | None = None
+    """Modules that want no more events of the stream, by name; another set each time one is added."""
+    deltas: DeltaHooks = ()
+    deltas_skipped: set[str] | None = None
+    """The plan's `on_delta` hooks without those of `skipped` as it was then."""
     current_module = ""
     current_hook = ""
     running: Link | None = None

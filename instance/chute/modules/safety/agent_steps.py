@@ -180,7 +180,7 @@ class TurnCalls:
         """One event that has choices."""
         for choice in obj["choices"]:
             delta = choice.get("delta")
-            if not delta:
+            if not delta or ("tool_calls" not in delta and "function_call" not in delta):
                 continue
             for call in delta.get("tool_calls") or ():
                 self._add(choice.get("index", 0), call.get("index", 0), call.get("function"))

@@ -348,7 +348,9 @@ class _Text:
     def feed(self, text: str, last: bool) -> str:
         if self._scan is not None:
             text = self._scan.feed(text, last)
-        if self._placeholders is None:
+        if self._placeholders is None or (not text and not last):
+            return text
+        if not self._held and "[" not in text:
             return text
         text = self._held + text
         cut = len(text) if last else opens_placeholder(text)
