@@ -273,7 +273,7 @@ class Exchange:
             new, known = texts, {}
         else:
             new = [text for text in texts if id(text) not in known]
-        hits = matcher.scan_texts(new)
+        hits = matcher.scan_texts(new, recur=self.session != "")
         if self.request_hits:
             hits |= self.request_hits
         self.scanned = known | {id(text): text for text in new}
@@ -289,6 +289,8 @@ class Exchange:
         scanned = self.scanned_answer
         if scanned is None or scanned[0] != text:
             scanned = self.scanned_answer = text, plan.matcher.scan(text)
+            if self.session:
+                plan.matcher.remember(*scanned)
         hits = scanned[1]
         return plan.matcher.of(module.name, hits) if hits else hits
 

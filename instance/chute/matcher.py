@@ -69,9 +69,18 @@ class Matcher:
         hits = self._match(data)
         return frozenset(hits) if hits else NONE
 
-    def scan_texts(self, texts: Sequence[str]) -> frozenset[int]:
-        """Indexes of the patterns that occur in any of the texts. What was said of a conversation's texts is remembered."""
-        if len(texts) <= ALL_NEW:
+    def known(self, text: str) -> frozenset[int] | None:
+        """What was found in a text that was scanned and remembered; `None` when it is not known."""
+        return self._seen.get(text)
+
+    def remember(self, text: str, hits: frozenset[int]) -> None:
+        """Keep what was found in a text that will come again, as an answer in a session does."""
+        self._seen.keep(text, hits)
+
+    def scan_texts(self, texts: Sequence[str], *, recur: bool = False) -> frozenset[int]:
+        """Indexes of the patterns that occur in any of the texts. What was found in a conversation's texts is remembered; `recur`
+        says that they are such a one's, however few they are."""
+        if not recur and len(texts) <= ALL_NEW:
             if not texts:
                 return NONE
             return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
-from instance.chute.matcher import BadPattern
+from instance.chute.matcher import BadPattern, Matcher
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, Scanner, replace
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
@@ -113,6 +113,8 @@ class SecretScan(Module):
         """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
+        self._matcher: Matcher | None = None
+        """Of the plan of the latest call: what it remembers of texts."""
         self._core: Core | None = None
         self._notices: Webhook | None = None
         self._own: frozenset[str] = frozenset()
@@ -141,7 +143,9 @@ class SecretScan(Module):
         return keys
 
     def on_request(self, x: Exchange) -> Answer | None:
-        x.state["redact"] = self._redact
+        x.state["redact"] = self._redact_known
+        if x.plan is not None:
+            self._matcher = x.plan.matcher
         if self._scans_input:
             if self._flags and x.request_hits is None:
                 # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
@@ -149,6 +153,14 @@ class SecretScan(Module):
             else:
                 self._scan_request(x)
         return None
+
+    def _redact_known(self, text: str) -> str:
+        """The text with a marker in the place of each credential; one that was scanned with a session's is not searched again."""
+        matcher = self._matcher
+        hits = matcher.known(text) if matcher is not None else None
+        if matcher is not None and hits is not None and not matcher.of(self.name, hits):
+            return replace(text, self._scanner.find_own(text)) if self._scanner.own else text
+        return self._redact(text)
 
     def _scan_request(self, x: Exchange) -> None:
         if not x.hits(self):
