@@ -67,7 +67,10 @@ class Plan:
         self.in_flight = 0
         self.started = 0
         self.retired: Callable[[], None] | None = None
-        self.matcher = Matcher.build([link.module for link in self.links])
+        modules = [link.module for link in self.links]
+        self.matcher = Matcher.build(modules)
+        self.answer_matcher = Matcher.build(modules, of_answers=True)
+        """For answers, of which few modules ask: an automaton of its own is far smaller."""
         self.target = target
 
         steps: list[tuple[SyncHook, Link, bool]] = []

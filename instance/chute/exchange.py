@@ -281,18 +281,18 @@ class Exchange:
         return hits
 
     def answer_hits(self, module: Module, obj: JSON) -> frozenset[int]:
-        """Which of the module's patterns occur in the texts of a whole answer; the same texts are scanned once for all modules."""
-        plan = self.plan
-        if plan is None or plan.matcher is None:
+        """Which of the module's `answer_patterns()` occur in the texts of a whole answer; the same texts are scanned once for all."""
+        matcher = self.plan.answer_matcher if self.plan is not None else None
+        if matcher is None:
             return frozenset()
         text = answer_text(obj)
         scanned = self.scanned_answer
         if scanned is None or scanned[0] != text:
-            scanned = self.scanned_answer = text, plan.matcher.scan(text)
+            scanned = self.scanned_answer = text, matcher.scan(text)
             if self.session:
-                plan.matcher.remember(*scanned)
+                matcher.remember(*scanned)
         hits = scanned[1]
-        return plan.matcher.of(module.name, hits) if hits else hits
+        return matcher.of(module.name, hits) if hits else hits
 
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.

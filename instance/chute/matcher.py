@@ -55,10 +55,11 @@ class Matcher:
         self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
-    def build(cls, modules: Iterable[Module]) -> Matcher | None:
-        """The matcher of the modules' `patterns()`; `None` when none of them has any. Raises `BadPattern`."""
-        owners = [(module.name, patterns) for module in modules if (patterns := module.patterns())]
-        return cls(owners) if owners else None
+    def build(cls, modules: Iterable[Module], *, of_answers: bool = False) -> Matcher | None:
+        """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`."""
+        owners = [(each.name, each.answer_patterns() if of_answers else each.patterns()) for each in modules]
+        found = [each for each in owners if each[1]]
+        return cls(found) if found else None
 
     def scan(self, text: str) -> frozenset[int]:
         """Indexes of the patterns that occur in the text."""

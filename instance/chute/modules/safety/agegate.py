@@ -115,6 +115,9 @@ class AgeGate(Module):
     def patterns(self) -> Sequence[str]:
         return self._toxicity.triggers
 
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
+
     def passes(self, x: Exchange) -> bool:
         return bool(x.state.get("age_tier", "adult") == "adult")
 

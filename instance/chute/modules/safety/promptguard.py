@@ -152,6 +152,9 @@ class PromptGuard(Module):
     def patterns(self) -> Sequence[str]:
         return self._patterns
 
+    def answer_patterns(self) -> Sequence[str]:
+        return self._patterns[: self._personal] if self._scans_output else ()
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def on_request(self, x: Exchange) -> Answer | None:

@@ -198,6 +198,9 @@ class ToxicFilter(Module):
     def patterns(self) -> Sequence[str]:
         return (*self._toxicity.triggers, *self._own) if self.settings.scan_input else ()
 
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
+
     def passes(self, x: Exchange) -> bool:
         return not self.settings.scan_output and "toxic_help" not in x.state
 
