@@ -84,7 +84,7 @@ class Matcher:
         if not recur and len(texts) <= ALL_NEW:
             if not texts:
                 return NONE
-            return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+            return self.scan(_joined(texts))
         seen = self._seen
         hits, new = NONE, []
         for text in texts:
@@ -96,11 +96,11 @@ class Matcher:
         if not new:
             return hits
         if len(new) == 1:
-            found = seen.keep(new[0], self.scan(new[0]))
+            found = seen.keep(new[0], self.scan(_joined(new)))
         else:
-            found = self.scan(SEPARATOR.join(new))
+            found = self.scan(_joined(new))
             for text in new:
-                seen.keep(text, self.scan(text) if found else NONE)
+                seen.keep(text, self.scan(_joined((text,))) if found else NONE)
         return hits | found if found else hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
@@ -111,6 +111,14 @@ class Matcher:
         start, stop = place
         own = [hit - start for hit in hits if start <= hit < stop]
         return frozenset(own) if own else NONE
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """The texts in one; a NUL stands between them only, so that an expression may say by it that it ends with a text."""
+    text = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
+    if text.count("\0") == len(texts) - 1:
+        return text
+    return SEPARATOR.join([each.replace("\0", "\1") for each in texts])
 
 
 def _reason(error: Exception) -> str:

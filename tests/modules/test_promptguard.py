@@ -203,6 +203,8 @@ def test_a_text_that_can_score_is_found_by_the_wider_expressions_too() -> None:
     for part in PARTS.values():
         path = part / "injection.tsv"
         for *_, written in labelled(path) if path.exists() else ():
-            assert exact.scan(written) <= wide.scan(written)
+            for said in (written, written.replace(" ", "\n\0\n")):
+                assert exact.scan_texts([said]) <= wide.scan_texts([said])
+                assert exact.scan_texts(["Hello.", said]) <= wide.scan_texts(["Hello.", said])
             found += bool(exact.scan(written))
     assert found

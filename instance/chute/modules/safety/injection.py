@@ -89,9 +89,9 @@ TRIGGERS: tuple[str, ...] = (*_OF_RULES, *_OF_THE_REST)
 """What occurs in every text that scores."""
 
 _GAP = re.compile(r"\(\?:\\W[+*](?:\[\\w'\]|\\w)\+\)\{0,\d+\}(?:\\W[+*])?|\(\?:(?:\[\\w'\]|\\w)\+\\W\+\)\{0,\d+\}")
-WIDE_TRIGGERS: tuple[str, ...] = (*(_GAP.sub("(?s:.*)", trigger) for trigger in _OF_RULES), *_OF_THE_REST)
+WIDE_TRIGGERS: tuple[str, ...] = (*(_GAP.sub(r"[^\\x00]*", trigger) for trigger in _OF_RULES), *_OF_THE_REST)
 """The same with any distance between a rule's words, for the shared matcher: an automaton that counts words has so many states
-that a scan waits for memory at every character. What these find has to be looked for by `TRIGGERS` again."""
+that a scan waits for memory at every character. No distance goes over the edge of two texts. What these find has to be looked for by `TRIGGERS` again."""
 
 
 class Rules:
