@@ -32,6 +32,28 @@ def first_choice(delta: Delta) -> tuple[str, bool]:
     return text, finished
 
 
+def plain_part(delta: Delta) -> JSON | None:
+    """What holds the text of the plainest event: some `content` of the first choice, which goes on, and nothing else; else `None`."""
+    obj = delta.obj
+    if obj is None or delta.final:
+        return None
+    choices = obj.get("choices")
+    if not choices or len(choices) != 1:
+        return None
+    choice = choices[0]
+    part = choice.get("delta")
+    if (
+        not part
+        or len(part) != 1
+        or type(part.get("content")) is not str
+        or choice.get("finish_reason") is not None
+        or choice.get("index")
+        or "text" in choice
+    ):
+        return None
+    return part  # type: ignore[no-any-return]
+
+
 def delta_texts(delta: Delta) -> Iterable[tuple[str, JSON, str, JSON]]:
     """Each text of an event: its place (stable over the stream), the object and field that hold it, and its choice."""
     obj = delta.obj

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from instance.chute.answer import Answer
-    from instance.chute.chain import Plan
+    from instance.chute.chain import DeltaHooks, Plan
     from instance.chute.containment import Link
     from instance.chute.matcher import Matcher
     from instance.chute.meter import Histogram
@@ -106,6 +106,10 @@ class Exchange:
     owner: Histogram | None = None
     """The times of the module whose `around` runs now."""
     skipped: set[str] | None = None
+    """Modules that want no more events of the stream, by name; another set each time one is added."""
+    deltas: DeltaHooks = ()
+    deltas_skipped: set[str] | None = None
+    """The plan's `on_delta` hooks without those of `skipped` as it was then."""
     current_module = ""
     current_hook = ""
     running: Link | None = None
@@ -277,7 +281,7 @@ class Exchange:
             new, known = texts, {}
         else:
             new = [text for text in texts if id(text) not in known]
-        hits = matcher.scan_texts(new)
+        hits = matcher.scan_texts(new, recur=self.session != "")
         if self.request_hits:
             hits |= self.request_hits
         self.scanned = known | {id(text): text for text in new}
@@ -285,16 +289,18 @@ class Exchange:
         return hits
 
     def answer_hits(self, module: Module, obj: JSON) -> frozenset[int]:
-        """Which of the module's patterns occur in the texts of a whole answer; the same texts are scanned once for all modules."""
-        plan = self.plan
-        if plan is None or plan.matcher is None:
+        """Which of the module's `answer_patterns()` occur in the texts of a whole answer; the same texts are scanned once for all."""
+        matcher = self.plan.answer_matcher if self.plan is not None else None
+        if matcher is None:
             return frozenset()
         text = answer_text(obj)
         scanned = self.scanned_answer
         if scanned is None or scanned[0] != text:
-            scanned = self.scanned_answer = text, plan.matcher.scan(text)
+            scanned = self.scanned_answer = text, matcher.scan(text)
+            if self.session:
+                matcher.remember(*scanned)
         hits = scanned[1]
-        return plan.matcher.of(module.name, hits) if hits else hits
+        return matcher.of(module.name, hits) if hits else hits
 
     def answer_may_hold(self, module: Module, answer: Answer) -> bool:
         """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""

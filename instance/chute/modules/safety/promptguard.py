@@ -15,10 +15,10 @@ from instance.chute.call_identity import holder
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
+from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.found import Found, apart, replaced
-from instance.chute.modules.safety.injection import TRIGGERS as INJECTION_TRIGGERS
-from instance.chute.modules.safety.injection import Rules
+from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
 from instance.chute.modules.safety.windowed_hold import WindowedHold
@@ -106,7 +106,8 @@ class PromptGuard(Module):
         personal = [trigger_of(kind) for kind in settings.kinds] + [custom.re2 for custom in settings.custom]
         self._personal = len(personal)
         self._rules = Rules() if settings.injection != "off" else None
-        self._patterns = (*personal, *(INJECTION_TRIGGERS if self._rules is not None else ()))
+        self._patterns = (*personal, *(WIDE_TRIGGERS if self._rules is not None else ()))
+        self._orders = Matcher([("", TRIGGERS)]) if self._rules is not None else None
         self._least = SCORES[settings.sensitivity]
         self._roles = frozenset(settings.roles)
         self._regions = tuple(settings.phone_regions)
@@ -151,11 +152,14 @@ class PromptGuard(Module):
     def patterns(self) -> Sequence[str]:
         return self._patterns
 
+    def answer_patterns(self) -> Sequence[str]:
+        return self._patterns[: self._personal] if self._scans_output else ()
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def on_request(self, x: Exchange) -> Answer | None:
         hits = x.hits(self)
-        if hits and self._rules is not None and max(hits) >= self._personal:
+        if hits and self._rules is not None and max(hits) >= self._personal and self._may_order(x):
             self._judge(x, self._rules)
         if self._personal:
             kept = self._kept(x) if x.session and self._rewrites else None
@@ -163,6 +167,14 @@ class PromptGuard(Module):
             if new or (kept is not None and kept.known_values):
                 self._guard(x, kept if kept is not None else Placeholders(), new=new)
         return None
+
+    def _may_order(self, x: Exchange) -> bool:
+        """Whether a text of the request can score, by what the shared matcher only guesses."""
+        passages = x.state.get("passages")
+        texts = request_texts(x.req)
+        if passages:
+            texts.append(passages)
+        return self._orders is not None and bool(self._orders.scan_texts(texts, recur=x.session != ""))
 
     def _kept(self, x: Exchange) -> Placeholders | None:
         """The placeholders that the call's session has from before."""
@@ -348,7 +360,9 @@ class _Text:
     def feed(self, text: str, last: bool) -> str:
         if self._scan is not None:
             text = self._scan.feed(text, last)
-        if self._placeholders is None:
+        if self._placeholders is None or (not text and not last):
+            return text
+        if not self._held and "[" not in text:
             return text
         text = self._held + text
         cut = len(text) if last else opens_placeholder(text)
