@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.classifier import (
     BIAS,
     BUCKETS,
@@ -26,7 +27,6 @@ from instance.chute.modules.safety.classifier import (
     unit,
     word_places,
 )
-from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.learned_files import LEARNED, LearnedFile
 
 FOLDS = 8
@@ -108,9 +108,7 @@ def _threshold(name: str, names: list[str], labels: Any, shares: Any, precision:
     last = int(np.nonzero(right >= precision)[0].max())
     threshold = float(min(max(harm[order[last]], 0.3), 0.97))
     found = harm >= threshold
-    likeliest = np.array(names)[
-        np.where(np.arange(len(names)) == names.index(HARMLESS), -1.0, shares).argmax(axis=1)
-    ]
+    likeliest = np.array(names)[np.where(np.arange(len(names)) == names.index(HARMLESS), -1.0, shares).argmax(axis=1)]
     print(
         f"{name}: {len(labels)} examples, {int(harmful.sum())} harmful; left out in turn: threshold {threshold:.3f}, "
         f"precision {float(harmful[found].mean()):.3f}, recall {float(found[harmful].mean()):.3f}, "

@@ -8,6 +8,7 @@ examples are learned on top of them while the instance runs.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from hashlib import sha256
@@ -50,7 +51,7 @@ def word_places(text: str) -> tuple[list[int], list[int]]:
     """The places of a text's words and pairs of words, and of its runs of letters, each once."""
     words = [word[:40] for word in _WORD.findall(unleeted(plain(text)))]
     ends = ["<", *words, ">"]
-    grams = {*words, *(f"{one} {other}" for one, other in zip(ends, ends[1:], strict=False))}
+    grams = {*words, *(f"{one} {other}" for one, other in itertools.pairwise(ends))}
     runs = set()
     for word in set(words):
         framed = f" {word} "

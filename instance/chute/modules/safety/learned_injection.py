@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,6 @@ def windows_of(text: str) -> list[str]:
     ]
     sentences = [sentence for sentence in sentences if len(sentence) > 7]
     pairs = [
-        f"{one} {other}"
-        for one, other in zip(sentences, sentences[1:], strict=False)
-        if len(one) + len(other) < WINDOW_MAX_CHARS
+        f"{one} {other}" for one, other in itertools.pairwise(sentences) if len(one) + len(other) < WINDOW_MAX_CHARS
     ]
     return list(dict.fromkeys((*sentences, *pairs)))
