@@ -47,7 +47,9 @@ _SIMPLER = (
 
 SHORT_CHARS = 7
 """A piece that is no longer has nothing to be judged by but the rules."""
-LEARNED_FROM = 0.6
+SEEN_MAX, JUDGED_MAX = 1_000, 48
+"""Pieces of one text that are looked at beside the rules, and of these how many are embedded, some 3 ms each."""
+LEARNED_FROM = 0.7
 """Least score of what only rules and learned together are over: below it too much is taken for what it is not."""
 
 Tier = Literal["child", "teen", "adult"]
@@ -165,7 +167,7 @@ class AgeGate(Module):
 
     async def prepare(self, x: Exchange) -> Answer | None:
         """What was learned, over the questions that no rule kept away."""
-        tier = x.state["age_tier"]
+        tier = x.state.get("age_tier", "adult")
         if tier == "adult":
             return None
         limits = {name: limit for name, limit in self._limits[tier].items() if name != "self_harm"}
@@ -236,6 +238,7 @@ class AgeGate(Module):
         if category or self.learned is None or not judged:
             return category
         began = self._core.clock.mono_ns() if x is not None else 0
+        judged = await self.learned.likeliest(judged[:SEEN_MAX], JUDGED_MAX)
         found = await self.learned.scores(judged)
         if x is not None:
             x.waited_ns += self._core.clock.mono_ns() - began

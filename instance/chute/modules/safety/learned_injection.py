@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from instance.chute.sentences import split_sentences
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
 
-TEXT_MAX_CHARS = 100_000
+TEXT_MAX_CHARS = 50_000
 """What of one text is looked at."""
 WINDOW_MAX_CHARS = 400
+SHORT_CHARS = 7
 WINDOWS_MAX = 24
 """Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
 AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0
@@ -36,7 +38,12 @@ class LearnedInjection:
         windows: list[str] = []
         of: list[int] = []
         for place, text in enumerate(texts):
-            chosen = self._likeliest(windows_of(text[:TEXT_MAX_CHARS]))
+            sentences = sentences_of(text[:TEXT_MAX_CHARS])
+            chosen = (
+                _windows(sentences)
+                if len(sentences) * 2 <= WINDOWS_MAX
+                else await asyncio.to_thread(self._likeliest, sentences)
+            )
             windows += [readable(window) for window in chosen]
             of += [place] * len(chosen)
         if not windows:
@@ -47,11 +54,13 @@ class LearnedInjection:
             worst[place] = max(worst[place], points)
         return worst
 
-    def _likeliest(self, windows: list[str]) -> list[str]:
-        if len(windows) <= WINDOWS_MAX:
-            return windows
-        harmless = self._classifier.by_words(windows)[:, self._harmless]
-        return [windows[place] for place in sorted(harmless.argsort()[:WINDOWS_MAX])]
+    def _likeliest(self, sentences: list[str]) -> list[str]:
+        """The windows around the sentences that by their words are the likeliest."""
+        harmless = self._classifier.by_words(sentences)[:, self._harmless]
+        chosen: dict[str, None] = {}
+        for place in sorted(harmless.argsort()[: WINDOWS_MAX // 3]):
+            chosen |= dict.fromkeys(_windows(sentences[max(0, place - 1) : place + 2], around=sentences[place]))
+        return list(chosen)
 
     def _points(self, windows: Sequence[str], vectors: Vectors) -> list[float]:
         shares: Any = 1.0 - self._classifier.shares(windows, vectors)[:, self._harmless]
@@ -66,15 +75,19 @@ def _logit(share: float) -> float:
     return log(share / (1 - share))
 
 
-def windows_of(text: str) -> list[str]:
-    """The sentences of a text, and each two that follow one another: an order may need its sentence before to be one."""
-    sentences = [
-        piece.strip()[start : start + WINDOW_MAX_CHARS]
-        for piece in split_sentences(text)
-        for start in range(0, max(1, len(piece.strip())), WINDOW_MAX_CHARS)
+def sentences_of(text: str) -> list[str]:
+    """What of a text is judged by itself: its sentences, long ones in pieces, without those too short to say anything."""
+    pieces = (piece.strip() for piece in split_sentences(text))
+    return [
+        piece[start : start + WINDOW_MAX_CHARS]
+        for piece in pieces
+        for start in range(0, len(piece), WINDOW_MAX_CHARS)
+        if len(piece) - start > SHORT_CHARS
     ]
-    sentences = [sentence for sentence in sentences if len(sentence) > 7]
-    pairs = [
-        f"{one} {other}" for one, other in itertools.pairwise(sentences) if len(one) + len(other) < WINDOW_MAX_CHARS
-    ]
-    return list(dict.fromkeys((*sentences, *pairs)))
+
+
+def _windows(sentences: list[str], *, around: str = "") -> list[str]:
+    """The sentences (only the one that is `around`), and each two that follow one another: an order may need its sentence
+    before to be one."""
+    pairs = [f"{one} {other}" for one, other in pairwise(sentences) if len(one) + len(other) < WINDOW_MAX_CHARS]
+    return list(dict.fromkeys((*([around] if around else sentences), *pairs)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,14 @@ class Learned:
             said = [readable(text) for _, text in self._own]
             self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
         return await self._embedder.embed_then(shown, lambda vectors: self._scores_with_own(shown, vectors))
+
+    async def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
+        """Of many texts those whose words are the likeliest to be harmful, in their order."""
+        if len(texts) <= most:
+            return list(texts)
+        harmless = self._classifier.names.index(HARMLESS)
+        by_words = await asyncio.to_thread(self._classifier.by_words, texts)
+        return [texts[place] for place in sorted(softmax(by_words)[:, harmless].argsort()[:most])]
 
     def _fit(self, texts: Sequence[str], vectors: Vectors) -> tuple[Vectors, Vectors, Any]:
         """The vectors of the user's examples, as they are and centred, and their weights on top of what was learned."""
