@@ -138,15 +138,14 @@ class AgeGate(Module):
                 return  # too little memory for it: the rules judge alone
             self.learned = Learned(embedder, learned=AGE)
 
-    def hooks(self) -> tuple[str, ...]:
-        return ("on_request", *(("prepare",) if self.learned is not None else ()), "around")
-
     @property
     def _only_adults(self) -> bool:
         return self._default == "adult" and not (self._by_key or self._by_team or self._by_header)
 
     def hooks(self) -> tuple[str, ...]:
-        return () if self._only_adults else ("on_request", "around")
+        if self._only_adults:
+            return ()
+        return ("on_request", *(("prepare",) if self.learned is not None else ()), "around")
 
     def patterns(self) -> Sequence[str]:
         return () if self._only_adults else self._toxicity.triggers
