@@ -34,7 +34,8 @@ def worst_case_nano(
     """The price of the counted prompt and the most output at the dearest target, in nano-dollars.
 
     The most output is what the request allows, else `output_tokens`, and never more than the model can give. `assumed` is the
-    price of targets that have none, `targets` are those that count in place of the call's. The second value is a target without any price, `None` when all have one.
+    price of targets that have none, `targets` are those that count in place of the call's. The second value is a target
+    without any price, `None` when all have one.
     """
     worst = 0
     unpriced = None
