@@ -304,7 +304,7 @@ class Exchange:
 
     def answer_may_hold(self, module: Module, answer: Answer) -> bool:
         """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""
-        if answer.obj is None or self.plan is None or self.plan.matcher is None:
+        if answer.obj is None or self.plan is None or self.plan.answer_matcher is None:
             return answer.obj is not None
         return bool(self.answer_hits(module, answer.obj))
 

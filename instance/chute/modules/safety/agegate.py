@@ -150,9 +150,6 @@ class AgeGate(Module):
     def patterns(self) -> Sequence[str]:
         return () if self._only_adults else self._toxicity.triggers
 
-    def answer_patterns(self) -> Sequence[str]:
-        return ()
-
     def passes(self, x: Exchange) -> bool:
         return bool(x.state.get("age_tier", "adult") == "adult")
 

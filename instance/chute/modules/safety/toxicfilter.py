@@ -200,9 +200,6 @@ class ToxicFilter(Module):
     def patterns(self) -> Sequence[str]:
         return (*self._toxicity.triggers, *self._own)
 
-    def answer_patterns(self) -> Sequence[str]:
-        return ()
-
     def passes(self, x: Exchange) -> bool:
         return not self._scans_output and "toxic_help" not in x.state
 
