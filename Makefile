@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-chain bench-memory bench-reconciler bench-peers bench-quality clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-chain bench-memory bench-reconciler bench-peers bench-quality learn clean
 
 # Without kept byte code each test process, and each instance that a test starts, compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -78,6 +78,9 @@ bench-peers: install ## the same for other gateways that can be installed
 
 bench-quality: install ## precision and recall of what detects and matches, on labelled sets
 	@$(BIN)/python -m bench.quality
+
+learn: install ## the weights of what safety modules learn from their examples (*_examples.tsv); after a change of those
+	@$(BIN)/python -m bench.learn
 
 clean: ## remove what was built here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info bench/.venvs bench/node_modules

@@ -99,6 +99,7 @@ class Chain:
         x.raw = raw
         x.principal = self.principal
         x.client_ip = "127.0.0.1"
+        x.task = asyncio.current_task()
         take_labels(x)
         CHAT.take(x, self.limits)
         self.chute.targets.resolve(x)

@@ -25,7 +25,7 @@ _THINGS = (
     "stone wall|row of beans|copper pan|sledge|mirror|ribbon|globe|quilt|drawer|pair of boots|hedge|bench in the park|silver spoon"
 ).split("|")
 _KINDS = (
-    "old|new|heavy|narrow|bright|quiet|rusty|elegant|cheap|dusty|round|warm|enormous|fragile|green|foreign|curious|plain|broken|"
+    "old|new|heavy|narrow|bright|quiet|rusty|elegant|cheap|dusty|round|warm|enormous|fragile|green|distant|curious|plain|broken|"
     "striped|modern|faded|square|gentle|muddy|spare|second|handmade|splendid|empty|northern|sturdy|yellow|crooked|light|famous"
 ).split("|")
 _PLACES = (

@@ -78,21 +78,26 @@ async def secrets(rows: Rows) -> list[Case]:
     return cases
 
 
-async def injection(rows: Rows) -> list[Case]:
+async def injection(rows: Rows, *, learned: bool = True) -> list[Case]:
     """Whether promptguard takes a text for an injection, at medium sensitivity."""
+    from instance.chute.embedding.embedder import Embedder
     from instance.chute.matcher import Matcher
     from instance.chute.modules.safety.injection import TRIGGERS, Rules
-    from instance.chute.modules.safety.promptguard import SCORES
+    from instance.chute.modules.safety.learned_injection import LearnedInjection
+    from instance.chute.modules.safety.promptguard import SCORES, with_rules
 
-    rules, triggers = Rules(), Matcher([("", TRIGGERS)])
+    rules, triggers, embedder = Rules(), Matcher([("", TRIGGERS)]), Embedder()
+    points = await LearnedInjection(embedder).points([text for _, _, text in rows]) if learned else [0.0] * len(rows)
+    embedder.close()
     cases = []
-    for label, role, text in rows:
-        score = rules.score(text, from_tool=role == "tool")[0] if triggers.scan(text) else 0.0
-        cases.append(Case(label == "1", score >= SCORES["medium"], f"{role} {score} {text}"))
+    for (label, role, text), point in zip(rows, points, strict=True):
+        by_rules = rules.score(text, from_tool=role == "tool")[0] if triggers.scan(text) else 0.0
+        score = with_rules(point, by_rules)
+        cases.append(Case(label == "1", score >= SCORES["medium"], f"{role} {by_rules} {point:.1f} {text}"))
     return cases
 
 
-async def toxic(rows: Rows, *, judge_all: bool = False) -> list[Case]:
+async def toxic(rows: Rows, *, judge_all: bool = True) -> list[Case]:
     """Whether toxicfilter names the category of a text, and none for harmless ones, at the default threshold, with all its languages."""
     from instance.chute.embedding.embedder import Embedder
     from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
@@ -167,15 +172,21 @@ async def grounding(rows: Rows) -> list[Case]:
     return cases
 
 
-async def age(rows: Rows) -> list[Case]:
+async def age(rows: Rows, *, learned: bool = True) -> list[Case]:
     """Whether agegate keeps an answer away from a tier, with its built-in categories."""
+    from instance.chute.embedding.embedder import Embedder
     from instance.chute.modules.safety.agegate import AgeGate
+    from instance.chute.modules.safety.learned_files import AGE
+    from instance.chute.modules.safety.toxicity import Learned
 
-    module = AgeGate(AgeGate.Settings())
-    return [
-        Case(label == "1", bool(category := module.kept_from(tier, text)), f"{tier} {category or '-'} {text}")
+    module, embedder = AgeGate(AgeGate.Settings()), Embedder()
+    module.learned = Learned(embedder, learned=AGE) if learned else None
+    cases = [
+        Case(label == "1", bool(category := await module.kept_from(tier, text)), f"{tier} {category or '-'} {text}")
         for label, tier, text in rows
     ]
+    embedder.close()
+    return cases
 
 
 async def code(rows: Rows) -> list[Case]:

@@ -27,10 +27,12 @@ class Account:
         "reserved_nano",
         "spent_nano",
         "starts_ns",
+        "warns_from_nano",
     )
 
     def __init__(self, budget: Budget, now_ns: int) -> None:
         self.budget = budget
+        self.warns_from_nano = _warns_from_nano(budget)
         self.spent_nano = 0
         self.reserved_nano = 0
         self.notified_pct = 0
@@ -46,6 +48,7 @@ class Account:
     def take(self, other: Account) -> None:
         """Become the other account; calls that reserved here still give back here."""
         self.budget = other.budget
+        self.warns_from_nano = other.warns_from_nano
         self.spent_nano = other.spent_nano
         self.notified_pct = other.notified_pct
         self.starts_ns = other.starts_ns
@@ -117,9 +120,9 @@ class Account:
 
     def crossed_pct(self) -> int:
         """The highest threshold that was crossed since the last question in this period; 0 for none."""
-        budget = self.budget
-        if not budget.warn_at_pct or self.spent_nano * 100 < budget.warn_at_pct[0] * budget.limit_nano:
+        if self.spent_nano < self.warns_from_nano:
             return 0
+        budget = self.budget
         reached = max(
             (pct for pct in budget.warn_at_pct if self.spent_nano * 100 >= pct * budget.limit_nano), default=0
         )
@@ -127,6 +130,11 @@ class Account:
             return 0
         self.notified_pct = reached
         return reached
+
+
+def _warns_from_nano(budget: Budget) -> int:
+    """What must be spent until the first of the thresholds is reached."""
+    return -(-budget.warn_at_pct[0] * budget.limit_nano // 100) if budget.warn_at_pct else FOREVER_NS
 
 
 class Accounts:

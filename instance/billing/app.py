@@ -131,16 +131,17 @@ class Billing:
 
         To be called at the end of every call; it counts once, however often it is called for one.
         """
-        if "quota" in x.state:
+        state = x.state
+        if "quota" in state:
             self.quota.settle(x)
-        if "key_reserved" in x.state:
+        if "key_reserved" in state:
             self._release(x)
-        if not x.cost_lines or "settled" in x.state:
+        if not x.cost_lines or "settled" in state:
             return
         nano = x.cost_nano
         if not nano:
             return
-        x.state["settled"] = True
+        state["settled"] = True
         at_ns = x.started_wall_ns
         if x.principal is not None:
             self.key_budgets.settle(x.principal, nano, at_ns)

@@ -72,16 +72,18 @@ class KeyBudgets:
         """Count the cost of a call that began at `at_ns`."""
         if not nano:
             return
-        self._roll(at_ns)
+        if at_ns >= self._ends_ns:
+            self._roll(at_ns)
         if at_ns < self._starts_ns:
             return
         key = principal.key_text
         spent = self._spent
         if key in spent or len(spent) < KEYS_MAX or principal.budget_month_nano:
             spent[key] = spent.get(key, 0) + nano
-        account = self._accounts.get(key)
-        if account is not None:
-            account.spend(nano, at_ns)
+        if self._accounts:
+            account = self._accounts.get(key)
+            if account is not None:
+                account.spend(nano, at_ns)
 
 
 def exceeded(account: Account, now_ns: int, asked_nano: int = 0) -> StockyardError:

@@ -15,6 +15,7 @@ from instance.chute.record import estimate_usage
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
     from instance.chute.module import Call
+    from instance.chute.modules.caching.keep import Keep
     from instance.chute.targets import Target
     from instance.core.clock import Clock
 
@@ -30,17 +31,12 @@ class Asked:
     @property
     def text(self) -> str:
         """The text of the first choice."""
-        for choice in (self.answer.obj or {}).get("choices") or ():
-            content = (choice.get("message") or {}).get("content")
-            return content if isinstance(content, str) else ""
-        return ""
+        return first_text(self.answer)
 
     @property
     def finish_reason(self) -> str:
         """How the first choice ended."""
-        for choice in (self.answer.obj or {}).get("choices") or ():
-            return str(choice.get("finish_reason") or "")
-        return ""
+        return first_finish(self.answer)
 
 
 class AskedAgain:
@@ -109,6 +105,9 @@ class AskedAgain:
             served = asked is chosen
             if not served:
                 self._pay(asked.branch, asked.number)
+                keep: Keep[Any] | None = asked.branch.state.get("cachelayer")
+                if keep is not None and keep is not x.state.get("cachelayer"):
+                    keep.fail()  # what is not delivered is not kept: who waits for it would wait for ever
             else:
                 asked.branch.cost_lines = []  # priced with the call, from the usage taken over here
                 x.state.update(asked.branch.state)
@@ -125,6 +124,21 @@ class AskedAgain:
             self._price(branch)
         name = f"{self._module}:{number or len(self.attempts) + 1}"
         branch.cost_lines = [(f"{name}:{line}", nano) for line, nano in branch.cost_lines]
+
+
+def first_text(answer: Answer) -> str:
+    """The text of a whole answer's first choice."""
+    for choice in (answer.obj or {}).get("choices") or ():
+        content = (choice.get("message") or {}).get("content")
+        return content if isinstance(content, str) else ""
+    return ""
+
+
+def first_finish(answer: Answer) -> str:
+    """How a whole answer's first choice ended."""
+    for choice in (answer.obj or {}).get("choices") or ():
+        return str(choice.get("finish_reason") or "")
+    return ""
 
 
 def with_content(answer: Answer, content: str, **more: Any) -> Answer:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 ShimLink = tuple[Link, Fits | None]
+DeltaHooks = tuple[tuple[SyncHook, Link], ...]
 LoadShim = Callable[[str, str], Awaitable[ShimLink | None]]
 """`(dialect, kind of call)`."""
 
@@ -66,7 +67,10 @@ class Plan:
         self.in_flight = 0
         self.started = 0
         self.retired: Callable[[], None] | None = None
-        self.matcher = Matcher.build([link.module for link in self.links])
+        modules = [link.module for link in self.links]
+        self.matcher = Matcher.build(modules)
+        self.answer_matcher = Matcher.build(modules, of_answers=True)
+        """For answers, of which few modules ask: an automaton of its own is far smaller."""
         self.target = target
 
         steps: list[tuple[SyncHook, Link, bool]] = []
@@ -256,16 +260,18 @@ class Plan:
         decisions = x.decisions
         count = len(decisions)
         x.current_hook = "on_delta"
+        skipped = x.skipped
+        hooks = self.deltas if skipped is None else x.deltas if x.deltas_skipped is skipped else self._deltas_of(x)
         before = perf_counter_ns()
-        for hook, link in self.deltas:
-            if x.skipped is not None and link.name in x.skipped:
-                continue
+        obj = delta.obj
+        for hook, link in hooks:
             x.current_module = link.name
-            obj = delta.obj
             try:
                 hook(x, delta)
-                if type(delta.obj) is not dict and delta.obj is not obj:
-                    raise WrongAnswer(f"{type(delta.obj).__name__} in place of the event's object")
+                if delta.obj is not obj:
+                    if type(delta.obj) is not dict:
+                        raise WrongAnswer(f"{type(delta.obj).__name__} in place of the event's object")
+                    obj = delta.obj
             except StockyardError as error:
                 refuse(x, link, error)
                 raise
@@ -273,11 +279,18 @@ class Plan:
                 x.skipped = (x.skipped or set()) | {link.name}
                 delta.obj = obj
                 fail(x, link, error)
-            now = perf_counter_ns()
             if len(decisions) != count:
+                now = perf_counter_ns()
                 timed(x, link, count, now - before)
                 count = len(decisions)
-            before = now
+                before = now
+
+    def _deltas_of(self, x: Exchange) -> DeltaHooks:
+        """The hooks of the modules that still want this call's events."""
+        skipped = x.skipped or ()
+        x.deltas_skipped = x.skipped
+        hooks = x.deltas = tuple(each for each in self.deltas if each[1].name not in skipped)
+        return hooks
 
     def finish(self, x: Exchange) -> None:
         """`on_finish` of every module that was reached, in order; never raises."""

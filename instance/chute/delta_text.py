@@ -14,6 +14,46 @@ DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning")
 FIRST_CONTENT = "choices[0].content"
 
 
+def first_choice(delta: Delta) -> tuple[str, bool]:
+    """The content that an event has for the first choice, and whether that choice finishes with it."""
+    obj = delta.obj
+    choices = obj.get("choices") if obj is not None else None
+    text, finished = "", False
+    for choice in choices or ():
+        index = choice.get("index", 0)
+        if index and isinstance(index, int):
+            continue
+        if delta.final or choice.get("finish_reason") is not None:
+            finished = True
+        part = choice.get("delta")
+        piece = part.get("content") if part else None
+        if piece and isinstance(piece, str):
+            text += piece
+    return text, finished
+
+
+def plain_part(delta: Delta) -> JSON | None:
+    """What holds the text of the plainest event: some `content` of the first choice, which goes on, and nothing else; else `None`."""
+    obj = delta.obj
+    if obj is None or delta.final:
+        return None
+    choices = obj.get("choices")
+    if not choices or len(choices) != 1:
+        return None
+    choice = choices[0]
+    part = choice.get("delta")
+    if (
+        not part
+        or len(part) != 1
+        or type(part.get("content")) is not str
+        or choice.get("finish_reason") is not None
+        or choice.get("index")
+        or "text" in choice
+    ):
+        return None
+    return part  # type: ignore[no-any-return]
+
+
 def delta_texts(delta: Delta) -> Iterable[tuple[str, JSON, str, JSON]]:
     """Each text of an event: its place (stable over the stream), the object and field that hold it, and its choice."""
     obj = delta.obj

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from time import perf_counter_ns
 from types import MappingProxyType
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from instance.chute.answer import Answer
-    from instance.chute.chain import Plan
+    from instance.chute.chain import DeltaHooks, Plan
     from instance.chute.containment import Link
     from instance.chute.matcher import Matcher
     from instance.chute.meter import Histogram
@@ -33,6 +31,22 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+
+
+class Elsewhere:
+    """`with x.elsewhere()`."""
+
+    __slots__ = ("_running", "_x")
+
+    def __init__(self, x: Exchange) -> None:
+        self._x = x
+
+    def __enter__(self) -> None:
+        self._running, self._x.running = self._x.running, None
+
+    def __exit__(self, *problem: object) -> None:
+        self._x.running = self._running
+        self._x.running_since_ns = perf_counter_ns()
 
 
 class Exchange:
@@ -92,6 +106,10 @@ class Exchange:
     owner: Histogram | None = None
     """The times of the module whose `around` runs now."""
     skipped: set[str] | None = None
+    """Modules that want no more events of the stream, by name; another set each time one is added."""
+    deltas: DeltaHooks = ()
+    deltas_skipped: set[str] | None = None
+    """The plan's `on_delta` hooks without those of `skipped` as it was then."""
     current_module = ""
     current_hook = ""
     running: Link | None = None
@@ -221,16 +239,10 @@ class Exchange:
                 }
             )
 
-    @contextmanager
-    def elsewhere(self) -> Iterator[None]:
+    def elsewhere(self) -> Elsewhere:
         """Wait in here for what has a limit of its own (a queue, a person, a branch, another call): it is not taken for the
         module's hanging (`Module.hang_s`)."""
-        running, self.running = self.running, None
-        try:
-            yield
-        finally:
-            self.running = running
-            self.running_since_ns = perf_counter_ns()
+        return Elsewhere(self)
 
     def measure(self, **values: Any) -> None:
         """Put values on the call's trace: JSON values under names of their own, no texts of the call."""
@@ -269,7 +281,7 @@ class Exchange:
             new, known = texts, {}
         else:
             new = [text for text in texts if id(text) not in known]
-        hits = matcher.scan_texts(new)
+        hits = matcher.scan_texts(new, recur=self.session != "")
         if self.request_hits:
             hits |= self.request_hits
         self.scanned = known | {id(text): text for text in new}
@@ -277,23 +289,32 @@ class Exchange:
         return hits
 
     def answer_hits(self, module: Module, obj: JSON) -> frozenset[int]:
-        """Which of the module's patterns occur in the texts of a whole answer; the same texts are scanned once for all modules."""
-        plan = self.plan
-        if plan is None or plan.matcher is None:
+        """Which of the module's `answer_patterns()` occur in the texts of a whole answer; the same texts are scanned once for all."""
+        matcher = self.plan.answer_matcher if self.plan is not None else None
+        if matcher is None:
             return frozenset()
         text = answer_text(obj)
         scanned = self.scanned_answer
         if scanned is None or scanned[0] != text:
-            scanned = self.scanned_answer = text, plan.matcher.scan(text)
+            scanned = self.scanned_answer = text, matcher.scan(text)
+            if self.session:
+                matcher.remember(*scanned)
         hits = scanned[1]
-        return plan.matcher.of(module.name, hits) if hits else hits
+        return matcher.of(module.name, hits) if hits else hits
+
+    def answer_may_hold(self, module: Module, answer: Answer) -> bool:
+        """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""
+        if answer.obj is None or self.plan is None or self.plan.matcher is None:
+            return answer.obj is not None
+        return bool(self.answer_hits(module, answer.obj))
 
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
 
         What it leaves behind (attempts, usage, costs, decisions) is its own until `absorb` takes it over.
         """
-        other = copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.targets = targets
         other.task = None
         other.provider_key = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from instance.chute.answer import Delta
-from instance.chute.delta_text import delta_texts, release
+from instance.chute.delta_text import FIRST_CONTENT, delta_texts, plain_part, release
 from instance.core.errors import StockyardError
 
 TEXTS_MAX = 256
@@ -17,7 +17,8 @@ class Hold(Protocol):
     """One text on its way: a choice's content, a tool call's arguments."""
 
     def feed(self, text: str, last: bool) -> str:
-        """What may be sent now; with `last` everything that is left. May raise `StockyardError` to end the stream."""
+        """What may be sent now; with `last` everything that is left. May raise `StockyardError` to end the stream. It need not be
+        called with an empty text that is not the last."""
 
 
 class HeldTexts:
@@ -34,24 +35,20 @@ class HeldTexts:
 
     def take(self, delta: Delta) -> None:
         """Replace the event's texts by what may be sent of them, and give back what is held when a choice ends."""
-        final = delta.final
-        found = delta_texts(delta)
-        if type(found) is tuple and not final:  # as nearly every event is: one text, or none, and nothing ends
-            if not found:
-                if not ends_a_choice(delta):
-                    return
-            elif found[0][3].get("finish_reason") is None:
-                place, holder, field, _ = found[0]
-                hold = self._texts[place] if place in self._texts else self._made(place)
+        part = plain_part(delta)
+        if part is not None:
+            text: str = part["content"]
+            if text:
+                hold = self._texts[FIRST_CONTENT] if FIRST_CONTENT in self._texts else self._made(FIRST_CONTENT)
                 if hold is not None:
-                    text = holder[field]
                     sent = hold.feed(text, False)
                     if sent != text:
-                        holder[field] = sent
+                        part["content"] = sent
                         delta.changed = True
-                return
+            return
+        final = delta.final
         ended: set[str] = set()
-        for place, holder, field, choice in found:
+        for place, holder, field, choice in delta_texts(delta):
             hold = self._texts[place] if place in self._texts else self._made(place)
             if hold is None:
                 continue

@@ -81,10 +81,11 @@ class Matcher:
         self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
-    def build(cls, modules: Iterable[Module]) -> Matcher | None:
-        """The matcher of the modules' `patterns()`; `None` when none of them has any. Raises `BadPattern`."""
-        owners = [(module.name, patterns) for module in modules if (patterns := module.patterns())]
-        return cls(owners) if owners else None
+    def build(cls, modules: Iterable[Module], *, of_answers: bool = False) -> Matcher | None:
+        """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`."""
+        owners = [(each.name, each.answer_patterns() if of_answers else each.patterns()) for each in modules]
+        found = [each for each in owners if each[1]]
+        return cls(found) if found else None
 
     def scan(self, text: str) -> frozenset[int]:
         """Indexes of the patterns that occur in the text."""
@@ -102,12 +103,21 @@ class Matcher:
             found += [place for hit in others for place in self._far_at[hit]]
         return frozenset(found)
 
-    def scan_texts(self, texts: Sequence[str]) -> frozenset[int]:
-        """Indexes of the patterns that occur in any of the texts. What was said of a conversation's texts is remembered."""
-        if len(texts) <= ALL_NEW:
+    def known(self, text: str) -> frozenset[int] | None:
+        """What was found in a text that was scanned and remembered; `None` when it is not known."""
+        return self._seen.get(text)
+
+    def remember(self, text: str, hits: frozenset[int]) -> None:
+        """Keep what was found in a text that will come again, as an answer in a session does."""
+        self._seen.keep(text, hits)
+
+    def scan_texts(self, texts: Sequence[str], *, recur: bool = False) -> frozenset[int]:
+        """Indexes of the patterns that occur in any of the texts. What was found in a conversation's texts is remembered; `recur`
+        says that they are such a one's, however few they are."""
+        if not recur and len(texts) <= ALL_NEW:
             if not texts:
                 return NONE
-            return self.scan(texts[0] if len(texts) == 1 else SEPARATOR.join(texts))
+            return self.scan(_joined(texts))
         seen = self._seen
         hits, new = NONE, []
         for text in texts:
@@ -119,11 +129,11 @@ class Matcher:
         if not new:
             return hits
         if len(new) == 1:
-            found = seen.keep(new[0], self.scan(new[0]))
+            found = seen.keep(new[0], self.scan(_joined(new)))
         else:
-            found = self.scan(SEPARATOR.join(new))
+            found = self.scan(_joined(new))
             for text in new:
-                seen.keep(text, self.scan(text) if found else NONE)
+                seen.keep(text, self.scan(_joined((text,))) if found else NONE)
         return hits | found if found else hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
@@ -141,6 +151,14 @@ def _options(memory_bytes: int) -> Any:
     options.log_errors = False
     options.max_mem = memory_bytes
     return options
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """The texts in one; a NUL stands between them only, so that an expression may say by it that it ends with a text."""
+    text = texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
+    if text.count("\0") == len(texts) - 1:
+        return text
+    return SEPARATOR.join([each.replace("\0", "\1") for each in texts])
 
 
 def _reason(error: Exception) -> str:

@@ -128,6 +128,10 @@ class Module:
         """RE2 expressions for the shared matcher; `Exchange.hits(self)` gives the indexes of those that occur."""
         return ()
 
+    def answer_patterns(self) -> Sequence[str]:
+        """Of `patterns()`, the first ones, which `Exchange.answer_hits(self, obj)` is asked about: it knows of no others."""
+        return self.patterns()
+
     def on_request(self, x: Exchange) -> Answer | None:
         """Before the call, synchronous: change `x.req` (and say `x.change()`), note, refuse, or answer at once."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from instance.chute.provider_spec import (
     StoredProvider,
     merged_specs,
 )
-from instance.chute.routes import split_target
+from instance.chute.routes import ASKED_MODEL, split_target
 from instance.chute.targets import Target
 from instance.chute.upstream import Upstream
 from instance.core.errors import StockyardError
@@ -54,6 +54,7 @@ class ProviderTable:
         self._by_name: dict[str, Provider] = {}
         self._resolved: dict[tuple[str, str], list[Target]] = {}
         self._labelled: dict[str, Target] = {}
+        self._groups: dict[tuple[str, ...], Mapping[str, Target] | None] = {}
         self._pooled: dict[str, frozenset[str]] = {}
         self._of_clients: dict[str, frozenset[str]] = {}
         self._spread: dict[str, tuple[Spread, frozenset[str], frozenset[str]]] = {}
@@ -136,6 +137,7 @@ class ProviderTable:
                 provider.usable = with_key and not provider.problem
         self._resolved.clear()
         self._labelled = {}
+        self._groups = {}
         if self.changed is not None:
             self.changed()
 
@@ -206,6 +208,24 @@ class ProviderTable:
             if len(self._labelled) >= RESOLVED_MAX:
                 self._labelled.clear()
             found = self._labelled[label] = Target(provider, model)
+        return found
+
+    def group(self, labels: tuple[str, ...]) -> Mapping[str, Target] | None:
+        """The targets of several `provider/model`, by them, without those that cannot be used now; `None` when one is no such
+        label, or stands for whatever model is asked for."""
+        try:
+            return self._groups[labels]
+        except KeyError:
+            pass
+        if len(self._groups) >= RESOLVED_MAX:
+            self._groups.clear()
+        found: dict[str, Target] | None = None
+        try:
+            if all(split_target(label)[1] != ASKED_MODEL for label in labels):
+                found = {label: target for label in labels if (target := self.labelled(label)) is not None}
+        except ValueError:
+            pass
+        self._groups[labels] = found
         return found
 
     def _find(self, model: str, provider: str) -> list[Target]:

@@ -76,10 +76,12 @@ _NONE: frozenset[int] = frozenset()
 
 def wider(expression: re.Pattern[str]) -> str:
     """An RE2 expression that occurs wherever the given one does, and perhaps elsewhere: without what must stand before or behind,
-    references and upper counts, and with boundaries only at its own begin and end."""
+    references and upper counts, and with boundaries and `(?m)^` only at its own begin and end."""
     tree = _parser.parse(expression.pattern, expression.flags)
     items = list(tree)
     before = after = ""
+    if items and items[0] == (op.AT, op.AT_BEGINNING) and tree.state.flags & re.MULTILINE:
+        before = "(?m:^)"
     if len(items) > 1 and items[0] == _BOUNDARY and _at_word(items[1:], 1):
         before = f"(?:^|{_NO_WORD})"
     if len(items) > 1 and items[-1] == _BOUNDARY and _at_word(items[:-1], -1):

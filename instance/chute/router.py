@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,14 @@ class Router:
             model = rest if slash and rest and self.providers.knows(head) else asked
         return Target(target.provider, model, region)
 
+    def group(self, labels: tuple[str, ...], asked: str) -> Mapping[str, Target]:
+        """`target` for several, by their labels, without those that cannot be used now. Not to be changed."""
+        found = self.providers.group(labels)
+        if found is not None:
+            return found
+        made = ((label, self.target(label, asked=asked)) for label in labels)
+        return {label: target for label, target in made if target is not None}
+
     def permitted(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that no module forbids."""
         allow = x.allow
@@ -132,6 +141,13 @@ class Router:
         if x.principal is not None and not may_use(x.principal, target):
             return False
         return permits(x, target)
+
+    def choosable(self, x: Exchange, targets: list[Target]) -> list[Target]:
+        """Those of the targets that `may_choose` says yes to."""
+        principal = x.principal
+        if pinned_provider(x) or (principal is not None and principal.models):
+            return [target for target in targets if self.may_choose(x, target)]
+        return [target for target in targets if permits(x, target)] if x.allow else targets
 
     def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
         """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, cast
 
-from instance.chute.answer import DONE, Answer, Delta
-from instance.chute.delta_text import delta_texts, last_event, release
+from instance.chute.answer import DONE, JSON, Answer, Delta
+from instance.chute.delta_text import FIRST_CONTENT, delta_texts, last_event, plain_part, release
 from instance.chute.held_texts import TEXTS_MAX, ends_a_choice
 from instance.core.errors import StockyardError
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class AsyncHold(Protocol):
-    """One text on its way."""
+    """One text on its way. One that also has `keeps(text) -> bool` is asked by it first, which costs no coroutine: whether all of
+    the text was put to what is held; else it is given to `feed`."""
 
     async def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left. Raises `EndAnswer`, or `StockyardError` for an error event."""
@@ -50,35 +51,55 @@ async def _gated(
     shaped: Delta | None = None
     async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
         async for batch in events:
-            passed: list[Delta] = []
-            for delta in batch:
+            for place, delta in enumerate(batch):
+                part = plain_part(delta)
+                if part is not None and texts.keeps(delta, part):
+                    shaped = delta
+                    continue
                 try:
                     await texts.take(delta)
                 except EndAnswer as end:
                     answer.close()
-                    yield [*passed, last_event(shaped or delta, end.finish_reason, end.text), Delta(DONE, None)]
+                    yield [*batch[:place], last_event(shaped or delta, end.finish_reason, end.text), Delta(DONE, None)]
                     return
                 if delta.obj is not None and delta.obj.get("choices"):
                     shaped = delta
-                passed.append(delta)
-            yield passed
+            yield batch
 
 
 class _Texts:
     def __init__(self, hold: Callable[[str], AsyncHold | None]) -> None:
         self._hold = hold
         self._texts: dict[str, AsyncHold | None] = {}
+        self._keeps: Callable[[str], bool] | None = None
+
+    def keeps(self, delta: Delta, part: JSON) -> bool:
+        """Take an event that is some content of the first choice and nothing else, unless its hold has to await something for it;
+        whether it was taken."""
+        text = part["content"]
+        if not text:
+            return True
+        hold = self._texts[FIRST_CONTENT] if FIRST_CONTENT in self._texts else self._made(FIRST_CONTENT)
+        if hold is None:
+            return True
+        if self._keeps is None or not self._keeps(text):
+            return False
+        part["content"] = ""
+        delta.changed = True
+        return True
+
+    def _made(self, place: str) -> AsyncHold | None:
+        if len(self._texts) >= TEXTS_MAX:
+            raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
+        hold = self._texts[place] = self._hold(place)
+        if place == FIRST_CONTENT:
+            self._keeps = getattr(hold, "keeps", None)
+        return hold
 
     async def take(self, delta: Delta) -> None:
         ended: set[str] = set()
         for place, holder, field, choice in tuple(delta_texts(delta)):
-            if place not in self._texts:
-                if len(self._texts) >= TEXTS_MAX:
-                    raise StockyardError(
-                        "bad_upstream_response", "The provider's stream has too many texts to be checked."
-                    )
-                self._texts[place] = self._hold(place)
-            hold = self._texts[place]
+            hold = self._texts[place] if place in self._texts else self._made(place)
             if hold is None:
                 continue
             last = choice.get("finish_reason") is not None

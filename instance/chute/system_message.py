@@ -31,7 +31,7 @@ def with_system_text(messages: list[JSON], text: str, *, before: bool) -> list[J
         return [{"role": "system", "content": text}, *messages]
     content: Any = first.get("content")
     joined: Any
-    if type(content) is str and content:
+    if type(content) is str and content and text:
         joined = f"{text}\n\n{content}" if before else f"{content}\n\n{text}"
     elif isinstance(content, list):
         part = {"type": "text", "text": text}

@@ -63,11 +63,17 @@ def _is_media(part: Any) -> bool:
 def max_output_tokens(req: JSON, otherwise: int, model_limit: int | None = None) -> int:
     """The most tokens that may be answered: what the request allows, else `otherwise`, at most what the model can give; for
     all of its `n` answers."""
+    most, count = asked_output(req, otherwise)
+    if model_limit is not None and most > model_limit:
+        most = model_limit
+    return most * count
+
+
+def asked_output(req: JSON, otherwise: int) -> tuple[int, int]:
+    """The most tokens that the request allows an answer, `otherwise` where it says nothing, and how many answers it asks for."""
     limit = req.get("max_completion_tokens")
     if type(limit) is not int:
         limit = req.get("max_tokens")
     most = limit if type(limit) is int and limit >= 0 else otherwise
-    if model_limit is not None and most > model_limit:
-        most = model_limit
     count = req.get("n")
-    return most * (count if type(count) is int and count > 0 else 1)
+    return most, count if type(count) is int and count > 0 else 1

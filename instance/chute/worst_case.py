@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.module import TEXT_KINDS
-from instance.chute.tokens import max_output_tokens
+from instance.chute.tokens import asked_output
 from instance.core.money import line_cost_nano
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def worst_case_nano(
     worst = 0
     unpriced = None
     is_text = x.kind in TEXT_KINDS
-    tokens_in = -1
+    tokens_in, most, count = -1, 0, 1
     for target in x.targets if targets is None else targets:
         price = prices.of(target) or assumed
         if price is None:
@@ -49,14 +49,16 @@ def worst_case_nano(
             continue
         if tokens_in < 0:
             tokens_in = x.prompt_tokens()
+            most, count = asked_output(x.req, output_tokens)
         if price.above is not None and tokens_in > price.above_tokens:
             price = price.above
         if is_text:
             model = prices.catalogue.of(target)
             limit = model.output_tokens if model is not None else None
-            tokens_out = max_output_tokens(x.req, output_tokens, limit)
+            tokens_out = count * (most if limit is None or most <= limit else limit)
             nano = line_cost_nano(tokens_in, price.input) + line_cost_nano(tokens_out, price.output)
-            nano += price.request or 0
+            if price.request:
+                nano += price.request
         else:
             nano = line_cost_nano(tokens_in, price.input) + _units_nano(x.req, x.kind, price)
         if nano > worst:

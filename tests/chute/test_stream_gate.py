@@ -104,3 +104,58 @@ async def test_an_answer_that_is_ended_closes_its_connection_and_sends_nothing_m
     last = orjson.loads(deltas[-2].raw[6:])
     assert (last["id"], last["choices"][0]["finish_reason"]) == ("c1", "content_filter")
     assert released == ["connection", "source"]
+
+
+class CheckedLater(Checked):
+    """The same, asked without a coroutine whether it has to await anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept = ""
+
+    def keeps(self, text: str) -> bool:
+        if "." in self._kept + text:
+            return False
+        self._kept += text
+        return True
+
+    async def feed(self, text: str, last: bool) -> str:
+        whole, self._kept = self._kept + text, ""
+        return await super().feed(whole, last)
+
+
+def _shown(deltas: list[Delta]) -> str:
+    return "".join(c.get("delta", {}).get("content") or "" for d in deltas if d.obj for c in d.obj["choices"])
+
+
+@pytest.mark.parametrize("said", ["One. Two three. Four", "One. A bad one. Three.", "None at all", "A.B.C. bad. D"])
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize("more", [{}, {"role": "assistant"}], ids=["plain", "full"])
+async def test_the_short_way_of_plain_events_says_what_the_full_way_says(
+    said: str, size: int, more: dict[str, str]
+) -> None:
+    def cut() -> list[Delta]:
+        deltas = [_event(said[at : at + size]) for at in range(0, len(said), size)]
+        for delta in deltas:
+            assert delta.obj is not None
+            delta.obj["choices"][0]["delta"].update(more)
+        return [*deltas, _event(None, "stop")]
+
+    async def through(hold: type[Checked]) -> str:
+        async def events() -> AsyncIterator[list[Delta]]:
+            for delta in cut():
+                yield [delta]
+
+        answer = gated(Answer(events=events()), lambda place: hold())
+        assert answer.events is not None
+        return _shown([delta async for batch in answer.events for delta in batch])
+
+    whole = SentenceHold().feed(said, True)
+    bad = next((at for at, sentence in enumerate(whole) if "bad" in sentence), None)
+    expected = said if bad is None else "".join(whole[:bad]) + "[ended]"
+    assert await through(Checked) == await through(CheckedLater) == expected
+    held = HeldTexts(lambda place: Shouting())
+    deltas = cut()
+    for delta in deltas:
+        held.take(delta)
+    assert _shown(deltas) == said.upper()

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from instance.server import Instance
-from tests.mock_replies import delay, text
+from tests.mock_replies import delay, text, tool
 from tests.modules.conftest import Running, running
 
 MESSAGES = [{"role": "user", "content": "Tell me a long story, please."}]
@@ -89,3 +89,16 @@ async def test_answers_come_back_from_disk_and_those_with_secrets_do_not_go_ther
         assert answer.headers["x-stockyard-cache"] == "hit"
         assert answer.json()["choices"][0]["message"]["content"] == "plain"
         assert isinstance(s.instance, Instance)
+
+
+@pytest.mark.parametrize("cache_tools", [False, True])
+async def test_an_answer_that_was_asked_for_again_keeps_no_equal_call_waiting(cache_tools: bool) -> None:
+    on = {"cachelayer": {"cache_tools": cache_tools}, "toolshield": {"deny": ["rm_*"]}}
+    offered = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "ab"]
+    async with running(on) as s:
+        s.mock.script(tool("c", {}), text("no call"), text("no call either"))
+        for _ in range(2):
+            body = s.body(tools=offered)
+            answer = await asyncio.wait_for(s.http().post("/v1/chat/completions", json=body), 5)
+            assert answer.status_code == 200
+        assert len(s.mock.calls) == 3

@@ -126,6 +126,8 @@ async def test_live_addresses_are_asked_once_a_day() -> None:
         ("That was shown before [3].", "citation"),
         ("7 * 8 is 54", "arithmetic"),
         ("15% of 80 is 13", "arithmetic"),
+        ("The sum of 3 and 4 is 8.", "arithmetic"),
+        ("Half of 12 is 5.", "arithmetic"),
     ],
 )
 def test_facts_that_cannot_be(answer: str, why: str) -> None:
@@ -143,6 +145,7 @@ def test_facts_that_cannot_be(answer: str, why: str) -> None:
         "1/3 = 0.33, 10 / 4 = 2.5 and $1,200 + $300 = $1,500",
         "`a[0] + 1 = 7` and list[0]",
         "x = 3 + 4 = 7",
+        "I am doing well; the DOI: to be given, of two dois.",
     ],
 )
 def test_facts_that_can_be(answer: str) -> None:

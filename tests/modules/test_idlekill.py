@@ -2,12 +2,16 @@ import asyncio
 from typing import Any
 
 import openai
+import orjson
 import pytest
 
+from instance.chute.modules.cost.idlekill import IdleKill
 from instance.chute.modules.cost.runaway import Runaway
+from instance.core.errors import StockyardError
 from tests.mock_replies import Reply, chunks, delay, stall, text
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
+from tests.modules.exchanges import exchange
 
 SENTENCE = "The cows come home at six in the evening. "
 OTHER = "\n".join(f"Line {number} of a long table with the figure {number * 7919 % 1000}." for number in range(300))
@@ -179,6 +183,30 @@ async def test_the_same_request_over_and_over_is_refused_to_that_caller_only() -
         assert len(s.mock.calls) == 3
         assert (await s.chat("something else")).status_code == 200
         assert (await s.chat("again", stream=True)).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([{"role": "user", "content": "a"}], [{"role": "user", "content": "b"}]),
+        ([{"role": "user", "content": "a"}], [{"role": "system", "content": "a"}]),
+        ([{"role": "user", "content": "a"}], [{"role": "user", "content": "a"}] * 2),
+        ([{"role": "user", "content": "a"}], [{"role": "user", "content": [{"type": "text", "text": "a"}]}]),
+        ([{"role": "user", "content": "a"}], [{"role": "user", "content": "a", "name": "n"}]),
+        ([{"role": "user", "content": [{"type": "text", "text": "a"}]}], [{"role": "user", "content": []}]),
+    ],
+)
+def test_requests_are_the_same_when_all_of_their_messages_are(first: Any, second: Any) -> None:
+    made = IdleKill(IdleKill.Settings(same_request_max=1))
+
+    def ask(messages: Any) -> None:
+        made.on_request(exchange(req={"model": "gpt-4o", "messages": messages}))
+
+    ask(first)
+    ask(second)
+    for messages in (first, second):
+        with pytest.raises(StockyardError, match="same request"):
+            ask(orjson.loads(orjson.dumps(messages)))
 
 
 async def test_the_webhook_is_told() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.modules.other.keypool import KeyPool
 from instance.chute.modules.other.pooled_key import NS, LastMinute, PooledKey
@@ -54,6 +56,35 @@ def test_what_is_older_than_a_minute_is_forgotten() -> None:
     assert minute.total == 2
     minute.pass_to(500 * NS)
     assert minute.total == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["began", "used", "cool", "refused", "spent", "reset"]), st.integers(0, 40)),
+        max_size=30,
+    ),
+    st.integers(0, 3),
+    st.integers(0, 300),
+    st.sampled_from([0.0, 0.00001]),
+)
+def test_a_key_is_free_when_there_is_nothing_to_wait_for(
+    steps: list[tuple[str, int]], rpm: int, tpm: int, usd_day: float
+) -> None:
+    key = PooledKey("openai", "a", "secret-of-a-000", rpm=rpm, tpm=tpm, usd_day=usd_day)
+    now = NS
+    for what, seconds in steps:
+        now += seconds * NS
+        if what == "began":
+            key.began(now)
+        elif what == "used":
+            key.used(100, 4000, now, now)
+        elif what == "cool":
+            key.cool(None, 10.0, now)
+        elif what == "spent":
+            key.spent(now)
+        else:
+            getattr(key, what)()
+        assert key.is_free(now, now) == (key.free_in_s(now, now) == 0)
 
 
 async def test_without_keys_it_is_in_no_plan() -> None:

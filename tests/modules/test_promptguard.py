@@ -9,6 +9,9 @@ import openai
 import orjson
 import pytest
 
+from bench.quality import PARTS, labelled
+from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS
 from tests.mock_replies import chunks, text, tool
 from tests.modules.conftest import Running, running
 
@@ -192,3 +195,16 @@ async def test_a_pattern_that_does_not_compile_is_refused_with_its_place() -> No
         )
         assert answer.status_code == 422
         assert "custom.0.re2" in answer.text or "custom[0].re2" in answer.text
+
+
+def test_a_text_that_can_score_is_found_by_the_wider_expressions_too() -> None:
+    exact, wide = Matcher([("", TRIGGERS)]), Matcher([("", WIDE_TRIGGERS)])
+    found = 0
+    for part in PARTS.values():
+        path = part / "injection.tsv"
+        for *_, written in labelled(path) if path.exists() else ():
+            for said in (written, written.replace(" ", "\n\0\n")):
+                assert exact.scan_texts([said]) <= wide.scan_texts([said])
+                assert exact.scan_texts(["Hello.", said]) <= wide.scan_texts(["Hello.", said])
+            found += bool(exact.scan(written))
+    assert found

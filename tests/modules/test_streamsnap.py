@@ -6,8 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.modules.other import streamsnap as streamsnap_module
+from instance.chute.modules.other.stream_capture import StreamCapture
 from instance.chute.modules.other.stream_pace import NS_PER_MS, StreamPace
 from instance.core.clock import Clock
 from tests.mock_replies import Reply, chunks, stall, status, text, tool
@@ -67,6 +70,25 @@ def test_a_stream_of_one_event_has_no_pace() -> None:
     pace.event(5, content=True)
     assert pace.tokens_per_s(10) is None
     assert "gap_p50_ms" not in pace.figures(0)
+
+
+@given(st.lists(st.text(max_size=60), max_size=100), st.integers(1, 4000), st.integers(1, 40))
+def test_events_are_kept_until_one_does_not_fit(texts: list[str], max_bytes: int, at_once: int) -> None:
+    events = [[{"index": 0, "delta": {"content": text}}] for text in texts]
+    capture = StreamCapture(max_bytes)
+    timed = list(enumerate(events))
+    for start in range(0, len(timed), at_once):
+        capture.add(timed[start : start + at_once])
+    fitting, size = 0, 0
+    for choices in events:
+        size += len(orjson.dumps(choices))
+        if size > max_bytes:
+            break
+        fitting += 1
+    assert capture.events() == list(enumerate(events[:fitting]))
+    assert capture.truncated is (fitting < len(events))
+    assert capture.count == fitting
+    assert capture.size_bytes == sum(len(orjson.dumps(choices)) for choices in events[:fitting])
 
 
 async def test_a_stream_with_a_gap_is_measured_and_its_text_stays_as_it_was() -> None:

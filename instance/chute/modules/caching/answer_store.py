@@ -28,7 +28,7 @@ log = logging.getLogger("stockyard.cachelayer")
 class Entry:
     """One whole answer as bytes of JSON, never changed. `cost_nano` is what it cost when a provider gave it."""
 
-    __slots__ = ("body", "cost_nano", "created_ns", "expires_ns", "model", "team")
+    __slots__ = ("body", "cost_nano", "created_ns", "expires_ns", "model", "size_bytes", "team")
 
     def __init__(self, body: bytes, created_ns: int, expires_ns: int, cost_nano: int, model: str, team: str) -> None:
         self.body = body
@@ -37,10 +37,7 @@ class Entry:
         self.cost_nano = cost_nano
         self.model = model
         self.team = team
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.body) + ENTRY_OVERHEAD_BYTES
+        self.size_bytes = len(body) + ENTRY_OVERHEAD_BYTES
 
     def is_of(self, answer_id: str) -> bool:
         """Whether the answer has this id."""
@@ -120,7 +117,7 @@ class AnswerStore:
             self._forget(key)
         memory[key] = entry
         self.size_bytes += entry.size_bytes
-        while len(memory) > self.max_entries or self.size_bytes > self.max_bytes:
+        while self.size_bytes > self.max_bytes or len(memory) > self.max_entries:
             _, old = memory.popitem(last=False)
             self.size_bytes -= old.size_bytes
 

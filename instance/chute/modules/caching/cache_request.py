@@ -20,6 +20,9 @@ Scope = Literal["global", "team", "key", "user"]
 MODE_HEADER = b"x-stockyard-cache"
 MODES = {b"skip": "skip", b"refresh": "refresh", b"only": "only"}
 SECOND_NS = 1_000_000_000
+CHANGES_NO_ANSWER = frozenset(
+    ("stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key")
+)
 
 
 def asked_mode(x: Exchange) -> str:
@@ -32,6 +35,13 @@ def asked_mode(x: Exchange) -> str:
             raise StockyardError("bad_request", "It is one of skip, refresh, only.", param="X-Stockyard-Cache")
     control = x.headers.get(b"cache-control")
     return "skip" if control is not None and b"no-store" in control.lower() and mode != "only" else mode
+
+
+def deciding(req: JSON) -> JSON:
+    """All of a request that can change its answer; the same object where it holds nothing else."""
+    if CHANGES_NO_ANSWER.isdisjoint(req):
+        return req
+    return {name: value for name, value in req.items() if name not in CHANGES_NO_ANSWER}
 
 
 def whose(x: Exchange, scope: Scope) -> str:

@@ -15,7 +15,7 @@ from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import AnswerStore, Entry
-from instance.chute.modules.caching.cache_request import SECOND_NS, Scope, asked_mode, given_again, whose
+from instance.chute.modules.caching.cache_request import SECOND_NS, Scope, asked_mode, deciding, given_again, whose
 from instance.chute.modules.caching.keep import Keep
 from instance.core.errors import StockyardError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 TTL_MAX_S = 2_592_000
-NOT_IN_KEY = frozenset(
-    ("stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key")
-)
 
 
 class CacheLayer(Module):
@@ -116,7 +113,7 @@ class CacheLayer(Module):
         try:
             answer = await call(x)
         except BaseException:
-            keep.land(None)
+            keep.fail()
             raise
         x.state["cachelayer"] = keep
         keep.take(answer, x.state.get("semanticcache"))
@@ -129,8 +126,7 @@ class CacheLayer(Module):
         """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
         scope = self._scope
         target = x.targets[0].label if x.targets else ""
-        asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
-        data = orjson.dumps((x.kind, scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)
+        data = orjson.dumps((x.kind, scope, whose(x, scope), target, deciding(x.req)), option=orjson.OPT_SORT_KEYS)
         if not data.isascii():
             data = unicodedata.normalize("NFC", data.decode()).encode()
         return sha256(data).digest()

@@ -81,12 +81,14 @@ class Keep(Generic[Key]):
 
     async def _watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
         assembly = Assembly()
+        add = assembly.add
         try:
             async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
                 async for batch in events:
                     for delta in batch:
-                        assembly.add(delta)
-                        if delta.obj is None and delta.raw == DONE:
+                        if delta.obj is not None:
+                            add(delta)
+                        elif delta.raw == DONE:
                             self._assembled(assembly)
                     yield batch
             self._assembled(assembly)
@@ -121,11 +123,13 @@ class Keep(Generic[Key]):
             if x.client_gone or x.http_status != 200 or x.error_code:
                 entry = None
             else:
-                entry.cost_nano = x.cost_nano
+                for _, nano in x.cost_lines:
+                    entry.cost_nano += nano
                 self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
-        self.land(entry)
-
-    def land(self, entry: Entry | None) -> None:
-        """Give those who wait for this call its answer, or nothing."""
         if self.leads:
             self._module.landed(self, entry)
+
+    def fail(self) -> None:
+        """The call has no answer that could be kept: those who wait for it get nothing."""
+        if self.leads:
+            self._module.landed(self, None)

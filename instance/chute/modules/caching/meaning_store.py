@@ -26,7 +26,7 @@ CANDIDATES_MAX = 8
 
 
 class Question(NamedTuple):
-    """Where an answer belongs: the digest of its circumstances, the question and its vector."""
+    """Where an answer belongs: what stands for its circumstances, the question and its vector."""
 
     partition: bytes
     text: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,22 +12,25 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.exact_bytes import exact
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import Entry
-from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, given_again, whose
-from instance.chute.modules.caching.cachelayer import NOT_IN_KEY, TTL_MAX_S, is_keepable
+from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, deciding, given_again, whose
+from instance.chute.modules.caching.cachelayer import TTL_MAX_S, is_keepable
 from instance.chute.modules.caching.keep import Keep
 from instance.chute.modules.caching.meaning_guards import difference
-from instance.chute.modules.caching.meaning_store import MeaningStore, Question
+from instance.chute.modules.caching.meaning_store import MeaningStore, Partition, Question
 
 if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Vectors
     from instance.core.core import Core
 
 QUESTION_MAX_CHARS = 2_000
 """Longer questions are not looked up: an embedding hears only the beginning of them."""
 NEAR_MISS_BELOW = 0.05
+DIGEST_FROM_BYTES = 512
 
 
 class SemanticCache(Module):
@@ -98,7 +102,10 @@ class SemanticCache(Module):
         await self._embedder.embed_then((), settle)
 
     def passes(self, x: Exchange) -> bool:
-        return (x.only_native or not self._question(x.req)) and MODE_HEADER not in x.headers
+        messages = x.req.get("messages")
+        if type(messages) is not list or len(messages) <= 2 * self._max_turns or MODE_HEADER in x.headers:
+            return False  # no long talk, by its length alone
+        return not self._question(x.req)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         mode = asked_mode(x)
@@ -108,7 +115,12 @@ class SemanticCache(Module):
         clock = self._core.clock
         circumstances = self._circumstances(x)
         began = clock.mono_ns()
-        vector, near = await self._look(circumstances, text)
+        partition = self.store.partition(circumstances)
+        near: list[tuple[float, str]] = []
+        if partition is None:
+            (vector,) = await self._embedder.embed([text])
+        else:
+            vector, near = await self._embedder.embed_then([text], partial(_near, partition, self._near_miss_from))
         x.waited_ns += clock.mono_ns() - began
         question = Question(circumstances, text, vector)
         if near and mode != "refresh":
@@ -123,14 +135,6 @@ class SemanticCache(Module):
         x.state["semanticcache"] = keep
         keep.take(answer)
         return answer
-
-    async def _look(self, circumstances: bytes, text: str) -> tuple[Any, list[tuple[float, str]]]:
-        """The question's vector, and what is near it; found by the thread that has the vectors."""
-        partition = self.store.partition(circumstances)
-        if partition is None:
-            return (await self._embedder.embed([text]))[0], []
-        nearest, least = partition.nearest, self._near_miss_from
-        return await self._embedder.embed_then([text], lambda vectors: (vectors[0], nearest(vectors[0], least)))
 
     def on_finish(self, x: Exchange) -> None:
         keep: Keep[Question] | None = x.state.pop("semanticcache", None)
@@ -151,13 +155,14 @@ class SemanticCache(Module):
         return text if turns <= self._max_turns and len(text) <= QUESTION_MAX_CHARS else ""
 
     def _circumstances(self, x: Exchange) -> bytes:
-        """SHA-256 over everything beside the question that can change the answer."""
-        asked = {name: value for name, value in x.req.items() if name not in NOT_IN_KEY}
+        """Everything beside the question that can change the answer: as JSON, or its SHA-256 where that is long."""
+        asked = deciding(x.req)
         *before, last = asked["messages"]
-        asked["messages"] = [*before, {**last, "content": None}]
+        asked = {**asked, "messages": [*before, {**last, "content": None}]}
         target = x.targets[0].label if x.targets else ""
         scope = self._scope
-        return sha256(orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)).digest()
+        data = orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)
+        return exact(data) if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
 
     def _find(self, x: Exchange, question: Question, found: list[tuple[float, str]]) -> Answer | None:
         least = self.settings.threshold
@@ -195,3 +200,8 @@ class SemanticCache(Module):
 
     def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
         """Nobody waits for another's call here."""
+
+
+def _near(partition: Partition, least: float, vectors: Vectors) -> tuple[Any, list[tuple[float, str]]]:
+    vector = vectors[0]
+    return vector, partition.nearest(vector, least)

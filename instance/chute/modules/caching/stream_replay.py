@@ -45,19 +45,34 @@ class Assembly:
                 kept = self._choices[index] = {"texts": {}, "calls": {}, "finish_reason": None, "logprobs": None}
             part = choice.get("delta")
             if part:
-                for name, value in part.items():
-                    if name == "tool_calls":
-                        self._add_calls(kept["calls"], value)
-                    elif name != "role" and type(value) is str:
-                        if value:
-                            kept["texts"].setdefault(name, []).append(value)
-                            self._size += len(value)
-                    elif name != "role" and value is not None:
-                        kept["other"] = True
+                content = part.get("content")
+                if len(part) == 1 and type(content) is str:  # as nearly every event is
+                    self._add_text(kept["texts"], "content", content)
+                else:
+                    self._add_part(kept, part)
             if choice.get("logprobs") is not None:
                 kept["other"] = True
-            if choice.get("finish_reason") is not None:
-                kept["finish_reason"] = choice["finish_reason"]
+            reason = choice.get("finish_reason")
+            if reason is not None:
+                kept["finish_reason"] = reason
+
+    def _add_part(self, kept: JSON, part: JSON) -> None:
+        for name, value in part.items():
+            if name == "tool_calls":
+                self._add_calls(kept["calls"], value)
+            elif name != "role" and type(value) is str:
+                self._add_text(kept["texts"], name, value)
+            elif name != "role" and value is not None:
+                kept["other"] = True
+
+    def _add_text(self, texts: dict[str, list[str]], name: str, text: str) -> None:
+        if text:
+            pieces = texts.get(name)
+            if pieces is None:
+                texts[name] = [text]
+            else:
+                pieces.append(text)
+            self._size += len(text)
 
     def _add_calls(self, kept: dict[int, JSON], calls: Any) -> None:
         for call in calls or ():

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from instance.chute.answer import JSON, Delta
+from instance.chute.delta_text import plain_part
 from instance.chute.stream import encode_event
 from instance.core.errors import StockyardError
 
@@ -47,7 +48,12 @@ async def guarded(events: AsyncIterator[list[Delta]], judge: Judge) -> AsyncIter
         async for batch in source:
             passed: list[Delta] = []
             for delta in batch:
-                passed += await guard.take(delta)
+                part = plain_part(delta)
+                if part is not None:
+                    guard.hear(part["content"])
+                    passed.append(delta)
+                else:
+                    passed += await guard.take(delta)
             if passed:
                 yield passed
 
@@ -58,6 +64,13 @@ class _Guard:
         self._choices: dict[int, _Held] = {}
         self._size = 0
 
+    def hear(self, text: str) -> None:
+        """Some text of the first choice."""
+        held = self._choices.get(0)
+        if held is None:
+            held = self._choices[0] = _Held()
+        held.text.append(text)
+
     async def take(self, delta: Delta) -> list[Delta]:
         obj = delta.obj
         choices = obj.get("choices") if obj is not None else None
@@ -66,7 +79,10 @@ class _Guard:
         before: list[Delta] = []
         empty = True
         for choice in choices:
-            held = self._choices.setdefault(choice.get("index", 0), _Held())
+            index = choice.get("index", 0)
+            held = self._choices.get(index)
+            if held is None:
+                held = self._choices[index] = _Held()
             if self._hold(held, choice):
                 delta.changed = True
             if choice.get("finish_reason") is not None and (held.calls or held.old is not None):

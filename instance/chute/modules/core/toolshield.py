@@ -115,6 +115,9 @@ class ToolShield(Module):
     def patterns(self) -> Sequence[str]:
         return EXPRESSIONS if self.settings.scan_results != "off" else ()
 
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
+
     def on_request(self, x: Exchange) -> None:
         if x.req.get("tools") or x.req.get("functions"):
             x.state["toolshield"] = self._definitions.checked(x)

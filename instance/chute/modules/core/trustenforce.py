@@ -72,6 +72,9 @@ class TrustEnforce(Module):
     def patterns(self) -> Sequence[str]:
         return self._enforcement.set.request_patterns if self._enforcement is not None else ()
 
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
+
     def hooks(self) -> tuple[str, ...]:
         return self._enforcement.hooks if self._enforcement is not None else ()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 LEDGER_EVENT_KIND = 2
+LEFT = b"x-stockyard-budget-left-usd"
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 
 
@@ -252,12 +253,16 @@ class CostCap(Module):
             x.cost_unknown = False
         self._billing.settle(x)
         if not x.stream:
-            left = min([account.left_nano for account in accounts])
-            x.response_headers.append((b"x-stockyard-budget-left-usd", b"%.9f" % (left / 1e9)))
+            left = accounts[0].left_nano
+            for account in accounts:
+                if account.left_nano < left:
+                    left = account.left_nano
+            x.response_headers.append((LEFT, b"%d.%09d" % divmod(left, NANO_PER_USD)))
         for account in accounts:
-            pct = account.crossed_pct()
-            if pct:
-                self._notify(x, account, pct)
+            if account.spent_nano >= account.warns_from_nano:
+                pct = account.crossed_pct()
+                if pct:
+                    self._notify(x, account, pct)
 
     def _notify(self, x: Exchange, account: Account, pct: int) -> None:
         """One notice for a threshold: in the trail and in the ledger."""

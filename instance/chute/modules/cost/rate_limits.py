@@ -122,24 +122,29 @@ class Repeats:
     def __init__(self, most: int, window_ns: int) -> None:
         self.most = most
         self.window_ns = window_ns
-        self._seen: OrderedDict[tuple[str, int], deque[int]] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, int], int | deque[int]] = OrderedDict()
+        """When each came: the one time of a request that came once, as most do."""
 
     def wait_ns(self, request: tuple[str, int], now_ns: int) -> int:
         """How long until the request may come again; 0 when it may now."""
         seen = self._seen.get(request)
-        if seen is None or len(seen) < self.most:
+        if seen is None:
             return 0
-        return max(0, seen[0] + self.window_ns - now_ns)
+        count, first = (1, seen) if isinstance(seen, int) else (len(seen), seen[0])
+        return 0 if count < self.most else max(0, first + self.window_ns - now_ns)
 
     def add(self, request: tuple[str, int], now_ns: int) -> None:
         seen = self._seen.get(request)
         if seen is None:
-            seen = self._seen[request] = deque(maxlen=self.most)
+            self._seen[request] = now_ns
             if len(self._seen) > REPEATS_MAX:
                 self._seen.popitem(last=False)
+            return
+        self._seen.move_to_end(request)
+        if isinstance(seen, int):
+            self._seen[request] = deque((seen, now_ns), maxlen=self.most)
         else:
-            self._seen.move_to_end(request)
-        seen.append(now_ns)
+            seen.append(now_ns)
 
 
 def openai_duration(ns: int) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 By = Literal["global", "key", "user", "team", "client", "address", "model"]
 NS = 1_000_000_000
+MS = 1_000_000
+LAST_MS = 999 * MS
+"""Durations up to it are written in milliseconds."""
 
 
 class Limit(BaseModel):
@@ -329,8 +332,5 @@ class RateShield(Module):
 
 def _say_left(x: Exchange, rule: _Rule, left: int, reset_ns: int) -> None:
     """`x-ratelimit-*` of a limit, as OpenAI writes them."""
-    x.response_headers += (
-        rule.limit_line,
-        (rule.left_name, b"%d" % left),
-        (rule.reset_name, openai_duration(reset_ns).encode()),
-    )
+    reset = b"%dms" % -(-reset_ns // MS) if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
+    x.response_headers += (rule.limit_line, (rule.left_name, b"%d" % left), (rule.reset_name, reset))

@@ -121,6 +121,7 @@ class DriftWatch(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._share = settings.sample_pct / 100
+        self._by_tag = settings.by_tag
         self.series: dict[str, DriftSeries] = {}
         self._waiting: deque[_Waiting] = deque()
         self._recent: deque[tuple[int, str]] = deque(maxlen=RECENT_MAX)
@@ -192,10 +193,11 @@ class DriftWatch(Module):
             seen.fingerprint = _name(obj.get("system_fingerprint"))
             seen.model_name = _name(obj.get("model"))
         for choice in obj["choices"]:
-            if choice.get("finish_reason"):
-                seen.finish = choice["finish_reason"]
+            reason = choice.get("finish_reason")
+            if reason:
+                seen.finish = reason
             part = choice.get("delta")
-            if part and part.get("tool_calls"):
+            if part and "tool_calls" in part and part["tool_calls"]:
                 seen.tools = True
 
     def on_finish(self, x: Exchange) -> None:
@@ -210,8 +212,9 @@ class DriftWatch(Module):
         series = answer.target.label
         if x.route is not None:
             series += f" route={x.route.pattern}"
-        if self.settings.by_tag and self.settings.by_tag in x.tags:
-            series += f" {self.settings.by_tag}={x.tags[self.settings.by_tag]}"
+        tag = self._by_tag
+        if tag and tag in x.tags:
+            series += f" {tag}={x.tags[tag]}"
         latency_ms = x.upstream_ns / 1e6
         if x.stream:
             seen = x.state.get("driftwatch") or _Streamed()

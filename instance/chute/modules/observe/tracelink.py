@@ -112,6 +112,7 @@ class TraceLink(Module):
         self._share = self.settings.sample_pct / 100
         self._all = self._share >= 1.0
         self._propagate = self.settings.propagate
+        self._export_text = self.settings.export_text
         self._keep_slow_ns = round(self.settings.keep_slow_s * 1e9)
         self._min_span_ns = round(self.settings.min_span_ms * 1e6)
         self._queue: deque[CallSnapshot] = deque(maxlen=QUEUE_MAX_CALLS)
@@ -200,10 +201,10 @@ class TraceLink(Module):
         exporter = self.exporter
         if not remarkable and joined is None and exporter is None and not x.session:
             return
-        if not x.otel_trace_id or not (remarkable or self._sampled(x, joined)):
+        if not x.otel_trace_id or not (remarkable or (self._all and joined is None) or self._sampled(x, joined)):
             return
         parent = joined.parent_span_id if joined is not None else ""
-        call = take_snapshot(x, parent, duration_ns, self._min_span_ns, with_text=self.settings.export_text)
+        call = take_snapshot(x, parent, duration_ns, self._min_span_ns, with_text=self._export_text)
         if remarkable or joined is not None or x.session:
             if len(self._queue) == QUEUE_MAX_CALLS:
                 self.dropped += 1

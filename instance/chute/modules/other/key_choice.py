@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def by_turns(keys: list[PooledKey]) -> PooledKey:
     """Smooth weighted round-robin: the exact ratio of the weights, without bursts."""
+    if len(keys) == 1:
+        return keys[0]  # it takes a turn and gives it back
     picked, total = keys[0], 0
     for key in keys:
         total += key.weight

@@ -279,16 +279,21 @@ class KeyPool(Module):
                 if key.name == pinned:
                     return key
         strategy = self._strategy
-        if strategy == "priority":
-            return ready[0]
-        if strategy == "random":
-            return at_random(ready, self._random())
-        if strategy == "session":
-            return of_session(ready, x)
         if strategy == "least_used":
-            shares = [key.tokens.passed_to(now) / key.weight for key in ready]
-            least = min(shares)
-            ready = [key for key, share in zip(ready, shares, strict=True) if share == least]
+            least, used = ready[:0], 0.0
+            for key in ready:
+                share = key.tokens.passed_to(now) / key.weight
+                if not least or share < used:
+                    least, used = [key], share
+                elif share == used:
+                    least.append(key)
+            ready = least
+        elif strategy == "priority":
+            return ready[0]
+        elif strategy == "random":
+            return at_random(ready, self._random())
+        elif strategy == "session":
+            return of_session(ready, x)
         elif strategy == "most_quota":
             most = max([key.share for key in ready])
             ready = [key for key in ready if key.share == most]

@@ -139,9 +139,10 @@ class PooledKey:
         """Whether it may be used now: `free_in_s` says 0."""
         if self.bad or self._spent_until_ns > wall_ns or self._cooling_until_ns > now_ns:
             return False
-        if self.rpm and self.requests.passed_to(now_ns) >= self.rpm:
+        # A sum that nobody let the past go from is never too small.
+        if self.rpm and self.requests.total >= self.rpm and self.requests.passed_to(now_ns) >= self.rpm:
             return False
-        if self.tpm and self.tokens.passed_to(now_ns) >= self.tpm:
+        if self.tpm and self.tokens.total >= self.tpm and self.tokens.passed_to(now_ns) >= self.tpm:
             return False
         return not self.usd_day_nano or self._today(wall_ns) < self.usd_day_nano
 
@@ -185,8 +186,7 @@ class PooledKey:
     def used(self, tokens: int, nano: int, now_ns: int, wall_ns: int) -> None:
         """What a call with it came to."""
         self.tokens.add(tokens, now_ns)
-        self._today(wall_ns)
-        self.day_nano += nano
+        self.day_nano = self._today(wall_ns) + nano
 
     def cool(self, asked_s: float | None, cooldown_s: float, now_ns: int) -> float:
         """A 429: leave it alone as long as the provider asks, else for a time that doubles. The seconds that are."""

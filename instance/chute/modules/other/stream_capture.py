@@ -25,23 +25,39 @@ Redact = Callable[[str], str]
 class StreamCapture:
     """The events of one stream with their times, up to `max_bytes` of JSON; beyond it `truncated` is set."""
 
-    __slots__ = ("_left", "events", "truncated")
+    __slots__ = ("_max_bytes", "_packs", "count", "size_bytes", "truncated")
 
     def __init__(self, max_bytes: int) -> None:
-        self._left = max_bytes
-        self.events: list[tuple[int, bytes]] = []
+        self._max_bytes = max_bytes
+        self._packs: list[tuple[list[int], bytes]] = []
+        self.count = 0
+        self.size_bytes = 0
         self.truncated = False
 
-    def add(self, offset_us: int, choices: list[JSON]) -> None:
-        """Keep one event; nothing any more once something was left out."""
-        if self.truncated:
+    def add(self, events: list[tuple[int, list[JSON]]]) -> None:
+        """Keep the next events (offset in microseconds, choices); nothing any more once something was left out. To write some of
+        them as JSON together costs a fifth of one by one."""
+        if self.truncated or self._takes(events):
             return
-        data = exact(orjson.dumps(choices))
-        self._left -= len(data)
-        if self._left < 0 or len(self.events) >= EVENTS_MAX:
-            self.truncated = True
-            return
-        self.events.append((offset_us, data))
+        for event in events:
+            if not self._takes([event]):
+                self.truncated = True
+                return
+
+    def _takes(self, events: list[tuple[int, list[JSON]]]) -> bool:
+        count = len(events)
+        data = orjson.dumps([choices for _, choices in events])
+        size = len(data) - count - 1  # the events' own, without what stands around and between them
+        if size > self._max_bytes - self.size_bytes or self.count + count > EVENTS_MAX:
+            return False
+        self.count += count
+        self.size_bytes += size
+        self._packs.append(([offset for offset, _ in events], exact(data)))
+        return True
+
+    def events(self) -> list[tuple[int, list[JSON]]]:
+        """What was kept."""
+        return [event for offsets, data in self._packs for event in zip(offsets, orjson.loads(data), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,7 @@ class Captured:
 
     def row(self) -> tuple[Any, ...]:
         """The row of the table. Takes milliseconds for a long stream: not for the event loop."""
-        events = [[offset, orjson.loads(data)] for offset, data in self.capture.events]
+        events = self.capture.events()
         _make_storable([choices for _, choices in events], self.redact, self.stored)
         data = zlib.compress(orjson.dumps(events), DEFLATE_LEVEL)
         return (

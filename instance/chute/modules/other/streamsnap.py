@@ -28,6 +28,7 @@ WAITING_MAX = 500
 WAITING_MAX_BYTES = 32 << 20
 """Recordings that wait to be stored; beyond it they are dropped, and the report says how many."""
 WRITTEN_AT_ONCE = 20
+READ_AT_ONCE = 32
 CLEANED_EVERY_NS = 3600 * 10**9
 NS_PER_DAY = 86_400 * 10**9
 UPSTREAM_CUTS = frozenset(("truncated", "reset", "connect", "tls", "bad_response"))
@@ -39,11 +40,41 @@ log = logging.getLogger("stockyard.modules")
 
 
 class _Snap:
-    __slots__ = ("capture", "pace")
+    """What is known of a stream. Events wait until there are a few, and are read then: one by one each would find all it needs cold."""
 
-    def __init__(self, pace: StreamPace, capture: StreamCapture | None) -> None:
+    __slots__ = ("_started_ns", "capture", "events", "pace")
+
+    def __init__(self, pace: StreamPace, capture: StreamCapture | None, started_ns: int) -> None:
         self.pace = pace
         self.capture = capture
+        self._started_ns = started_ns
+        self.events: list[tuple[int, list[JSON]]] = []
+
+    def read(self) -> None:
+        """Take in the events that wait: when each left, and its choices, which nobody changes any more."""
+        events, self.events = self.events, []
+        pace, started_ns = self.pace, self._started_ns
+        for left_ns, choices in events:
+            content = False
+            for choice in choices:
+                reason = choice.get("finish_reason")
+                if reason is not None:
+                    pace.finish_reason = reason
+                content = content or _has_content(choice)
+            pace.event(left_ns, content=content)
+        if self.capture is not None and events:
+            self.capture.add([((left_ns - started_ns) // 1000, choices) for left_ns, choices in events])
+
+
+def _has_content(choice: JSON) -> bool:
+    part = choice.get("delta")
+    if part:
+        if part.get("content"):
+            return True
+        for name, value in part.items():
+            if value and name != "role":
+                return True
+    return bool(choice.get("text"))
 
 
 class StreamSnap(Module):
@@ -104,7 +135,8 @@ class StreamSnap(Module):
         return {"stored": self._stored, "waiting": len(self._waiting), "dropped": self._dropped}
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
-        if delta.dropped or delta.obj is None or not (delta.raw or delta.changed):
+        obj = delta.obj
+        if obj is None or delta.dropped or not (delta.raw or delta.changed):
             return
         now = perf_counter_ns()
         try:
@@ -113,28 +145,16 @@ class StreamSnap(Module):
             snap = x.state["streamsnap"] = self._begin(x)
         if snap is None:
             return
-        choices: list[JSON] = delta.obj["choices"]
-        content = False
-        for choice in choices:
-            if choice.get("finish_reason") is not None:
-                snap.pace.finish_reason = choice["finish_reason"]
-            if choice.get("text"):
-                content = True
-            part = choice.get("delta")
-            if part and not content:
-                for name, value in part.items():
-                    if value and name != "role":
-                        content = True
-                        break
-        snap.pace.event(now, content=content)
-        if snap.capture is not None:
-            snap.capture.add((now - x.started_ns) // 1000, choices)
+        events = snap.events
+        events.append((now, obj["choices"]))
+        if len(events) == READ_AT_ONCE:
+            snap.read()
 
     def _begin(self, x: Exchange) -> _Snap | None:
         if self._share < 1.0 and random() >= self._share:
             return None
         capture = StreamCapture(self._max_bytes) if self._max_bytes and not _opted_out(x) else None
-        return _Snap(StreamPace(self._stall_ns), capture)
+        return _Snap(StreamPace(self._stall_ns), capture, x.started_ns)
 
     def on_finish(self, x: Exchange) -> None:
         if not x.stream:
@@ -144,6 +164,7 @@ class StreamSnap(Module):
         snap: _Snap | None = x.state.get("streamsnap")
         if snap is None:
             return
+        snap.read()
         pace = snap.pace
         ended = _ended(x, pace.finish_reason)
         if ended not in ("done", "length"):
@@ -154,7 +175,7 @@ class StreamSnap(Module):
         figures["bytes"] = x.bytes_out
         figures["ended"] = ended
         figures["complete"] = ended in ("done", "length") and "done" in x.state
-        if snap.capture is not None and snap.capture.events and self._keep(x, snap.capture, bool(figures["complete"])):
+        if snap.capture is not None and self._keep(x, snap.capture, bool(figures["complete"])):
             figures["captured"] = True
         x.measure(stream=figures)
 
@@ -169,7 +190,9 @@ class StreamSnap(Module):
         redact = x.state.get("redact")
         if redact is None and x.plan is not None and x.plan.redacts:
             return False  # the texts were never looked through, so they are not stored
-        size = sum(len(data) for _, data in capture.events)
+        size = capture.size_bytes
+        if not capture.count:
+            return False
         if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_MAX_BYTES:
             self._dropped += 1
             return False
@@ -197,7 +220,7 @@ class StreamSnap(Module):
                 await self._core.writer.write(partial(insert, rows))
                 for captured in batch:
                     self._waiting.popleft()
-                    self._waiting_bytes -= sum(len(data) for _, data in captured.capture.events)
+                    self._waiting_bytes -= captured.capture.size_bytes
                 self._stored += len(batch)
 
 

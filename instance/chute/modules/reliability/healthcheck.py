@@ -64,6 +64,7 @@ class HealthCheck(Module):
         self._clock = Clock()
         self.table = HealthTable(self._clock)
         self._recheck_ns = round(self.settings.recheck_s * 1e9)
+        self._pass_after = self.settings.pass_after
         self._probing: asyncio.Task[None] | None = None
         self._core: Core | None = None
 
@@ -157,7 +158,7 @@ class HealthCheck(Module):
             error = row["error"]
             if error is None:
                 if not self.table.spotless:
-                    self.table.passed(f"{row['provider']}/{row['model']}", self.settings.pass_after)
+                    self.table.passed(f"{row['provider']}/{row['model']}", self._pass_after)
             elif error != "cancelled" and error not in JUDGED_BY_ITSELF:
                 label = f"{row['provider']}/{row['model']}"
                 if is_fault(error, row["status"] if row["status"] != 200 else 502):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from instance.chute.answer import JSON, Answer
+from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, is_fault
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -108,28 +108,38 @@ class LoadBalancer(Module):
             }
             x.note("lb", {"picked": first.label, "score": round(scores[picked], 6), "considered": considered})
 
+    streams_only = frozenset(("on_finish",))
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         if not x.targets:
             return await call(x)
         first = x.targets[0]
         load = self.loads.of(first.label if first.url is None else key_of(first))
         load.in_flight += 1
-        x.state["load"] = load
         known = len(x.attempts)
         try:
             answer = await call(x)
         except CallFailed as failure:
+            load.in_flight -= 1
             self._judge(x, known, failure.target)
             if failure.target is not None:
                 self.loads.take_headers(key_of(failure.target), failure.headers)
             raise
-        self._judge(x, known, answer.target, load if answer.target is first else None)
-        if answer.target is not None and answer.headers:
-            self.loads.take_headers(key_of(answer.target), answer.headers)
+        except BaseException:
+            load.in_flight -= 1
+            raise
+        if x.stream and answer.events is not None:
+            x.state["load"] = load
+        else:
+            load.in_flight -= 1
+        target = answer.target
+        self._judge(x, known, target, load if target is first else None)
+        if answer.headers and target is not None:
+            self.loads.take_headers(key_of(target), answer.headers)
         return answer
 
     def on_finish(self, x: Exchange) -> None:
-        """The call is no longer in flight; a stream was until now."""
+        """A stream was in flight until now."""
         load: TargetLoad | None = x.state.pop("load", None)
         if load is not None:
             load.in_flight -= 1
@@ -141,20 +151,20 @@ class LoadBalancer(Module):
         attempts = x.attempts
         for place in range(known, len(attempts)):
             row = attempts[place]
-            if last is not None and last.model == row["model"] and last.provider.name == row["provider"]:
-                of = load or self.loads.of(key_of(last))
-            else:
-                of = None
             error = row["error"]
-            if error is None or (error == "cancelled" and row is attempts[-1] and x.first_token_ns):
-                # A stream that goes on is marked as cancelled until its end.
+            # A stream that goes on is marked as cancelled until its end.
+            answers = error is None or (error == "cancelled" and row is attempts[-1] and x.first_token_ns)
+            if not answers and not is_fault(error, row["status"], count_429=True):
+                continue
+            if last is None or last.model != row["model"] or last.provider.name != row["provider"]:
+                of = self.loads.of(f"{row['provider']}/{row['model']}")
+            else:
+                of = load or self.loads.of(key_of(last))
+            if answers:
                 seconds = (x.first_token_ns - x.started_ns) / 1e9 - row["started_ms"] / 1e3
-                (of or self._of(row)).measured(seconds if seconds > 0 else 0.0, now, half_life_s)
-            elif is_fault(error, row["status"], count_429=True):
-                (of or self._of(row)).failed(self._penalty_s, now, half_life_s)
-
-    def _of(self, row: JSON) -> TargetLoad:
-        return self.loads.of(f"{row['provider']}/{row['model']}")
+                of.measured(seconds if seconds > 0 else 0.0, now, half_life_s)
+            else:
+                of.failed(self._penalty_s, now, half_life_s)
 
     def _pick(self, model: str, loads: list[TargetLoad], *, takes_turn: bool = True) -> tuple[int, list[float]]:
         """The index of the target to use, and each one's score: the smaller the better."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from instance.core.clock import Clock
 
 TARGETS_MAX = 4096
-NS = 1_000_000_000
+LN2_PER_NS = log(2) / 1e9
 
 
 class TargetLoad:
@@ -42,7 +42,7 @@ class TargetLoad:
         if before is None or seconds >= before:
             self._s = seconds
         else:
-            share = self._faded(now_ns, half_life_s)
+            share = exp(-LN2_PER_NS * (now_ns - self._at_ns) / half_life_s) if now_ns > self._at_ns else 1.0
             self._s = before * share + seconds * (1 - share)
         self._at_ns = now_ns
 
@@ -53,7 +53,7 @@ class TargetLoad:
         self._at_ns = now_ns
 
     def _faded(self, now_ns: int, half_life_s: float) -> float:
-        return exp(-log(2) * max(0, now_ns - self._at_ns) / NS / half_life_s)
+        return exp(-LN2_PER_NS * max(0, now_ns - self._at_ns) / half_life_s)
 
 
 class Loads:

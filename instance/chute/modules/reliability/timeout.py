@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from asyncio import CancelledError, current_task
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from fnmatch import translate
@@ -110,14 +110,14 @@ class Timeout(Module):
             end = min(end, started + own_s)
         if until <= started:
             raise self._failed(x, kind, started)
-        limit = TimeLimit(x.task or asyncio.current_task(), until)
+        limit = TimeLimit(x.task or current_task(), until)
         if kind == "timeout_first_token":
             # A shim may move it while the provider says that it still loads the model.
             x.state["first_token_limit"] = limit
         self._limits.add(limit)
         try:
             answer = await call(x)
-        except asyncio.CancelledError:
+        except CancelledError:
             if not limit.is_cause():
                 raise
             raise self._failed(x, kind, started) from None
@@ -142,7 +142,7 @@ class Timeout(Module):
         self._limits.add(limit)
         try:
             async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
-                limit.task = asyncio.current_task()
+                limit.task = current_task()
                 limit.until = min(before + gap_s, end)
                 async for batch in events:
                     limit.until = inf
@@ -150,9 +150,9 @@ class Timeout(Module):
                     before = perf_counter()
                     if before >= end:
                         raise self._failed(x, "timeout_total", started)
-                    limit.task = asyncio.current_task()
+                    limit.task = current_task()
                     limit.until = before + gap_s if before + gap_s < end else end
-        except asyncio.CancelledError:
+        except CancelledError:
             if not limit.is_cause():
                 raise
             give_up()

@@ -81,7 +81,7 @@ class FallbackRouter(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         own = self.settings
-        self._chains = own.chains
+        self._chains = [tuple(chain.targets) for chain in own.chains]
         self._fitting = fitting(chain.match for chain in own.chains)
         self._on = frozenset(own.on)
         self._strategy = own.strategy
@@ -225,8 +225,8 @@ class FallbackRouter(Module):
             return permitted, None, len(permitted) < len(asked)
         fits = self._fitting.of(x) if self._chains else ()
         if fits:
-            found = self._targets(x, router, self._chains[fits[0]].targets)
-            chosen = [target for target in found if router.may_choose(x, target)]
+            found = list(router.group(self._chains[fits[0]], x.model_requested).values())
+            chosen = router.choosable(x, found)
             is_whole = len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
             return chosen, fits[0], not is_whole
         route = x.route
@@ -262,7 +262,7 @@ def _each_once(hops: list[Target]) -> list[Target]:
     found: list[Target] = []
     for hop in hops:
         for other in found:
-            if other.label == hop.label and other.url == hop.url:
+            if other is hop or (other.label == hop.label and other.url == hop.url):
                 break
         else:
             found.append(hop)

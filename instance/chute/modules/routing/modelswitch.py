@@ -62,25 +62,27 @@ class ModelSwitch(Module):
         super().__init__(settings)
         self._rules = [(rule, rule.when.tests()) for rule in self.settings.rules]
         self._services: dict[str, Any] = {}
+        self._router: Router | None = None
         self.fills_model = bool(self.settings.rules or self.settings.default_model)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._services = core.services
+        self._router = core.services.get("router")
 
     def hooks(self) -> tuple[str, ...]:
         return ("on_request",) if self.fills_model else ()
 
     def on_request(self, x: Exchange) -> None:
-        router: Router | None = self._services.get("router")
+        router = self._router
         if router is None:
             return
-        before = x.targets[0].label if x.targets else x.model_requested
         measures = Measures(self._cost_usd)
         for rule, tests in self._rules:
             if not _all_hold(tests, x, measures):
                 continue
             if not within_share(rule.name, session_of(x) or user_of(x) or x.id, rule.share_pct):
                 continue
+            before = x.targets[0].label if x.targets else x.model_requested
             if router.choose(x, rule.model, rule.provider):
                 x.note("route", {"rule": rule.name, "from": before, "to": x.targets[0].label})
                 x.tags = {**x.tags, RULE_TAG: rule.name}

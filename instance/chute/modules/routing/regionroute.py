@@ -173,7 +173,7 @@ class RegionRoute(Module):
         if len(kept) > 1:
             kept.sort(key=bounds.rank)
         dropped = [target for target in targets if target not in kept] if len(kept) < len(targets) else []
-        x.tags = {**x.tags, REGION_TAG: name}
+        x.tags = {**x.tags, REGION_TAG: name} if x.tags else {REGION_TAG: name}
         x.note(
             "region",
             {

@@ -19,8 +19,8 @@ class Spread:
         self._changed_ns = 0
         self._counters: dict[str, float] = {}
         self._given: dict[str, float] | None = None
-        self._steady: tuple[float, list[str]] | None = None
-        """Of the weights as they are set: the sum, and the labels that have one, the heaviest first."""
+        self._steady: tuple[float, dict[str, list[str]]] | None = None
+        """Of the weights as they are set: the sum, and the order for each pick."""
         self.picks: dict[str, int] = {}
         """How often each target was picked."""
 
@@ -47,32 +47,19 @@ class Spread:
         }
 
     def order(self, labels: Collection[str], now_ns: int, ramp_ns: int, *, count: bool = True) -> list[str]:
-        """The pick first, the others by weight; without those of weight 0, so empty when all are. `count=False` takes no turn."""
+        """The pick first, the others by weight; without those of weight 0, so empty when all are. `count=False` takes no turn.
+        `labels` are some or all of those that were weighed. Not to be changed."""
         if self._old is not self._new and now_ns >= self._changed_ns + ramp_ns:
             self._old = self._new
-        if self._old is self._new and labels == self._new.keys():
-            return self._next(labels, count=count)
-        weights = self._weights(now_ns, ramp_ns)
-        open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
-        if not open_to:
-            return []
-        after = {label: self._counters.get(label, 0.0) + weight for label, weight in open_to.items()}
-        pick = max(after, key=after.__getitem__)
-        if count:
-            after[pick] -= sum(open_to.values())
-            self._counters.update(after)
-            self.picks[pick] = self.picks.get(pick, 0) + 1
-        rest = sorted((label for label in open_to if label != pick), key=lambda label: -open_to[label])
-        return [pick, *rest]
-
-    def _next(self, labels: Collection[str], *, count: bool) -> list[str]:
-        """`order` for all labels, while no weight is on its way to another."""
+        if self._old is not self._new or len(labels) != len(self._new):
+            return self._of_some(labels, now_ns, ramp_ns, count=count)
         weights, counters = self._new, self._counters
         if self._steady is None:
-            some = {label: weight for label, weight in weights.items() if weight > 0}
-            self._steady = sum(some.values()), sorted(some, key=lambda label: -some[label])
-        total, by_weight = self._steady
-        if not by_weight:
+            some = sorted([label for label in labels if weights[label] > 0], key=lambda label: -weights[label])
+            orders = {pick: [pick, *[label for label in some if label != pick]] for pick in some}
+            self._steady = sum(weights.values()), orders
+        total, orders = self._steady
+        if not orders:
             return []
         pick, most = "", 0.0
         for label in labels:
@@ -86,4 +73,19 @@ class Spread:
         if count:
             counters[pick] = most - total
             self.picks[pick] += 1
-        return [pick, *[label for label in by_weight if label != pick]]
+        return orders[pick]
+
+    def _of_some(self, labels: Collection[str], now_ns: int, ramp_ns: int, *, count: bool) -> list[str]:
+        """`order` where not all labels are there, or a weight is on its way to another."""
+        weights = self._weights(now_ns, ramp_ns)
+        open_to = {label: weights[label] for label in labels if weights.get(label, 0.0) > 0}
+        if not open_to:
+            return []
+        after = {label: self._counters.get(label, 0.0) + weight for label, weight in open_to.items()}
+        pick = max(after, key=after.__getitem__)
+        if count:
+            after[pick] -= sum(open_to.values())
+            self._counters.update(after)
+            self.picks[pick] = self.picks.get(pick, 0) + 1
+        rest = sorted((label for label in open_to if label != pick), key=lambda label: -open_to[label])
+        return [pick, *rest]

@@ -144,19 +144,22 @@ class StickySession(Module):
 
     def _session(self, x: Exchange) -> bytes:
         """The session's digest, of its id, its key and the asked model; empty when the call belongs to none."""
-        for source, read in self._sources:
-            found = read(x)
-            if found:
-                if source == "metadata" and not x.session:
-                    x.session = found[:128]
-                return _digest(source, holder(x), x.model_requested, found)
+        req = x.req
+        if x.session or "metadata" in req or "user" in req:
+            for source, read in self._sources:
+                found = read(x)
+                if found:
+                    if source == "metadata" and not x.session:
+                        x.session = found[:128]
+                    return _digest(source, holder(x), x.model_requested, found)
         if not self._derives:
             return b""
-        opening = _opening(x.req.get("messages"))
+        opening = _opening(req.get("messages"))
         if not opening:
             return b""
         session = _digest("derived", holder(x), x.model_requested, opening)
-        x.session = x.session or f"auto_{session.hex()}"
+        if not x.session:
+            x.session = "auto_" + session.hex()
         return session
 
 
@@ -173,7 +176,8 @@ def _opening(messages: Any) -> str:
         role = message.get("role")
         if role in _OPENING_ROLES:
             content = message.get("content")
-            parts += (role, content if type(content) is str else f"\1{content!r}")
-        if role == "user":
-            return "\0".join(parts)
+            parts.append(role)
+            parts.append(content if type(content) is str else f"\1{content!r}")
+            if role == "user":
+                return "\0".join(parts)
     return ""

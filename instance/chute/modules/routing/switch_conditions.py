@@ -156,18 +156,17 @@ class When(Frozen):
 class Measures:
     """What costs something to find out of a call, found out once."""
 
-    __slots__ = ("_cost", "_cost_usd", "_low", "_texts")
+    _cost: float | None = -1.0
+    _text: str | None = None
+    _low = ""
 
     def __init__(self, cost_usd: Callable[[Exchange], float | None]) -> None:
         self._cost_usd = cost_usd
-        self._cost: float | None = -1.0
-        self._texts: str | None = None
-        self._low = ""
 
     def low(self, found: str) -> str:
         """A text in small letters."""
-        if self._texts is not found:
-            self._texts, self._low = found, found.lower()
+        if self._text is not found:
+            self._text, self._low = found, found.lower()
         return self._low
 
     def cost_usd(self, x: Exchange) -> float | None:

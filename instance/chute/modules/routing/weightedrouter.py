@@ -19,6 +19,7 @@ from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.router import Router
+    from instance.chute.routes import Route
     from instance.chute.targets import Target
     from instance.core.core import Core
 
@@ -69,7 +70,7 @@ class WeightedRouter(Module):
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
         own = self.settings
-        self._groups = [(group.model, {one.target: float(one.weight) for one in group.targets}) for group in own.groups]
+        self._groups = [_at_work(group) for group in own.groups]
         self._fitting = fitting(group.model for group in own.groups)
         self._ramp_ns = round(own.ramp_s * 1e9)
         self._clock = Clock()
@@ -87,28 +88,15 @@ class WeightedRouter(Module):
         router = self._router
         if router is None:
             return
-        made: dict[str, Target] = {}
         fits = self._fitting.of(x) if self._groups else ()
-        route = x.route
         if fits:
-            name, weights = self._groups[fits[0]]
-            for label in weights:
-                target = router.target(label, asked=x.model_requested)
-                if target is not None:
-                    made[label] = target
-        elif route is None or len(route.targets) < 2:
+            name, labels, weights = self._groups[fits[0]]
+            made = router.group(labels, x.model_requested)
+        elif x.route is None or len(x.route.targets) < 2:
             return
         else:
-            name = f"route {route.id}"
-            weights = {}
-            for one in route.targets:
-                label = one.target
-                weights[label] = weights.get(label, 0.0) + one.weight
-                target = router.target(label, asked=x.model_requested, region=one.region)
-                if target is None:
-                    made.pop(label, None)
-                else:
-                    made[label] = target
+            name = f"route {x.route.id}"
+            weights, made = _of_route(router, x.route, x.model_requested)
         spread = self.spreads.get(name)
         if spread is None:
             spread = self.spreads[name] = Spread()
@@ -116,8 +104,8 @@ class WeightedRouter(Module):
                 self.spreads.popitem(last=False)
         now_ns = self._clock.mono_ns()
         spread.weigh(weights, now_ns, self._ramp_ns)
-        usable = self._usable(x, made)
-        order = spread.order(usable.keys(), now_ns, self._ramp_ns, count=not x.dry)
+        usable = _usable(x, made)
+        order = spread.order(usable, now_ns, self._ramp_ns, count=not x.dry)
         if not order:
             raise StockyardError(
                 "no_provider",
@@ -133,17 +121,44 @@ class WeightedRouter(Module):
             state[DRAINED] = [target for label, target in usable.items() if label not in order]
         x.note("weighted", {"group": name, "picked": x.targets[0].label})
 
-    def _usable(self, x: Exchange, made: dict[str, Target]) -> Mapping[str, Target]:
-        """Those of the targets that no module forbids and the caller's header does not rule out."""
-        pinned = pinned_provider(x)
-        if not pinned and not x.allow:
-            return made
-        return {
-            label: target
-            for label, target in made.items()
-            if (not pinned or target.provider.name == pinned) and permits(x, target)
-        }
-
     def report(self) -> dict[str, Any]:
         """How often each target was picked, by group."""
         return {"picks": {name: dict(spread.picks) for name, spread in self.spreads.items()}}
+
+
+def _at_work(group: Group) -> tuple[str, tuple[str, ...], dict[str, float]]:
+    """A group's name, its labels, and their weights."""
+    weights = {one.target: float(one.weight) for one in group.targets}
+    return group.model, tuple(weights), weights
+
+
+def _of_route(router: Router, route: Route, asked: str) -> tuple[dict[str, float], dict[str, Target]]:
+    """The weights and the targets of a route, by the labels that are written in it."""
+    weights: dict[str, float] = {}
+    made: dict[str, Target] = {}
+    for one in route.targets:
+        label = one.target
+        weights[label] = weights.get(label, 0.0) + one.weight
+        target = router.target(label, asked=asked, region=one.region)
+        if target is None:
+            made.pop(label, None)
+        else:
+            made[label] = target
+    return weights, made
+
+
+def _usable(x: Exchange, made: Mapping[str, Target]) -> Mapping[str, Target]:
+    """Those of the targets that no module forbids and the caller's header does not rule out."""
+    pinned = pinned_provider(x)
+    if not pinned and not x.allow:
+        return made
+    for target in made.values():
+        if (pinned and target.provider.name != pinned) or not permits(x, target):
+            break
+    else:
+        return made
+    return {
+        label: target
+        for label, target in made.items()
+        if (not pinned or target.provider.name == pinned) and permits(x, target)
+    }

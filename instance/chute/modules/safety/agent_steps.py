@@ -29,6 +29,8 @@ ToolCall = tuple[str, str]
 """Name and arguments as they came."""
 
 _WORDS = re.compile(r"\w+")
+_SPACED = str.maketrans({chr(code): " " for code in range(128) if not _WORDS.match(chr(code))})
+"""Leaves of a text of ASCII what `_WORDS` finds in it."""
 _ERROR = re.compile(r"\s*\W{0,3}(?:\w+\.)*(?:\w*(?:error|exception)\b|failed\b|failure\b|traceback\b|fatal\b)", re.I)
 _TRACEBACK = "Traceback (most recent call last)"
 _ERROR_FIELDS = ("error", "errors", "exception", "is_error", "isError")
@@ -145,7 +147,7 @@ def _same(one: str, other: str) -> bool:
 @lru_cache(maxsize=COUNTED_MAX)
 def _counted(turn: str) -> tuple[Counter[str], float]:
     """How often each word of a turn stands in it, and the length of that vector."""
-    counts = Counter(_WORDS.findall(turn))
+    counts = Counter(turn.translate(_SPACED).split() if turn.isascii() else _WORDS.findall(turn))
     return counts, sqrt(sum([n * n for n in counts.values()]))
 
 
@@ -180,7 +182,7 @@ class TurnCalls:
         """One event that has choices."""
         for choice in obj["choices"]:
             delta = choice.get("delta")
-            if not delta:
+            if not delta or ("tool_calls" not in delta and "function_call" not in delta):
                 continue
             for call in delta.get("tool_calls") or ():
                 self._add(choice.get("index", 0), call.get("index", 0), call.get("function"))

@@ -39,7 +39,7 @@ _NO_HOST = frozenset("test example invalid localhost local internal".split())
 _URL = re.compile(r"\bhttps?://[^\s<>\"'`\\^{}|\])]+|(?<![\w@./-])www\.[^\s<>\"'`\])]+", re.IGNORECASE)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+'-]+@[\w.-]+\w")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?:[^\W\d_]{2,63}|xn--[a-z0-9-]{2,59})\Z")
-_DOI = re.compile(r"\b(?:doi:?\s*|doi\.org/)(\S+)|(?<![\w/])(10\.\d+/\S+)", re.IGNORECASE)
+_DOI = re.compile(r"\b(?:doi:\s*(?=\S*\d)|doi\s+(?=\d)|doi\.org/)(\S+)|(?<![\w/])(10\.\d+/\S+)", re.IGNORECASE)
 _DOI_FORM = re.compile(r"10\.\d{4,9}(?:\.\d+)*/[^\s\"<>]+\Z")
 _ISBN = re.compile(r"\bISBN(?:-1[03])?:?\s*([\dX][\dX -]{8,20}[\dX])", re.IGNORECASE)
 _ARXIV = re.compile(r"\barxiv(?:\.org/abs/|:)\s*([^\s,;)\]]+)", re.IGNORECASE)
@@ -72,26 +72,31 @@ _LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CIT
 _HAS_CODE, _HAS_URL, _HAS_EMAIL, _HAS_WORK, _HAS_CITATION, _HAS_QUOTE, _HAS_SUM = range(7)
 
 
-_FACTS = {
-    "url": {_HAS_URL},
-    "email": {_HAS_EMAIL},
-    "citation": {_HAS_WORK, _HAS_CITATION, _HAS_QUOTE},
-    "arithmetic": {_HAS_SUM},
+_SIGN = r"[-−]?\$?\d"
+_BEGINS = {
+    "url": (r"https?://", r"www\."),
+    "email": (r"[\w.+'-]@",),
+    "citation": (r"\bdoi(?::|\s+\d|\.org/)", r"10\.\d+/", r"\bisbn", r"\barxiv[.:]", r"\[\d"),
+    "arithmetic": (
+        rf"[\d%]\s*(?:=|≈|~|equals|is equal to|is)\s*{_SIGN}",
+        rf"\b(?:sum|product|difference) (?:of|between) {_SIGN}",
+        rf"\b(?:half|double|twice|a third|a quarter) (?:of )?{_SIGN}",
+        rf"(?:%|percent) of {_SIGN}",
+    ),
 }
+_BEGIN_QUOTE = re.compile('["“«]')
 
 
-class FactLook:
-    """Whether a text may hold a fact that one of the asked checks looks at, by one pass over it."""
+FACT, QUOTE = range(2)
 
-    __slots__ = ("_grounded", "_ungrounded")
 
-    def __init__(self, checks: frozenset[str]) -> None:
-        self._grounded = frozenset().union(*(_FACTS.get(check, ()) for check in checks))
-        self._ungrounded = self._grounded - {_HAS_QUOTE}
-
-    def __call__(self, answer: str, *, grounded: bool) -> bool:
-        may_have = _LOOK(answer)
-        return bool(may_have) and not may_have.isdisjoint(self._grounded if grounded else self._ungrounded)
+def fact_look(checks: frozenset[str]) -> QuickLook:
+    """A look for what facts begin with that the asked checks look at (`FACT`), and for quotations (`QUOTE`), which are doubted
+    only where the prompt gives a text to rest on. Of a text in which it sees nothing the checks doubt nothing."""
+    asked = [begin for check, begins in _BEGINS.items() if check in checks for begin in begins]
+    return QuickLook(
+        [re.compile(begin, re.IGNORECASE) for begin in asked], [_BEGIN_QUOTE] if "citation" in checks else []
+    )
 
 
 class Doubt(NamedTuple):

@@ -42,6 +42,7 @@ class CheckedAnswer:
         self.doubted: set[int] = set()
         """Where facts are in doubt."""
         self._found: dict[int, Finding] = {}
+        self._result: tuple[float, list[Finding], list[JSON]] | None = None
 
     @property
     def statements(self) -> list[tuple[int, str]]:
@@ -69,10 +70,12 @@ class CheckedAnswer:
                     self._found[start] = Finding(sentence, support, why)
         for doubt in doubts(self.text, "\n".join(self._prompt), self._checks, grounded=bool(self._reference)):
             self.add(doubt)
+        self.result()
 
     def add(self, doubt: Doubt) -> None:
         """Put the sentence that holds a doubtful fact in doubt."""
         self.doubted.add(doubt.start)
+        self._result = None
         start, sentence = next(
             ((at, each) for at, each in reversed(self._placed()) if at <= doubt.start), (0, self.text[:200])
         )
@@ -83,16 +86,20 @@ class CheckedAnswer:
 
     def add_disagreeing(self, start: int, sentence: str, support: float) -> None:
         """Put a statement in doubt that other answers to the question do not make."""
+        self._result = None
         known = self._found.get(start)
         self._found[start] = Finding(sentence, support, [*(known.why if known else ()), "samples"])
 
-    def result(self) -> tuple[float, list[Finding]]:
-        """The share of statements without doubt (1 when there are none), and those in doubt, in order."""
-        found = self._found
-        if not found:
-            return 1.0, []
-        counted = {start for start, _ in self.statements} | found.keys()
-        return 1.0 - len(found) / len(counted), [found[start] for start in sorted(found)]
+    def result(self) -> tuple[float, list[Finding], list[JSON]]:
+        """The share of statements without doubt (1 when there are none), those in doubt, in order, and what the trail says of
+        each."""
+        if self._result is None:
+            found = self._found
+            findings = [found[start] for start in sorted(found)]
+            counted = {start for start, _ in self.statements} | found.keys() if found else ()
+            score = 1.0 - len(found) / len(counted) if counted else 1.0
+            self._result = score, findings, list(map(_trail_entry, findings))
+        return self._result
 
     def _placed(self) -> list[tuple[int, str]]:
         """The sentences with where they begin."""
@@ -105,7 +112,7 @@ class CheckedAnswer:
         return self._sentences
 
 
-def trail_entry(finding: Finding) -> JSON:
+def _trail_entry(finding: Finding) -> JSON:
     """What the trail says of a finding: no text."""
     return {
         "sentence_hash": sha256(finding.sentence.strip().encode("utf-8", "replace")).hexdigest()[:16],

@@ -13,6 +13,8 @@ from instance.chute.text import rewrite_answer
 Check = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Sentences -> what stands in their place, in their order. Raises `EndAnswer`, or `StockyardError`."""
 
+LOOK_CHARS = 1_000
+"""So much text is looked into whatever it is."""
 _MAY_END = frozenset(".!?…。！？｡\n")
 
 
@@ -27,12 +29,21 @@ class CheckedSentences:
         self._pending: list[str] = []
         self._size = 0
 
+    def keeps(self, text: str) -> bool:
+        """Take a text that ends no sentence yet; whether it was one."""
+        pending = self._pending
+        size = self._size + len(text)
+        if size >= LOOK_CHARS or (pending and not _MAY_END.isdisjoint(pending[-1] + text)):
+            return False
+        pending.append(text)
+        self._size = size
+        return True
+
     async def feed(self, text: str, last: bool) -> str:
+        if not last and self.keeps(text):
+            return ""
         pending = self._pending
         pending.append(text)
-        self._size += len(text)
-        if not last and self._size < 1_000 and (len(pending) < 2 or _MAY_END.isdisjoint("".join(pending[-2:]))):
-            return ""
         whole = "".join(pending)
         pending.clear()
         self._size = 0

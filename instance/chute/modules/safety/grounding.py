@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
@@ -21,17 +23,29 @@ if TYPE_CHECKING:
 REFERENCE_MAX = 400
 """Sentences of reference that are compared with."""
 STATEMENTS_MAX = 100
+TOOL_ROLES = ("tool", "function")
+KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
+"""Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
 """Texts of a reference that a statement's numbers and negation are compared with."""
 LONG_CHARS = 400
 """A text of the user or system that is this long and states things is taken for reference."""
 
-_MARKED = re.compile(
-    r"(?im)^\W{0,6}(?:the )?(?:context|documents?|passages?|sources?|references?|articles?|excerpts?|knowledge(?: base)?|facts?|background|information|text|notes?|search results?|"
-    r"transcript|report|data|kontext|quelle[n]?|contexte?o?)\b[^\n:]{0,40}:|<(?:context|documents?|doc|passages?|sources?|article|reference|knowledge|search_results?)\b[^>]*>|"
-    r"\b(?:based on|according to|using|given|use only|answer (?:only )?from|refer to) (?:only )?(?:the |this |these )?(?:following|provided|given|above|below|context|document|text|passage|source|article|information)|"
-    r"\bcontext (?:says|states|tells)\b|\"\"\"|^\s*\[\d{1,3}\]\s+\S"
+_MATERIAL = (
+    r"(?:the )?(?:context|documents?|passages?|sources?|references?|articles?|excerpts?|knowledge(?: base)?|facts?|background|information|text|notes?|search results?|"
+    r"transcript|report|data|kontext|quelle[n]?|contexte?o?)"
 )
+_TAG = r"<(?:context|documents?|doc|passages?|sources?|article|reference|knowledge|search_results?)"
+_OTHER_MARKS = (
+    r"\b(?:based on|according to|using|given|use only|answer (?:only )?from|refer to) (?:only )?(?:the |this |these )?(?:following|provided|given|above|below|context|document|text|passage|source|article|information)",
+    r"\bcontext (?:says|states|tells)\b",
+    r"\"\"\"",
+    r"^\s*\[\d{1,3}\]\s+\S",
+)
+_MARKED = re.compile(
+    "(?im)" + "|".join((rf"^\W{{0,6}}{_MATERIAL}\b[^\n:]{{0,40}}:", rf"{_TAG}\b[^>]*>", *_OTHER_MARKS))
+)
+_MARK_BEGINS = [re.compile("(?im)" + each) for each in (rf"^\W{{0,6}}{_MATERIAL}", _TAG, *_OTHER_MARKS)]
 _ASKS = re.compile(r"\?\s*[\"')\]]*\s*\Z")
 _ORDERS = re.compile(
     r"\A\W*(?:please|answer|summari[sz]e|explain|write|tell|list|describe|use|give|translate|you (?:are|must|should|can|will)|your|do not|don't|be|always|never|reply|respond|"
@@ -47,57 +61,92 @@ _SAYS_NOTHING = re.compile(
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
-_MARKS = QuickLook(_MARKED)
+_MARKS = QuickLook(_MARK_BEGINS)
 
 
 class Given(NamedTuple):
-    """One text of a prompt, which may be something to rest on; `tool`: a tool said it."""
+    """One text of a prompt, which may be something to rest on; `tool`: a tool said it, `system`: it instructs the model."""
 
     text: str
-    tool: bool
+    tool: bool = False
+    system: bool = False
+
+
+class _Known:
+    """The sentences that systems' texts give to rest on: the same ones come with every call. Bounded; for any thread."""
+
+    def __init__(self) -> None:
+        self._sentences: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self.get = self._sentences.get
+
+    def keep(self, text: str, sentences: Iterable[str]) -> None:
+        if len(text) <= KNOWN_MAX_CHARS:
+            self._sentences[text] = tuple(sentences)
+            if len(self._sentences) > KNOWN_MAX:
+                with suppress(KeyError):
+                    self._sentences.popitem(last=False)
+
+
+_KNOWN = _Known()
 
 
 def given_texts(req: JSON) -> list[Given]:
-    """The texts of a prompt among which there may be something to rest on; empty when there is nothing. One look over short ones
-    says so; what there is, `references` finds out."""
+    """The texts of a prompt that there may be something to rest on in; empty when there is nothing. What there is, `references`
+    finds out; one look over short texts says here that there is nothing."""
     messages = req.get("messages")
-    found: list[Given] = []
+    if type(messages) is not list:
+        messages = [{"role": "user", "content": req.get("prompt")}]
     short: list[str] = []
-    for message in messages if type(messages) is list else [{"role": "user", "content": req.get("prompt")}]:
-        if type(message) is not dict:
-            continue
-        role = message.get("role")
-        if role == "assistant":
-            continue
-        text = message.get("content")
-        if type(text) is not str or len(message) > 2:
-            text = "\n".join(request_texts({"messages": [message]}))
-        if role in SYSTEM_ROLES:
-            text = without_own_notes(text)
-        if text:
-            tool = role == "tool" or role == "function"
-            found.append(Given(text, tool))
-            if not tool and len(text) < LONG_CHARS:
+    for message in messages:
+        if type(message) is dict:
+            role = message.get("role")
+            if role == "assistant":
+                continue
+            text = _text_of(message)
+            known = _KNOWN.get(text) if role in SYSTEM_ROLES else None
+            if known is None and text:
+                if len(text) >= LONG_CHARS or role in TOOL_ROLES:
+                    break
                 short.append(text)
-    return found if len(short) < len(found) or _MARKS("\n".join(short)) else []
+            elif known:
+                break
+    else:
+        if not short or not _MARKS(short[0] if len(short) == 1 else "\n".join(short)):
+            return []
+    return [
+        Given(text, message.get("role") in TOOL_ROLES, message.get("role") in SYSTEM_ROLES)
+        for message in messages
+        if type(message) is dict and message.get("role") != "assistant" and (text := _text_of(message))
+    ]
 
 
-def references(given: Sequence[Given]) -> list[str]:
+def _text_of(message: JSON) -> str:
+    text = message.get("content")
+    return text if type(text) is str and len(message) == 2 else "\n".join(request_texts({"messages": [message]}))
+
+
+def references(given: Iterable[Given]) -> list[str]:
     """The sentences that an answer may rest on: tool results, passages that are marked as such, long texts that state things.
 
     Empty when the prompt gives nothing to rest on.
     """
     found: dict[str, None] = {}
-    for text, tool in given:
-        if tool:
-            found.update(dict.fromkeys(_pieces(text)))
-            continue
-        is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
-        if is_marked or len(text) >= LONG_CHARS:
-            stating = _stating(text, is_marked=is_marked)
-            if is_marked or len(stating) >= 3:
-                found.update(dict.fromkeys(stating))
+    for text, tool, system in given:
+        sentences: Sequence[str] | None = _KNOWN.get(text) if system else None
+        if sentences is None:
+            sentences = _pieces(text) if tool else _given_by(without_own_notes(text) if system else text)
+            if system:
+                _KNOWN.keep(text, sentences)
+        found.update(dict.fromkeys(sentences))
     return list(found)[:REFERENCE_MAX]
+
+
+def _given_by(text: str) -> list[str]:
+    is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
+    if not is_marked and len(text) < LONG_CHARS:
+        return []
+    stating = _stating(text, is_marked=is_marked)
+    return stating if is_marked or len(stating) >= 3 else []
 
 
 def _pieces(text: str) -> list[str]:

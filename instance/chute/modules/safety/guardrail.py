@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,7 +17,6 @@ from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.made_answer import made_answer
 from instance.chute.modules.safety.new_texts import last_user_texts
 from instance.chute.modules.safety.topics import (
-    SENTENCES_MAX,
     SMALL_TALK_FROM,
     Match,
     Topic,
@@ -24,7 +24,6 @@ from instance.chute.modules.safety.topics import (
     is_follow_up,
     nearest_small_talk,
 )
-from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
 from instance.core.errors import StockyardError
@@ -111,12 +110,12 @@ class Guardrail(Module):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, x: Exchange) -> Answer | None:
-        turns = last_user_texts(x.req, 2)
+        turns = last_user_texts(x.req)
         if not turns or not turns[0].strip():
             return None
         text = turns[0]
-        if len(turns) > 1 and is_follow_up(text):
-            text = f"{turns[1]}\n{text}"
+        if is_follow_up(text):
+            text = "\n".join(reversed(last_user_texts(x.req, 2)))
         assert self._core is not None
         began = self._core.clock.mono_ns()
         off = await self._denied(x, text)
@@ -131,8 +130,7 @@ class Guardrail(Module):
     async def _denied(self, x: Exchange, text: str) -> Match | None:
         if not self.denied.topics:
             return None
-        sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
-        matches = await self.denied.matches([text, *(sentences if len(sentences) > 1 else ())])
+        matches = await self.denied.matches_of_message(text)
         self._explain(x, "denied", matches)
         for match in matches:
             if match.margin < -self._grey:
@@ -185,26 +183,22 @@ class Guardrail(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
         if answer.status == 200:
-            noted: set[str] = set()
-
-            async def check(sentences: Sequence[str]) -> Sequence[str]:
-                await self._check_sentences(x, sentences, noted)
-                return sentences
-
-            await check_answer(answer, check)
+            await check_answer(answer, partial(self._check_sentences, x, set()))
         return answer
 
-    async def _check_sentences(self, x: Exchange, sentences: Sequence[str], noted: set[str]) -> None:
+    async def _check_sentences(self, x: Exchange, noted: set[str], sentences: Sequence[str]) -> Sequence[str]:
+        telling = sentences
         if not self._has_patterns:
-            sentences = [each for each in sentences if len(each.split()) >= SENTENCE_WORDS_MIN]
-        if not sentences:
-            return
+            telling = [each for each in sentences if len(each.split(None, SENTENCE_WORDS_MIN)) >= SENTENCE_WORDS_MIN]
+        if not telling:
+            return sentences
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        reaching = await self.denied.reaching(sentences, self._least)
+        reaching = await self.denied.reaching(telling, self._least)
         x.waited_ns += self._core.clock.mono_ns() - began
         for sentence, row in reaching:
             await self._act_on(x, sentence, self.denied.ranked(row), noted)
+        return sentences
 
     async def _act_on(self, x: Exchange, sentence: str, matches: Sequence[Match], noted: set[str]) -> None:
         for match in matches:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from instance.chute.answer import Answer, Delta
+from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.safety.checkable_facts import Doubt, FactLook, named_addresses
-from instance.chute.modules.safety.checked_answer import CheckedAnswer, Finding, trail_entry
+from instance.chute.modules.safety.checkable_facts import FACT, Doubt, fact_look, named_addresses
+from instance.chute.modules.safety.checked_answer import CheckedAnswer, Finding
 from instance.chute.modules.safety.checked_sentences import contents, is_content
 from instance.chute.modules.safety.grounding import Reference, given_texts
 from instance.chute.modules.safety.live_addresses import LiveAddresses
@@ -88,7 +89,7 @@ class HalluciCheck(Module):
         self._checks: frozenset[str] = frozenset(settings.checks)
         self._embeds = "grounding" in self._checks or settings.self_check
         self._rests = bool(self._checks & {"grounding", "citation"})
-        self._may_have_facts = FactLook(self._checks)
+        self._facts_of = fact_look(self._checks)
         self._asks_again = settings.self_check
         self._min_support = settings.min_support
         self._action = settings.action
@@ -151,13 +152,11 @@ class HalluciCheck(Module):
             async for batch in events:
                 ends = False
                 for delta in batch:
-                    for choice in delta.choices():
-                        if choice.index == 0:
-                            piece = choice.text
-                            if piece and size < TEXT_MAX_CHARS:
-                                text.append(piece)
-                                size += len(piece)
-                            ends = ends or choice.finished
+                    piece, finished = first_choice(delta)
+                    if piece and size < TEXT_MAX_CHARS:
+                        text.append(piece)
+                        size += len(piece)
+                    ends = ends or finished
                 if ends and not checked and text:
                     checked = True
                     _, findings = await self._check(x, "".join(text))
@@ -180,7 +179,7 @@ class HalluciCheck(Module):
                     async for rest in events:
                         yield rest
                     return
-        text = "".join(choice.text for delta in held for choice in delta.choices() if choice.index == 0)
+        text = "".join([first_choice(delta)[0] for delta in held])
         if text:
             score, findings = await self._check(x, text)
             if self._blocks(score, findings):
@@ -190,11 +189,12 @@ class HalluciCheck(Module):
     # --- checks -----------------------------------------------------------------------------------------------------
 
     def _to_check(self, x: Exchange, text: str) -> CheckedAnswer | None:
-        """What there is to check of an answer; `None`, and noted, when one look says that nothing can be in doubt."""
+        """What there is to check of an answer's text; `None`, and noted, when one look says that nothing can be in doubt."""
         if len(text) > TEXT_MAX_CHARS:
             text = text[:TEXT_MAX_CHARS]
         given = given_texts(x.req) if self._rests else []
-        has_facts = self._may_have_facts(text, grounded=bool(given))
+        facts = self._facts_of(text)
+        has_facts = facts and (given or FACT in facts)
         if not has_facts and not self._asks_again and not (given and self._embedder is not None):
             x.measure(grounding=1.0)
             return None
@@ -220,10 +220,10 @@ class HalluciCheck(Module):
             for start, sentence, support in await self._disagreeing(x, check.statements):
                 check.add_disagreeing(start, sentence, support)
         x.waited_ns += max(0, self._core.clock.mono_ns() - began - (x.waited_ns - waited))
-        score, findings = check.result()
+        score, findings, entries = check.result()
         x.measure(grounding=round(score, 4))
-        for finding in findings:
-            x.note("unsupported", trail_entry(finding), module=self.name, hook="around")
+        for entry in entries:
+            x.note("unsupported", entry, module=self.name, hook="around")
         return score, findings
 
     async def _add_gone(self, check: CheckedAnswer) -> None:

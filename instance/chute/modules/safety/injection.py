@@ -76,8 +76,8 @@ def _any_case(expression: str) -> str:
     return expression if expression.startswith("(?i)") else "(?i)" + expression
 
 
-TRIGGERS: tuple[str, ...] = (
-    *dict.fromkeys(_any_case(rule.expression) for rule in RULES),
+_OF_RULES = tuple(dict.fromkeys(_any_case(rule.expression) for rule in RULES))
+_OF_THE_REST: tuple[str, ...] = (
     *CONCEPT_TRIGGERS,
     INVISIBLE,
     _MAY_BE_ENCODED.pattern,
@@ -85,7 +85,13 @@ TRIGGERS: tuple[str, ...] = (
     r"[a-z][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][a-z]|[\x{ff21}-\x{ff5a}]|\b\pL*[013457@$]\pL+[013457@$]\pL|[\x{1d400}-\x{1d7ff}\x{24b6}-\x{24e9}\x{1f130}-\x{1f189}]",
     f"{_REVERSED.pattern}|{_ROTATED.pattern}",
 )
-"""What occurs in every text that scores; for the shared matcher."""
+TRIGGERS: tuple[str, ...] = (*_OF_RULES, *_OF_THE_REST)
+"""What occurs in every text that scores."""
+
+_GAP = re.compile(r"\(\?:\\W[+*](?:\[\\w'\]|\\w)\+\)\{0,\d+\}(?:\\W[+*])?|\(\?:(?:\[\\w'\]|\\w)\+\\W\+\)\{0,\d+\}")
+WIDE_TRIGGERS: tuple[str, ...] = (*(_GAP.sub(r"[^\\x00]*", trigger) for trigger in _OF_RULES), *_OF_THE_REST)
+"""The same with any distance between a rule's words, for the shared matcher: an automaton that counts words has so many states
+that a scan waits for memory at every character. No distance goes over the edge of two texts. What these find has to be looked for by `TRIGGERS` again."""
 
 
 class Rules:

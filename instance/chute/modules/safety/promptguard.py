@@ -12,13 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.call_identity import holder
+from instance.chute.embedding.embedder import embedder_of
+from instance.chute.embedding.model_files import missing_packages
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
+from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.found import Found, apart, replaced
-from instance.chute.modules.safety.injection import TRIGGERS as INJECTION_TRIGGERS
-from instance.chute.modules.safety.injection import Rules
+from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
+from instance.chute.modules.safety.learned_injection import LearnedInjection
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
 from instance.chute.modules.safety.windowed_hold import WindowedHold
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 SCORES = {"low": 8, "medium": 5, "high": 3}
+DOUBTFUL = 2.0
+"""Learned points from which the rules are asked once more for the same text, to be weighed together."""
+OTHER_COUNTS = 0.4
+"""Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
 TEXT_MAX_CHARS = 400_000
 """What of one text is looked at for personal data."""
 
@@ -81,6 +88,10 @@ class PromptGuard(Module):
         injection: Literal["off", "flag", "block"] = Field(
             default="flag", description="What happens with a text that tries to give orders (injection_blocked)."
         )
+        learned: bool = Field(
+            default=True,
+            description="Where the bundled embedder is installed (extra `semantic`), also score new messages by what was learned from examples of injection: it finds what no rule foresees; a call waits some 5 ms for it, more with long tool results. Without the embedder, or the memory for it, the rules judge alone.",
+        )
         sensitivity: Literal["low", "medium", "high"] = Field(
             default="medium", description="Score from which a text counts as injection: low 8, medium 5, high 3."
         )
@@ -106,7 +117,9 @@ class PromptGuard(Module):
         personal = [trigger_of(kind) for kind in settings.kinds] + [custom.re2 for custom in settings.custom]
         self._personal = len(personal)
         self._rules = Rules() if settings.injection != "off" else None
-        self._patterns = (*personal, *(INJECTION_TRIGGERS if self._rules is not None else ()))
+        self._learned: LearnedInjection | None = None
+        self._patterns = (*personal, *(WIDE_TRIGGERS if self._rules is not None else ()))
+        self._orders = Matcher([("", TRIGGERS)]) if self._rules is not None else None
         self._least = SCORES[settings.sensitivity]
         self._roles = frozenset(settings.roles)
         self._regions = tuple(settings.phone_regions)
@@ -126,6 +139,16 @@ class PromptGuard(Module):
         self._core = core
         if isinstance(previous, PromptGuard):
             self.sessions = previous.sessions
+        if self._learns() and not missing_packages():
+            embedder = embedder_of(core)
+            try:
+                await embedder.load()
+            except StockyardError:
+                return  # too little memory for it: the rules judge alone
+            self._learned = LearnedInjection(embedder)
+
+    def _learns(self) -> bool:
+        return self._rules is not None and self.settings.learned
 
     async def tick(self) -> None:
         if self._core is not None:
@@ -133,7 +156,10 @@ class PromptGuard(Module):
 
     def hooks(self) -> tuple[str, ...]:
         own = self.settings
-        asks = ("on_request",) if self._patterns else ()
+        asks = (
+            *(("on_request",) if self._patterns else ()),
+            *(("prepare",) if self._learns() and self._learned is not None else ()),
+        )
         if not self._personal:
             return asks
         if own.mode == "restore" or own.scan_output:
@@ -151,11 +177,14 @@ class PromptGuard(Module):
     def patterns(self) -> Sequence[str]:
         return self._patterns
 
+    def answer_patterns(self) -> Sequence[str]:
+        return self._patterns[: self._personal] if self._scans_output else ()
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def on_request(self, x: Exchange) -> Answer | None:
         hits = x.hits(self)
-        if hits and self._rules is not None and max(hits) >= self._personal:
+        if hits and self._rules is not None and max(hits) >= self._personal and self._may_order(x):
             self._judge(x, self._rules)
         if self._personal:
             kept = self._kept(x) if x.session and self._rewrites else None
@@ -163,6 +192,14 @@ class PromptGuard(Module):
             if new or (kept is not None and kept.known_values):
                 self._guard(x, kept if kept is not None else Placeholders(), new=new)
         return None
+
+    def _may_order(self, x: Exchange) -> bool:
+        """Whether a text of the request can score, by what the shared matcher only guesses."""
+        passages = x.state.get("passages")
+        texts = request_texts(x.req)
+        if passages:
+            texts.append(passages)
+        return self._orders is not None and bool(self._orders.scan_texts(texts, recur=x.session != ""))
 
     def _kept(self, x: Exchange) -> Placeholders | None:
         """The placeholders that the call's session has from before."""
@@ -187,8 +224,54 @@ class PromptGuard(Module):
 
         rewrite_request(x.req, look)
         score, names, place = worst
-        if score < self._least:
-            return
+        if score >= self._least:
+            x.state["injection"] = True
+            self._refuse(x, score, names, place)
+
+    async def prepare(self, x: Exchange) -> Answer | None:
+        """What was learned, over the new messages; what the rules found is noted already."""
+        learned = self._learned
+        if learned is None or x.state.pop("injection", False):
+            return None
+        assert self._core is not None and self._rules is not None
+        texts = self._new_texts(x)
+        if not texts:
+            return None
+        began = self._core.clock.mono_ns()
+        points = await learned.points([text for _, _, text in texts])
+        x.waited_ns += self._core.clock.mono_ns() - began
+        for (place, role, text), learned_points in zip(texts, points, strict=True):
+            score, names = learned_points, ["learned"]
+            if score >= DOUBTFUL:
+                by_rules, named = self._rules.score(text, from_tool=role == "tool")
+                score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+            if score >= self._least:
+                self._refuse(x, round(score, 1), names, place)
+                break
+        return None
+
+    def _new_texts(self, x: Exchange) -> list[tuple[str, str, str]]:
+        """Place, role and text of what is looked at behind the last answer, and of the passages that were put in."""
+        messages = x.req.get("messages")
+        first = 0
+        if type(messages) is list:
+            answers = (at for at in range(len(messages) - 1, -1, -1) if _is_answer(messages[at]))
+            first = next(answers, -1) + 1
+        passages = x.state.get("passages")
+        found = [("passages", "tool", passages)] if passages else []
+
+        def look(text: str, place: str) -> str:
+            if not place.startswith("messages[") or int(place[9 : place.index("]")]) >= first:
+                role = _role(x.req, place)
+                if role in self._roles and text and (passages is None or passages not in text):
+                    found.append((place, role, text))
+            return text
+
+        rewrite_request(x.req, look)
+        return found
+
+    def _refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:
+        """Note an injection, and refuse the call where that is to be."""
         x.note("injection", {"score": score, "rules": names, "place": place, "action": self.settings.injection})
         if self.settings.injection == "block":
             raise StockyardError(
@@ -348,12 +431,23 @@ class _Text:
     def feed(self, text: str, last: bool) -> str:
         if self._scan is not None:
             text = self._scan.feed(text, last)
-        if self._placeholders is None:
+        if self._placeholders is None or (not text and not last):
+            return text
+        if not self._held and "[" not in text:
             return text
         text = self._held + text
         cut = len(text) if last else opens_placeholder(text)
         self._held = text[cut:]
         return self._placeholders.restore(text[:cut], in_json=self._in_json)
+
+
+def with_rules(learned: float, by_rules: float) -> float:
+    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one."""
+    return max(learned, by_rules) + OTHER_COUNTS * min(learned, by_rules)
+
+
+def _is_answer(message: Any) -> bool:
+    return type(message) is dict and message.get("role") == "assistant"
 
 
 def _role(req: JSON, place: str) -> str:

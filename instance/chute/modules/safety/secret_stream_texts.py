@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from instance.chute.answer import Delta
-from instance.chute.delta_text import delta_texts
+from instance.chute.answer import JSON, Delta
+from instance.chute.delta_text import FIRST_CONTENT, delta_texts, plain_part
 from instance.chute.exchange import Exchange
 from instance.chute.held_texts import TEXTS_MAX, ends_a_choice, give_back
 from instance.chute.modules.safety.secret_stream import HoldBack, OwnKeyGuard, Watch
@@ -33,21 +33,13 @@ class StreamTexts:
     def passes(self, delta: Delta) -> bool:
         """Take the plainest event, some content of the first choice with nothing held of it; whether it was one."""
         first = self._first
-        if first is None or delta.final:
+        if first is None:
             return False
-        choices = delta.obj["choices"]  # type: ignore[index]
-        choice = choices[0]
-        part = choice.get("delta")
-        if (
-            len(choices) > 1
-            or not part
-            or len(part) > 1
-            or choice.get("index")
-            or choice.get("finish_reason") is not None
-        ):
+        part = plain_part(delta)
+        if part is None:
             return False
-        text = part.get("content")
-        if type(text) is not str or len(text) > PLAIN_MAX_CHARS:
+        text = part["content"]
+        if len(text) > PLAIN_MAX_CHARS:
             return False
         watch, guard = first
         if guard is not None and not guard.passes(text):
@@ -56,22 +48,15 @@ class StreamTexts:
         return True
 
     def take(self, delta: Delta) -> None:
+        part = plain_part(delta)
+        if part is not None:
+            self._take_plain(delta, part)
+            return
         texts = self._texts
         seen: set[str] | None = None
         for place, holder, field, choice in delta_texts(delta):
             text: str = holder[field]
-            entry = texts.get(place)
-            if entry is None:
-                if len(texts) >= TEXTS_MAX:
-                    raise StockyardError(
-                        "bad_upstream_response", "The provider's stream has too many texts to be checked."
-                    )
-                module = self._module
-                entry = texts[place] = (module.watch(place, self._report), module.hold(place, self._report))
-                if self.anchors is not None and place == "choices[0].content" and entry[0] is not None:
-                    guard = entry[1]
-                    self._first = (entry[0], guard if isinstance(guard, OwnKeyGuard) else None)
-            watch, hold = entry
+            watch, hold = texts.get(place) or self._made(place)
             if watch is not None and text:
                 watch.feed(text)
             if hold is not None:
@@ -89,6 +74,29 @@ class StreamTexts:
                     if watch is not None:
                         watch.end()
             give_back(delta, {place: hold for place, (_, hold) in texts.items()}, seen or set())
+
+    def _take_plain(self, delta: Delta, part: JSON) -> None:
+        """Take some content of the first choice, which goes on."""
+        text: str = part["content"]
+        if not text:
+            return
+        watch, hold = self._texts.get(FIRST_CONTENT) or self._made(FIRST_CONTENT)
+        if watch is not None:
+            watch.feed(text)
+        if hold is not None:
+            sent = hold.feed(text, False)
+            if sent != text:
+                part["content"] = sent
+                delta.changed = True
+
+    def _made(self, place: str) -> tuple[Watch | None, HoldBack | OwnKeyGuard | None]:
+        if len(self._texts) >= TEXTS_MAX:
+            raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
+        watch, hold = self._module.watch(place, self._report), self._module.hold(place, self._report)
+        self._texts[place] = watch, hold
+        if self.anchors is not None and place == FIRST_CONTENT and watch is not None:
+            self._first = (watch, hold if isinstance(hold, OwnKeyGuard) else None)
+        return watch, hold
 
     def end(self) -> None:
         """Look at what was not looked at when the stream ended early."""

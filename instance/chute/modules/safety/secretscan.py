@@ -24,6 +24,7 @@ from instance.core.errors import StockyardError
 from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
+    from instance.chute.chain import Plan
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
@@ -113,6 +114,8 @@ class SecretScan(Module):
         """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
+        self._plan: Plan | None = None
+        """The latest call's: what its matchers remember of texts."""
         self._core: Core | None = None
         self._notices: Webhook | None = None
         self._own: frozenset[str] = frozenset()
@@ -131,6 +134,9 @@ class SecretScan(Module):
     def patterns(self) -> Sequence[str]:
         return self._scanner.triggers
 
+    def answer_patterns(self) -> Sequence[str]:
+        return self._scanner.triggers if self._scans_output else ()
+
     def _refresh_own(self) -> frozenset[str]:
         """The instance's own provider keys as they are now."""
         providers = self._core.services.get("providers") if self._core is not None else None
@@ -141,7 +147,8 @@ class SecretScan(Module):
         return keys
 
     def on_request(self, x: Exchange) -> Answer | None:
-        x.state["redact"] = self._redact
+        x.state["redact"] = self._redact_known
+        self._plan = x.plan
         if self._scans_input:
             if self._flags and x.request_hits is None:
                 # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
@@ -149,6 +156,15 @@ class SecretScan(Module):
             else:
                 self._scan_request(x)
         return None
+
+    def _redact_known(self, text: str) -> str:
+        """The text with a marker in the place of each credential; one that was scanned with a session's is not searched again."""
+        plan = self._plan
+        for matcher in (plan.matcher, plan.answer_matcher) if plan is not None else ():
+            hits = matcher.known(text) if matcher is not None else None
+            if matcher is not None and hits is not None and not matcher.of(self.name, hits):
+                return replace(text, self._scanner.find_own(text)) if self._scanner.own else text
+        return self._redact(text)
 
     def _scan_request(self, x: Exchange) -> None:
         if not x.hits(self):
@@ -199,7 +215,7 @@ class SecretScan(Module):
 
     def _suspects(self, x: Exchange, obj: JSON, text: str) -> frozenset[int]:
         """Which detectors could find something in an answer."""
-        if x.plan is None or x.plan.matcher is None:
+        if x.plan is None or x.plan.answer_matcher is None:
             return self._scanner.suspects(text)
         return x.answer_hits(self, obj)
 

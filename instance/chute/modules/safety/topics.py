@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import ge
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
@@ -12,6 +12,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from instance.chute.expressions import require_re2
+from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
@@ -74,10 +75,8 @@ class Match(NamedTuple):
 
     topic: Topic
     score: float
-
-    @property
-    def margin(self) -> float:
-        return self.score - self.topic.threshold
+    margin: float
+    """Of the score above the topic's threshold."""
 
 
 class Topics:
@@ -90,6 +89,7 @@ class Topics:
 
     def __init__(self, topics: Sequence[Topic], embedder: Embedder | None) -> None:
         self.topics = topics
+        self._thresholds = [topic.threshold for topic in topics]
         self._patterns = re2.Set.SearchSet()
         self._of_pattern = [number for number, topic in enumerate(topics) for _ in topic.patterns]
         for topic in topics:
@@ -119,25 +119,39 @@ class Topics:
             count += len(rows[-1])
         self._rows = np.ascontiguousarray(np.vstack(rows).T)
 
-    async def matches(self, texts: Sequence[str]) -> list[Match]:
+    def matches(self, texts: Sequence[str]) -> Awaitable[list[Match]]:
         """For each topic how near the nearest of the texts is; the surest first."""
-        return await self._judged(texts, self._matches)
+        return self._judged(lambda: texts, self._matches)
 
-    async def reaching(self, texts: Sequence[str], least: Sequence[float]) -> list[tuple[str, list[float]]]:
+    def matches_of_message(self, text: str) -> Awaitable[list[Match]]:
+        """As `matches`, of the text and of each of its sentences."""
+
+        def pieces() -> Sequence[str]:
+            sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
+            return [text, *(sentences if len(sentences) > 1 else ())]
+
+        return self._judged(pieces, self._matches)
+
+    def reaching(self, texts: Sequence[str], least: Sequence[float]) -> Awaitable[list[tuple[str, list[float]]]]:
         """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
 
         def those(scores: list[list[float]]) -> list[tuple[str, list[float]]]:
             return [(text, row) for text, row in zip(texts, scores, strict=True) if any(map(ge, row, least))]
 
-        return await self._judged(texts, those)
+        return self._judged(lambda: texts, those)
 
-    async def _judged(self, texts: Sequence[str], judge: Callable[[list[list[float]]], T]) -> T:
-        """`judge(scores)`, off the event loop where there are vectors to compare."""
+    async def _judged(self, read: Callable[[], Sequence[str]], judge: Callable[[list[list[float]]], T]) -> T:
+        """`judge(scores of the texts)`, off the event loop where there are vectors to compare."""
         if self._rows is None:
-            return judge(self._scores(texts, None))
+            return judge(self._scores(read(), None))
         assert self._embedder is not None
-        heard = [text[:TEXT_MAX_CHARS] for text in texts]
-        return await self._embedder.embed_then(heard, lambda vectors: judge(self._scores(texts, vectors)))
+        texts: list[str] = []
+
+        def heard() -> list[str]:
+            texts.extend(read())
+            return [text[:TEXT_MAX_CHARS] for text in texts]
+
+        return await self._embedder.run(heard, lambda vectors: judge(self._scores(texts, vectors)))
 
     def _matches(self, scores: list[list[float]]) -> list[Match]:
         best = [0.0] * len(self.topics)
@@ -147,7 +161,10 @@ class Topics:
 
     def ranked(self, scores: Sequence[float]) -> list[Match]:
         """A text's scores as matches, the surest first."""
-        found = [Match(topic, score) for topic, score in zip(self.topics, scores, strict=True)]
+        found = [
+            Match(topic, score, score - threshold)
+            for topic, score, threshold in zip(self.topics, scores, self._thresholds, strict=True)
+        ]
         return sorted(found, key=lambda match: -match.margin)
 
     def _scores(self, texts: Sequence[str], vectors: Any) -> list[list[float]]:
@@ -184,5 +201,5 @@ async def nearest_small_talk(embedder: Embedder, text: str) -> float:
 
 def is_follow_up(text: str) -> bool:
     """Whether a message means something only with the one before it."""
-    words = len(text.split())
+    words = len(text.split(None, FOLLOW_UP_WORDS))
     return words <= 3 or (words <= FOLLOW_UP_WORDS and _FOLLOWS.match(text) is not None)

@@ -27,8 +27,8 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from instance.core.core import Core
 
-FEW_SENTENCES = 4
-"""Of a longer text only the sentences on a topic are compared with what was learned."""
+SENTENCES_MAX = 24
+"""Of a longer text only the sentences on a topic are compared with what was learned: each takes some 3 ms."""
 ASK_FROM = 0.25
 """Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
 MODERATION_NAMES = {
@@ -92,8 +92,8 @@ DEFAULTS: Mapping[str, Action] = {
 class ToxicFilter(Module):
     """Scores each new text of a request and each sentence of an answer, and acts on what reaches its category's threshold.
 
-    Cheap first: rules over the text's plain form; then, for texts on a topic that can be harmful, the nearest labelled
-    examples; then a provider's moderation endpoint, where one is named. `sexual/minors` is always refused.
+    Rules over the text's plain form, then what was learned from labelled examples: every text of a request, and of answers
+    what is on a topic that can be harmful; then a provider's moderation endpoint, where one is named. `sexual/minors` is always refused.
     """
 
     name: ClassVar[str] = "toxicfilter"
@@ -119,8 +119,8 @@ class ToxicFilter(Module):
             default=True, description="Also compare with labelled examples, by the bundled embedder (extra `semantic`)."
         )
         judge_all: bool = Field(
-            default=False,
-            description="Also compare what no rule and no topic points to, in messages of up to four sentences: finds more that is said in plain words; such calls wait 5 to 15 ms.",
+            default=True,
+            description="Compare every new text of a request, not only what a rule or a topic points to: finds what is said in plain words; calls wait some 5 ms for it. Sentences of answers are compared where they are on a topic.",
         )
         examples: list[Example] = Field(default=[], max_length=500, description="Labelled examples of your own.")
         moderation_target: str = Field(
@@ -176,6 +176,8 @@ class ToxicFilter(Module):
         ]
         self._toxicity = Toxicity(settings.languages)
         self._own = tuple(rule.re2 for rule in settings.custom)
+        self._scans_output = settings.scan_output
+        self._asks = bool(settings.moderation_target)
         self._learned: Learned | None = None
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
@@ -196,17 +198,19 @@ class ToxicFilter(Module):
         )
 
     def patterns(self) -> Sequence[str]:
-        return (*self._toxicity.triggers, *self._own) if self.settings.scan_input else ()
+        return (*self._toxicity.triggers, *self._own)
+
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
 
     def passes(self, x: Exchange) -> bool:
-        return not self.settings.scan_output and "toxic_help" not in x.state
+        return not self._scans_output and "toxic_help" not in x.state
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, x: Exchange) -> Answer | None:
-        asks = bool(self.settings.moderation_target)
-        judges_all = self.settings.judge_all and self._learned is not None
-        if not asks and not judges_all and not x.hits(self):
+        asks = self._asks
+        if not asks and not x.hits(self) and not (self.settings.judge_all and self._learned is not None):
             return None
         redacted: dict[str, str] = {}
         for text in new_texts(x.req):
@@ -242,12 +246,17 @@ class ToxicFilter(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
-        if self.settings.scan_output and answer.status == 200:
+        if (
+            self._scans_output
+            and answer.status == 200
+            # A rule of the user's own may hold in a sentence alone.
+            and (answer.events is not None or self._custom or x.answer_may_hold(self, answer))
+        ):
 
             async def check(sentences: Sequence[str]) -> Sequence[str]:
                 if not self._suspects(sentences):
                     return sentences
-                judged = await self._judge(x, sentences, asks=False)
+                judged = await self._judge(x, sentences, asks=False, incoming=False)
                 acts = [self._act(x, scores, "out") for scores in judged]
                 blocked = next((act for act in acts if act and act[0] == "block"), None)
                 if blocked:
@@ -263,7 +272,7 @@ class ToxicFilter(Module):
                 return self._redacted(sentences, acts)
 
             await check_answer(answer, check)
-        if x.state.pop("toxic_help", False) and not _wants_json(x.req):
+        if "toxic_help" in x.state and x.state.pop("toxic_help") and not _wants_json(x.req):
             put_before(answer, self.settings.help_text + "\n\n")
         return answer
 
@@ -274,11 +283,13 @@ class ToxicFilter(Module):
 
     # --- judging ----------------------------------------------------------------------------------------------------
 
-    async def _judge(self, x: Exchange, texts: Sequence[str], *, asks: bool) -> list[dict[str, float]]:
+    async def _judge(
+        self, x: Exchange, texts: Sequence[str], *, asks: bool, incoming: bool = True
+    ) -> list[dict[str, float]]:
         """The scores of each text; names of custom rules that hit are among them, with 1."""
         scored = [self._toxicity.scores(text) for text in texts]
         if self._learned is not None and self._core is not None:
-            every = self.settings.judge_all and len(texts) <= FEW_SENTENCES
+            every = self.settings.judge_all and incoming and len(texts) <= SENTENCES_MAX
             places = [
                 place for place, text in enumerate(texts) if len(text) > 7 and (every or self._toxicity.on_topic(text))
             ]

@@ -1,35 +1,33 @@
-"""Scores of a text by category of harm: rules over its plain form, the words around them, and the nearest labelled examples."""
+"""Scores of a text by category of harm: rules over its plain form, the words around them, and what was learned from labelled examples."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import re2
 
 from instance.chute.matcher import Matcher
 from instance.chute.modules.safety import toxic_rules as rules
+from instance.chute.modules.safety.classifier import HARMLESS, Classifier, fit_regression, readable, softmax
+from instance.chute.modules.safety.learned_files import TOXIC, LearnedFile
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted, unmasked
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
 
-EXAMPLES = Path(__file__).with_name("toxic_examples.tsv")
 TEXT_MAX_CHARS = 20_000
 """What of one text is judged; texts are judged in sentences or messages, longer ones are cut."""
 NEAR_CHARS = 160
 NEAREST_FROM, NEAREST_SURE = 0.42, 0.78
 """Cosine to an example of the user's own from which it counts, and at which it alone is certain."""
-HARMLESS = "none"
-LEARNED_TRUST = 0.85
 DOUBTED_BELOW, DOUBT, SURE = 0.1, 0.7, 0.8
 """Rules that are not sure count less where what was learned takes a text for harmless."""
 LEARNED_MIN = 0.05
-FIT_STEPS, FIT_RATE, FIT_DECAY = 1200, 6.0, 1e-4
-"""Of the regression: gradient steps, their size, and the weight of the penalty on large weights."""
+NEARLY = 0.5
+"""Share of the likeliest category's from which another one counts as nearly as likely."""
 
 
 _TOPICS = (
@@ -136,79 +134,84 @@ def _compiled(expression: str) -> Any:
 
 
 class Learned:
-    """Scores by a softmax regression over embeddings, fitted to labelled examples: those that ship with this and the user's own.
+    """Scores by what was learned from labelled examples (`make learn`), and from the user's own on top of it.
 
-    It is fitted when it is first asked, on another thread: some 300 texts are embedded, in about a second.
+    The weights are read at once; the user's examples are embedded, and learned, when it is first asked.
     """
 
-    def __init__(self, embedder: Embedder, own: Sequence[tuple[str, str]] = ()) -> None:
-        rows = [line.split("\t") for line in EXAMPLES.read_text("utf-8").splitlines() if not line.startswith("#")]
-        self._examples = [(row[0], row[1]) for row in rows]
-        self._own = list(own)
+    def __init__(
+        self, embedder: Embedder, own: Sequence[tuple[str, str]] = (), *, learned: LearnedFile = TOXIC
+    ) -> None:
+        self._classifier = Classifier(learned.weights)
+        self._own = [(name, text) for name, text in own if name in self._classifier.names]
         self._embedder = embedder
-        self._fitted: tuple[list[str], Vectors, Vectors] | None = None
+        self._fitted: tuple[Vectors, Vectors, Any] | None = None
 
     async def scores(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """For each text, category -> 0 to 1."""
+        """For each text, category -> 0 to 1; 0.7 is where cross-validation set the threshold."""
+        shown = [readable(text) for text in texts]
+        if not self._own:
+            return await self._embedder.embed_then(shown, lambda vectors: self._scores(shown, vectors))
         if self._fitted is None:
-            examples = [*self._examples, *self._own]
-            vectors = await self._embedder.embed([text for _, text in examples])
-            names, weights = await asyncio.to_thread(_fit, vectors, [category for category, _ in examples])
-            self._fitted = names, weights, vectors[len(self._examples) :]
-        names, weights, own = self._fitted
-        vectors = await self._embedder.embed(texts)
-        found = [self._of(names, row) for row in _probabilities(vectors, weights)]
-        if self._own:
-            for scores, cosines in zip(found, vectors @ own.T, strict=True):
-                for (category, _), cosine in zip(self._own, cosines, strict=True):
-                    near = min(1.0, max(0.0, (float(cosine) - NEAREST_FROM) / (NEAREST_SURE - NEAREST_FROM)))
+            said = [readable(text) for _, text in self._own]
+            self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
+        return await self._embedder.embed_then(shown, lambda vectors: self._scores_with_own(shown, vectors))
+
+    async def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
+        """Of many texts those whose words are the likeliest to be harmful, in their order."""
+        if len(texts) <= most:
+            return list(texts)
+        harmless = self._classifier.names.index(HARMLESS)
+        by_words = await asyncio.to_thread(self._classifier.by_words, texts)
+        return [texts[place] for place in sorted(softmax(by_words)[:, harmless].argsort()[:most])]
+
+    def _fit(self, texts: Sequence[str], vectors: Vectors) -> tuple[Vectors, Vectors, Any]:
+        """The vectors of the user's examples, as they are and centred, and their weights on top of what was learned."""
+        import numpy as np
+
+        names = self._classifier.names
+        centred = self._classifier.centred(vectors)
+        wanted = np.array([[own == name for name in names] for own, _ in self._own], dtype=np.float32)
+        before = self._classifier.logits(texts, vectors)
+        return vectors, centred, fit_regression(centred @ centred.T, wanted, before=before)
+
+    def _scores(self, texts: Sequence[str], vectors: Vectors, more: Any = 0.0) -> list[dict[str, float]]:
+        return [self._of(row) for row in softmax(self._classifier.logits(texts, vectors) + more)]
+
+    def _scores_with_own(self, texts: Sequence[str], vectors: Vectors) -> list[dict[str, float]]:
+        assert self._fitted is not None
+        own, centred, weights = self._fitted
+        found = self._scores(texts, vectors, self._classifier.centred(vectors) @ centred.T @ weights)
+        for scores, cosines in zip(found, vectors @ own.T, strict=True):
+            for (category, _), cosine in zip(self._own, cosines, strict=True):
+                near = min(1.0, max(0.0, (float(cosine) - NEAREST_FROM) / (NEAREST_SURE - NEAREST_FROM)))
+                if category != HARMLESS:
                     scores[category] = max(scores.get(category, 0.0), near)
         return found
 
-    @staticmethod
-    def _of(names: list[str], row: Any) -> dict[str, float]:
-        found = {name: float(share) for name, share in zip(names, row, strict=True) if name != HARMLESS}
-        # What is harmful one way or another is of the likeliest category.
+    def _of(self, row: Any) -> dict[str, float]:
+        """The categories that a text may be of. What is harmful one way or another is of the likeliest category, and of those
+        that are nearly as likely; `sexual/minors` only where it is the likeliest."""
+        found = {
+            name: float(share) for name, share in zip(self._classifier.names, row, strict=True) if name != HARMLESS
+        }
         likeliest = max(found, key=lambda name: found[name])
-        found[likeliest] = sum(found.values())
-        return {name: score for name, score in found.items() if score >= LEARNED_MIN}
-
-
-def _with_bias(vectors: Any) -> Any:
-    import numpy
-
-    return numpy.concatenate([vectors, numpy.ones((len(vectors), 1), vectors.dtype)], axis=1)
-
-
-def _probabilities(vectors: Any, weights: Any) -> Any:
-    import numpy
-
-    logits = _with_bias(vectors) @ weights
-    shares = numpy.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
-
-
-def _fit(vectors: Any, labels: Sequence[str]) -> tuple[list[str], Any]:
-    """The categories, and the weights [dimensions + 1, categories] of a softmax regression by gradient descent."""
-    import numpy
-
-    names = sorted(set(labels))
-    wanted = numpy.array([[label == name for name in names] for label in labels], dtype=vectors.dtype)
-    weights = numpy.zeros((vectors.shape[1] + 1, len(names)), vectors.dtype)
-    inputs = _with_bias(vectors)
-    for _ in range(FIT_STEPS):
-        slope = inputs.T @ (_probabilities(vectors, weights) - wanted) / len(labels)
-        slope[:-1] += FIT_DECAY * weights[:-1]
-        weights -= FIT_RATE * slope
-    return names, weights
+        harm, least = sum(found.values()), found[likeliest] * NEARLY
+        scores = {}
+        for name, share in found.items():
+            counts = name == likeliest or (share >= least and name != "sexual/minors")
+            score = self._classifier.score(harm if counts else share)
+            if score >= LEARNED_MIN:
+                scores[name] = score
+        return scores
 
 
 def combined(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     """Two scores as independent evidence: by rules, and by what was learned."""
-    harmless = sum(other.values()) < DOUBTED_BELOW
+    harmless = max(other.values(), default=0.0) < DOUBTED_BELOW
     scores = {}
     for category in {*one, *other}:
         by_rules = one.get(category, 0.0)
-        by_rules *= DOUBT if harmless and by_rules < SURE else 1.0
-        scores[category] = 1.0 - (1.0 - by_rules) * (1.0 - LEARNED_TRUST * other.get(category, 0.0))
+        by_rules *= DOUBT if harmless and by_rules < SURE and category != "profanity" else 1.0
+        scores[category] = 1.0 - (1.0 - by_rules) * (1.0 - other.get(category, 0.0))
     return scores

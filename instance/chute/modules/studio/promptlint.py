@@ -85,6 +85,9 @@ class PromptLint(Module):
     def patterns(self) -> Sequence[str]:
         return (INJECTION,) if self._injection else ()
 
+    def answer_patterns(self) -> Sequence[str]:
+        return ()
+
     def on_request(self, x: Exchange) -> None:
         self._count += 1
         share = self._share

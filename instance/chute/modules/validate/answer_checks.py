@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -134,9 +135,9 @@ _REFUSED = re.compile(
 def refuses(text: str, phrases: list[str]) -> bool:
     """Whether the answer begins by declining, or with one of the phrases."""
     begins = text.lstrip()[:400]
-    if any(begins.casefold().startswith(phrase.casefold()) for phrase in phrases):
+    if phrases and begins.casefold().startswith(tuple([phrase.casefold() for phrase in phrases])):
         return True
-    return bool(_REFUSAL.match(begins)) and bool(_REFUSED.match(begins))
+    return _REFUSAL.match(begins) is not None and _REFUSED.match(begins) is not None
 
 
 def reading_ease(text: str) -> float:
@@ -152,6 +153,11 @@ def reading_ease(text: str) -> float:
 def passes(check: Check, said: Said) -> bool:
     """Whether the answer passes a check that needs no other call."""
     return _PASS[check.type](check.params, said)
+
+
+def plain_test(check: Check) -> Callable[[Said], bool]:
+    """`passes` of one check."""
+    return partial(_PASS[check.type], check.params)
 
 
 def _holds(params: dict[str, Any], said: Said) -> bool:

@@ -30,6 +30,13 @@ class FencedText:
         """Of a block that was too long to hold: what closes it, and whether the rest of it is dropped."""
 
     def feed(self, text: str, last: bool) -> str:
+        if not self._held and self._rest is None and "\n" not in text:
+            # Inside a line nothing opens, nor does a line that begins with a letter.
+            if not self._at_line_start:
+                return text
+            if text[:1].isalpha():
+                self._at_line_start = False
+                return text
         self._held += text
         sent: list[str] = []
         while self._held and self._step(sent, last):

@@ -252,11 +252,13 @@ class _Whole:
 class _Watched:
     """A text that passes while it is looked at."""
 
+    __slots__ = ("_look",)
+
     def __init__(self, hold: FencedText | _Whole) -> None:
-        self._hold = hold
+        self._look = hold.feed
 
     def feed(self, text: str, last: bool) -> str:
-        self._hold.feed(text, last)
+        self._look(text, last)
         return text
 
 

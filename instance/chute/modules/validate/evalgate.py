@@ -10,13 +10,14 @@ from pydantic import Field
 
 from instance.chute import language
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.asked_again import Asked, AskedAgain
+from instance.chute.asked_again import Asked, AskedAgain, first_finish, first_text
 from instance.chute.call_identity import within_share
+from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.validate.answer_checks import JUDGE_PASSES, Check, Said, passes, why
+from instance.chute.modules.validate.answer_checks import JUDGE_PASSES, Check, Said, passes, plain_test, why
 from instance.chute.modules.validate.broken_json import mended
 from instance.chute.record import estimate_usage
 from instance.chute.sub_request import SERVICE, SubRequestFailed
@@ -48,6 +49,10 @@ class Score(NamedTuple):
 
     def with_action(self, *actions: str) -> list[tuple[Check, str]]:
         return [each for each in self.failed if each[0].action in actions]
+
+
+_PASSED = Score(1.0, [])
+_FULL = (HEADER, b"1.0")
 
 
 class EvalGate(Module):
@@ -83,8 +88,17 @@ class EvalGate(Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._checks = settings.checks
         self._acts = any(check.action != "flag" for check in settings.checks)
         self._types = {check.type for check in settings.checks}
+        self._plain = (
+            None
+            if self._types & {"judge", "similarity"}
+            else tuple((plain_test(check), check.weight, check) for check in settings.checks)
+        )
+        self._weight = 0.0
+        for check in settings.checks:
+            self._weight += check.weight
         self._core: Core
         self._ask: SubRequests
         self._embedder: Embedder
@@ -114,10 +128,22 @@ class EvalGate(Module):
             if answer.events is not None:
                 answer.events = self._watched(x, answer.events)
             return answer
+        if not self._acts:
+            return await self._flagged(x, call)
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
         if x.stream:
             return again.streamed(lambda: self._until_good(x, again))
         return await self._until_good(x, again)
+
+    async def _flagged(self, x: Exchange, call: Call) -> Answer:
+        """The answer as it is, scored: no check asks again or refuses it."""
+        answer = await call(x)
+        if not _called(answer):
+            said = Said(first_text(answer), first_finish(answer))
+            score = self._plain_score(said) if self._plain is not None else (await self._score(x, said))[0]
+            self._note(x, 1, score)
+            self._deliver(x, score)
+        return answer
 
     async def _until_good(self, x: Exchange, again: AskedAgain) -> Answer:
         own = self.settings
@@ -131,18 +157,19 @@ class EvalGate(Module):
                 if best is None:
                     raise
                 break
-            if _called(asked):
+            if _called(asked.answer):
                 # It calls the caller's tools: there is no answer to judge yet.
                 return again.deliver(asked)
             score, judged_nano = await self._score(x, Said(asked.text, asked.finish_reason))
             self._note(x, number + 1, score)
-            cost = self._cost(asked)
-            spent += judged_nano + (cost if number else 0)
+            spent += judged_nano
             if best is None or _rank(score) > _rank(best[1]):
                 best = (asked, score)
             if score.value >= own.pass_score or not score.with_action("retry"):
                 break
             if number < own.max_retries:
+                cost = self._cost(asked)
+                spent += cost if number else 0
                 if (spent + cost) / 1e9 > own.max_extra_usd:
                     x.note("stopped", {"why": "max_extra_usd"}, module=self.name)
                     break
@@ -163,8 +190,7 @@ class EvalGate(Module):
                 retryable=False,
             )
         answer = again.deliver(asked)
-        self._scored(x, score)
-        x.response_headers.append((HEADER, b"%.4g" % score.value if score.value < 1 else b"1.0"))
+        self._deliver(x, score)
         return answer
 
     async def _watched(self, x: Exchange, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
@@ -174,29 +200,30 @@ class EvalGate(Module):
         done = False
         async for batch in events:
             for delta in batch:
-                for choice in delta.choices():
-                    if choice.index:
-                        continue
-                    size += len(choice.text)
+                text, finished = first_choice(delta)
+                if text:
+                    size += len(text)
                     if size <= STREAMED_MAX_CHARS:
-                        texts.append(choice.text)
-                    if choice.finished and not done:
-                        done = True
-                        finish = next(
-                            (c.get("finish_reason") for c in (delta.obj or {})["choices"] if not c.get("index")), ""
-                        )
-                        if finish != "tool_calls":
-                            score, _ = await self._score(x, Said("".join(texts), str(finish or "")))
-                            self._note(x, 1, score)
-                            self._scored(x, score)
+                        texts.append(text)
+                if finished and not done:
+                    done = True
+                    finish = next(
+                        (c.get("finish_reason") for c in (delta.obj or {})["choices"] if not c.get("index")), ""
+                    )
+                    if finish != "tool_calls":
+                        score, _ = await self._score(x, Said("".join(texts), str(finish or "")))
+                        self._note(x, 1, score)
+                        self._scored(x, score)
             yield batch
 
     async def _score(self, x: Exchange, said: Said) -> tuple[Score, int]:
         """The answer's score, and what judging it cost in nano-dollars. A check that cannot be made does not count."""
+        if self._plain is not None:
+            return self._plain_score(said), 0
         total = reached = 0.0
         nano = 0
         failed: list[tuple[Check, str]] = []
-        for check in self.settings.checks:
+        for check in self._checks:
             share: float | None
             good, reason = True, ""
             if check.type == "judge":
@@ -217,6 +244,17 @@ class EvalGate(Module):
             if not good:
                 failed.append((check, why(check, reason)))
         return Score(reached / total if total else 1.0, failed), nano
+
+    def _plain_score(self, said: Said) -> Score:
+        """The score where every check is made here and now."""
+        reached = 0.0
+        failed: list[tuple[Check, str]] = []
+        for test, weight, check in self._plain or ():
+            if test(said):
+                reached += weight
+            else:
+                failed.append((check, why(check)))
+        return Score(reached / self._weight, failed) if failed else _PASSED
 
     async def _similarity(self, x: Exchange, said: Said) -> float | None:
         question = _question(x)[-QUESTION_MAX_CHARS:]
@@ -291,6 +329,10 @@ class EvalGate(Module):
         failed = [check.type for check, _ in score.failed]
         x.note("score", {"n": number, "score": round(score.value, 4), "failed": failed}, module=self.name)
 
+    def _deliver(self, x: Exchange, score: Score) -> None:
+        self._scored(x, score)
+        x.response_headers.append((HEADER, b"%.4g" % score.value) if score.value < 1 else _FULL)
+
     def _scored(self, x: Exchange, score: Score) -> None:
         x.state["eval_score"] = score.value
         x.measure(eval_score=round(score.value, 4))
@@ -300,8 +342,8 @@ def _rank(score: Score) -> tuple[bool, float]:
     return not score.with_action("reject"), score.value
 
 
-def _called(asked: Asked) -> bool:
-    choices = (asked.answer.obj or {}).get("choices") or ()
+def _called(answer: Answer) -> bool:
+    choices = (answer.obj or {}).get("choices") or ()
     return any((choice.get("message") or {}).get("tool_calls") for choice in choices)
 
 

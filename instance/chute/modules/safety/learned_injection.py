@@ -1,0 +1,93 @@
+"""Injection by what was learned from labelled examples (`make learn`), beside the rules: what a text asks of the model, in whatever words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log
+from typing import TYPE_CHECKING, Any
+
+from instance.chute.modules.safety.classifier import HARMLESS, Classifier, readable
+from instance.chute.modules.safety.learned_files import INJECTION
+from instance.chute.sentences import split_sentences
+
+if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Embedder, Vectors
+
+TEXT_MAX_CHARS = 50_000
+"""What of one text is looked at."""
+WINDOW_MAX_CHARS = 400
+SHORT_CHARS = 7
+WINDOWS_MAX = 24
+"""Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
+AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0
+"""Points of the rules' scale that the learned threshold stands for, that one step of the logit adds, and at most."""
+
+
+class LearnedInjection:
+    """Points for each text, on the scale of the rules: 5 where cross-validation set the threshold."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._classifier = Classifier(INJECTION.weights)
+        self._harmless = self._classifier.names.index(HARMLESS)
+        self._embedder = embedder
+
+    async def points(self, texts: Sequence[str]) -> list[float]:
+        """The points of each text: those of its worst window."""
+        windows: list[str] = []
+        of: list[int] = []
+        for place, text in enumerate(texts):
+            sentences = sentences_of(text[:TEXT_MAX_CHARS])
+            chosen = (
+                _windows(sentences)
+                if len(sentences) * 2 <= WINDOWS_MAX
+                else await asyncio.to_thread(self._likeliest, sentences)
+            )
+            windows += [readable(window) for window in chosen]
+            of += [place] * len(chosen)
+        if not windows:
+            return [0.0] * len(texts)
+        found = await self._embedder.embed_then(windows, lambda vectors: self._points(windows, vectors))
+        worst = [0.0] * len(texts)
+        for place, points in zip(of, found, strict=True):
+            worst[place] = max(worst[place], points)
+        return worst
+
+    def _likeliest(self, sentences: list[str]) -> list[str]:
+        """The windows around the sentences that by their words are the likeliest."""
+        harmless = self._classifier.by_words(sentences)[:, self._harmless]
+        chosen: dict[str, None] = {}
+        for place in sorted(harmless.argsort()[: WINDOWS_MAX // 3]):
+            chosen |= dict.fromkeys(_windows(sentences[max(0, place - 1) : place + 2], around=sentences[place]))
+        return list(chosen)
+
+    def _points(self, windows: Sequence[str], vectors: Vectors) -> list[float]:
+        shares: Any = 1.0 - self._classifier.shares(windows, vectors)[:, self._harmless]
+        threshold = _logit(self._classifier.threshold)
+        return [
+            min(POINTS_MAX, max(0.0, AT_THRESHOLD + PER_LOGIT * (_logit(float(share)) - threshold))) for share in shares
+        ]
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, 1e-6), 1 - 1e-6)
+    return log(share / (1 - share))
+
+
+def sentences_of(text: str) -> list[str]:
+    """What of a text is judged by itself: its sentences, long ones in pieces, without those too short to say anything."""
+    pieces = (piece.strip() for piece in split_sentences(text))
+    return [
+        piece[start : start + WINDOW_MAX_CHARS]
+        for piece in pieces
+        for start in range(0, len(piece), WINDOW_MAX_CHARS)
+        if len(piece) - start > SHORT_CHARS
+    ]
+
+
+def _windows(sentences: list[str], *, around: str = "") -> list[str]:
+    """The sentences (only the one that is `around`), and each two that follow one another: an order may need its sentence
+    before to be one."""
+    pairs = [f"{one} {other}" for one, other in pairwise(sentences) if len(one) + len(other) < WINDOW_MAX_CHARS]
+    return list(dict.fromkeys((*([around] if around else sentences), *pairs)))
