@@ -42,7 +42,7 @@ TRIGGER = (
     r"|\p{Nd}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llée|[Cc]ours) "
     r"|(?:[Cc]alle|[Aa]venida|[Aa]vda\.|[Pp]laza|[Pp]aseo|[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Rr]ua|[Pp]raça) [dA-Z\x{c0}-\x{de}]"
     r"|(?:ul\.|al\.|pl\.|os\.|ulica) [A-ZĄĆĘŁŃÓŚŹŻ]"
-    r"|\p{Nd} ?[a-z]?, ?(?:[A-Z]{1,2}-)?\p{Nd}{4}\p{Nd}? [A-Z\x{c0}-\x{de}]"
+    r"|\p{Nd} ?[a-z]?, ?(?:[A-Z][A-Z]?-)?\p{Nd}{4}\p{Nd}? [A-Z\x{c0}-\x{de}]"
     r"|(?i:P\.? ?O\.? ?Box|Postfach|Apartado|Boîte postale) \p{Nd}"
 )
 """RE2 expression that occurs wherever there is an address: of each form what stands beside its number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -103,7 +104,7 @@ class PromptPad(Module):
     async def tick(self) -> None:
         await self._templates.flush()
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         named = _named(x)
         stored_only = not self._free and self._stored_only(x)
         if named is None:
@@ -116,6 +117,9 @@ class PromptPad(Module):
             raise StockyardError(
                 "prompt_required", "This key may not send instructions of its own beside a prompt's.", param="messages"
             )
+        return self._put_in(x, named)
+
+    async def _put_in(self, x: Exchange, named: Named) -> Answer | None:
         template, prompt, label, variant = await self._find(x, named)
         messages = prompt.render(named.values, self.settings.max_render_chars)
         self._fill(x, prompt, messages)

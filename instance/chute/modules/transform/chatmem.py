@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import orjson
@@ -125,11 +126,12 @@ class ChatMem(Module):
         if self._ticks % EXPIRE_EVERY == 0:
             await self._sessions.expire()
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         name = self._session_name(x)
         messages = x.req.get("messages")
-        if not name or not isinstance(messages, list):
-            return None
+        return self._remember(x, name, messages) if name and isinstance(messages, list) else None
+
+    async def _remember(self, x: Exchange, name: str, messages: list[JSON]) -> Answer | None:
         identity = identity_of(x.team, key_id(x), name)
         session = await self._sessions.find(identity)
         sent = sent_of(messages)

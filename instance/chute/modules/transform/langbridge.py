@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -149,8 +150,14 @@ class LangBridge(Module):
     def passes(self, x: Exchange) -> bool:
         return "langbridge" not in x.state
 
-    async def prepare(self, x: Exchange) -> Answer | None:
-        found = await self._language(x)
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        text = _question(x.req.get("messages"))
+        if (self._from_english and _is_plain_english(text)) or len(text.strip()) < self._min_chars:
+            return None
+        return self._bridge(x, text)
+
+    async def _bridge(self, x: Exchange, text: str) -> Answer | None:
+        found = await self._language(x, text)
         if found is None:
             return None
         own = self.settings
@@ -193,12 +200,9 @@ class LangBridge(Module):
                 _failed(x)
         return answer
 
-    async def _language(self, x: Exchange) -> language.Language | None:
+    async def _language(self, x: Exchange, text: str) -> language.Language | None:
         """The question's language when it is surely another than the pivot, and one that this acts on."""
         own = self.settings
-        text = _question(x.req.get("messages"))
-        if (self._from_english and _is_plain_english(text)) or len(text.strip()) < self._min_chars:
-            return None
         if own.mode == "translate" and (x.req.get("response_format") or {}).get("type", "text") != "text":
             return None  # a form that a program reads: its words are no prose
         found = await asyncio.to_thread(language.language_of, text)

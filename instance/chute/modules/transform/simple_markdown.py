@@ -36,7 +36,9 @@ class Part(NamedTuple):
 def parts_of(block: str) -> list[Part] | None:
     """The block's parts; `None` when the parser has to say what it is."""
     lines = block.strip("\n").split("\n")
-    if all(line.startswith(">") for line in lines):
+    if lines[0].startswith(">"):
+        if not all(line.startswith(">") for line in lines):
+            return None
         inner = [line[2:] if line.startswith("> ") else line[1:] for line in lines]
         return None if any(line.startswith((" ", ">")) for line in inner) else parts_of("\n".join(inner))
     if lines[0].startswith("|"):

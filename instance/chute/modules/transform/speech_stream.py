@@ -132,6 +132,8 @@ class SpeechStream:
         if _FENCE.match(held + "``") and not last and "\n" not in held and len(held.strip()) < 3:
             return 0
         end = self._block_end(last)
+        if held[0] in "#>|" or _ITEM_START.match(held) is not None:
+            self._is_block = True
         if not self._is_block:
             stop = end or len(held)
             sentence = _first_end(held, stop)
@@ -215,8 +217,6 @@ def _first_end(text: str, stop: int) -> int:
 
 def _begins_with_markup(text: str, sentence: int) -> bool:
     """Whether the first sentence, wherever it ends, holds markup; it ends at `sentence` or, 0, behind the text."""
-    if _ITEM_START.match(text) is not None:
-        return True
     sign = _MARKUP_SIGN.search(text)
     return sign is not None and (not sentence or sign.start() < sentence)
 

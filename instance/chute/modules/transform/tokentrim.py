@@ -113,7 +113,7 @@ class TokenTrim(Module):
         if type(messages) is not list or not x.targets:
             return []
         room = self._room(x)
-        before = count_prompt_tokens(x.req)
+        before = x.prompt_tokens()
         if before <= room:
             unpinned = without_pins(messages)
             if unpinned is not None:
@@ -137,7 +137,7 @@ class TokenTrim(Module):
         turns = {conversation.units[number].turn for number in gone}
         x.req = {**x.req, "messages": without_pins(kept) or kept}
         x.change()
-        after = count_prompt_tokens(x.req)
+        after = x.prompt_tokens()
         x.note("trim", {"strategy": strategy, "before": before, "after": after, "turns_removed": len(turns)})
         x.response_headers.append((HEADER, b"%d" % (before - after)))
         return removed
