@@ -31,12 +31,17 @@ class Asked:
     @property
     def text(self) -> str:
         """The text of the first choice."""
-        return first_text(self.answer)
+        for choice in (self.answer.obj or {}).get("choices") or ():
+            content = (choice.get("message") or {}).get("content")
+            return content if isinstance(content, str) else ""
+        return ""
 
     @property
     def finish_reason(self) -> str:
         """How the first choice ended."""
-        return first_finish(self.answer)
+        for choice in (self.answer.obj or {}).get("choices") or ():
+            return str(choice.get("finish_reason") or "")
+        return ""
 
 
 class AskedAgain:
@@ -124,21 +129,6 @@ class AskedAgain:
             self._price(branch)
         name = f"{self._module}:{number or len(self.attempts) + 1}"
         branch.cost_lines = [(f"{name}:{line}", nano) for line, nano in branch.cost_lines]
-
-
-def first_text(answer: Answer) -> str:
-    """The text of a whole answer's first choice."""
-    for choice in (answer.obj or {}).get("choices") or ():
-        content = (choice.get("message") or {}).get("content")
-        return content if isinstance(content, str) else ""
-    return ""
-
-
-def first_finish(answer: Answer) -> str:
-    """How a whole answer's first choice ended."""
-    for choice in (answer.obj or {}).get("choices") or ():
-        return str(choice.get("finish_reason") or "")
-    return ""
 
 
 def with_content(answer: Answer, content: str, **more: Any) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import current_thread
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,20 @@ async def test_a_text_is_read_once_and_the_longest_unused_is_forgotten() -> None
     assert embedder.embedded == 3
     await embedder.embed(["two"])
     assert embedder.embedded == 4
+    embedder.close()
+
+
+async def test_what_is_embedded_can_be_found_out_on_the_worker_too() -> None:
+    embedder = Embedder()
+    threads: list[str] = []
+
+    def read() -> list[str]:
+        threads.append(current_thread().name)
+        return ["a goat", "a goat", "a gate"]
+
+    assert await embedder.run(read, lambda vectors: (len(vectors), float(vectors[0] @ vectors[1]) > 0.99)) == (3, True)
+    assert await embedder.run(list, len) == 0
+    assert threads[0].startswith("embedder")
     embedder.close()
 
 

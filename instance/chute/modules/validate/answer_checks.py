@@ -187,7 +187,7 @@ def _words(said: Said) -> int:
 
 
 _PASS: dict[str, Callable[[dict[str, Any], Said], bool]] = {
-    "not_empty": lambda params, said: bool(said.text.strip()),
+    "not_empty": lambda params, said: bool(said.text) and not said.text.isspace(),
     "min_chars": lambda params, said: len(said.text.strip()) >= params["value"],
     "max_chars": lambda params, said: len(said.text.strip()) <= params["value"],
     "min_words": lambda params, said: _words(said) >= params["value"],

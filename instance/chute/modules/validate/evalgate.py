@@ -10,7 +10,7 @@ from pydantic import Field
 
 from instance.chute import language
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.asked_again import Asked, AskedAgain, first_finish, first_text
+from instance.chute.asked_again import Asked, AskedAgain
 from instance.chute.call_identity import within_share
 from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
@@ -138,8 +138,8 @@ class EvalGate(Module):
     async def _flagged(self, x: Exchange, call: Call) -> Answer:
         """The answer as it is, scored: no check asks again or refuses it."""
         answer = await call(x)
-        if not _called(answer):
-            said = Said(first_text(answer), first_finish(answer))
+        said = _said(answer)
+        if said is not None:
             score = self._plain_score(said) if self._plain is not None else (await self._score(x, said))[0]
             self._note(x, 1, score)
             self._deliver(x, score)
@@ -157,14 +157,19 @@ class EvalGate(Module):
                 if best is None:
                     raise
                 break
-            if _called(asked.answer):
-                # It calls the caller's tools: there is no answer to judge yet.
+            said = _said(asked.answer)
+            if said is None:
                 return again.deliver(asked)
-            score, judged_nano = await self._score(x, Said(asked.text, asked.finish_reason))
+            if self._plain is not None:
+                score, judged_nano = self._plain_score(said), 0
+            else:
+                score, judged_nano = await self._score(x, said)
             self._note(x, number + 1, score)
             spent += judged_nano
             if best is None or _rank(score) > _rank(best[1]):
                 best = (asked, score)
+            if score is _PASSED:
+                break
             if score.value >= own.pass_score or not score.with_action("retry"):
                 break
             if number < own.max_retries:
@@ -176,7 +181,7 @@ class EvalGate(Module):
                 req, targets = self._next(x, asked, score)
         assert best is not None
         asked, score = best
-        refused = score.with_action("reject")
+        refused = score.with_action("reject") if score.failed else ()
         if refused:
             again.give_up()
             raise StockyardError(
@@ -327,11 +332,13 @@ class EvalGate(Module):
 
     def _note(self, x: Exchange, number: int, score: Score) -> None:
         failed = [check.type for check, _ in score.failed]
-        x.note("score", {"n": number, "score": round(score.value, 4), "failed": failed}, module=self.name)
+        value = score.value if score is _PASSED else round(score.value, 4)
+        x.note("score", {"n": number, "score": value, "failed": failed}, module=self.name)
 
     def _deliver(self, x: Exchange, score: Score) -> None:
         self._scored(x, score)
-        x.response_headers.append((HEADER, b"%.4g" % score.value) if score.value < 1 else _FULL)
+        value = score.value
+        x.response_headers.append(_FULL if value >= 1 else (HEADER, b"%.4g" % value))
 
     def _scored(self, x: Exchange, score: Score) -> None:
         x.state["eval_score"] = score.value
@@ -342,9 +349,19 @@ def _rank(score: Score) -> tuple[bool, float]:
     return not score.with_action("reject"), score.value
 
 
-def _called(answer: Answer) -> bool:
-    choices = (answer.obj or {}).get("choices") or ()
-    return any((choice.get("message") or {}).get("tool_calls") for choice in choices)
+def _said(answer: Answer) -> Said | None:
+    """What a whole answer's first choice says; `None` where it calls the caller's tools: there is no answer to judge yet."""
+    obj = answer.obj
+    choices = obj.get("choices") if obj is not None else None
+    if not choices:
+        return Said("", "")
+    for choice in choices:
+        message = choice.get("message")
+        if message and message.get("tool_calls"):
+            return None
+    message = choices[0].get("message")
+    text = message.get("content") if message else None
+    return Said(text if isinstance(text, str) else "", str(choices[0].get("finish_reason") or ""))
 
 
 def _question(x: Exchange) -> str:
