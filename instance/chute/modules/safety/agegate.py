@@ -49,7 +49,7 @@ SHORT_CHARS = 7
 """A piece that is no longer has nothing to be judged by but the rules."""
 SEEN_MAX, JUDGED_MAX = 1_000, 48
 """Pieces of one text that are looked at beside the rules, and of these how many are embedded, some 3 ms each."""
-LEARNED_FROM = 0.7
+LEARNED_FROM = 0.6
 """Least score of what only rules and learned together are over: below it too much is taken for what it is not."""
 
 Tier = Literal["child", "teen", "adult"]

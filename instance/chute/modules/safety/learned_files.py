@@ -37,5 +37,5 @@ _TOXIC, _AGE, _INJECTION = (_HERE / f"{name}_examples.tsv" for name in ("toxic",
 
 TOXIC = LearnedFile((_TOXIC,), _HERE / "toxic_weights.npz", 0.92, harmless=(_INJECTION,))
 AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.95)
-INJECTION = LearnedFile((_INJECTION,), _HERE / "injection_weights.npz", 0.9, harmless=(_TOXIC, _AGE))
+INJECTION = LearnedFile((_INJECTION,), _HERE / "injection_weights.npz", 0.93, harmless=(_TOXIC, _AGE))
 LEARNED = {"toxic": TOXIC, "age": AGE, "injection": INJECTION}
