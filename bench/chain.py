@@ -21,13 +21,14 @@ import orjson
 
 from bench.chain_calls import CASES, Case, answer, answer_text, arriving, events, request
 from bench.chain_times import Times
-from bench.stand_in_embedder import StandInEmbedder
+from bench.stand_in_embedder import StandInEmbedder, meaningless
 from instance.chute.answer import Answer
 from instance.chute.app import Chute
 from instance.chute.caller import take_labels
 from instance.chute.chain import Plan
 from instance.chute.embedding import embedder as embedding
 from instance.chute.exchange import Exchange
+from instance.chute.modules.safety.classifier import Classifier
 from instance.chute.operations import CHAT
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage
@@ -167,6 +168,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Instance, C]]:
     """An instance in a fresh folder, with the modules' defaults or as `config` says, and its chain."""
     own, embedding.Embedder = embedding.Embedder, StandInEmbedder  # type: ignore[misc]
+    centred, Classifier.centred = Classifier.centred, meaningless  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory(prefix="sybench") as data:
             env = {"STOCKYARD_ADMIN_KEY": "sy_admin_" + "b" * 43, "OPENAI_API_KEY": "sk-bench-0123456789"}
@@ -180,6 +182,7 @@ async def opened(
                 await instance.close()
     finally:
         embedding.Embedder = own  # type: ignore[misc]
+        Classifier.centred = centred  # type: ignore[method-assign]
 
 
 def _figures(taken: list[tuple[int, int, int]]) -> dict[str, float]:
