@@ -75,8 +75,7 @@ class Principal:
         digest: bytes = b"",
         origin: str = "local",
     ) -> None:
-        self.key_id = key_id
-        self.key_text = str(key_id)
+        self.number(key_id)
         self.kind = kind
         self.scopes = frozenset(scopes)
         self.may_call = "proxy:call" in self.scopes or "admin" in self.scopes
@@ -94,6 +93,11 @@ class Principal:
         self.revoked = revoked
         self.digest = digest
         self.origin = origin
+
+    def number(self, key_id: int) -> None:
+        """Take the number that the key has in the database; `key_text` is the same as text."""
+        self.key_id = key_id
+        self.key_text = str(key_id)
 
     def of_client(self, client: str) -> Principal:
         """The same key's holder speaking for a client."""
