@@ -34,8 +34,9 @@ def times(connection: sqlite3.Connection) -> dict[int, tuple[int, int, int]]:
 
 def add(connection: sqlite3.Connection, principal: Principal, now_ns: int) -> int:
     """Store a key; its id, which `principal.key_id` becomes."""
-    principal.number(_insert(connection, principal, None, now_ns))
-    return principal.key_id
+    key_id = _insert(connection, principal, None, now_ns)
+    principal.number(key_id)
+    return key_id
 
 
 def replace_all(connection: sqlite3.Connection, principals: list[Principal], now_ns: int) -> None:

@@ -94,7 +94,7 @@ class Principal:
         self.digest = digest
         self.origin = origin
 
-    def number(self, key_id: int) -> None:
+    def number(self, key_id: int | str) -> None:
         """Take the number that the key has in the database; `key_text` is the same as text."""
         self.key_id = key_id
         self.key_text = str(key_id)
