@@ -277,14 +277,12 @@ class Exchange:
     def _scan(self, matcher: Matcher) -> frozenset[int]:
         texts = request_texts(self.req)
         known = self.scanned
-        if known is None:
-            new, known = texts, {}
-        else:
-            new = [text for text in texts if id(text) not in known]
-        hits = matcher.scan_texts(new, recur=self.session != "")
+        new = texts if known is None else [text for text in texts if id(text) not in known]
+        # What is new after a change is, as a rule, the instructions with a note of ours: they come again with every call.
+        hits = matcher.scan_texts(new, recur=known is not None or self.session != "")
         if self.request_hits:
             hits |= self.request_hits
-        self.scanned = known | {id(text): text for text in new}
+        self.scanned = (known or {}) | {id(text): text for text in new}
         self.request_hits, self.unscanned = hits, False
         return hits
 

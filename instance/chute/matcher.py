@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from instance.chute.module import Module
 
 MEMORY_MAX_BYTES = 32 << 20
-"""Of the automaton's states."""
-FAR_MEMORY_MAX_BYTES = 8 << 20
+"""Of the states of an automaton that expressions share."""
+OWN_MEMORY_MAX_BYTES = 8 << 20
 """Of the states of each expression that has an automaton of its own."""
+SHORT_CHARS = 200
+"""An expression longer than that is of words; a shorter one, that can do without any, of kinds of characters."""
 ALL_NEW = 2
 """Texts that are likely new: instructions and a question, without a history."""
 NONE: frozenset[int] = frozenset()
+Pass = tuple[Callable[[bytes], list[int] | None], list[list[int]]]
 
 
 class BadPattern(ValueError):
@@ -36,48 +39,32 @@ class Matcher:
 
     An expression that reaches over words that do not matter (`ignore`, then some words, then `rules`) multiplies the states of all
     others in one automaton: on prose of many kinds such a one makes new states at nearly every character, a thousand times
-    slower. So only those that stand in one place share an automaton. The others are filtered: one pass finds the words that they
-    cannot do without, and only those that have theirs are then searched for.
+    slower. So what stands in one place shares an automaton, and what reaches is filtered: one pass finds the words that the
+    expressions cannot do without, and only those that have theirs are then searched for. Those that can do without any word
+    share two more automata, the short ones and the long ones; few enough that their states do not multiply much. Fewer passes
+    count more than small automata, since in a busy process each pass reads its states from far memory.
 
     An index counts over all patterns; `of` gives an owner's own. Text that is not valid Unicode (lone surrogates) is
     scanned with those characters replaced.
     """
 
-    __slots__ = ("_far", "_far_at", "_near", "_near_at", "_ranges", "_seen")
+    __slots__ = ("_passes", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
         """`owners`: name and expressions of each. Raises `BadPattern`."""
-        near, far = re2.Set.SearchSet(_options(MEMORY_MAX_BYTES)), re2.Filter()
-        options = _options(FAR_MEMORY_MAX_BYTES)
         self._ranges: dict[str, tuple[int, int]] = {}
-        self._near_at: list[list[int]] = []
-        """Where each of the automaton's expressions stands among all: more than once if owners share it."""
-        self._far_at: list[list[int]] = []
         places: dict[str, list[int]] = {}
         count = 0
         for owner, expressions in owners:
             start = count
             for expression in expressions:
-                known = places.get(expression)
-                if known is None:
-                    known = places[expression] = []
-                    try:
-                        if _REACHES.search(expression):
-                            far.Add(expression, options)
-                            self._far_at.append(known)
-                        else:
-                            near.Add(expression)
-                            self._near_at.append(known)
-                    except re2.error as error:
-                        raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
-                known.append(count)
+                if expression not in places:
+                    _check(owner, expression)
+                places.setdefault(expression, []).append(count)
                 count += 1
             if count > start:
                 self._ranges[owner] = (start, count)
-        near.Compile()
-        far.Compile()
-        self._near: Callable[[bytes], list[int] | None] | None = near.Match if self._near_at else None
-        self._far: Callable[[bytes], list[int] | None] | None = far.Match if self._far_at else None
+        self._passes: tuple[Pass, ...] = tuple(_passes(places))
         self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
@@ -93,15 +80,13 @@ class Matcher:
             data = text.encode()
         except UnicodeEncodeError:
             data = text.encode("utf-8", "replace")
-        near, far = self._near, self._far
-        hits = near(data) if near is not None else None
-        others = far(data) if far is not None else None
-        if hits is None and others is None:
-            return NONE
-        found = [place for hit in hits for place in self._near_at[hit]] if hits else []
-        if others:
-            found += [place for hit in others for place in self._far_at[hit]]
-        return frozenset(found)
+        found: list[int] = []
+        for match, places in self._passes:
+            hits = match(data)
+            if hits is not None:
+                for hit in hits:
+                    found += places[hit]
+        return frozenset(found) if found else NONE
 
     def known(self, text: str) -> frozenset[int] | None:
         """What was found in a text that was scanned and remembered; `None` when it is not known."""
@@ -144,6 +129,42 @@ class Matcher:
         start, stop = place
         own = [hit - start for hit in hits if start <= hit < stop]
         return frozenset(own) if own else NONE
+
+
+def _check(owner: str, expression: str) -> None:
+    try:
+        re2.Set.SearchSet(_options(MEMORY_MAX_BYTES)).Add(expression)
+    except re2.error as error:
+        raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
+
+
+def _passes(places: dict[str, list[int]]) -> Iterable[Pass]:
+    """What goes over a text, and where the expressions of each stand among all: in several places if owners share them."""
+    near = [expression for expression in places if not _REACHES.search(expression)]
+    reaching = [expression for expression in places if _REACHES.search(expression)]
+    wordless = set(_filter(reaching).Match(b"\1", potential=True) or ()) if reaching else set()
+    groups: dict[str, list[str]] = {"filtered": [], "short": [], "long": []}
+    for index, expression in enumerate(reaching):
+        size = "short" if len(expression) < SHORT_CHARS else "long"
+        groups[size if index in wordless else "filtered"].append(expression)
+    for each in (near, groups["short"], groups["long"]):
+        if each:
+            together = re2.Set.SearchSet(_options(MEMORY_MAX_BYTES))
+            for expression in each:
+                together.Add(expression)
+            together.Compile()
+            yield together.Match, [places[expression] for expression in each]
+    if groups["filtered"]:
+        yield _filter(groups["filtered"]).Match, [places[expression] for expression in groups["filtered"]]
+
+
+def _filter(expressions: Sequence[str]) -> Any:
+    made = re2.Filter()
+    options = _options(OWN_MEMORY_MAX_BYTES)
+    for expression in expressions:
+        made.Add(expression, options)
+    made.Compile()
+    return made
 
 
 def _options(memory_bytes: int) -> Any:
