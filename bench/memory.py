@@ -81,7 +81,8 @@ def config(*, every: bool) -> str:
     for name in own:
         if name not in KEEP_STATE and name not in ON_BY_DEFAULT:
             text = text.replace(f"[modules.{name}]\nenabled = true", f"[modules.{name}]\nenabled = false")
-    return text
+    # What promptguard learned keeps nothing of calls, and takes a fifth of the time.
+    return text.replace("[modules.promptguard]\n", "[modules.promptguard]\nlearned = false\n")
 
 
 async def measure(
