@@ -38,8 +38,8 @@ from instance.server import Instance, ServeOptions, collect_seldom
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results-chain.json"
-ALL_ON = ROOT / "tests" / "bench" / "all-on.toml"
-"""Every module on, with settings under which a normal chat passes."""
+ALL_ON, ALL_PLAIN = (ROOT / "tests" / "bench" / name for name in ("all-on.toml", "all-plain.toml"))
+"""Every module on, with settings under which a normal chat passes: each with work to do, or as they are at first."""
 CALLS = 1_000
 WARM_UP = 300
 BAR_US, MODULE_BAR_US = 120, 15
@@ -225,22 +225,28 @@ async def measure(config: Path | None = None, calls: int = CALLS) -> dict[str, A
 
 def print_table(result: dict[str, Any]) -> None:
     """What a person reads: cases first, then the modules, the dearest first."""
-    defaults, every = result["defaults"], result["all_on"]
-    head = f"{defaults['modules']} on (defaults)", f"all {every['modules']} on"
-    print(f"{'chain, median us':<24}{head[0]:>20}{head[1]:>16}{'p99':>10}{'begins':>10}{'beside':>10}")
+    defaults, plain, every = result["defaults"], result["all_plain"], result["all_on"]
+    head = f"{defaults['modules']} on (defaults)", f"all {plain['modules']} plain", f"all {every['modules']} at work"
+    print(f"{'chain, median us':<24}" + "".join(f"{each:>18}" for each in (*head, "p99", "begins", "beside the loop")))
     for name, row in every["cases"].items():
-        plain = defaults["cases"][name]["p50_us"]
-        print(
-            f"{name:<24}{plain:>20.1f}{row['p50_us']:>16.1f}{row['p99_us']:>10.1f}{row['begun_p50_us']:>10.1f}{row['beside_p50_us']:>10.1f}"
+        figures = (
+            defaults["cases"][name]["p50_us"],
+            plain["cases"][name]["p50_us"],
+            *(row[figure] for figure in ("p50_us", "p99_us", "begun_p50_us", "beside_p50_us")),
         )
+        print(f"{name:<24}" + "".join(f"{figure:>18.1f}" for figure in figures))
     print(f"\n{'module, median us':<24}" + "".join(f"{case.name[:13]:>14}" for case in CASES))
     for name, row in sorted(every["by_module"].items(), key=lambda item: -item[1].get("whole", 0.0)):
         print(f"{name:<24}" + "".join(f"{row.get(case.name, 0.0):>14.1f}" for case in CASES))
 
 
 async def both(calls: int = CALLS) -> dict[str, Any]:
-    """The chain with the modules' defaults, and with every module on."""
-    return {"defaults": await measure(calls=calls), "all_on": await measure(ALL_ON, calls)}
+    """The chain with what is on at first, with every module on as it is at first, and with every module on and at work."""
+    return {
+        "defaults": await measure(calls=calls),
+        "all_plain": await measure(ALL_PLAIN, calls),
+        "all_on": await measure(ALL_ON, calls),
+    }
 
 
 def main() -> None:

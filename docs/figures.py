@@ -42,14 +42,21 @@ def figures(own: dict[str, Any], peers: dict[str, Any] | None, chain: dict[str, 
 
 def _chain(chain: dict[str, Any]) -> str:
     """The chain by kind of call, with the modules' defaults and with all on, and the modules that take most."""
-    defaults, every = chain["defaults"], chain["all_on"]
+    defaults, plain, every = chain["defaults"], chain["all_plain"], chain["all_on"]
     head = [
         "the chain alone, by `python -m bench.chain` (median)",
         f"{defaults['modules']} modules on, as at first",
+        f"all {plain['modules']} on, as at first",
         f"all {every['modules']} on and at work",
+        "of embeddings, beside the loop",
     ]
     rows = [
-        [name, _ms(defaults["cases"][name]["p50_us"], 3), _ms(row["p50_us"], 3)] for name, row in every["cases"].items()
+        [
+            name,
+            *(_ms(each["cases"][name]["p50_us"], 3) for each in (defaults, plain, every)),
+            _ms(row["beside_p50_us"], 3),
+        ]
+        for name, row in every["cases"].items()
     ]
     dear = sorted(
         ((row["whole"], name) for name, row in every["by_module"].items() if row.get("whole", 0) > DEAR_US),
@@ -57,7 +64,7 @@ def _chain(chain: dict[str, Any]) -> str:
     )
     named = ", ".join(f"{name} {us:.0f}" for us, name in dear)
     return (
-        "The modules' own time on the event loop; the provider and the wait for embeddings are left out. A request has about 400 bytes and "
+        "The modules' own time on the event loop; the provider and the wait for embeddings are left out; what modules do with embeddings on another thread is in the last column, for the one before it. Every text is new. A request has about 400 bytes and "
         "an answer about 600, but where it says otherwise; a stream has about 120 events.\n\n"
         + markdown(head, rows)
         + f"\nWith all on, {len(dear)} modules take more than {DEAR_US} us of such a call: {named}.\n\n"

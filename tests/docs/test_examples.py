@@ -110,11 +110,15 @@ def test_figures_are_told_with_their_machine() -> None:
         "commit": "0123456789abcdef",
     }
     ours = {"modules_on": 6, "one": one, "many_whole": many, "many_stream": many, "idle_rss_mb": 71.2}
-    cases = {"whole": {"p50_us": 88.0}, "32 KB prompt": {"p50_us": 1_250.0}}
+    cases = {
+        "whole": {"p50_us": 88.0, "beside_p50_us": 9.5},
+        "32 KB prompt": {"p50_us": 1_250.0, "beside_p50_us": 400.0},
+    }
     modules = {"dear": {"whole": 40.2}, "cheap": {"whole": 3.0}}
     chain = {
         "machine": machine,
         "defaults": {"modules": 5, "cases": cases},
+        "all_plain": {"modules": 11, "cases": cases},
         "all_on": {"modules": 11, "cases": cases, "by_module": modules},
     }
     text = figures(
@@ -122,7 +126,7 @@ def test_figures_are_told_with_their_machine() -> None:
         {"machine": machine, "Another": {"one": one, "many_whole": many, "idle_rss_mb": 94.0}},
         chain,
     )
-    assert "| 32 KB prompt | 1.250 ms | 1.250 ms |" in text
+    assert "| 32 KB prompt | 1.250 ms | 1.250 ms | 1.250 ms | 0.400 ms |" in text
     assert "1 modules take more than 15 us of such a call: dear 40." in text
     assert "| added to a call, one connection, 6 modules on | 0.21 ms |" in text
     assert "| Another | 0.21 ms | 0.30 ms | 1.9 ms | 10,234 | 94 MB |" in text
