@@ -237,17 +237,23 @@ class PromptGuard(Module):
         texts = self._new_texts(x)
         if not texts:
             return None
+        rules, least = self._rules, self._least
+
+        def first(points: list[float]) -> tuple[float, list[str], str] | None:
+            for (place, role, text), learned_points in zip(texts, points, strict=True):
+                score, names = learned_points, ["learned"]
+                if score >= DOUBTFUL:
+                    by_rules, named = rules.score(text, from_tool=role == "tool")
+                    score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+                if score >= least:
+                    return round(score, 1), names, place
+            return None
+
         began = self._core.clock.mono_ns()
-        points = await learned.points([text for _, _, text in texts])
+        found = await learned.run([text for _, _, text in texts], first)
         x.waited_ns += self._core.clock.mono_ns() - began
-        for (place, role, text), learned_points in zip(texts, points, strict=True):
-            score, names = learned_points, ["learned"]
-            if score >= DOUBTFUL:
-                by_rules, named = self._rules.score(text, from_tool=role == "tool")
-                score, names = with_rules(score, by_rules), sorted((*named, "learned"))
-            if score >= self._least:
-                self._refuse(x, round(score, 1), names, place)
-                break
+        if found is not None:
+            self._refuse(x, *found)
         return None
 
     def _new_texts(self, x: Exchange) -> list[tuple[str, str, str]]:
