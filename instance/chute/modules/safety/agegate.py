@@ -255,7 +255,7 @@ class AgeGate(Module):
             return category, [] if category else [piece for piece in pieces if len(piece) > SHORT_CHARS]
 
         learned = self.learned
-        if learned is None or not any(len(text) > SHORT_CHARS for text in texts):
+        if learned is None or max(map(len, texts), default=0) <= SHORT_CHARS:
             return by_rules()[0]
         found = ""
         judged: list[str] = []

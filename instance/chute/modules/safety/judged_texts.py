@@ -36,9 +36,9 @@ class Judging:
         self,
         toxicity: Toxicity,
         texts: Sequence[str],
-        *,
         named: Callable[[str], Scores] | None = None,
         reaches: Callable[[Scores], bool] | None = None,
+        *,
         judge_all: bool = False,
         of_answer: bool = False,
     ) -> None:

@@ -173,6 +173,8 @@ class ToxicFilter(Module):
             (rule.name, re2.compile(rule.re2), rule.action) for rule in settings.custom if rule.action != "off"
         ]
         self._toxicity = Toxicity(settings.languages)
+        # What an endpoint says comes first.
+        self._names = self._named if self._custom and not settings.moderation_target else None
         self._own = tuple(rule.re2 for rule in settings.custom)
         self._scans_output = settings.scan_output
         self._asks = bool(settings.moderation_target)
@@ -211,8 +213,14 @@ class ToxicFilter(Module):
         texts = new_texts(x.req)
         if not texts:
             return None
+        judging = Judging(
+            self._toxicity, texts, self._names, None if self._asks else self._reaches, judge_all=self._judges_all
+        )
+        await self._judge(x, judging, self._learned)
+        if not judging.found:
+            return None
         redacted: dict[str, str] = {}
-        for judged in await self._judge(x, texts):
+        for judged in judging.found:
             if self._asks:
                 await self._ask_about(x, judged, every=True)
             acts = [self._act(x, scores, "in") for scores in judged.scores]
@@ -278,40 +286,24 @@ class ToxicFilter(Module):
 
     # --- judging ----------------------------------------------------------------------------------------------------
 
-    async def _judge(self, x: Exchange, texts: Sequence[str]) -> list[JudgedText]:
-        """The texts of a request of which something reaches a threshold; all of them where an endpoint is still to be asked."""
-        judging = Judging(
-            self._toxicity,
-            texts,
-            named=self._named if self._custom and not self._asks else None,
-            reaches=None if self._asks else self._reaches,
-            judge_all=self._judges_all,
-        )
-        await self._run(x, judging, beside=True)
-        return judging.found
-
     async def _judge_answer(self, x: Exchange, sentences: Sequence[str]) -> JudgedText:
-        judging = Judging(
-            self._toxicity,
-            sentences,
-            named=self._named if self._custom and not self._asks else None,
-            of_answer=True,
-        )
-        await self._run(x, judging, beside=any(map(self._toxicity.on_topic, sentences)))
+        judging = Judging(self._toxicity, sentences, self._names, of_answer=True)
+        await self._judge(x, judging, self._learned if any(map(self._toxicity.on_topic, sentences)) else None)
         (judged,) = judging.found
         if self._asks:
             await self._ask_about(x, judged, every=False)
         return judged
 
-    async def _run(self, x: Exchange, judging: Judging, *, beside: bool) -> None:
+    async def _judge(self, x: Exchange, judging: Judging, learned: Learned | None) -> None:
         """All of it on the embedder's thread, where something may have to be compared with what was learned."""
-        if self._learned is None or self._core is None or not beside:
+        if learned is None or self._core is None:
             judging.read()
             judging.judge(())
             return
-        began = self._core.clock.mono_ns()
-        await self._learned.run(judging.read, judging.judge)
-        x.waited_ns += self._core.clock.mono_ns() - began
+        mono_ns = self._core.clock.mono_ns
+        began = mono_ns()
+        await learned.run(judging.read, judging.judge)
+        x.waited_ns += mono_ns() - began
 
     def _named(self, text: str) -> dict[str, float]:
         """The custom rules that hit, with 1."""
