@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from math import log
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,7 +38,7 @@ class LearnedInjection:
         """The points of each text: those of its worst window."""
         return await self.run(texts, lambda points: points)
 
-    async def run(self, texts: Sequence[str], work: Callable[[list[float]], T]) -> T:
+    def run(self, texts: Sequence[str], work: Callable[[list[float]], T]) -> Awaitable[T]:
         """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes."""
         windows: list[str] = []
         of: list[int] = []
@@ -58,7 +58,7 @@ class LearnedInjection:
                     worst[place] = max(worst[place], points)
             return work(worst)
 
-        return await self._embedder.run(read, judged)
+        return self._embedder.run(read, judged)
 
     def _likeliest(self, sentences: list[str]) -> list[str]:
         """The windows around the sentences that by their words are the likeliest."""

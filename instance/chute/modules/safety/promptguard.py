@@ -266,7 +266,9 @@ class PromptGuard(Module):
         messages = req.get("messages")
         passages = x.state.get("passages")
         if type(messages) is list:
-            first = next((at + 1 for at in range(len(messages) - 1, -1, -1) if _is_answer(messages[at])), 0)
+            first = len(messages)
+            while first and not _is_answer(messages[first - 1]):
+                first -= 1
             if passages is None and _INPUTS.isdisjoint(req):
                 plain = self._plain_texts(messages, first)
                 if plain is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -152,11 +152,10 @@ class Learned:
         """For each text, category -> 0 to 1; 0.7 is where cross-validation set the threshold."""
         return await self.run(lambda: texts, list)
 
-    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]) -> T:
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]) -> Awaitable[T]:
         """`work(scores of read())`, all of it on the embedder's thread: `read` and `work` must not touch what the loop changes."""
         if self._own and self._fitted is None:
-            said = [readable(text) for _, text in self._own]
-            self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
+            return self._fit_and_run(read, work)
         shown: list[str] = []
 
         def heard() -> list[str]:
@@ -166,7 +165,14 @@ class Learned:
         def judged(vectors: Vectors) -> T:
             return work(self._scores_of(shown, vectors) if shown else ())
 
-        return await self._embedder.run(heard, judged)
+        return self._embedder.run(heard, judged)
+
+    async def _fit_and_run(
+        self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]
+    ) -> T:
+        said = [readable(text) for _, text in self._own]
+        self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
+        return await self.run(read, work)
 
     def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
         """Of many texts those whose words are the likeliest to be harmful, in their order. Takes some 0.1 ms for each: not for the
