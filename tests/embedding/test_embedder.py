@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from instance.chute.embedding import embedder as module
-from instance.chute.embedding.embedder import DIMENSIONS, Embedder
+from instance.chute.embedding.embedder import BATCH, DIMENSIONS, Embedder, _batches
 from instance.core import memory_limit
 from instance.core.errors import StockyardError
 from instance.core.memory_limit import MemoryRoom
@@ -96,3 +96,15 @@ async def test_without_the_packages_the_refusal_names_the_command(monkeypatch: p
     monkeypatch.setattr(module, "missing_packages", lambda: ["onnxruntime"])
     with pytest.raises(StockyardError, match=r"pip install 'stockyard\[semantic\]'"):
         await Embedder().embed(["x"])
+
+
+def test_a_text_that_is_far_longer_is_not_read_with_the_others() -> None:
+    def sizes(*lengths: int) -> list[list[int]]:
+        texts = {bytes((place,)): "x" * length for place, length in enumerate(lengths)}
+        return [[len(texts[key]) for key in batch] for batch in _batches(texts)]
+
+    assert sizes() == []
+    assert sizes(900) == [[900]]
+    assert sizes(60, 80, 300, 70) == [[60, 70, 80], [300]]
+    assert sizes(60, 80) == [[60, 80]]
+    assert sizes(*[50] * BATCH, 900) == [[50] * BATCH, [900]]

@@ -32,6 +32,9 @@ DIMENSIONS = 384
 TOKENS_MAX = 256
 """What the model was trained to read; the rest of a longer text does not count."""
 BATCH = 16
+CHARS_MAX = 4 * TOKENS_MAX
+READ_CHARS = 200
+"""Characters that take as long as one more batch does by itself."""
 RUN_TOKENS_MAX = 1_024
 """Most tokens, padding counted, that the model reads at a time: 75 MB of working memory, which it keeps."""
 LOAD_BYTES = 260 * MB
@@ -118,9 +121,7 @@ class Embedder:
                 else:
                     rows[key] = row  # held here: it may be gone from what is kept before the others are read
                     self._kept.move_to_end(key)
-        unknown = list(wanted)
-        for start in range(0, len(unknown), BATCH):
-            batch = unknown[start : start + BATCH]
+        for batch in _batches(wanted):
             read = model.read([wanted[key] for key in batch])
             with self._keeping:
                 # A row of its own: a view would keep the whole batch.
@@ -153,6 +154,20 @@ class Embedder:
     def close(self) -> None:
         """End the worker; what it is reading is finished."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _batches(texts: dict[bytes, str]) -> list[list[bytes]]:
+    """The keys of the texts as they are read together. Of so few that they are one batch those that are far longer than the others
+    are read apart, where that saves more than it costs: all of a batch are padded to its longest."""
+    keys = list(texts)
+    count = len(keys)
+    if not 1 < count <= BATCH:
+        return [keys[start : start + BATCH] for start in range(0, count, BATCH)]
+    keys.sort(key=lambda key: len(texts[key]))
+    lengths = [min(len(texts[key]), CHARS_MAX) for key in keys]
+    longest = lengths[-1]
+    saved, cut = max((place * (longest - lengths[place - 1]), place) for place in range(1, count))
+    return [keys[:cut], keys[cut:]] if saved > READ_CHARS else [keys]
 
 
 def _as_they_are(vectors: Vectors) -> Vectors:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from instance.chute.modules.safety.classifier import HARMLESS, Classifier, readable
 from instance.chute.modules.safety.learned_files import INJECTION
@@ -14,6 +13,8 @@ from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+
+T = TypeVar("T")
 
 TEXT_MAX_CHARS = 50_000
 """What of one text is looked at."""
@@ -35,24 +36,29 @@ class LearnedInjection:
 
     async def points(self, texts: Sequence[str]) -> list[float]:
         """The points of each text: those of its worst window."""
+        return await self.run(texts, lambda points: points)
+
+    def run(self, texts: Sequence[str], work: Callable[[list[float]], T]) -> Awaitable[T]:
+        """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes."""
         windows: list[str] = []
         of: list[int] = []
-        for place, text in enumerate(texts):
-            sentences = sentences_of(text[:TEXT_MAX_CHARS])
-            chosen = (
-                _windows(sentences)
-                if len(sentences) * 2 <= WINDOWS_MAX
-                else await asyncio.to_thread(self._likeliest, sentences)
-            )
-            windows += [readable(window) for window in chosen]
-            of += [place] * len(chosen)
-        if not windows:
-            return [0.0] * len(texts)
-        found = await self._embedder.embed_then(windows, lambda vectors: self._points(windows, vectors))
-        worst = [0.0] * len(texts)
-        for place, points in zip(of, found, strict=True):
-            worst[place] = max(worst[place], points)
-        return worst
+
+        def read() -> list[str]:
+            for place, text in enumerate(texts):
+                sentences = sentences_of(text[:TEXT_MAX_CHARS])
+                chosen = _windows(sentences) if len(sentences) * 2 <= WINDOWS_MAX else self._likeliest(sentences)
+                windows.extend(map(readable, chosen))
+                of.extend([place] * len(chosen))
+            return windows
+
+        def judged(vectors: Vectors) -> T:
+            worst = [0.0] * len(texts)
+            if windows:
+                for place, points in zip(of, self._points(windows, vectors), strict=True):
+                    worst[place] = max(worst[place], points)
+            return work(worst)
+
+        return self._embedder.run(read, judged)
 
     def _likeliest(self, sentences: list[str]) -> list[str]:
         """The windows around the sentences that by their words are the likeliest."""

@@ -15,10 +15,17 @@ def new_texts(req: JSON) -> list[str]:
         return request_texts(req)
     new: list[JSON] = []
     for message in reversed(messages):
-        if type(message) is not dict or message.get("role") == "assistant":
+        if type(message) is not dict:
             break
-        if message.get("role") not in SYSTEM:
+        role = message.get("role")
+        if role == "assistant":
+            break
+        if role not in SYSTEM:
             new.append(message)
+    if len(new) == 1 and len(new[0]) == 2 and "role" in new[0]:  # as nearly every question is
+        content = new[0].get("content")
+        if type(content) is str:
+            return [content] if content else []
     return request_texts({"messages": new[::-1]})
 
 

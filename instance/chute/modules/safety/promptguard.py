@@ -25,7 +25,7 @@ from instance.chute.modules.safety.learned_injection import LearnedInjection
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
 from instance.chute.modules.safety.windowed_hold import WindowedHold
-from instance.chute.text import request_texts, rewrite_answer, rewrite_request
+from instance.chute.text import INPUTS, request_texts, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
 from instance.core.errors import StockyardError
 
@@ -39,6 +39,10 @@ OTHER_COUNTS = 0.4
 """Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
 TEXT_MAX_CHARS = 400_000
 """What of one text is looked at for personal data."""
+
+_INPUTS = frozenset(INPUTS)
+_ROLES = {"developer": "system", "function": "tool"}
+"""Roles that count as another one."""
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -237,37 +241,63 @@ class PromptGuard(Module):
         texts = self._new_texts(x)
         if not texts:
             return None
+        rules, least = self._rules, self._least
+
+        def first(points: list[float]) -> tuple[float, list[str], str] | None:
+            for (place, role, text), learned_points in zip(texts, points, strict=True):
+                score, names = learned_points, ["learned"]
+                if score >= DOUBTFUL:
+                    by_rules, named = rules.score(text, from_tool=role == "tool")
+                    score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+                if score >= least:
+                    return round(score, 1), names, place
+            return None
+
         began = self._core.clock.mono_ns()
-        points = await learned.points([text for _, _, text in texts])
+        found = await learned.run([text for _, _, text in texts], first)
         x.waited_ns += self._core.clock.mono_ns() - began
-        for (place, role, text), learned_points in zip(texts, points, strict=True):
-            score, names = learned_points, ["learned"]
-            if score >= DOUBTFUL:
-                by_rules, named = self._rules.score(text, from_tool=role == "tool")
-                score, names = with_rules(score, by_rules), sorted((*named, "learned"))
-            if score >= self._least:
-                self._refuse(x, round(score, 1), names, place)
-                break
+        if found is not None:
+            self._refuse(x, *found)
         return None
 
     def _new_texts(self, x: Exchange) -> list[tuple[str, str, str]]:
         """Place, role and text of what is looked at behind the last answer, and of the passages that were put in."""
-        messages = x.req.get("messages")
-        first = 0
-        if type(messages) is list:
-            answers = (at for at in range(len(messages) - 1, -1, -1) if _is_answer(messages[at]))
-            first = next(answers, -1) + 1
+        req = x.req
+        messages = req.get("messages")
         passages = x.state.get("passages")
+        if type(messages) is list:
+            first = len(messages)
+            while first and not _is_answer(messages[first - 1]):
+                first -= 1
+            if passages is None and _INPUTS.isdisjoint(req):
+                plain = self._plain_texts(messages, first)
+                if plain is not None:
+                    return plain
+            req = {**req, "messages": [*[None] * first, *messages[first:]]}
         found = [("passages", "tool", passages)] if passages else []
 
         def look(text: str, place: str) -> str:
-            if not place.startswith("messages[") or int(place[9 : place.index("]")]) >= first:
-                role = _role(x.req, place)
-                if role in self._roles and text and (passages is None or passages not in text):
-                    found.append((place, role, text))
+            role = _role(req, place)
+            if role in self._roles and text and (passages is None or passages not in text):
+                found.append((place, role, text))
             return text
 
-        rewrite_request(x.req, look)
+        rewrite_request(req, look)
+        return found
+
+    def _plain_texts(self, messages: list[Any], first: int) -> list[tuple[str, str, str]] | None:
+        """The same of messages that are a role and a text each; `None` when one is not."""
+        found: list[tuple[str, str, str]] = []
+        for place in range(first, len(messages)):
+            message = messages[place]
+            if type(message) is not dict or len(message) != 2:
+                return None
+            role, text = message.get("role"), message.get("content")
+            if type(role) is not str or type(text) is not str:
+                return None
+            role = _ROLES.get(role, role)
+            if text and role in self._roles:
+                found.append((f"messages[{place}].content", role, text))
         return found
 
     def _refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:
@@ -458,7 +488,7 @@ def _role(req: JSON, place: str) -> str:
         return "tool"
     message: Any = req["messages"][int(place[9 : place.index("]")])]
     role = message.get("role")
-    return {"developer": "system", "function": "tool"}.get(role, role) if isinstance(role, str) else "user"
+    return _ROLES.get(role, role) if isinstance(role, str) else "user"
 
 
 def _store_hidden(x: Exchange, hide: Callable[[str], tuple[str, list[str]]]) -> None:

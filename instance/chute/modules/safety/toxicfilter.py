@@ -14,11 +14,11 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
+from instance.chute.modules.safety.judged_texts import JudgedText, Judging
 from instance.chute.modules.safety.made_answer import put_before
 from instance.chute.modules.safety.new_texts import new_texts
 from instance.chute.modules.safety.toxic_rules import LANGUAGES
-from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
-from instance.chute.sentences import split_sentences
+from instance.chute.modules.safety.toxicity import Learned, Toxicity
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
 from instance.chute.text import rewrite_request
@@ -27,8 +27,6 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from instance.core.core import Core
 
-SENTENCES_MAX = 24
-"""Of a longer text only the sentences on a topic are compared with what was learned: each takes some 3 ms."""
 ASK_FROM = 0.25
 """Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
 MODERATION_NAMES = {
@@ -175,10 +173,13 @@ class ToxicFilter(Module):
             (rule.name, re2.compile(rule.re2), rule.action) for rule in settings.custom if rule.action != "off"
         ]
         self._toxicity = Toxicity(settings.languages)
+        # What an endpoint says comes first.
+        self._names = self._named if self._custom and not settings.moderation_target else None
         self._own = tuple(rule.re2 for rule in settings.custom)
         self._scans_output = settings.scan_output
         self._asks = bool(settings.moderation_target)
         self._learned: Learned | None = None
+        self._judges_all = False
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
         if settings.on_error is None and rules_only <= {"flag"}:
@@ -190,6 +191,7 @@ class ToxicFilter(Module):
             embedder = embedder_of(core)
             await embedder.load()
             self._learned = Learned(embedder, [(each.category, each.text) for each in self.settings.examples])
+            self._judges_all = self.settings.judge_all
 
     def hooks(self) -> tuple[str, ...]:
         return (
@@ -206,19 +208,25 @@ class ToxicFilter(Module):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, x: Exchange) -> Answer | None:
-        asks = self._asks
-        if not asks and not x.hits(self) and not (self.settings.judge_all and self._learned is not None):
+        if not self._judges_all and not self._asks and not x.hits(self):
+            return None
+        texts = new_texts(x.req)
+        if not texts:
+            return None
+        judging = Judging(
+            self._toxicity, texts, self._names, None if self._asks else self._reaches, judge_all=self._judges_all
+        )
+        await self._judge(x, judging, self._learned)
+        if not judging.found:
             return None
         redacted: dict[str, str] = {}
-        for text in new_texts(x.req):
-            sentences = split_sentences(text)
-            judged = await self._judge(x, sentences if len(sentences) > 1 else [text], asks=asks)
-            # A thought may need more than one sentence to be seen.
-            whole = (await self._judge(x, [text], asks=False))[0] if len(sentences) > 1 else {}
-            acts = [self._act(x, scores, "in") for scores in judged]
-            if whole and not any(acts):
-                acts.append(self._act(x, whole, "in"))
-                sentences = [*sentences, ""]
+        for judged in judging.found:
+            if self._asks:
+                await self._ask_about(x, judged, every=True)
+            acts = [self._act(x, scores, "in") for scores in judged.scores]
+            sentences = judged.pieces
+            if judged.whole and not any(acts):
+                acts.append(self._act(x, judged.whole[0], "in"))
             blocked = next((act for act in acts if act and act[0] == "block"), None)
             if blocked:
                 raise StockyardError(
@@ -230,10 +238,8 @@ class ToxicFilter(Module):
             if any(act and act[0] == "help" for act in acts):
                 x.state["toxic_help"] = True
             if any(act and act[0] == "redact" for act in acts):
-                if len(acts) > len(judged):
-                    redacted[text] = self.settings.redact_text
-                else:
-                    redacted[text] = self._without(sentences if len(sentences) > 1 else [text], acts)
+                as_whole = len(acts) > len(sentences)
+                redacted[judged.text] = self.settings.redact_text if as_whole else self._without(sentences, acts)
         if redacted:
             x.req = rewrite_request(x.req, lambda text, place: redacted.get(text, text))
             x.change()
@@ -253,8 +259,8 @@ class ToxicFilter(Module):
             async def check(sentences: Sequence[str]) -> Sequence[str]:
                 if not self._suspects(sentences):
                     return sentences
-                judged = await self._judge(x, sentences, asks=False, incoming=False)
-                acts = [self._act(x, scores, "out") for scores in judged]
+                judged = await self._judge_answer(x, sentences)
+                acts = [self._act(x, scores, "out") for scores in judged.scores]
                 blocked = next((act for act in acts if act and act[0] == "block"), None)
                 if blocked:
                     if self.settings.output_block == "reject":
@@ -280,33 +286,41 @@ class ToxicFilter(Module):
 
     # --- judging ----------------------------------------------------------------------------------------------------
 
-    async def _judge(
-        self, x: Exchange, texts: Sequence[str], *, asks: bool, incoming: bool = True
-    ) -> list[dict[str, float]]:
-        """The scores of each text; names of custom rules that hit are among them, with 1."""
-        scored = [self._toxicity.scores(text) for text in texts]
-        if self._learned is not None and self._core is not None:
-            every = self.settings.judge_all and incoming and len(texts) <= SENTENCES_MAX
-            places = [
-                place for place, text in enumerate(texts) if len(text) > 7 and (every or self._toxicity.on_topic(text))
-            ]
-            if places:
-                began = self._core.clock.mono_ns()
-                near = await self._learned.scores([texts[place] for place in places])
-                x.waited_ns += self._core.clock.mono_ns() - began
-                for place, scores in zip(places, near, strict=True):
-                    scored[place] = combined(scored[place], scores)
-        if self.settings.moderation_target and not x.dry:
-            for place, text in enumerate(texts):
-                if asks or max(scored[place].values(), default=0.0) >= ASK_FROM:
-                    said = await self._ask(x, text)
-                    for name, score in said.items():
-                        scored[place][name] = max(scored[place].get(name, 0.0), score)
-        for name, expression, _ in self._custom:
-            for place, text in enumerate(texts):
-                if expression.search(text):
-                    scored[place]["custom:" + name] = 1.0
-        return scored
+    async def _judge_answer(self, x: Exchange, sentences: Sequence[str]) -> JudgedText:
+        judging = Judging(self._toxicity, sentences, self._names, of_answer=True)
+        await self._judge(x, judging, self._learned if any(map(self._toxicity.on_topic, sentences)) else None)
+        (judged,) = judging.found
+        if self._asks:
+            await self._ask_about(x, judged, every=False)
+        return judged
+
+    async def _judge(self, x: Exchange, judging: Judging, learned: Learned | None) -> None:
+        """All of it on the embedder's thread, where something may have to be compared with what was learned."""
+        if learned is None or self._core is None:
+            judging.read()
+            judging.judge(())
+            return
+        mono_ns = self._core.clock.mono_ns
+        began = mono_ns()
+        await learned.run(judging.read, judging.judge)
+        x.waited_ns += mono_ns() - began
+
+    def _named(self, text: str) -> dict[str, float]:
+        """The custom rules that hit, with 1."""
+        return {"custom:" + name: 1.0 for name, expression, _ in self._custom if expression.search(text)}
+
+    def _reaches(self, scores: dict[str, float]) -> bool:
+        return any((limit := self._limit(name)) is not None and score >= limit[0] for name, score in scores.items())
+
+    async def _ask_about(self, x: Exchange, judged: JudgedText, *, every: bool) -> None:
+        """Add what the moderation endpoint says, of what is doubtful or of every piece, and the custom rules."""
+        doubtful = [(text, scores, every) for text, scores in zip(judged.pieces, judged.scores, strict=True)]
+        doubtful += [(judged.text, scores, False) for scores in judged.whole]
+        for text, scores, always in doubtful:
+            if not x.dry and (always or max(scores.values(), default=0.0) >= ASK_FROM):
+                for name, score in (await self._ask(x, text)).items():
+                    scores[name] = max(scores.get(name, 0.0), score)
+            scores.update(self._named(text))
 
     async def _ask(self, x: Exchange, text: str) -> dict[str, float]:
         """What the moderation endpoint says; nothing when it fails, of which the trail has an entry."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import re2
 
@@ -17,6 +16,8 @@ from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted,
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+
+T = TypeVar("T")
 
 TEXT_MAX_CHARS = 20_000
 """What of one text is judged; texts are judged in sentences or messages, longer ones are cut."""
@@ -149,20 +150,37 @@ class Learned:
 
     async def scores(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """For each text, category -> 0 to 1; 0.7 is where cross-validation set the threshold."""
-        shown = [readable(text) for text in texts]
-        if not self._own:
-            return await self._embedder.embed_then(shown, lambda vectors: self._scores(shown, vectors))
-        if self._fitted is None:
-            said = [readable(text) for _, text in self._own]
-            self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
-        return await self._embedder.embed_then(shown, lambda vectors: self._scores_with_own(shown, vectors))
+        return await self.run(lambda: texts, list)
 
-    async def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
-        """Of many texts those whose words are the likeliest to be harmful, in their order."""
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]) -> Awaitable[T]:
+        """`work(scores of read())`, all of it on the embedder's thread: `read` and `work` must not touch what the loop changes."""
+        if self._own and self._fitted is None:
+            return self._fit_and_run(read, work)
+        shown: list[str] = []
+
+        def heard() -> list[str]:
+            shown.extend(map(readable, read()))
+            return shown
+
+        def judged(vectors: Vectors) -> T:
+            return work(self._scores_of(shown, vectors) if shown else ())
+
+        return self._embedder.run(heard, judged)
+
+    async def _fit_and_run(
+        self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]
+    ) -> T:
+        said = [readable(text) for _, text in self._own]
+        self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
+        return await self.run(read, work)
+
+    def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
+        """Of many texts those whose words are the likeliest to be harmful, in their order. Takes some 0.1 ms for each: not for the
+        event loop."""
         if len(texts) <= most:
             return list(texts)
         harmless = self._classifier.names.index(HARMLESS)
-        by_words = await asyncio.to_thread(self._classifier.by_words, texts)
+        by_words = self._classifier.by_words(texts)
         return [texts[place] for place in sorted(softmax(by_words)[:, harmless].argsort()[:most])]
 
     def _fit(self, texts: Sequence[str], vectors: Vectors) -> tuple[Vectors, Vectors, Any]:
@@ -178,8 +196,9 @@ class Learned:
     def _scores(self, texts: Sequence[str], vectors: Vectors, more: Any = 0.0) -> list[dict[str, float]]:
         return [self._of(row) for row in softmax(self._classifier.logits(texts, vectors) + more)]
 
-    def _scores_with_own(self, texts: Sequence[str], vectors: Vectors) -> list[dict[str, float]]:
-        assert self._fitted is not None
+    def _scores_of(self, texts: Sequence[str], vectors: Vectors) -> list[dict[str, float]]:
+        if self._fitted is None:
+            return self._scores(texts, vectors)
         own, centred, weights = self._fitted
         found = self._scores(texts, vectors, self._classifier.centred(vectors) @ centred.T @ weights)
         for scores, cosines in zip(found, vectors @ own.T, strict=True):
