@@ -22,6 +22,8 @@ SHORT_CHARS = 200
 """An expression longer than that is of words; a shorter one, that can do without any, of kinds of characters."""
 ALL_NEW = 2
 """Texts that are likely new: instructions and a question, without a history."""
+FEW = 4
+"""So many expressions that reach are no loss in the common automaton: secretscan alone has as many."""
 NONE: frozenset[int] = frozenset()
 Pass = tuple[Callable[[bytes], list[int] | None], list[list[int]]]
 
@@ -140,8 +142,10 @@ def _check(owner: str, expression: str) -> None:
 
 def _passes(places: dict[str, list[int]]) -> Iterable[Pass]:
     """What goes over a text, and where the expressions of each stand among all: in several places if owners share them."""
-    near = [expression for expression in places if not _REACHES.search(expression)]
     reaching = [expression for expression in places if _REACHES.search(expression)]
+    if len(reaching) <= FEW:
+        reaching = []
+    near = [expression for expression in places if expression not in reaching]
     wordless = set(_filter(reaching).Match(b"\1", potential=True) or ()) if reaching else set()
     groups: dict[str, list[str]] = {"filtered": [], "short": [], "long": []}
     for index, expression in enumerate(reaching):
