@@ -185,6 +185,13 @@ async def opened(
         Classifier.centred = centred  # type: ignore[method-assign]
 
 
+def _count(case: Case, calls: int) -> int:
+    """How many calls of a case are measured: fewer of those that take long."""
+    if case.prompt_chars >= 8_000:
+        return calls // 10
+    return calls // 4 if case.streamed else calls
+
+
 def _figures(taken: list[tuple[int, int, int]]) -> dict[str, float]:
     whole = sorted(took for took, _, _ in taken)
     return {
@@ -208,14 +215,14 @@ async def measure(config: Path | None = None, calls: int = CALLS) -> dict[str, A
             "by_module": defaultdict(dict),
         }
         for case in CASES:
-            count = calls if case.prompt_chars < 8_000 and not case.streamed else calls // 4
+            count = _count(case, calls)
             await chain.calls(case, min(WARM_UP, count))
             result["cases"][case.name] = _figures(await chain.calls(case, count))
         times = Times(registry, chain.clock)
         chain.renew()
         times.watch_deltas(chain.plan)
         for case in CASES:
-            count = calls // 4
+            count = min(calls // 4, _count(case, calls))
             times.begin()
             await chain.calls(case, count, times)
             for name, us in times.medians_us().items():
