@@ -90,9 +90,11 @@ class Matcher:
                     found += places[hit]
         return frozenset(found) if found else NONE
 
-    def known(self, text: str) -> frozenset[int] | None:
-        """What was found in a text that was scanned and remembered; `None` when it is not known."""
-        return self._seen.get(text)
+    def known(self, owner: str, text: str) -> frozenset[int] | None:
+        """What of an owner's was found in a text that was scanned and remembered; `None` when that is not known: also when nothing
+        of the owner's is looked for here."""
+        hits = self._seen.get(text) if owner in self._ranges else None
+        return None if hits is None else self.of(owner, hits)
 
     def remember(self, text: str, hits: frozenset[int]) -> None:
         """Keep what was found in a text that will come again, as an answer in a session does."""

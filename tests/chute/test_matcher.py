@@ -229,3 +229,11 @@ def test_an_expression_that_two_modules_look_for_is_found_for_both() -> None:
         hits = matcher.scan("a cat and a dog")
         assert matcher.of("a", hits) == {1}
         assert matcher.of("b", hits) == {0}
+
+
+def test_of_whom_nothing_is_looked_for_nothing_is_known() -> None:
+    matcher = Matcher([("a", ["cat"])])
+    assert matcher.known("a", "a bird") is None
+    matcher.remember("a bird", matcher.scan("a bird"))
+    assert matcher.known("a", "a bird") == frozenset()
+    assert matcher.known("b", "a bird") is None

@@ -5,10 +5,12 @@ from zlib import crc32
 import orjson
 import pytest
 
+from instance.chute.answer import Answer
 from instance.chute.chain import Plan
 from instance.chute.containment import Link
 from instance.chute.exchange import Exchange
 from instance.chute.meter import Meter
+from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.secret_detectors import DETECTORS
 from instance.chute.modules.safety.secret_scanner import Scanner
 from instance.chute.modules.safety.secretscan import SecretScan
@@ -264,3 +266,31 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
     """Quadratic work over so much text would take hours."""
     text = unit * (400_000 // len(unit))
     assert len(Scanner().redact(text)) <= len(text)
+
+
+@pytest.mark.asyncio
+async def test_what_is_stored_of_an_answer_is_searched_also_where_answers_are_not_scanned_for_secrets() -> None:
+    module = await scan(scan_output=False)
+    x = exchange()
+    x.session = "s"
+    x.plan = Plan(1, "chat", [Link(module, Meter(), 0), Link(Elsewhere(ModuleSettings()), Meter(), 1)], no_provider)
+    module.on_request(x)
+    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": f"It is {AWS}."}}]}
+    assert x.answer_hits(x.plan.links[1].module, answer) == {0}
+    assert AWS not in x.state["redact"](f"It is {AWS}.")
+
+
+class Elsewhere(Module):
+    """Looks for something else in answers."""
+
+    name = "elsewhere"
+    category = "test"
+    group = 5
+    summary = "looks for something else"
+
+    def patterns(self) -> tuple[str, ...]:
+        return ("It is",)
+
+
+async def no_provider(x: Exchange) -> Answer:
+    raise AssertionError("the provider was called")

@@ -161,8 +161,8 @@ class SecretScan(Module):
         """The text with a marker in the place of each credential; one that was scanned with a session's is not searched again."""
         plan = self._plan
         for matcher in (plan.matcher, plan.answer_matcher) if plan is not None else ():
-            hits = matcher.known(text) if matcher is not None else None
-            if matcher is not None and hits is not None and not matcher.of(self.name, hits):
+            hits = matcher.known(self.name, text) if matcher is not None else None
+            if hits is not None and not hits:
                 return replace(text, self._scanner.find_own(text)) if self._scanner.own else text
         return self._redact(text)
 
