@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import re2
 
@@ -50,7 +51,7 @@ class Matcher:
     scanned with those characters replaced.
     """
 
-    __slots__ = ("_passes", "_ranges", "_seen")
+    __slots__ = ("__weakref__", "_passes", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
         """`owners`: name and expressions of each. Raises `BadPattern`."""
@@ -71,10 +72,15 @@ class Matcher:
 
     @classmethod
     def build(cls, modules: Iterable[Module], *, of_answers: bool = False) -> Matcher | None:
-        """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`."""
-        owners = [(each.name, each.answer_patterns() if of_answers else each.patterns()) for each in modules]
-        found = [each for each in owners if each[1]]
-        return cls(found) if found else None
+        """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`.
+
+        Plans that look for the same share one: it takes tens of milliseconds to build, and what it has learned of texts stays."""
+        owners = ((each.name, tuple(each.answer_patterns() if of_answers else each.patterns())) for each in modules)
+        wanted = tuple(each for each in owners if each[1])
+        made = _living.get(wanted)
+        if made is None and wanted:
+            made = _living[wanted] = cls(wanted)
+        return made
 
     def scan(self, text: str) -> frozenset[int]:
         """Indexes of the patterns that occur in the text."""
@@ -133,6 +139,10 @@ class Matcher:
         start, stop = place
         own = [hit - start for hit in hits if start <= hit < stop]
         return frozenset(own) if own else NONE
+
+
+_living: WeakValueDictionary[tuple[tuple[str, tuple[str, ...]], ...], Matcher] = WeakValueDictionary()
+"""The matchers of plans that are in use, by what they look for."""
 
 
 def _check(owner: str, expression: str) -> None:

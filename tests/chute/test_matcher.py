@@ -231,6 +231,14 @@ def test_an_expression_that_two_modules_look_for_is_found_for_both() -> None:
         assert matcher.of("b", hits) == {0}
 
 
+def test_plans_that_look_for_the_same_share_a_matcher() -> None:
+    one = Matcher.build([looking_for("a", "cat"), looking_for("b")])
+    assert one is not None
+    assert Matcher.build([looking_for("a", "cat")]) is one
+    assert Matcher.build([looking_for("a", "dog")]) is not one
+    assert Matcher.build([looking_for("b", "cat")]) is not one
+
+
 def test_of_whom_nothing_is_looked_for_nothing_is_known() -> None:
     matcher = Matcher([("a", ["cat"])])
     assert matcher.known("a", "a bird") is None

@@ -60,15 +60,12 @@ class Toxicity:
             r"[a-zA-Z][0-9@$!|*]{1,2}[a-zA-Z]|[0-9@$][a-zA-Z]{2}|\pL{2}[0-9@$]|(?:\b\pL[ .*_-]){4}|[a-zA-Z][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][a-zA-Z]|[\x{ff21}-\x{ff5a}]",
             *((r"[\x{c0}-\x{17f}]",) if set(languages) - {"en"} else ()),
         )
-        self._suspects = re2.Set.SearchSet()
-        for trigger in self.triggers:
-            self._suspects.Add(trigger)
-        self._suspects.Compile()
+        self._suspects = Matcher([("", self.triggers)])
         self._topics = re2.compile(_TOPICS)
 
     def suspects(self, text: str) -> bool:
         """Whether anything in the text is worth a closer look."""
-        return bool(self._suspects.Match(text.encode("utf-8", "replace")))
+        return bool(self._suspects.scan(text))
 
     def on_topic(self, text: str) -> bool:
         """Whether the text speaks of anything that the examples are about."""
