@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety import agegate, promptguard
+from instance.chute.modules.safety import promptguard
 from instance.chute.modules.safety.classifier import FOUND, Classifier, digest_of, readable, word_places
 from instance.chute.modules.safety.learned_files import LEARNED
 from instance.chute.modules.safety.learned_injection import WINDOWS_MAX, LearnedInjection, sentences_of
@@ -156,8 +156,7 @@ async def test_promptguard_finds_what_no_rule_foresees_and_by_rules_alone_does_n
 
 
 async def test_without_the_embedder_the_rules_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (promptguard, agegate):
-        monkeypatch.setattr(module, "missing_packages", lambda: ["onnxruntime"])
+    monkeypatch.setattr("instance.chute.embedding.embedder.missing_packages", lambda: ["onnxruntime"])
     async with running({"promptguard": {"injection": "flag"}, "agegate": {"default_tier": "child"}}) as s:
         await s.sdk().chat.completions.create(**s.body(UNRULED))
         assert not await injection_noted(s)

@@ -231,3 +231,15 @@ def embedder_of(core: Core) -> Embedder:
     if found is None:
         found = core.services[SERVICE] = Embedder()
     return found
+
+
+async def embedder_where_possible(core: Core) -> Embedder | None:
+    """The same, loaded; `None` where it is not installed or there is too little memory for it."""
+    if missing_packages():
+        return None
+    embedder = embedder_of(core)
+    try:
+        await embedder.load()
+    except StockyardError:
+        return None
+    return embedder

@@ -12,14 +12,13 @@ from pydantic import Field, SecretStr
 
 from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.delta_text import last_event
-from instance.chute.embedding.embedder import embedder_of
-from instance.chute.embedding.model_files import missing_packages
+from instance.chute.embedding.embedder import embedder_where_possible
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
-from instance.chute.modules.safety.judged_texts import SHORT_CHARS
+from instance.chute.modules.safety.classifier import SHORT_CHARS
 from instance.chute.modules.safety.learned_files import AGE
 from instance.chute.modules.safety.made_answer import made_answer, text_event, with_content
 from instance.chute.modules.safety.new_texts import new_texts
@@ -134,12 +133,8 @@ class AgeGate(Module):
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
-        if self.settings.learned and not missing_packages():
-            embedder = embedder_of(core)
-            try:
-                await embedder.load()
-            except StockyardError:
-                return  # too little memory for it: the rules judge alone
+        embedder = await embedder_where_possible(core) if self.settings.learned else None
+        if embedder is not None:  # else the rules judge alone
             self.learned = Learned(embedder, learned=AGE)
 
     @property

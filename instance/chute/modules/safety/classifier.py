@@ -29,6 +29,8 @@ PENALTY = 0.1
 """Of the regression, on large weights; by cross-validation."""
 FOUND = 0.7
 """The score that a text has at the learned threshold."""
+SHORT_CHARS = 7
+"""A text that is no longer has too little to be told by."""
 STEPS = 400
 FORM = 1
 """Goes up when texts are read in another way, so that weights of the old way are known as stale."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from instance.chute.modules.safety.classifier import SHORT_CHARS
 from instance.chute.modules.safety.toxicity import Toxicity, combined
 from instance.chute.sentences import split_sentences
 
 SENTENCES_MAX = 24
 """Of a longer text only the sentences on a topic are compared with what was learned: each takes some 3 ms."""
-SHORT_CHARS = 7
-"""A piece that is no longer has nothing to be judged by but the rules."""
 
 Scores = dict[str, float]
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import log
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from instance.chute.modules.safety.classifier import HARMLESS, Classifier, readable
+from instance.chute.modules.safety.classifier import HARMLESS, SHORT_CHARS, Classifier, readable
 from instance.chute.modules.safety.learned_files import INJECTION
 from instance.chute.sentences import split_sentences
 
@@ -19,7 +19,6 @@ T = TypeVar("T")
 TEXT_MAX_CHARS = 50_000
 """What of one text is looked at."""
 WINDOW_MAX_CHARS = 400
-SHORT_CHARS = 7
 WINDOWS_MAX = 24
 """Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
 AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0

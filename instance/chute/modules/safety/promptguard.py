@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.call_identity import holder
-from instance.chute.embedding.embedder import embedder_of
-from instance.chute.embedding.model_files import missing_packages
+from instance.chute.embedding.embedder import embedder_where_possible
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
@@ -143,16 +142,10 @@ class PromptGuard(Module):
         self._core = core
         if isinstance(previous, PromptGuard):
             self.sessions = previous.sessions
-        if self._learns() and not missing_packages():
-            embedder = embedder_of(core)
-            try:
-                await embedder.load()
-            except StockyardError:
-                return  # too little memory for it: the rules judge alone
+        learns = self._rules is not None and self.settings.learned
+        embedder = await embedder_where_possible(core) if learns else None
+        if embedder is not None:  # else the rules judge alone
             self._learned = LearnedInjection(embedder)
-
-    def _learns(self) -> bool:
-        return self._rules is not None and self.settings.learned
 
     async def tick(self) -> None:
         if self._core is not None:
@@ -162,7 +155,7 @@ class PromptGuard(Module):
         own = self.settings
         asks = (
             *(("on_request",) if self._patterns else ()),
-            *(("prepare",) if self._learns() and self._learned is not None else ()),
+            *(("prepare",) if self._learned is not None else ()),
         )
         if not self._personal:
             return asks
