@@ -146,7 +146,7 @@ class Chain:
             taken.append(await self.call(case))
             if times is not None:
                 times.next_call()
-            await asyncio.sleep(0)
+            await self.embedder.settled()
         return taken
 
 

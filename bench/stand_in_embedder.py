@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha512
+from time import thread_time_ns
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,49 +18,77 @@ from instance.chute.modules.safety.classifier import Classifier, unit
 
 T = TypeVar("T")
 
+SETTLING_MAX = 20
+"""So often is looked whether the thread is done: a job that was cancelled never is."""
 _WORD = re.compile(r"\w{4,}")
 """Of what a text is about; shorter ones are in every text."""
 
 
-class StandInEmbedder(Embedder):
-    """Answers without waiting: a text's vector is the sum of its words', each of which has a direction by its digest.
+class StandInModel:
+    """Answers at once: a text's vector is the sum of its words', each of which has a direction by its digest."""
 
-    What it takes is left out of `clock`; `asked` counts the texts, `beside_ns` what was done with vectors on the worker.
+    def __init__(self) -> None:
+        self.took_ns = 0
+
+    def read(self, texts: Sequence[str]) -> Any:
+        started = thread_time_ns()
+        rows = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
+        for place, text in enumerate(texts):
+            rows[place] = _row(text)
+        self.took_ns += thread_time_ns() - started
+        return rows
+
+
+class StandInEmbedder(Embedder):
+    """The embedder with a model that takes no time to speak of: with the real one's thread and what it keeps.
+
+    `clock` stands still while its calls wait; `beside_ns` is what was done on the thread, the model left out.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = LoopClock()
-        self.asked = 0
         self.beside_ns = 0
+        self._given = self._done = 0
+        self._model = self._stand_in = StandInModel()  # type: ignore[assignment]
 
     async def load(self) -> None:
         return
 
-    async def embed(self, texts: Sequence[str]) -> Any:
-        started = self.clock.read()
-        rows = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-        for place, text in enumerate(texts):
-            rows[place] = _row(text)
-        self.asked += len(texts)
-        self.clock.away_ns += self.clock.read() - started
-        return rows
-
     async def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
-        vectors = await self.embed(texts)
-        return self._beside(lambda: work(vectors))
+        self._given += 1
+        return await super().embed_then(texts, work)
 
     async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
-        return await self.embed_then(self._beside(read), work)
+        self._given += 1
+        return await super().run(read, work)
 
-    def _beside(self, work: Callable[[], T]) -> T:
-        started = self.clock.read()
+    async def settled(self) -> None:
+        """Wait until nothing is left to do on the thread."""
+        await asyncio.sleep(0)
+        for _ in range(SETTLING_MAX):
+            if self._given == self._done:
+                return
+            await self._worker.do(_nothing)
+            await asyncio.sleep(0)
+
+    def _embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
+        return self._counted(super()._embed_then, texts, work)
+
+    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
+        return self._counted(lambda: Embedder._embed_then(self, read(), work))
+
+    def _counted(self, job: Callable[..., T], *given: Any) -> T:
+        started, model = thread_time_ns(), self._stand_in.took_ns
         try:
-            return work()
+            return job(*given)
         finally:
-            took = self.clock.read() - started
-            self.clock.away_ns += took
-            self.beside_ns += took
+            self._done += 1
+            self.beside_ns += thread_time_ns() - started - (self._stand_in.took_ns - model)
+
+
+def _nothing() -> None:
+    return
 
 
 def meaningless(classifier: Classifier, vectors: Any) -> Any:

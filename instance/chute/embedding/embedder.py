@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from instance.chute.embedding.model_files import INSTALL, missing_packages, model_files
+from instance.chute.embedding.worker import Worker
 from instance.core.errors import StockyardError
 from instance.core.memory_limit import MB, check_room
 
@@ -53,7 +53,7 @@ class Embedder:
     def __init__(self, cached_max: int = CACHED_MAX) -> None:
         self._cached_max = cached_max
         self._kept: OrderedDict[bytes, Vectors] = OrderedDict()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="embedder")
+        self._worker = Worker("embedder")
         self._keeping = Lock()
         self._loading: asyncio.Task[Any] | None = None
         self._model: _Model | None = None
@@ -81,7 +81,7 @@ class Embedder:
             raise StockyardError("not_supported", str(problem)) from problem
 
     async def _load(self) -> None:
-        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, _Model)
+        self._model = await self._worker.do(self._make_model)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of the texts, in their order. Raises what `load` raises."""
@@ -93,14 +93,16 @@ class Embedder:
 
         `work` must not touch what the loop changes meanwhile. Raises what `load` and `work` raise.
         """
-        await self.load()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._embed_then, texts, work)
+        if self._model is None:
+            await self.load()
+        return await self._worker.do(self._embed_then, texts, work)
 
     async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
         """`work(vectors of read())`, all of it on the worker: also finding out what there is to embed takes the event loop no
         time then. As `embed_then` otherwise."""
-        await self.load()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._run, read, work)
+        if self._model is None:
+            await self.load()
+        return await self._worker.do(self._run, read, work)
 
     def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
         return self._embed_then(read(), work)
@@ -153,7 +155,10 @@ class Embedder:
 
     def close(self) -> None:
         """End the worker; what it is reading is finished."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
+
+    def _make_model(self) -> _Model:
+        return _Model()
 
 
 def _batches(texts: dict[bytes, str]) -> list[list[bytes]]:
