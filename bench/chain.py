@@ -33,6 +33,7 @@ from instance.chute.operations import CHAT
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage
 from instance.core.ids import new_id
+from instance.core.large_blocks import return_large_blocks
 from instance.core.principals import Principal
 from instance.server import Instance, ServeOptions, collect_seldom
 
@@ -172,6 +173,7 @@ async def opened(
     try:
         with tempfile.TemporaryDirectory(prefix="sybench") as data:
             env = {"STOCKYARD_ADMIN_KEY": "sy_admin_" + "b" * 43, "OPENAI_API_KEY": "sk-bench-0123456789"}
+            return_large_blocks()
             instance = await Instance.open(ServeOptions(data=Path(data), config=config, env=env))
             try:
                 embedder = embedding.embedder_of(instance.core)

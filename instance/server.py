@@ -24,6 +24,7 @@ from instance.core.core import Core, CoreOptions
 from instance.core.data_folder import DataFolderError
 from instance.core.errors import StockyardError
 from instance.core.garbage import collect_seldom
+from instance.core.large_blocks import return_large_blocks
 from instance.core.principals import lease_expired
 from instance.forge.app import MIGRATIONS as FORGE_MIGRATIONS
 from instance.forge.app import Forge
@@ -223,6 +224,7 @@ async def serve(options: ServeOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    return_large_blocks()
     instance = await Instance.open(options)
     hosted = instance.core.hosted
     slug = hosted.slug if hosted is not None else ""
