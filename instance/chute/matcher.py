@@ -22,7 +22,7 @@ OWN_MEMORY_MAX_BYTES = 8 << 20
 SHORT_CHARS = 200
 """An expression longer than that is of words; a shorter one, that can do without any, of kinds of characters."""
 ALL_NEW = 2
-"""Texts that are likely new: instructions and a question, without a history."""
+"""Texts of a call without a history: instructions, which likely come again, and a question."""
 FEW = 4
 """So many expressions that reach are no loss in the common automaton: secretscan alone has as many."""
 NONE: frozenset[int] = frozenset()
@@ -109,11 +109,16 @@ class Matcher:
     def scan_texts(self, texts: Sequence[str], *, recur: bool = False) -> frozenset[int]:
         """Indexes of the patterns that occur in any of the texts. What was found in a conversation's texts is remembered; `recur`
         says that they are such a one's, however few they are."""
-        if not recur and len(texts) <= ALL_NEW:
-            if not texts:
-                return NONE
-            return self.scan(_joined(texts))
         seen = self._seen
+        if not recur and len(texts) <= ALL_NEW:
+            if len(texts) < ALL_NEW:
+                return self.scan(_joined(texts)) if texts else NONE
+            first, last = texts
+            known = seen.get(first)
+            if known is None:
+                known = seen.keep(first, self.scan(_joined((first,))))
+            found = self.scan(_joined((last,)))
+            return found | known if known else found
         hits, new = NONE, []
         for text in texts:
             known = seen.get(text)
