@@ -1,18 +1,27 @@
-"""What each module takes of a call: the sum of its hooks, by the clock readings that the plan makes itself."""
+"""What each module takes of a call: the sum of its hooks, by the clock readings that the plan makes itself.
+
+The scan by the shared matcher, which the first module that asks would pay for all, is a row of its own.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
+from threading import current_thread, main_thread
 from typing import Any
 
 import instance.chute.chain as chain_module
 from bench.loop_clock import LoopClock
 from instance.chute import containment
 from instance.chute.chain import Plan
+from instance.chute.matcher import Matcher
 from instance.chute.meter import Histogram
 from instance.chute.registry import Registry
+
+
+SCAN = "shared scan"
+_scan = Matcher.scan
 
 
 class _Adder(Histogram):
@@ -41,6 +50,18 @@ class Times:
         for slot in registry.slots.values():
             slot.meter.histogram = _Adder(self, slot.name)
         registry.recompile()
+
+        def scan(matcher: Matcher, text: str) -> frozenset[int]:
+            started = clock.read()
+            try:
+                return _scan(matcher, text)
+            finally:
+                took = clock.read() - started
+                if current_thread() is main_thread():
+                    self.add(SCAN, took)
+                    clock.away_ns += took
+
+        Matcher.scan = scan  # type: ignore[method-assign]
 
     def watch_deltas(self, plan: Plan) -> None:
         """Time `on_delta` too, which the plan does not by itself."""
