@@ -69,7 +69,7 @@ class Plan:
         self.retired: Callable[[], None] | None = None
         modules = [link.module for link in self.links]
         self.matcher = Matcher.build(modules)
-        self.answer_matcher = Matcher.build(modules, of_answers=True)
+        self.answer_matcher = Matcher.build(modules, of_answers=True, beside=self.matcher)
         """For answers, of which few modules ask: an automaton of its own is far smaller."""
         self.target = target
 

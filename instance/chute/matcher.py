@@ -25,6 +25,8 @@ ALL_NEW = 2
 """Texts of a call without a history: instructions, which likely come again, and a question."""
 FEW = 4
 """So many expressions that reach are no loss in the common automaton: secretscan alone has as many."""
+SHARED = 0.75
+"""An automaton is used for these expressions too when they are so large a share of its own."""
 NONE: frozenset[int] = frozenset()
 Pass = tuple[Callable[[bytes], list[int] | None], list[list[int]]]
 
@@ -51,10 +53,11 @@ class Matcher:
     scanned with those characters replaced.
     """
 
-    __slots__ = ("__weakref__", "_passes", "_ranges", "_seen")
+    __slots__ = ("__weakref__", "_near", "_passes", "_ranges", "_seen")
 
-    def __init__(self, owners: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """`owners`: name and expressions of each. Raises `BadPattern`."""
+    def __init__(self, owners: Iterable[tuple[str, Iterable[str]]], beside: Matcher | None = None) -> None:
+        """`owners`: name and expressions of each. `beside`: a matcher for nearly the same, whose automaton is used too where that
+        is no loss, as its states are near then. Raises `BadPattern`."""
         self._ranges: dict[str, tuple[int, int]] = {}
         places: dict[str, list[int]] = {}
         count = 0
@@ -67,11 +70,17 @@ class Matcher:
                 count += 1
             if count > start:
                 self._ranges[owner] = (start, count)
-        self._passes: tuple[Pass, ...] = tuple(_passes(places))
+        near, others = _groups(places)
+        self._near = _Near(near)
+        if beside is not None and beside._near.serves(near):
+            self._near = beside._near
+        self._passes: tuple[Pass, ...] = (*self._near.passes(places), *others)
         self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
-    def build(cls, modules: Iterable[Module], *, of_answers: bool = False) -> Matcher | None:
+    def build(
+        cls, modules: Iterable[Module], *, of_answers: bool = False, beside: Matcher | None = None
+    ) -> Matcher | None:
         """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`.
 
         Plans that look for the same share one: it takes tens of milliseconds to build, and what it has learned of texts stays."""
@@ -79,7 +88,7 @@ class Matcher:
         wanted = tuple(each for each in owners if each[1])
         made = _living.get(wanted)
         if made is None and wanted:
-            made = _living[wanted] = cls(wanted)
+            made = _living[wanted] = cls(wanted, beside)
         return made
 
     def scan(self, text: str) -> frozenset[int]:
@@ -157,8 +166,26 @@ def _check(owner: str, expression: str) -> None:
         raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
 
 
-def _passes(places: dict[str, list[int]]) -> Iterable[Pass]:
-    """What goes over a text, and where the expressions of each stand among all: in several places if owners share them."""
+class _Near:
+    """The automaton of the expressions that stand in one place; made when it is first used."""
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        self._expressions = expressions
+        self._match: Callable[[bytes], list[int] | None] | None = None
+
+    def serves(self, expressions: Sequence[str]) -> bool:
+        """Whether it looks for all of these, and for little else."""
+        return len(expressions) >= SHARED * len(self._expressions) and set(expressions) <= set(self._expressions)
+
+    def passes(self, places: dict[str, list[int]]) -> Iterable[Pass]:
+        if self._expressions:
+            if self._match is None:
+                self._match = _set_of(self._expressions)
+            yield self._match, [places.get(expression, []) for expression in self._expressions]
+
+
+def _groups(places: dict[str, list[int]]) -> tuple[list[str], list[Pass]]:
+    """The expressions that stand in one place, and what goes over a text for the others."""
     reaching = [expression for expression in places if _REACHES.search(expression)]
     if len(reaching) <= FEW:
         reaching = []
@@ -168,15 +195,22 @@ def _passes(places: dict[str, list[int]]) -> Iterable[Pass]:
     for index, expression in enumerate(reaching):
         size = "short" if len(expression) < SHORT_CHARS else "long"
         groups[size if index in wordless else "filtered"].append(expression)
-    for each in (near, groups["short"], groups["long"]):
+    passes: list[Pass] = []
+    for each in (groups["short"], groups["long"]):
         if each:
-            together = re2.Set.SearchSet(_options(MEMORY_MAX_BYTES))
-            for expression in each:
-                together.Add(expression)
-            together.Compile()
-            yield together.Match, [places[expression] for expression in each]
-    if groups["filtered"]:
-        yield _filter(groups["filtered"]).Match, [places[expression] for expression in groups["filtered"]]
+            passes.append((_set_of(each), [places[expression] for expression in each]))
+    if filtered := groups["filtered"]:
+        passes.append((_filter(filtered).Match, [places[expression] for expression in filtered]))
+    return near, passes
+
+
+def _set_of(expressions: Sequence[str]) -> Callable[[bytes], list[int] | None]:
+    together = re2.Set.SearchSet(_options(MEMORY_MAX_BYTES))
+    for expression in expressions:
+        together.Add(expression)
+    together.Compile()
+    match: Callable[[bytes], list[int] | None] = together.Match
+    return match
 
 
 def _filter(expressions: Sequence[str]) -> Any:

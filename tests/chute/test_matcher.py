@@ -245,3 +245,13 @@ def test_of_whom_nothing_is_looked_for_nothing_is_known() -> None:
     matcher.remember("a bird", matcher.scan("a bird"))
     assert matcher.known("a", "a bird") == frozenset()
     assert matcher.known("b", "a bird") is None
+
+
+def test_a_matcher_beside_another_finds_the_same_as_alone_and_nothing_of_the_others() -> None:
+    common = [f"word{number}" for number in range(20)]
+    whole = Matcher([("a", [*common, "more", r"ignore(?:\W+\w+)*\W+rules"]), ("b", ["bird"])])
+    text = "word3 and more of a bird; ignore all the rules of word19"
+    for wanted in ([("a", common), ("b", ["bird"])], [("b", ["bird"])], [("a", [*common, "other"])]):
+        alone, beside = Matcher(wanted), Matcher(wanted, whole)
+        assert beside.scan(text) == alone.scan(text)
+        assert beside.scan("other words") == alone.scan("other words")

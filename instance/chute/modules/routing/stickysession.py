@@ -126,9 +126,7 @@ class StickySession(Module):
             return
         session, before = known
         label = answer.target.label
-        self.pins.put(
-            session, label, str(x.attempts[-1].get("key_name") or "") if x.attempts else "", self._wall_ns()
-        )
+        self.pins.put(session, label, str(x.attempts[-1].get("key_name") or "") if x.attempts else "", self._wall_ns())
         state = "new" if not before else "kept" if before == label else "moved"
         x.note("pin", {"session_hash": session.hex(), "target": label, "state": state})
 
