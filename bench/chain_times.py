@@ -19,7 +19,6 @@ from instance.chute.matcher import Matcher
 from instance.chute.meter import Histogram
 from instance.chute.registry import Registry
 
-
 SCAN = "shared scan"
 _scan = Matcher.scan
 
