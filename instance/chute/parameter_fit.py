@@ -123,15 +123,14 @@ class Fit:
         if self.defaults or self.locks:
             return False
         known = self._suits
-        for name in known if len(known) < len(req) else req:
-            value = req.get(name)
-            if value is None:
-                continue
+        for name, value in req.items():
             rule = known.get(name)
+            if rule is None or value is None:
+                continue
             if type(rule) is tuple:
                 if type(value) in _NUMBERS and not rule[0] <= value <= rule[1]:
                     return False
-            elif rule is not None and not rule(value):  # type: ignore[operator]
+            elif not rule(value):  # type: ignore[operator]
                 return False
         if self.system_role:
             wrong = "developer" if self.system_role == "system" else "system"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sys import intern
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Target:
         self.region = region or provider.region
         self.url = url
         """Base URL in place of the provider's own; `None`: the provider's."""
-        self.label = intern(f"{provider.name}/{model}")
+        self.label = f"{provider.name}/{model}"
         self.header_lines = f"x-stockyard-provider: {provider.name}\r\nx-stockyard-model: {model}\r\n".encode()
         """How an answer says who served it."""
         self.known_model: tuple[Catalogue, Model | None] | None = None

@@ -88,17 +88,14 @@ class Timeout(Module):
         deadline_ns = x.started_ns + total_ns
         if not x.deadline_ns or deadline_ns < x.deadline_ns:
             x.deadline_ns = deadline_ns
-        if x.connect_timeout_s != self._connect_s:
-            x.connect_timeout_s = self._connect_s
+        x.connect_timeout_s = self._connect_s
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
-        deadline_ns = x.deadline_ns
-        end = deadline_ns / 1e9 if deadline_ns else started + self.settings.total_s
+        end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
         targets = x.targets
         if targets:
-            target = targets[0]
-            model, own_s = target.model, target.provider.timeout_s
+            model, own_s = targets[0].model, targets[0].provider.timeout_s
         else:
             model, own_s = x.model_requested, None
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
@@ -117,11 +114,7 @@ class Timeout(Module):
         if kind == "timeout_first_token":
             # A shim may move it while the provider says that it still loads the model.
             x.state["first_token_limit"] = limit
-        limits = self._limits
-        running = limits.running
-        running.add(limit)
-        if not limits.armed:
-            limits.arm()
+        self._limits.add(limit)
         try:
             answer = await call(x)
         except CancelledError:
@@ -133,9 +126,10 @@ class Timeout(Module):
                 self._note(x, "connect", started)
             raise
         finally:
-            running.discard(limit)
-        if answer.events is not None:
-            answer.events = self._watched(x, answer.events, answer.close, end)
+            self._limits.remove(limit)
+        events = answer.events
+        if events is not None:
+            answer.events = self._watched(x, events, answer.close, end)
         return answer
 
     async def _watched(
