@@ -27,6 +27,7 @@ from instance.chute.containment import (
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.matcher import Matcher
+from instance.chute.meter import Finished
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ class Plan:
         self.fills_model = any(link.module.fills_model for link in self.links)
         self.fills_template = any(link.module.fills_template for link in self.links)
         self.redacts = any(link.name == "secretscan" for link in self.links)
+        self._finished = Finished()
+        for link in self.links:
+            link.meter.count_in(self, self._finished, link.place)
 
     def shape(self, x: Exchange, failure: CallFailed) -> StockyardError | None:
         """The caller's error for a failed attempt by errornorm; `None` when it is off, or does not act here, or failed itself."""
@@ -165,19 +169,19 @@ class Plan:
         count = len(decisions)
         before = perf_counter_ns()
         for hook, link, awaits in self.steps if x.stream else self.whole_steps:
-            x.reached = link.place
             x.current_module = link.name
             try:
                 if awaits:
                     x.current_hook = "prepare"
-                    x.running = link
-                    x.running_since_ns = before
-                    try:
-                        waiting = hook(x)
-                        if waiting is not None:
+                    waiting = hook(x)
+                    if waiting is not None:
+                        x.reached = link.place
+                        x.running = link
+                        x.running_since_ns = before
+                        try:
                             answer = await waiting
-                    finally:
-                        x.running = None
+                        finally:
+                            x.running = None
                 else:
                     answer = hook(x)
                 if answer is not None:
@@ -185,9 +189,11 @@ class Plan:
                 if awaits:
                     x.current_hook = "on_request"
             except StockyardError as error:
+                x.reached = link.place
                 refuse(x, link, error)
                 raise
             except CallFailed:
+                x.reached = link.place
                 raise
             except asyncio.CancelledError:
                 if not hangs(x, link):
@@ -196,6 +202,7 @@ class Plan:
                 x.current_hook = "on_request"
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
                 answer = None
+                x.reached = link.place
                 fail(x, link, error)
                 x.current_hook = "on_request"
             now = perf_counter_ns()
@@ -206,6 +213,7 @@ class Plan:
                 count = len(decisions)
             before = now
             if answer is not None:
+                x.reached = link.place
                 break
         if answer is None:
             x.reached = self.last_place
@@ -300,10 +308,8 @@ class Plan:
         count = len(decisions)
         before = perf_counter_ns()
         reached = x.reached
-        for link in self.links:
-            if link.place > reached:
-                break
-            link.meter.calls += 1
+        calls = self._finished.at
+        calls[reached] = calls.get(reached, 0) + 1
         for hook, link in self.finishes if x.stream else self.whole_finishes:
             if link.place > reached:
                 break

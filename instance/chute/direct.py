@@ -64,7 +64,7 @@ async def _by_shim(x: Exchange, target: Target, link: Link) -> Answer:
     x.dialect_out = shim.wire_dialect  # type: ignore[attr-defined]
     outer = x.current_module
     x.current_module = link.name
-    link.meter.calls += 1
+    link.meter.own_calls += 1
     try:
         answer = await Attempt(x, target).run(lambda attempt: shim.call(x, attempt))  # type: ignore[attr-defined]
     except CallFailed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import ref
+
 _SUB_BITS = 2
 _BUCKETS = 64 << _SUB_BITS
 
@@ -36,18 +38,48 @@ class Histogram:
         return None
 
 
+class Finished:
+    """How many calls of a plan came how far: place of the last module that they reached -> calls."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: dict[int, int] = {}
+
+    def reached(self, place: int) -> int:
+        """The calls that reached the module at this place."""
+        return sum(calls for last, calls in self.at.items() if last >= place)
+
+
 class Meter:
     """One module's counters: calls it saw, calls it changed (left a decision on), calls it refused, own failures.
 
-    The histogram holds the runs of its hooks in every eighth call, but for those of `on_delta`.
+    Calls are counted once for all modules of a plan, and added up when somebody asks. The histogram holds the runs of its hooks in
+    every eighth call, but for those of `on_delta`.
     """
 
-    __slots__ = ("blocked", "calls", "changed", "errors", "histogram", "last_error")
+    __slots__ = ("_plans", "blocked", "changed", "errors", "histogram", "last_error", "own_calls")
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.own_calls = 0
+        """Those that are counted one by one, and those of plans that are gone."""
+        self._plans: list[tuple[ref[object], Finished, int]] = []
         self.changed = 0
         self.blocked = 0
         self.errors = 0
         self.last_error = ""
         self.histogram = Histogram()
+
+    def count_in(self, plan: object, finished: Finished, place: int) -> None:
+        """Count the calls of a plan too, in which the module has this place."""
+        living = []
+        for each in self._plans:
+            if each[0]() is None:
+                self.own_calls += each[1].reached(each[2])
+            else:
+                living.append(each)
+        self._plans = [*living, (ref(plan), finished, place)]
+
+    @property
+    def calls(self) -> int:
+        return self.own_calls + sum(finished.reached(place) for _, finished, place in self._plans)
