@@ -2,25 +2,27 @@
 
 The calls go through the chain in this process, with a provider that answers at once: every module that keeps something by key,
 session, user or text on top of those that are on by default (`--all`: every module, as in tests/bench/all-on.toml). `--records`
-writes each call's record too, which the writer folds into a database of about 3 KB a call. It prints the series of RSS,
-writes bench/results-memory.json, and with `--growth` names the lines whose memory grew in the second half.
+writes each call's record too, which the writer folds into a database of about 3 KB a call. It prints the series of RSS and of
+what is in use, writes bench/results-memory.json, and with `--growth` names the lines whose memory grew in the second half.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
 import tomllib
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.chain import ALL_ON, Chain, opened
 from bench.chain_calls import Case
@@ -72,6 +74,26 @@ def rss_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class _Mallinfo(ctypes.Structure):
+    """glibc's `mallinfo2`: `uordblks` and `hblkhd` are the bytes in use, on the heap and mapped by themselves."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def in_use() -> tuple[int, float]:
+    """Blocks of Python's own allocator, and MB that the C library has given out: what the program holds, while RSS counts too
+    what its allocators keep between."""
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return sys.getallocatedblocks(), 0.0
+    mallinfo.restype = _Mallinfo
+    info = mallinfo()
+    return sys.getallocatedblocks(), (info.uordblks + info.hblkhd) / 1e6
+
+
 def config(*, every: bool) -> str:
     """The settings of all-on.toml, of every module or of those that keep something."""
     own = tomllib.loads(ALL_ON.read_text())["modules"]
@@ -100,6 +122,7 @@ async def measure(
         async with opened(file, Distinct) as (instance, chain):
             chain.records = records
             series: list[tuple[int, float]] = [(0, rss_bytes() / 1e6)]
+            used = [in_use()]
             started = time.monotonic()
             before = None
             for point in range(1, POINTS + 1):
@@ -110,9 +133,12 @@ async def measure(
                 if records:
                     await instance.core.writer.drain()
                 await asyncio.sleep(0.05)
+                gc.collect()
                 series.append((chain.number, rss_bytes() / 1e6))
+                used.append(in_use())
                 print(
-                    f"{series[-1][0]:>10} calls {series[-1][1]:>8.1f} MB {time.monotonic() - started:>8.0f} s",
+                    f"{series[-1][0]:>10} calls {series[-1][1]:>8.1f} MB {time.monotonic() - started:>8.0f} s "
+                    f"{used[-1][0]:>9} blocks {used[-1][1]:>8.1f} MB in use",
                     flush=True,
                 )
                 modules = sum(slot.in_chain for slot in instance.chute.registry.slots.values())
@@ -124,6 +150,8 @@ async def measure(
                         "records": records,
                         "seconds": took,
                         "rss_mb": [[count, round(mb, 1)] for count, mb in series],
+                        "python_blocks": [blocks for blocks, _ in used],
+                        "native_mb": [round(mb, 1) for _, mb in used],
                     }
                 )
                 if growth and point == POINTS // 2:
