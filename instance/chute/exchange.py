@@ -294,7 +294,8 @@ class Exchange:
         text = answer_text(obj)
         scanned = self.scanned_answer
         if scanned is None or scanned[0] != text:
-            scanned = self.scanned_answer = text, matcher.scan(text)
+            found = matcher.scan(text) if scanned is None or scanned[1] else matcher.scan_cut(text, scanned[0])
+            scanned = self.scanned_answer = text, found
             if self.session:
                 matcher.remember(*scanned)
         hits = scanned[1]

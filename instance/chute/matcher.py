@@ -39,6 +39,10 @@ _REACHES = re.compile(r"\\W[+*]|\\w\+\\W|\.[*+]|\]\*|\{\d+,\d|\\b\\[wWpP]|'\]\+"
 """Expressions that have this may go on over words that do not matter."""
 
 
+_SEES_THE_END = re.compile(r"\$|\\[zB]")
+"""Expressions that have this may match at the end of a text what they do not where it goes on."""
+
+
 class Matcher:
     """Says which of many RE2 expressions occur in a text; not where. Immutable.
 
@@ -53,7 +57,7 @@ class Matcher:
     scanned with those characters replaced.
     """
 
-    __slots__ = ("__weakref__", "_near", "_passes", "_ranges", "_seen")
+    __slots__ = ("__weakref__", "_ending", "_near", "_passes", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]], beside: Matcher | None = None) -> None:
         """`owners`: name and expressions of each. `beside`: a matcher for nearly the same, whose automaton is used too where that
@@ -75,6 +79,8 @@ class Matcher:
         if beside is not None and beside._near.serves(near):
             self._near = beside._near
         self._passes: tuple[Pass, ...] = (*self._near.passes(places), *others)
+        ending = [expression for expression in places if _SEES_THE_END.search(expression)]
+        self._ending = _set_of(ending) if ending else None
         self._seen: TextMemory[frozenset[int]] = TextMemory()
 
     @classmethod
@@ -104,6 +110,15 @@ class Matcher:
                 for hit in hits:
                     found += places[hit]
         return frozenset(found) if found else NONE
+
+    def scan_cut(self, text: str, whole: str) -> frozenset[int]:
+        """The same of a text that may be the beginning of one in which nothing was found: where it ends with a sentence, only what
+        sees the end of a text can find something in it."""
+        if not whole.startswith(text) or not text or text[-1].isalnum() or text[-1] == "_":
+            return self.scan(text)
+        if self._ending is None or not self._ending(text.encode("utf-8", "replace")):
+            return NONE
+        return self.scan(text)
 
     def known(self, owner: str, text: str) -> frozenset[int] | None:
         """What of an owner's was found in a text that was scanned and remembered; `None` when that is not known: also when nothing
