@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.record import estimate_usage
+from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
     from instance.chute.modules.caching.keep import Keep
     from instance.chute.targets import Target
     from instance.core.clock import Clock
+
+
+_PLAIN = (
+    "req", "changed", "unscanned", "provider_key", "dialect_out", "cost_unknown", "text_out_size", "first_token_ns", "upstream_ns",
+    "waited_ns",
+)  # fmt: skip
+_LISTS = ("attempts", "cost_lines", "text_out", "response_headers", "warnings", "decisions", "upstream_headers")
+_plain_of, _lists_of = attrgetter(*_PLAIN), attrgetter(*_LISTS)
+
+
+class Before(NamedTuple):
+    """What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
+
+    plain: tuple[Any, ...]
+    lengths: tuple[int, ...]
+    targets: list[Target]
+    state: dict[str, Any]
+
+
+def before_attempt(x: Exchange) -> Before:
+    """Taken before the call itself is made as the first attempt; only where it used nothing yet (`x.usage`)."""
+    return Before(_plain_of(x), tuple(map(len, _lists_of(x))), x.targets[:], x.state.copy())
 
 
 @dataclass(slots=True)
@@ -76,6 +100,28 @@ class AskedAgain:
             raise
         branch.answer = answer
         asked = Asked(len(self.attempts) + 1, branch, answer)
+        self.attempts.append(asked)
+        return asked
+
+    def took(self, before: Before, answer: Answer) -> Asked:
+        """The call itself, made without `ask`, as the first attempt: what it left is that attempt's, and the call is as it was."""
+        x = self._x
+        branch = x.branch(x.targets)
+        for name, length in zip(_LISTS, before.lengths, strict=True):
+            of_call = getattr(x, name)
+            setattr(branch, name, of_call[length:])
+            del of_call[length:]
+        for name, value in zip(_PLAIN, before.plain, strict=True):
+            setattr(branch, name, getattr(x, name))
+            setattr(x, name, value)
+        branch.upstream_ns -= x.upstream_ns
+        branch.waited_ns -= x.waited_ns
+        branch.usage, x.usage = x.usage, Usage()
+        branch.answer, x.answer = answer, None
+        x.targets = before.targets
+        x.state = before.state
+        x._counted = None
+        asked = Asked(1, branch, answer)
         self.attempts.append(asked)
         return asked
 
