@@ -42,6 +42,11 @@ _OTHER_MARKS = (
     r"\"\"\"",
     r"^\s*\[\d{1,3}\]\s+\S",
 )
+_MARKING_WORDS = (
+    "using ", "given ", "based on ", "according to ", "use only ", "answer from ", "answer only from ", "refer to ", "context s",
+    "context tells",
+)  # fmt: skip
+"""One of these stands in every mark that has none of the signs: what is called material is followed by a colon."""
 _MARKED = re.compile(
     "(?im)" + "|".join((rf"^\W{{0,6}}{_MATERIAL}\b[^\n:]{{0,40}}:", rf"{_TAG}\b[^>]*>", *_OTHER_MARKS))
 )
@@ -96,28 +101,40 @@ def given_texts(req: JSON) -> list[Given]:
     messages = req.get("messages")
     if type(messages) is not list:
         messages = [{"role": "user", "content": req.get("prompt")}]
-    short: list[str] = []
     for message in messages:
-        if type(message) is dict:
-            role = message.get("role")
-            if role == "assistant":
-                continue
-            text = _text_of(message)
-            known = _KNOWN.get(text) if role in SYSTEM_ROLES else None
-            if known is None and text:
-                if len(text) >= LONG_CHARS or role in TOOL_ROLES:
-                    break
-                short.append(text)
-            elif known:
-                break
+        if type(message) is not dict:
+            continue
+        role = message.get("role")
+        if role == "assistant":
+            continue
+        text = _text_of(message)
+        if not text:
+            continue
+        is_system = role in SYSTEM_ROLES
+        known = _KNOWN.get(text) if is_system else None
+        if known or (known is None and (len(text) >= LONG_CHARS or role in TOOL_ROLES or may_be_marked(text))):
+            break
+        if is_system and known is None:
+            _KNOWN.keep(text, ())
     else:
-        if not short or not _MARKS(short[0] if len(short) == 1 else "\n".join(short)):
-            return []
+        return []
     return [
         Given(text, message.get("role") in TOOL_ROLES, message.get("role") in SYSTEM_ROLES)
         for message in messages
         if type(message) is dict and message.get("role") != "assistant" and (text := _text_of(message))
     ]
+
+
+def may_be_marked(text: str) -> bool:
+    """Whether anything in a text may mark it as something to rest on; of most texts a few signs and words say that nothing does."""
+    if text.isascii() and not (":" in text or "<" in text or "[" in text or '"""' in text):
+        lowered = text.lower()
+        for words in _MARKING_WORDS:
+            if words in lowered:
+                break
+        else:
+            return False
+    return bool(_MARKS(text))
 
 
 def _text_of(message: JSON) -> str:
@@ -142,7 +159,7 @@ def references(given: Iterable[Given]) -> list[str]:
 
 
 def _given_by(text: str) -> list[str]:
-    is_marked = bool(_MARKS(text)) and _MARKED.search(text) is not None
+    is_marked = may_be_marked(text) and _MARKED.search(text) is not None
     if not is_marked and len(text) < LONG_CHARS:
         return []
     stating = _stating(text, is_marked=is_marked)

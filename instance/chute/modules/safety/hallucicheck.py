@@ -196,7 +196,10 @@ class HalluciCheck(Module):
         facts = self._facts_of(text)
         has_facts = facts and (given or FACT in facts)
         if not has_facts and not self._asks_again and not (given and self._embedder is not None):
-            x.measure(grounding=1.0)
+            measures = x.measures
+            if measures is None:
+                measures = x.measures = {}
+            measures["grounding"] = 1.0
             return None
         prompt = request_texts(x.req) if has_facts else []
         return CheckedAnswer(text, given, prompt, self._checks, self._min_support)
