@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -22,26 +21,21 @@ if TYPE_CHECKING:
     from instance.core.clock import Clock
 
 
-_PLAIN = (
-    "req", "changed", "unscanned", "provider_key", "dialect_out", "cost_unknown", "text_out_size", "first_token_ns", "upstream_ns",
-    "waited_ns",
-)  # fmt: skip
-_LISTS = ("attempts", "cost_lines", "text_out", "response_headers", "warnings", "decisions", "upstream_headers")
-_plain_of, _lists_of = attrgetter(*_PLAIN), attrgetter(*_LISTS)
+Before = tuple[Any, ...]
+"""What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
+
+_FIELDS = ("req", "changed", "unscanned", "provider_key", "cost_unknown", "waited_ns", "targets", "state")
+_LISTS = ("cost_lines", "response_headers", "warnings", "decisions", "upstream_headers")
 
 
-class Before(NamedTuple):
-    """What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
-
-    plain: tuple[Any, ...]
-    lengths: tuple[int, ...]
-    targets: list[Target]
-    state: dict[str, Any]
-
-
-def before_attempt(x: Exchange) -> Before:
-    """Taken before the call itself is made as the first attempt; only where it used nothing yet (`x.usage`)."""
-    return Before(_plain_of(x), tuple(map(len, _lists_of(x))), x.targets[:], x.state.copy())
+def before_attempt(x: Exchange) -> Before | None:
+    """Taken before the call itself is made as the first attempt; `None` where it cannot be: the call was made before."""
+    if x.attempts or x.usage.source:
+        return None
+    return (
+        (x.req, x.changed, x.unscanned, x.provider_key, x.cost_unknown, x.waited_ns, x.targets[:], x.state.copy()),
+        (len(x.cost_lines), len(x.response_headers), len(x.warnings), len(x.decisions), len(x.upstream_headers)),
+    )
 
 
 @dataclass(slots=True)
@@ -106,20 +100,22 @@ class AskedAgain:
     def took(self, before: Before, answer: Answer) -> Asked:
         """The call itself, made without `ask`, as the first attempt: what it left is that attempt's, and the call is as it was."""
         x = self._x
+        fields, lengths = before
         branch = x.branch(x.targets)
-        for name, length in zip(_LISTS, before.lengths, strict=True):
+        for name, value in zip(_FIELDS, fields, strict=True):
+            setattr(branch, name, getattr(x, name))
+            setattr(x, name, value)
+        branch.waited_ns -= x.waited_ns
+        for name, length in zip(_LISTS, lengths, strict=True):
             of_call = getattr(x, name)
             setattr(branch, name, of_call[length:])
             del of_call[length:]
-        for name, value in zip(_PLAIN, before.plain, strict=True):
-            setattr(branch, name, getattr(x, name))
-            setattr(x, name, value)
-        branch.upstream_ns -= x.upstream_ns
-        branch.waited_ns -= x.waited_ns
+        branch.attempts, x.attempts = x.attempts, []
         branch.usage, x.usage = x.usage, Usage()
+        branch.upstream_ns, x.upstream_ns = x.upstream_ns, 0
+        branch.first_token_ns, x.first_token_ns = x.first_token_ns, 0
         branch.answer, x.answer = answer, None
-        x.targets = before.targets
-        x.state = before.state
+        x.dialect_out = ""
         x._counted = None
         asked = Asked(1, branch, answer)
         self.attempts.append(asked)

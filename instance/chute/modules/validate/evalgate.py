@@ -134,9 +134,10 @@ class EvalGate(Module):
         if x.stream:
             again = self._asked_again(x, call)
             return again.streamed(lambda: self._until_good(x, again))
-        if self._plain is None or x.usage.source:  # what judging costs is to stay apart from what the attempt does
+        # What judging costs is to stay apart from what the attempt does.
+        before = before_attempt(x) if self._plain is not None else None
+        if before is None:
             return await self._until_good(x, self._asked_again(x, call))
-        before = before_attempt(x)
         answer = await call(x)
         said = _said(answer)
         if said is None:
@@ -237,7 +238,7 @@ class EvalGate(Module):
                     if finish != "tool_calls":
                         score, _ = await self._score(x, Said("".join(texts), str(finish or "")))
                         self._note(x, 1, score)
-                        self._scored(x, score)
+                        self._scored(x, score.value)
             yield batch
 
     async def _score(self, x: Exchange, said: Said) -> tuple[Score, int]:
@@ -357,12 +358,12 @@ class EvalGate(Module):
         x.note("score", {"n": number, "score": round(score.value, 4), "failed": failed}, module=self.name)
 
     def _deliver(self, x: Exchange, score: Score) -> None:
-        self._scored(x, score)
         value = score.value
+        self._scored(x, value)
         x.response_headers.append(_FULL if value >= 1 else (HEADER, b"%.4g" % value))
 
-    def _scored(self, x: Exchange, score: Score) -> None:
-        value = x.state["eval_score"] = score.value
+    def _scored(self, x: Exchange, value: float) -> None:
+        x.state["eval_score"] = value
         measures = x.measures
         if measures is None:
             measures = x.measures = {}
