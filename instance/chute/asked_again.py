@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Before = tuple[Any, ...]
 """What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
 
-_FIELDS = ("req", "changed", "unscanned", "provider_key", "cost_unknown", "waited_ns", "targets", "state")
+_FIELDS = ("req", "changed", "unscanned", "provider_key", "cost_unknown", "waited_ns", "tags", "targets", "state")
 _LISTS = ("cost_lines", "response_headers", "warnings", "decisions", "upstream_headers")
 
 
@@ -33,7 +33,17 @@ def before_attempt(x: Exchange) -> Before | None:
     if x.attempts or x.usage.source:
         return None
     return (
-        (x.req, x.changed, x.unscanned, x.provider_key, x.cost_unknown, x.waited_ns, x.targets[:], x.state.copy()),
+        (
+            x.req,
+            x.changed,
+            x.unscanned,
+            x.provider_key,
+            x.cost_unknown,
+            x.waited_ns,
+            x.tags,
+            x.targets[:],
+            x.state.copy(),
+        ),
         (len(x.cost_lines), len(x.response_headers), len(x.warnings), len(x.decisions), len(x.upstream_headers)),
     )
 

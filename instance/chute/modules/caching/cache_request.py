@@ -41,9 +41,8 @@ def asked_mode(x: Exchange) -> str:
     return "skip" if control is not None and b"no-store" in control.lower() and mode != "only" else mode
 
 
-def canonical(x: Exchange, scope: Scope) -> bytes:
-    """All of the call that can change its answer, and whom it is shared with, as sorted JSON."""
-    req = x.req
+def canonical(x: Exchange, scope: Scope, req: JSON) -> bytes:
+    """All of a call with this request that can change its answer, and whom it is shared with, as sorted JSON."""
     if not CHANGES_NO_ANSWER.isdisjoint(req):
         req = {name: value for name, value in req.items() if name not in CHANGES_NO_ANSWER}
     targets = x.targets

@@ -120,8 +120,9 @@ class CacheLayer(Module):
 
     def _key(self, x: Exchange) -> bytes:
         """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
-        data = canonical(x, self._scope)
-        x.state["canonical"] = x.req, self._scope, data  # for semanticcache, which comes next
+        req, scope = x.req, self._scope
+        data = canonical(x, scope, req)
+        x.state["canonical"] = req, scope, data  # for semanticcache, which comes next
         if not data.isascii():
             data = unicodedata.normalize("NFC", data.decode()).encode()
         return sha256(data).digest()

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.exact_bytes import exact
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
@@ -30,7 +31,11 @@ QUESTION_MAX_CHARS = 2_000
 """Longer questions are not looked up: an embedding hears only the beginning of them."""
 NEAR_MISS_BELOW = 0.05
 DIGEST_FROM_BYTES = 512
-_CONTENT = b'"content":'
+PLAIN_FIELDS = 2
+"""A message that has no more than these is a role and a content."""
+_PLAIN = b'{"content":%b,"role":"user"}]'
+_NOTHING_SAID = _PLAIN % b"null"
+"""A plain question that is the last message in sorted JSON, and what stands in its place."""
 
 
 class SemanticCache(Module):
@@ -164,12 +169,16 @@ class SemanticCache(Module):
         """Everything beside the question that can change the answer: the canonical form without it, or its SHA-256 where that is long."""
         left = x.state.pop("canonical", None)
         req, scope = x.req, self._scope
-        data = left[2] if left is not None and left[0] is req and left[1] == scope else canonical(x, scope)
-        # What is left has a member without a value: it is no other request's form.
-        said = orjson.dumps(req["messages"][-1]["content"])
-        before, _, behind = data.rpartition(_CONTENT + said)
-        data = before + _CONTENT + behind
-        return data if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
+        messages = req["messages"]
+        last = messages[-1]
+        if left is not None and left[0] is req and left[1] == scope and len(last) == PLAIN_FIELDS:
+            before, found, behind = left[2].rpartition(_PLAIN % orjson.dumps(last["content"]))
+            if found:
+                data = before + _NOTHING_SAID + behind
+                return data if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
+        asked = {**req, "messages": [*messages[:-1], {**last, "content": None}]}
+        data = canonical(x, scope, asked)
+        return exact(data) if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
 
     def _find(self, x: Exchange, question: Question, found: list[tuple[float, str]]) -> Answer | None:
         least = self.settings.threshold
