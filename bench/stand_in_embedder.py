@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from hashlib import sha512
 from time import thread_time_ns
@@ -55,13 +55,13 @@ class StandInEmbedder(Embedder):
     async def load(self) -> None:
         return
 
-    async def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
+    def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> Awaitable[T]:
         self._given += 1
-        return await super().embed_then(texts, work)
+        return super().embed_then(texts, work)
 
-    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> Awaitable[T]:
         self._given += 1
-        return await super().run(read, work)
+        return super().run(read, work)
 
     async def settled(self) -> None:
         """Wait until nothing is left to do on the thread."""

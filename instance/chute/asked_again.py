@@ -11,6 +11,7 @@ import orjson
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.record import estimate_usage
+from instance.chute.usage import Usage
 
 if TYPE_CHECKING:
     from instance.chute.exchange import Exchange
@@ -18,6 +19,33 @@ if TYPE_CHECKING:
     from instance.chute.modules.caching.keep import Keep
     from instance.chute.targets import Target
     from instance.core.clock import Clock
+
+
+Before = tuple[Any, ...]
+"""What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
+
+_FIELDS = ("req", "changed", "unscanned", "provider_key", "cost_unknown", "waited_ns", "tags", "targets", "state")
+_LISTS = ("cost_lines", "response_headers", "warnings", "decisions", "upstream_headers")
+
+
+def before_attempt(x: Exchange) -> Before | None:
+    """Taken before the call itself is made as the first attempt; `None` where it cannot be: the call was made before."""
+    if x.attempts or x.usage.source:
+        return None
+    return (
+        (
+            x.req,
+            x.changed,
+            x.unscanned,
+            x.provider_key,
+            x.cost_unknown,
+            x.waited_ns,
+            x.tags,
+            x.targets[:],
+            x.state.copy(),
+        ),
+        (len(x.cost_lines), len(x.response_headers), len(x.warnings), len(x.decisions), len(x.upstream_headers)),
+    )
 
 
 @dataclass(slots=True)
@@ -76,6 +104,30 @@ class AskedAgain:
             raise
         branch.answer = answer
         asked = Asked(len(self.attempts) + 1, branch, answer)
+        self.attempts.append(asked)
+        return asked
+
+    def took(self, before: Before, answer: Answer) -> Asked:
+        """The call itself, made without `ask`, as the first attempt: what it left is that attempt's, and the call is as it was."""
+        x = self._x
+        fields, lengths = before
+        branch = x.branch(x.targets)
+        for name, value in zip(_FIELDS, fields, strict=True):
+            setattr(branch, name, getattr(x, name))
+            setattr(x, name, value)
+        branch.waited_ns -= x.waited_ns
+        for name, length in zip(_LISTS, lengths, strict=True):
+            of_call = getattr(x, name)
+            setattr(branch, name, of_call[length:])
+            del of_call[length:]
+        branch.attempts, x.attempts = x.attempts, []
+        branch.usage, x.usage = x.usage, Usage()
+        branch.upstream_ns, x.upstream_ns = x.upstream_ns, 0
+        branch.first_token_ns, x.first_token_ns = x.first_token_ns, 0
+        branch.answer, x.answer = answer, None
+        x.dialect_out = ""
+        x._counted = None
+        asked = Asked(1, branch, answer)
         self.attempts.append(asked)
         return asked
 

@@ -31,7 +31,7 @@ def sentence_ends(text: str) -> list[int]:
     unless a sentence ends there."""
     ends = []
     for match in _END.finditer(text):
-        if text[match.start()] not in ".…" or not _goes_on(text, match):
+        if text[match.start()] not in ".…" or not _goes_on(text, match.start(), match.end()):
             ends.append(match.end())
     return ends
 
@@ -46,11 +46,20 @@ def last_end(text: str, limit: int) -> int:
         place = max(text.rfind(".", 0, place), text.rfind("!", 0, place), text.rfind("?", 0, place))
         if place < 0:
             return 0
+        if text.startswith(" ", place + 1):  # as nearly all do
+            if ends_sentence(text, place):
+                return place + 1
+            continue
         match = _END.match(text, place)
-        if match is not None and not (text[place] == "." and _goes_on(text, match)):
+        if match is not None and not (text[place] == "." and _goes_on(text, place, match.end())):
             end = place + len(match.group().rstrip())
             if end <= limit:
                 return end
+
+
+def ends_sentence(text: str, place: int) -> bool:
+    """Whether a mark with a space or nothing behind it ends a sentence: it is no full stop of an abbreviation."""
+    return text[place] != "." or not _goes_on(text, place, place + 1)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -74,11 +83,10 @@ def _split(text: str) -> list[str]:
     return pieces
 
 
-def _goes_on(text: str, match: re.Match[str]) -> bool:
+def _goes_on(text: str, start: int, end: int) -> bool:
     """A full stop that ends no sentence: of an abbreviation, an initial, or the number of an item."""
-    start = match.start()
     if text.startswith(("..", "…"), start):
-        return text[match.end() : match.end() + 1].islower()
+        return text[end : end + 1].islower()
     last = text[max(0, start - 2) : start]
     if len(last) == 2 and last.isalpha() and last not in _SHORT_ENDS:
         return False  # the end of a longer word, as most are

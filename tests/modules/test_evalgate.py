@@ -9,6 +9,7 @@ import pytest
 
 from instance.chute.modules.validate.answer_checks import Check, Said, passes, reading_ease, refuses
 from tests.mock_replies import status, text, tool
+from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, running
 
 LONG = "This is an answer that is long enough."
@@ -49,6 +50,29 @@ async def test_a_bad_answer_is_asked_for_again_and_the_good_one_delivered(stream
         costs = {line["what"]: line["usd"] for line in trace["costs"]}
         assert any(what.startswith("evalgate:1:") for what in costs)
         assert trace["cost_usd"] == pytest.approx(sum(costs.values()))
+
+
+async def test_what_is_asked_again_begins_where_the_first_attempt_began() -> None:
+    async with MockUpstream() as other:
+        config = f'[providers.b]\nbase_url = "{other.url}"\napi_key = "key-of-the-other-1"\nmodels = ["large"]\n'
+        chain = {"chains": [{"match": "small", "targets": ["b/large"]}]}
+        async with running({**_gate(MIN_20), "fallbackrouter": chain, "retry": False}, config=config) as s:
+            s.mock.script(status(503), text(LONG))
+            other.script(text("no"))
+            answer = await s.chat()
+            assert answer.json()["choices"][0]["message"]["content"] == LONG
+            assert (len(s.mock.calls), len(other.calls)) == (2, 1)
+            trace = await s.trace(answer.headers["x-stockyard-trace-id"])
+            assert [(each["n"], each["provider"]) for each in trace["attempts"]] == [(1, "up"), (2, "b"), (3, "up")]
+            assert (trace["provider"], trace["tokens_out"]) == ("up", answer.json()["usage"]["completion_tokens"])
+            assert "fallback" not in (trace["tags"] or {})
+            assert any(action == "hop" for action, _ in await s.trail(trace["id"], "fallbackrouter"))
+
+            s.mock.script(status(503))
+            other.script(text(LONG))
+            trace = await s.trace((await s.chat("good at once")).headers["x-stockyard-trace-id"])
+            assert (trace["provider"], trace["tags"]["fallback"]) == ("b", "true")
+            assert [(each["n"], each["provider"]) for each in trace["attempts"]] == [(1, "up"), (2, "b")]
 
 
 async def test_the_score_is_in_a_header_and_never_an_endless_loop() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from instance.chute.modules.safety import grounding
 from instance.chute.modules.safety import told as telling
 from instance.chute.modules.safety.age_rules import NOTES
-from instance.chute.modules.safety.checkable_facts import FACT, doubts, fact_look
-from instance.chute.modules.safety.grounding import given_texts, references
+from instance.chute.modules.safety.checkable_facts import FACT, MORE, doubts, fact_look
+from instance.chute.modules.safety.grounding import given_texts, references, short_texts
 from instance.chute.modules.safety.told import Told
 from instance.chute.system_message import with_system_text
 
@@ -60,6 +60,19 @@ def test_where_one_look_sees_no_mark_there_is_nothing_to_rest_on(said: list[tupl
     first = references(given_texts({"messages": messages}))
     every = [grounding.Given(text, tool=role == "tool") for role, text in said if role != "assistant"]
     assert first == references(given_texts({"messages": messages})) == references(every)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS), max_size=3), TEXTS)
+@settings(max_examples=1000, deadline=None)
+def test_one_look_over_all_texts_sees_what_a_look_over_each_does(said: list[tuple[str, str]], answer: str) -> None:
+    req = {"messages": [{"role": role, "content": text} for role, text in said]}
+    short = short_texts(req)
+    if short is None:
+        return
+    every = frozenset(("url", "email", "citation", "arithmetic"))
+    seen = fact_look(every, grounding.MARK_BEGINS)("\n".join((*short, answer)))
+    assert fact_look(every)(answer) <= seen
+    assert MORE in seen or given_texts(req) == []
 
 
 def test_a_note_of_ours_is_nothing_to_rest_on() -> None:

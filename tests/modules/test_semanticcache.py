@@ -84,6 +84,37 @@ async def test_other_circumstances_have_answers_of_their_own() -> None:
         assert len(s.mock.calls) == 6
 
 
+@pytest.mark.parametrize("scope", ["team", "global"])
+async def test_what_decides_stands_apart_wherever_the_question_is_repeated(scope: str) -> None:
+    """With cachelayer, whose form of the request is used where both share with the same."""
+    says = {"role": "system", "content": FRANCE}
+    said = {"prediction": {"type": "content", "content": FRANCE}}
+    async with running({"cachelayer": {}, "semanticcache": {"scope": scope}}) as s:
+        ask = s.sdk().chat.completions.create
+        for before, more in (([], {}), ([says], {}), ([], said), ([says], said), ([], {"stop": [FRANCE]})):
+            for content in (FRANCE, FRANCE, AGAIN):
+                made = [*before, {"role": "user", "content": content}]
+                await ask(model=s.model, messages=made, extra_body=more)  # type: ignore[arg-type]
+        assert len(s.mock.calls) == 5
+
+
+async def test_what_is_kept_is_found_whether_the_other_cache_is_on_or_not() -> None:
+    async with running({"cachelayer": {}, "semanticcache": {}}) as s:
+        await s.chat(FRANCE)
+        await s.configure({"cachelayer": False})
+        assert (await s.chat(AGAIN)).headers["x-stockyard-cache"] == "semantic"
+
+
+async def test_what_both_caches_keep_is_the_answer_as_it_came() -> None:
+    async with running({"cachelayer": {}, "semanticcache": {}, "voicebridge": {"max_chars": 20}}) as s:
+        s.mock.script(text("The first sentence. And the second one of it."))
+        for question, cached in ((FRANCE, "miss"), (FRANCE, "hit"), (AGAIN, "semantic")):
+            answer = await s.chat(question)
+            assert answer.headers["x-stockyard-cache"] == cached
+            assert answer.json()["choices"][0]["message"]["content"] == "The first sentence."
+        assert len(s.mock.calls) == 1
+
+
 async def test_long_talks_excluded_texts_and_who_declines_are_not_looked_up() -> None:
     async with running({"semanticcache": {"exclude": ["(?i)today|now|latest"]}}) as s:
         talk = [

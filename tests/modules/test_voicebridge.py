@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from instance.chute.modules.transform import speech_stream, voicebridge
 from instance.chute.modules.transform.speakable import Speech
 from instance.chute.modules.transform.speech_stream import SpeechStream
 from instance.chute.modules.transform.spoken_english import spoken
@@ -149,8 +150,31 @@ def test_what_is_spoken_as_it_stands_is_what_the_sentences_would_join_to(
 
     limits = [chance.choice([len(text) + 1, len(text), chance.randint(1, len(text))]) for text in texts]
     quick = list(map(spoken_of, texts, limits))
-    monkeypatch.setattr(SpeechStream, "_is_spoken_whole", lambda self, text: False)
+    monkeypatch.setattr(speech_stream, "spoken_length", lambda text, most: 0)
     assert quick == list(map(spoken_of, texts, limits))
+
+
+async def test_the_note_stands_once_behind_whatever_the_instructions_are() -> None:
+    async with running({"voicebridge": {}}) as s:
+        ask = s.sdk().chat.completions.create
+        long, parts = "x" * (voicebridge.KEPT_MAX_CHARS + 1), [{"type": "text", "text": "You help."}]
+        for said in (
+            "You help.",
+            "You help.",
+            "",
+            long,
+            parts,
+            *map(str, range(voicebridge.KEPT_MAX + 2)),
+            "You help.",
+        ):
+            system = {"role": "system", "content": said, "name": f"n{len(s.mock.calls)}"}
+            messages: Any = [system, {"role": "user", "content": "hi"}]
+            await ask(model=s.model, messages=messages)
+            first, *rest = s.mock.calls[-1].json()["messages"]
+            told = first["content"] if isinstance(said, str) else first["content"][1]["text"]
+            begins = f"{said}\n\n" if isinstance(said, str) and said else ""
+            assert told == begins + voicebridge.NOTE
+            assert (first["name"], rest) == (system["name"], messages[1:])
 
 
 async def test_it_ends_at_a_sentence_within_its_limit() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,21 +88,24 @@ class Embedder:
         found = self._all_kept(texts)
         return found if found is not None else await self.embed_then(texts, _as_they_are)
 
-    async def embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
+    def embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> Awaitable[T]:
         """`work(vectors)`, done on the worker too: comparing with many others takes the event loop no time then.
 
         `work` must not touch what the loop changes meanwhile. Raises what `load` and `work` raise.
         """
-        if self._model is None:
-            await self.load()
-        return await self._worker.do(self._embed_then, texts, work)
+        return self._once_loaded(self._embed_then, texts, work)
 
-    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> Awaitable[T]:
         """`work(vectors of read())`, all of it on the worker: also finding out what there is to embed takes the event loop no
         time then. As `embed_then` otherwise."""
-        if self._model is None:
-            await self.load()
-        return await self._worker.do(self._run, read, work)
+        return self._once_loaded(self._run, read, work)
+
+    def _once_loaded(self, job: Callable[..., T], *given: Any) -> Awaitable[T]:
+        return self._worker.do(job, *given) if self._model is not None else self._after_loading(job, *given)
+
+    async def _after_loading(self, job: Callable[..., T], *given: Any) -> T:
+        await self.load()
+        return await self._worker.do(job, *given)
 
     def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
         return self._embed_then(read(), work)

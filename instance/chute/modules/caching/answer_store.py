@@ -75,6 +75,10 @@ class AnswerStore:
     def __len__(self) -> int:
         return len(self._memory.keys() | self._on_disk.keys())
 
+    def may_have(self, key: bytes) -> bool:
+        """Whether there is anything under the key, expired or not."""
+        return key in self._memory or key in self._on_disk
+
     def in_memory(self, key: bytes, now_ns: int) -> Entry | None:
         """The answer when it is in memory and not expired."""
         entry = self._memory.get(key)

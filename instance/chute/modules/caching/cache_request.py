@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Scope = Literal["global", "team", "key", "user"]
 MODE_HEADER = b"x-stockyard-cache"
+CONTROL_HEADER = b"cache-control"
 MODES = {b"skip": "skip", b"refresh": "refresh", b"only": "only"}
 SECOND_NS = 1_000_000_000
 CHANGES_NO_ANSWER = frozenset(
@@ -27,21 +28,27 @@ CHANGES_NO_ANSWER = frozenset(
 
 def asked_mode(x: Exchange) -> str:
     """What `X-Stockyard-Cache` and `Cache-Control: no-store` ask for: skip, refresh, only, or nothing. Raises `bad_request`."""
+    headers = x.headers
+    if MODE_HEADER not in headers and CONTROL_HEADER not in headers:
+        return ""
     mode = ""
-    asked = x.headers.get(MODE_HEADER)
+    asked = headers.get(MODE_HEADER)
     if asked is not None:
         mode = MODES.get(asked.strip().lower(), "")
         if not mode:
             raise StockyardError("bad_request", "It is one of skip, refresh, only.", param="X-Stockyard-Cache")
-    control = x.headers.get(b"cache-control")
+    control = headers.get(CONTROL_HEADER)
     return "skip" if control is not None and b"no-store" in control.lower() and mode != "only" else mode
 
 
-def deciding(req: JSON) -> JSON:
-    """All of a request that can change its answer; the same object where it holds nothing else."""
-    if CHANGES_NO_ANSWER.isdisjoint(req):
-        return req
-    return {name: value for name, value in req.items() if name not in CHANGES_NO_ANSWER}
+def canonical(x: Exchange, scope: Scope, req: JSON) -> bytes:
+    """All of a call with this request that can change its answer, and whom it is shared with, as sorted JSON."""
+    if not CHANGES_NO_ANSWER.isdisjoint(req):
+        req = {name: value for name, value in req.items() if name not in CHANGES_NO_ANSWER}
+    targets = x.targets
+    within = x.team if scope == "team" and not x.client else whose(x, scope)
+    form = (x.kind, scope, within, targets[0].label if targets else "", req)
+    return orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
 
 
 def whose(x: Exchange, scope: Scope) -> str:

@@ -8,14 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import orjson
 from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import AnswerStore, Entry
-from instance.chute.modules.caching.cache_request import SECOND_NS, Scope, asked_mode, deciding, given_again, whose
+from instance.chute.modules.caching.cache_request import SECOND_NS, Scope, asked_mode, canonical, given_again
 from instance.chute.modules.caching.keep import Keep
 from instance.core.errors import StockyardError
 
@@ -82,7 +81,7 @@ class CacheLayer(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         mode = asked_mode(x)
-        if mode == "skip" or x.only_native or not self._qualifies(x.req):
+        if mode == "skip" or x.only_native or (self._only_deterministic and not _is_deterministic(x.req)):
             x.cache = "bypass"
             if mode == "only":
                 raise _nothing_kept()
@@ -93,7 +92,7 @@ class CacheLayer(Module):
             ttl_s = _ttl(asked_ttl)
         key = self._key(x)
         flights, store = self._flights, self.store
-        if mode != "refresh":
+        if mode != "refresh" and (store.may_have(key) or key in flights):
             now_ns = self._core.clock.wall_ns()
             entry = store.in_memory(key, now_ns)
             if entry is None and store.may_be_on_disk(key, now_ns):
@@ -119,14 +118,11 @@ class CacheLayer(Module):
         keep.take(answer, x.state.get("semanticcache"))
         return answer
 
-    def _qualifies(self, req: JSON) -> bool:
-        return not self._only_deterministic or req.get("temperature") == 0 or req.get("seed") is not None
-
     def _key(self, x: Exchange) -> bytes:
         """SHA-256 over the scope and all of the request that can change its answer, in canonical JSON, NFC."""
-        scope = self._scope
-        target = x.targets[0].label if x.targets else ""
-        data = orjson.dumps((x.kind, scope, whose(x, scope), target, deciding(x.req)), option=orjson.OPT_SORT_KEYS)
+        req, scope = x.req, self._scope
+        data = canonical(x, scope, req)
+        x.state["canonical"] = req, scope, data  # for semanticcache, which comes next
         if not data.isascii():
             data = unicodedata.normalize("NFC", data.decode()).encode()
         return sha256(data).digest()
@@ -156,28 +152,33 @@ class CacheLayer(Module):
 
     def on_finish(self, x: Exchange) -> None:
         keep: Keep[bytes] | None = x.state.pop("cachelayer", None)
-        if keep is not None:
-            keep.finish()
+        if keep is None:
+            return
+        entry = keep.finish(self._core.clock.wall_ns())
+        if entry is not None:
+            self.store.put(keep.key, entry)
+            if not keep.text_was_changed:
+                self.store.write_behind(keep.key, entry)
+        if keep.leads:
+            self.landed(keep, entry)
+
+    # --- as `Keep` sees it ------------------------------------------------------------------------------------------
 
     def keepable(self, obj: JSON) -> bool:
-        """Whether the answer is one to keep: finished by itself, not empty, without tool calls unless those are kept."""
         return is_keepable(obj, tools=self.settings.cache_tools)
 
-    def kept(self, key: bytes, entry: Entry, *, on_disk: bool) -> None:
-        self.store.put(key, entry)
-        if on_disk:
-            self.store.write_behind(key, entry)
-
-    def now_ns(self) -> int:
-        return self._core.clock.wall_ns()
-
     def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
-        """Give those who wait for a call its answer, or nothing; they then call themselves."""
-        if self._flights.get(keep.key) is keep:
-            del self._flights[keep.key]
+        """Those who get nothing then call themselves."""
+        flights = self._flights
+        if flights.get(keep.key) is keep:
+            del flights[keep.key]
         flight = keep.flight
         if flight is not None and not flight.done():
             flight.set_result(entry)
+
+
+def _is_deterministic(req: JSON) -> bool:
+    return req.get("temperature") == 0 or req.get("seed") is not None
 
 
 def is_keepable(obj: JSON, *, tools: bool) -> bool:

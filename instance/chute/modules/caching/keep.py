@@ -23,20 +23,13 @@ CANONICAL = "openai.chat"
 
 
 Key = TypeVar("Key")
-KeyIn = TypeVar("KeyIn", contravariant=True)
 
 
-class Keeper(Protocol[KeyIn]):
+class Keeper(Protocol):
     """A cache, as one call's `Keep` sees it."""
 
     def keepable(self, obj: JSON) -> bool:
-        """Whether a whole answer is one to keep."""
-
-    def now_ns(self) -> int:
-        """Wall clock."""
-
-    def kept(self, key: KeyIn, entry: Entry, *, on_disk: bool) -> None:
-        """Take an entry; `on_disk` is false for an answer whose stored text is another."""
+        """Whether a whole answer is one to keep; a cache further out keeps what one further in does."""
 
     def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
         """Give those who wait for a call that `leads` its answer, or nothing."""
@@ -48,13 +41,15 @@ class Keep(Generic[Key]):
     One that `leads` has others waiting for it, perhaps: they wait for `flight`, which the first of them makes.
     """
 
-    __slots__ = ("_entry", "_events", "_module", "_outer", "_ttl_s", "_x", "flight", "key", "leads")
+    __slots__ = ("_body", "_events", "_module", "_of", "_outer", "_ttl_s", "_x", "flight", "key", "leads")
 
-    def __init__(self, module: Keeper[Key], x: Exchange, key: Key, ttl_s: int) -> None:
+    def __init__(self, module: Keeper, x: Exchange, key: Key, ttl_s: int) -> None:
         self._module = module
         self._x = x
         self._ttl_s = ttl_s
-        self._entry: Entry | None = None
+        self._body: bytes | None = None
+        self._of: bytes | None = None
+        """What came and was kept as it is."""
         self._events: AsyncIterator[list[Delta]] | None = None
         self._outer: Keep[Any] | None = None
         self.key = key
@@ -63,21 +58,24 @@ class Keep(Generic[Key]):
 
     def take(self, answer: Answer, inner: Keep[Any] | None = None) -> None:
         """Take the answer, before later hooks change it; a stream's once it is complete. `inner`: what another cache further in
-        keeps of the same call; where nothing is between them one puts the stream together for both."""
-        if answer.events is None:
-            self._whole(answer)
-        elif inner is not None and answer.events is inner._events:
-            inner._outer = self
-        else:
-            answer.events = self._events = self._watched(answer.events)
-
-    def _whole(self, answer: Answer) -> None:
-        obj = answer.obj
-        if obj is not None and answer.status == 200 and self._module.keepable(obj):
-            body = answer.body
-            if body is None or answer.changed or answer.native != CANONICAL:
-                body = orjson.dumps(obj)
-            self._take(exact(body))
+        keeps of the same call; what nothing between them changed is looked at and put together once for both."""
+        events = answer.events
+        if events is not None:
+            if inner is not None and events is inner._events:
+                inner._outer = self
+            else:
+                answer.events = self._events = self._watched(events)
+            return
+        obj, body = answer.obj, answer.body
+        if obj is None or answer.status != 200:
+            return
+        as_it_came = body is not None and not answer.changed and answer.native == CANONICAL
+        if as_it_came and inner is not None and inner._of is body:
+            self._of, self._body = body, inner._body
+        elif self._module.keepable(obj):
+            if as_it_came:
+                self._of = body
+            self._body = exact(body if as_it_came and body is not None else orjson.dumps(obj))
 
     async def _watched(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
         assembly = Assembly()
@@ -95,39 +93,36 @@ class Keep(Generic[Key]):
         except BaseException:
             if not self._x.state.get("finished"):
                 for keep in self._with_outer():
-                    keep._entry = None
+                    keep._body = None
             raise
 
     def _with_outer(self) -> tuple[Keep[Any], ...]:
         return (self,) if self._outer is None else (self, self._outer)
 
     def _assembled(self, assembly: Assembly) -> None:
-        keeps = [keep for keep in self._with_outer() if keep._entry is None]
+        keeps = [keep for keep in self._with_outer() if keep._body is None]
         whole = assembly.whole() if keeps else None
         if whole is None:
             return
         body = exact(orjson.dumps(whole))
         for keep in keeps:
             if keep._module.keepable(whole):
-                keep._take(body)
+                keep._body = body
 
-    def _take(self, body: bytes) -> None:
-        x = self._x
-        now_ns = self._module.now_ns()
-        self._entry = Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, 0, x.model_requested, x.team)
+    def finish(self, now_ns: int) -> Entry | None:
+        """The answer to keep, now that the call is over; none where it has none or did not end well."""
+        x, body = self._x, self._body
+        if body is None or x.client_gone or x.http_status != 200 or x.error_code:
+            return None
+        cost_nano = 0
+        for _, nano in x.cost_lines:
+            cost_nano += nano
+        return Entry(body, now_ns, now_ns + self._ttl_s * SECOND_NS, cost_nano, x.model_requested, x.team)
 
-    def finish(self) -> None:
-        """Keep the answer and tell those who wait; one whose text was changed for storage stays in memory."""
-        x, entry = self._x, self._entry
-        if entry is not None:
-            if x.client_gone or x.http_status != 200 or x.error_code:
-                entry = None
-            else:
-                for _, nano in x.cost_lines:
-                    entry.cost_nano += nano
-                self._module.kept(self.key, entry, on_disk=x.stored_response is None and "redacted" not in x.state)
-        if self.leads:
-            self._module.landed(self, entry)
+    @property
+    def text_was_changed(self) -> bool:
+        """Whether the answer's text was changed for storage: it then stays in memory."""
+        return self._x.stored_response is not None or "redacted" in self._x.state
 
     def fail(self) -> None:
         """The call has no answer that could be kept: those who wait for it get nothing."""

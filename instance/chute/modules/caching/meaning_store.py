@@ -154,15 +154,20 @@ class MeaningStore:
     def put(self, question: Question, entry: Entry) -> None:
         """Keep an answer, in place of one to the same words."""
         circumstances, text, vector = question
+        entries = self._entries
         key = circumstances, text
-        if key in self._entries:
+        if key in entries:
             self._drop(key)
         partition = self._partitions.get(circumstances)
         if partition is None:
             partition = self._partitions[circumstances] = Partition()
         partition.add(text, vector)
-        self._entries[key] = entry
+        entries[key] = entry
         self.size_bytes += entry.size_bytes + ROW_BYTES
+        if len(entries) > self.max_entries:
+            self._make_room()
+
+    def _make_room(self) -> None:
         while len(self._entries) > self.max_entries:
             self._drop(next(iter(self._entries)))
 

@@ -17,7 +17,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.answer_store import Entry
-from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, deciding, given_again, whose
+from instance.chute.modules.caching.cache_request import MODE_HEADER, Scope, asked_mode, canonical, given_again
 from instance.chute.modules.caching.cachelayer import TTL_MAX_S, is_keepable
 from instance.chute.modules.caching.keep import Keep
 from instance.chute.modules.caching.meaning_guards import difference
@@ -31,6 +31,11 @@ QUESTION_MAX_CHARS = 2_000
 """Longer questions are not looked up: an embedding hears only the beginning of them."""
 NEAR_MISS_BELOW = 0.05
 DIGEST_FROM_BYTES = 512
+PLAIN_FIELDS = 2
+"""A message that has no more than these is a role and a content."""
+_PLAIN = b'{"content":%b,"role":"user"}]'
+_NOTHING_SAID = _PLAIN % b"null"
+"""A plain question that is the last message in sorted JSON, and what stands in its place."""
 
 
 class SemanticCache(Module):
@@ -93,7 +98,7 @@ class SemanticCache(Module):
             self.store.max_entries = self.settings.max_entries
 
     async def tick(self) -> None:
-        partitions = self.store.expire(self.now_ns())
+        partitions = self.store.expire(self._core.clock.wall_ns())
 
         def settle(_: Any) -> None:
             for partition in partitions:
@@ -110,64 +115,75 @@ class SemanticCache(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         mode = asked_mode(x)
         text = "" if mode == "skip" or x.only_native else self._question(x.req)
-        if not text or any(each.search(text) for each in self._exclude):
+        if not text or (self._exclude and any(each.search(text) for each in self._exclude)):
             return await call(x)
-        clock = self._core.clock
         circumstances = self._circumstances(x)
-        began = clock.mono_ns()
-        partition = self.store.partition(circumstances)
+        store, mono_ns = self.store, self._core.clock.mono_ns
+        began = mono_ns()
+        partition = store.partition(circumstances)
         near: list[tuple[float, str]] = []
         if partition is None:
             (vector,) = await self._embedder.embed([text])
         else:
-            vector, near = await self._embedder.embed_then([text], partial(_near, partition, self._near_miss_from))
-        x.waited_ns += clock.mono_ns() - began
+            vector, near = await self._embedder.embed_then((text,), partial(_near, partition, self._near_miss_from))
+        x.waited_ns += mono_ns() - began
         question = Question(circumstances, text, vector)
         if near and mode != "refresh":
             answer = self._find(x, question, near)
             if answer is not None:
                 return answer
-        self.store.misses += 1
+        store.misses += 1
         if x.cache == "off":
             x.cache = "miss"
-        keep = Keep(self, x, question, self._ttl_s)
         answer = await call(x)
-        x.state["semanticcache"] = keep
+        keep = x.state["semanticcache"] = Keep(self, x, question, self._ttl_s)
         keep.take(answer)
         return answer
 
     def on_finish(self, x: Exchange) -> None:
         keep: Keep[Question] | None = x.state.pop("semanticcache", None)
-        if keep is not None:
-            keep.finish()
+        entry = keep.finish(self._core.clock.wall_ns()) if keep is not None else None
+        if keep is not None and entry is not None:
+            self.store.put(keep.key, entry)
 
     def _question(self, req: JSON) -> str:
         """The last message when it is the user's and plain text, in a conversation short enough; empty for any other."""
         messages = req.get("messages")
         last: Any = messages[-1] if type(messages) is list and messages else None
-        if type(last) is not dict or last.get("role") != "user" or type(last.get("content")) is not str:
+        if type(last) is not dict or last.get("role") != "user":
             return ""
-        turns = 0
-        for each in messages or ():
-            if type(each) is dict and each.get("role") == "user":
-                turns += 1
-        text: str = last["content"].strip()
-        return text if turns <= self._max_turns and len(text) <= QUESTION_MAX_CHARS else ""
+        text: Any = last.get("content")
+        if type(text) is not str:
+            return ""
+        if len(messages) > self._max_turns:  # type: ignore[arg-type]
+            turns = 0
+            for each in messages or ():
+                if type(each) is dict and each.get("role") == "user":
+                    turns += 1
+            if turns > self._max_turns:
+                return ""
+        text = text.strip()
+        return text if len(text) <= QUESTION_MAX_CHARS else ""
 
     def _circumstances(self, x: Exchange) -> bytes:
-        """Everything beside the question that can change the answer: as JSON, or its SHA-256 where that is long."""
-        asked = deciding(x.req)
-        *before, last = asked["messages"]
-        asked = {**asked, "messages": [*before, {**last, "content": None}]}
-        target = x.targets[0].label if x.targets else ""
-        scope = self._scope
-        data = orjson.dumps((scope, whose(x, scope), target, asked), option=orjson.OPT_SORT_KEYS)
+        """Everything beside the question that can change the answer: the canonical form without it, or its SHA-256 where that is long."""
+        left = x.state.pop("canonical", None)
+        req, scope = x.req, self._scope
+        messages = req["messages"]
+        last = messages[-1]
+        if left is not None and left[0] is req and left[1] == scope and len(last) == PLAIN_FIELDS:
+            before, found, behind = left[2].rpartition(_PLAIN % orjson.dumps(last["content"]))
+            if found:
+                data = before + _NOTHING_SAID + behind
+                return data if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
+        asked = {**req, "messages": [*messages[:-1], {**last, "content": None}]}
+        data = canonical(x, scope, asked)
         return exact(data) if len(data) <= DIGEST_FROM_BYTES else sha256(data).digest()
 
     def _find(self, x: Exchange, question: Question, found: list[tuple[float, str]]) -> Answer | None:
         least = self.settings.threshold
         closest: dict[str, Any] = {}
-        for near in self.store.kept(question.partition, found, self.now_ns()):
+        for near in self.store.kept(question.partition, found, self._core.clock.wall_ns()):
             why = "similarity" if near.similarity < least else ""
             if not why and self.settings.guards:
                 why = difference(question.text, near.text)
@@ -191,12 +207,6 @@ class SemanticCache(Module):
 
     def keepable(self, obj: JSON) -> bool:
         return is_keepable(obj, tools=False)
-
-    def kept(self, key: Question, entry: Entry, *, on_disk: bool) -> None:
-        self.store.put(key, entry)
-
-    def now_ns(self) -> int:
-        return self._core.clock.wall_ns()
 
     def landed(self, keep: Keep[Any], entry: Entry | None) -> None:
         """Nobody waits for another's call here."""

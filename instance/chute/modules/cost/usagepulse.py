@@ -151,13 +151,19 @@ class UsagePulse(Module):
             value = counter.value_of(x)
             if value is None:
                 continue
-            counter.roll(now_ns)
-            if value not in counter.counts and not fits(counter, value):
+            if not counter.start_ns <= now_ns < counter.end_ns:
+                counter.roll(now_ns)
+            known = counter.counts
+            count = known.get(value)
+            if count is not None:
+                known.move_to_end(value)
+            elif fits(counter, value):
+                count = counter.of(value)
+            else:
                 continue
-            count = counter.of(value)
-            used_up = counter.is_used_up(count)
-            if used_up:
-                raise self._refusal(x, counter, value, used_up)
+            requests, tokens = counter.most_requests, counter.most_tokens
+            if (requests and count.requests >= requests) or (tokens and count.tokens >= tokens):
+                raise self._refusal(x, counter, value, counter.is_used_up(count))
             counts.append(count)
         if counts and not x.dry:
             if len(counts) > 1:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HEADERS = (b"x-stockyard-route", b"x-multicall-route")
 ROUTES_MAX = 100
+MODELS_MAX = 4_096
+"""Models of which it is remembered whether they stand for a route."""
 
 
 class MultiCall(Module):
@@ -72,6 +74,8 @@ class MultiCall(Module):
         self._core: Core | None = None
         self._by_name = {route.name: route for route in self.settings.routes}
         self._by_glob = [route for route in self.settings.routes if route.match]
+        self._passed: dict[str, bool] = {}
+        """Model -> whether it stands for no route."""
         self._fits = re.compile("|".join(translate(route.match) for route in self._by_glob)) if self._by_glob else None
 
     def hooks(self) -> tuple[str, ...]:
@@ -97,12 +101,15 @@ class MultiCall(Module):
 
     def passes(self, x: Exchange) -> bool:
         headers, model = x.headers, x.model_requested
-        if model.startswith(PREFIX):
+        if HEADERS[0] in headers or HEADERS[1] in headers:
             return False
-        for name in HEADERS:
-            if name in headers:
-                return False
-        return self._fits is None or self._fits.match(model) is None
+        passed = self._passed.get(model)
+        if passed is None:
+            passed = not model.startswith(PREFIX) and (self._fits is None or self._fits.match(model) is None)
+            if len(self._passed) >= MODELS_MAX:
+                self._passed.clear()
+            self._passed[model] = passed
+        return passed
 
     def asked(self, x: Exchange) -> list[Target]:
         """The targets that the call would be sent to, the judge's among them; none when it takes no route. Never raises:

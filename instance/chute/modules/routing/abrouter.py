@@ -138,9 +138,9 @@ class AbRouter(Module):
             trial = self._trials[place]
             if trial.teams is not None and not any(fnmatchcase(x.team, glob) for glob in trial.teams):
                 continue
-            variant = trial.variant(x)
-            if variant is not None:
-                self._take_part(x, trial.experiment, variant)
+            arm = trial.arm(x)
+            if arm is not None:
+                self._take_part(x, arm)
                 return
 
     def on_finish(self, x: Exchange) -> None:
@@ -186,8 +186,8 @@ class AbRouter(Module):
             )
         return {"experiments": rows}
 
-    def _take_part(self, x: Exchange, experiment: Experiment, variant: Variant) -> None:
-        detail = {"experiment": experiment.name, "variant": variant.name}
+    def _take_part(self, x: Exchange, arm: _Arm) -> None:
+        variant, detail = arm.variant, arm.detail
         if variant.model or variant.provider:
             model = variant.model or (x.targets[0].model if x.targets else x.model_requested)
             if self._router is None or not self._router.choose(x, model, variant.provider):
@@ -199,25 +199,38 @@ class AbRouter(Module):
         if variant.system_suffix and isinstance(x.req.get("messages"), list):
             x.req["messages"] = with_system_text(x.req["messages"], variant.system_suffix, before=False)
             x.change()
-        x.state["experiment"] = (experiment.name, variant.name)
-        x.note("variant", detail)
-        x.tags = {**x.tags, **detail}
-        x.response_headers.append((HEADER, f"{experiment.name}/{variant.name}".encode()))
+        x.state["experiment"] = arm.key
+        x.note("variant", {**detail})
+        x.tags = {**x.tags, **detail} if x.tags else {**detail}
+        x.response_headers.append(arm.header)
+
+
+class _Arm:
+    """A variant with what its calls get."""
+
+    __slots__ = ("detail", "header", "key", "variant")
+
+    def __init__(self, experiment: Experiment, variant: Variant) -> None:
+        self.variant = variant
+        self.key = experiment.name, variant.name
+        self.detail = {"experiment": experiment.name, "variant": variant.name}
+        self.header = HEADER, f"{experiment.name}/{variant.name}".encode()
 
 
 class _Trial:
     """An experiment at work. What a unit got is remembered, as the same ones come again; it is decided anew in the same way."""
 
-    __slots__ = ("_bounds", "_given", "_unit", "experiment", "teams")
+    __slots__ = ("_arms", "_bounds", "_given", "_unit", "experiment", "teams")
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.teams = None if "*" in experiment.teams else experiment.teams
         self._unit = experiment.unit
         self._bounds = _bounds(experiment)
-        self._given: dict[str, Variant | None] = {}
+        self._arms = [_Arm(experiment, variant) for variant in experiment.variants]
+        self._given: dict[str, _Arm | None] = {}
 
-    def variant(self, x: Exchange) -> Variant | None:
+    def arm(self, x: Exchange) -> _Arm | None:
         """The call's variant; `None` when it takes no part."""
         if self._unit == "request":
             return self._decided(x.id)
@@ -227,15 +240,15 @@ class _Trial:
             return given[unit]
         if len(given) >= UNITS_MAX:
             given.clear()
-        variant = given[unit] = self._decided(unit)
-        return variant
+        arm = given[unit] = self._decided(unit)
+        return arm
 
-    def _decided(self, unit: str) -> Variant | None:
+    def _decided(self, unit: str) -> _Arm | None:
         experiment = self.experiment
         if not within_share(f"{experiment.name}/share", unit, experiment.share_pct):
             return None
         place = bucket(experiment.name, unit)
-        return next(variant for variant, end in zip(experiment.variants, self._bounds, strict=True) if place < end)
+        return next(arm for arm, end in zip(self._arms, self._bounds, strict=True) if place < end)
 
 
 def _bounds(experiment: Experiment) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, DivisionByZero, InvalidOperation
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -87,15 +87,16 @@ _BEGINS = {
 _BEGIN_QUOTE = re.compile('["“«]')
 
 
-FACT, QUOTE = range(2)
+FACT, QUOTE, MORE = range(3)
 
 
-def fact_look(checks: frozenset[str]) -> QuickLook:
+def fact_look(checks: frozenset[str], more: Sequence[re.Pattern[str]] = ()) -> QuickLook:
     """A look for what facts begin with that the asked checks look at (`FACT`), and for quotations (`QUOTE`), which are doubted
-    only where the prompt gives a text to rest on. Of a text in which it sees nothing the checks doubt nothing."""
+    only where the prompt gives a text to rest on. Of a text in which it sees nothing the checks doubt nothing. `more` is looked for
+    beside them (`MORE`)."""
     asked = [begin for check, begins in _BEGINS.items() if check in checks for begin in begins]
     return QuickLook(
-        [re.compile(begin, re.IGNORECASE) for begin in asked], [_BEGIN_QUOTE] if "citation" in checks else []
+        [re.compile(begin, re.IGNORECASE) for begin in asked], [_BEGIN_QUOTE] if "citation" in checks else [], more
     )
 
 

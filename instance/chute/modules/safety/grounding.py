@@ -45,7 +45,7 @@ _OTHER_MARKS = (
 _MARKED = re.compile(
     "(?im)" + "|".join((rf"^\W{{0,6}}{_MATERIAL}\b[^\n:]{{0,40}}:", rf"{_TAG}\b[^>]*>", *_OTHER_MARKS))
 )
-_MARK_BEGINS = [re.compile("(?im)" + each) for each in (rf"^\W{{0,6}}{_MATERIAL}", _TAG, *_OTHER_MARKS)]
+MARK_BEGINS = [re.compile("(?im)" + each) for each in (rf"^\W{{0,6}}{_MATERIAL}", _TAG, *_OTHER_MARKS)]
 _ASKS = re.compile(r"\?\s*[\"')\]]*\s*\Z")
 _ORDERS = re.compile(
     r"\A\W*(?:please|answer|summari[sz]e|explain|write|tell|list|describe|use|give|translate|you (?:are|must|should|can|will)|your|do not|don't|be|always|never|reply|respond|"
@@ -61,7 +61,7 @@ _SAYS_NOTHING = re.compile(
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
-_MARKS = QuickLook(_MARK_BEGINS)
+_MARKS = QuickLook(MARK_BEGINS)
 
 
 class Given(NamedTuple):
@@ -93,26 +93,43 @@ _KNOWN = _Known()
 def given_texts(req: JSON) -> list[Given]:
     """The texts of a prompt that there may be something to rest on in; empty when there is nothing. What there is, `references`
     finds out; one look over short texts says here that there is nothing."""
+    short = short_texts(req)
+    return [] if short is not None and not any(map(_MARKS, short)) else every_text(req)
+
+
+def short_texts(req: JSON) -> list[str] | None:
+    """The texts of a prompt in which there is something to rest on only where it is marked (`MARK_BEGINS`); `None` where there may
+    be some in others."""
     messages = req.get("messages")
     if type(messages) is not list:
         messages = [{"role": "user", "content": req.get("prompt")}]
     short: list[str] = []
     for message in messages:
-        if type(message) is dict:
-            role = message.get("role")
-            if role == "assistant":
-                continue
-            text = _text_of(message)
-            known = _KNOWN.get(text) if role in SYSTEM_ROLES else None
-            if known is None and text:
-                if len(text) >= LONG_CHARS or role in TOOL_ROLES:
-                    break
+        if type(message) is not dict:
+            continue
+        role = message.get("role")
+        if role == "assistant":
+            continue
+        text = _text_of(message)
+        is_system = role in SYSTEM_ROLES
+        known = _KNOWN.get(text) if is_system else None
+        if known is None and text:
+            if len(text) >= LONG_CHARS or role in TOOL_ROLES:
+                return None
+            if is_system and not _MARKS(text):
+                _KNOWN.keep(text, ())  # it comes with every call
+            else:
                 short.append(text)
-            elif known:
-                break
-    else:
-        if not short or not _MARKS(short[0] if len(short) == 1 else "\n".join(short)):
-            return []
+        elif known:
+            return None
+    return short
+
+
+def every_text(req: JSON) -> list[Given]:
+    """All texts of a prompt that an answer may rest on."""
+    messages = req.get("messages")
+    if type(messages) is not list:
+        messages = [{"role": "user", "content": req.get("prompt")}]
     return [
         Given(text, message.get("role") in TOOL_ROLES, message.get("role") in SYSTEM_ROLES)
         for message in messages

@@ -14,10 +14,10 @@ from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.safety.checkable_facts import FACT, Doubt, fact_look, named_addresses
+from instance.chute.modules.safety.checkable_facts import FACT, MORE, Doubt, fact_look, named_addresses
 from instance.chute.modules.safety.checked_answer import CheckedAnswer, Finding
 from instance.chute.modules.safety.checked_sentences import contents, is_content
-from instance.chute.modules.safety.grounding import Reference, given_texts
+from instance.chute.modules.safety.grounding import MARK_BEGINS, Given, Reference, every_text, given_texts, short_texts
 from instance.chute.modules.safety.live_addresses import LiveAddresses
 from instance.chute.modules.safety.made_answer import text_event
 from instance.chute.sentences import split_sentences
@@ -90,6 +90,8 @@ class HalluciCheck(Module):
         self._embeds = "grounding" in self._checks or settings.self_check
         self._rests = bool(self._checks & {"grounding", "citation"})
         self._facts_of = fact_look(self._checks)
+        self._may_matter = fact_look(self._checks, MARK_BEGINS)
+        """Looks for facts and for what marks material, over an answer and the short texts of its prompt in one."""
         self._asks_again = settings.self_check
         self._min_support = settings.min_support
         self._action = settings.action
@@ -192,11 +194,21 @@ class HalluciCheck(Module):
         """What there is to check of an answer's text; `None`, and noted, when one look says that nothing can be in doubt."""
         if len(text) > TEXT_MAX_CHARS:
             text = text[:TEXT_MAX_CHARS]
-        given = given_texts(x.req) if self._rests else []
-        facts = self._facts_of(text)
+        given: list[Given] = []
+        short = short_texts(x.req) if self._rests else []
+        if short is None:
+            given, facts = every_text(x.req), self._facts_of(text)
+        else:
+            facts = self._may_matter("\n".join((*short, text)))
+            if facts:  # of whichever of the texts
+                given = given_texts(x.req) if MORE in facts and self._rests else []
+                facts = self._facts_of(text)
         has_facts = facts and (given or FACT in facts)
         if not has_facts and not self._asks_again and not (given and self._embedder is not None):
-            x.measure(grounding=1.0)
+            measures = x.measures
+            if measures is None:
+                measures = x.measures = {}
+            measures["grounding"] = 1.0
             return None
         prompt = request_texts(x.req) if has_facts else []
         return CheckedAnswer(text, given, prompt, self._checks, self._min_support)

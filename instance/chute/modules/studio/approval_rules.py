@@ -88,7 +88,7 @@ class Demanding:
         self._least_nano = usd_to_nano(when.min_cost_usd) if when.min_cost_usd else 0
 
     def demanded(
-        self, x: Exchange, cost_nano: Callable[[], int], approved_before: Callable[[str], bool]
+        self, x: Exchange, cost_nano: Callable[[Exchange], int], approved_before: Callable[[str], bool]
     ) -> Demand | None:
         """What the rule asks of the call; `None` when it does not apply."""
         tools = self._tools
@@ -120,7 +120,7 @@ class Demanding:
             remembers = f"system:{_of_client(x)}{sha256(system).hexdigest()}"
         if remembers and approved_before(remembers):
             return None
-        if self._least_nano and cost_nano() < self._least_nano:
+        if self._least_nano and cost_nano(x) < self._least_nano:
             return None
         rule = self._rule
         return Demand(rule=rule.name, needed=rule.needed, approvers=tuple(rule.approvers), remembers=remembers)

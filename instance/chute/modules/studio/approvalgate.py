@@ -90,7 +90,7 @@ class ApprovalGate(Module):
         return ("around",) if self.settings.rules or self.settings.prompt_changes else ()
 
     def passes(self, x: Exchange) -> bool:
-        return self._demanded(x) is None
+        return not (self._rules or (self._prompt_changes and x.state.get("prompt"))) or self._demanded(x) is None
 
     async def tick(self) -> None:
         await self._approvals.prune()
@@ -117,18 +117,19 @@ class ApprovalGate(Module):
         await self._pass(x, Demand(rule=rule))
 
     def _demanded(self, x: Exchange) -> Demand | None:
-        def cost_nano() -> int:
-            return worst_case_of_all_nano(x, self._core.services)[0]
-
-        if self._prompt_changes:
-            change = prompt_change(x, self._approvals.approved_before)
+        approved_before = self._approvals.approved_before
+        if self._prompt_changes and x.state.get("prompt"):
+            change = prompt_change(x, approved_before)
             if change is not None:
                 return change
         for rule in self._rules:
-            demand = rule.demanded(x, cost_nano, self._approvals.approved_before)
+            demand = rule.demanded(x, self._cost_nano, approved_before)
             if demand is not None:
                 return demand
         return None
+
+    def _cost_nano(self, x: Exchange) -> int:
+        return worst_case_of_all_nano(x, self._core.services)[0]
 
     async def _pass(self, x: Exchange, demand: Demand) -> None:
         if x.state.get("approved"):

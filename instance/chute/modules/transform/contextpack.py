@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -156,18 +158,30 @@ class ContextPack(Module):
         """Each source with what it gave, or why it failed."""
         return {"sources": self._indexer.report() if self._indexer is not None else []}
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         index = self._indexer.index if self._indexer is not None else None
         messages = x.req.get("messages")
-        if index is None or not isinstance(messages, list) or (self._tagged_only and TAG not in x.tags):
+        if index is None or type(messages) is not list or (self._tagged_only and TAG not in x.tags):
             return None
         place = len(messages) - 1
         while place >= 0 and messages[place].get("role") != "user":
             place -= 1
         question = _question(messages, place)
-        if not question:
+        return self._add(x, index, messages, place, question) if question else None
+
+    async def _add(
+        self, x: Exchange, index: PassageIndex, messages: list[JSON], place: int, question: str
+    ) -> Answer | None:
+        """Put what fits the question before the message at the place."""
+        mono_ns = self._core.clock.mono_ns
+        began = mono_ns()
+        least, most_tokens = self._min_score, self._max_tokens
+        look = index.fitting if len(index.passages) <= LOOKED_AT_FIRST else _first
+        vector = await self._embedder.embed_then((question,), partial(look, least))
+        if vector is None:
             return None
-        found = await self._search(x, index, question)
+        found = await asyncio.to_thread(index.search, question, vector, least, most_tokens)
+        x.waited_ns += mono_ns() - began
         if not found:
             return None
         passages = "\n\n".join(map(_shown, range(1, len(found) + 1), found))
@@ -182,23 +196,6 @@ class ContextPack(Module):
         x.measure(context_tokens=tokens)
         x.state["passages"] = passages
         return None
-
-    async def _search(self, x: Exchange, index: PassageIndex, question: str) -> list[Found]:
-        mono_ns = self._core.clock.mono_ns
-        began = mono_ns()
-        few = len(index.passages) <= LOOKED_AT_FIRST
-        least, most_tokens = self._min_score, self._max_tokens
-
-        def fitting(vectors: Any) -> Any:
-            vector = vectors[0]
-            return vector if not few or index.may_fit(vector, least) else None
-
-        vector = await self._embedder.embed_then((question,), fitting)
-        if vector is None:
-            return []
-        found = await asyncio.to_thread(index.search, question, vector, least, most_tokens)
-        x.waited_ns += mono_ns() - began
-        return found
 
     def _with(self, messages: list[JSON], place: int, text: str) -> list[JSON]:
         if self.settings.position == "system_append":
@@ -236,6 +233,10 @@ def _question(messages: list[JSON], place: int) -> str:
         if before >= 0:
             text = f"{' '.join(request_texts({'messages': [messages[before]]})).strip()} {text}"
     return text[-QUESTION_MAX_CHARS:]
+
+
+def _first(least: float, vectors: Any) -> Any:
+    return vectors[0]
 
 
 def _shown(number: int, found: Found) -> str:

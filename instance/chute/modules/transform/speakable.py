@@ -69,11 +69,9 @@ def is_spoken(text: str) -> bool:
     """Whether a whole text is spoken as it stands: words and single spaces, each sentence with words in it and a mark behind."""
     return (
         _SPOKEN.fullmatch(text) is not None
-        and text[0] != " "
         and "  " not in text
-        and _LINE_START.match(text) is None
-        and "http:" not in text
-        and "https:" not in text
+        and (text[0].isalpha() or (text[0] != " " and _LINE_START.match(text) is None))
+        and not (":" in text and ("http:" in text or "https:" in text))
         and "www." not in text
     )
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Literal
 
 from instance.chute.modules.transform.speakable import Speech, is_plain, is_spoken, sentences
-from instance.chute.sentences import last_end, sentence_ends
+from instance.chute.sentences import ends_sentence, last_end, sentence_ends
 
 HOLD_MAX_CHARS = 200_000
 NEAR_CHARS = 160
@@ -25,6 +25,17 @@ _MARKUP_SIGN = re.compile(r"[#_`~\[\]<>|\\&$]|\*(?=\S)")
 _ITEM_START = re.compile(r"(?:[-+]|\d{1,3}[.)])[ \t]+[^\s.!?…。！？｡]")
 _CLOSING = " \t'\"”’)]*_"
 _JSON_MAYBE = re.compile(r"\s*(?:[{\[]\s*)?\Z")
+
+
+def spoken_length(text: str, most: int) -> int:
+    """How much of a whole text is said where it is spoken as it stands, and there is nothing to do but to end it at the limit (0:
+    none); 0: it has to be seen sentence by sentence."""
+    if not most or len(text) <= most:
+        return len(text) if is_spoken(text) else 0
+    over = _MARK.search(text, most)  # no more is looked at than the sentence that goes over the limit
+    if over is None or not is_spoken(text[: over.end()]) or not ends_sentence(text, over.start()):
+        return 0
+    return last_end(text, most)
 
 
 class SpeechStream:
@@ -50,8 +61,8 @@ class SpeechStream:
 
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
-        if last and not self.chars_before and text and self._is_spoken_whole(text):
-            length = self._spoken_length(text)
+        if last and not self.chars_before and text and not (self._ssml or self._speech.spell):
+            length = spoken_length(text, self._max)
             if length:
                 self.chars_before, self.chars_after = len(text), length
                 self.ended = length < len(text)
@@ -98,25 +109,6 @@ class SpeechStream:
         tail = held[-TAIL_CHARS:]
         stirs = _ENDS_BLOCK if self._is_block else _STIRS
         return stirs.search(tail) is None and (len(held) <= TAIL_CHARS or len(tail.strip(_CLOSING)) >= TAIL_KNOWN_CHARS)
-
-    def _is_spoken_whole(self, text: str) -> bool:
-        """A quick look, for the many answers in which there is nothing to do but to end them at the limit."""
-        if self._ssml or self._speech.spell:
-            return False
-        if self._max and len(text) > self._max:
-            over = _MARK.search(text, self._max)  # no more is looked at than the sentence that goes over the limit
-            if over is None:
-                return False
-            text = text[: over.end()]
-        return is_spoken(text)
-
-    def _spoken_length(self, text: str) -> int:
-        """How much of a text that is spoken as it stands is within the limit; 0: it has to be seen sentence by sentence."""
-        if not self._max or len(text) <= self._max:
-            return len(text)
-        over = _MARK.search(text, self._max)
-        assert over is not None
-        return last_end(text, self._max) if last_end(text, over.end()) == over.end() else 0
 
     def _take(self, last: bool) -> int:
         """How much of what is held is one complete piece: a sentence of plain words, else a whole block. 0: not yet."""

@@ -13,9 +13,9 @@ from instance.chute.exchange import Exchange
 from instance.chute.held_texts import HeldTexts
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.speakable import Speech
-from instance.chute.modules.transform.speech_stream import SpeechStream
+from instance.chute.modules.transform.speech_stream import SpeechStream, spoken_length
 from instance.chute.sub_request import SERVICE, SubRequestFailed
-from instance.chute.system_message import own_note, with_system_text
+from instance.chute.system_message import SYSTEM_ROLES, own_note, with_system_text
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ NOTE = own_note(
     "tables, code, links or emoji."
 )
 TRANSCRIPT = "[Transcript of a recording]\n"
+KEPT_MAX, KEPT_MAX_CHARS = 64, 8_000
+"""Instructions of which it is kept how they are with the note, and the longest of them."""
 RECORDINGS_MAX = 16
 FORMATS = frozenset(("wav", "mp3", "flac", "m4a", "mp4", "ogg", "opus", "webm", "mpeg", "mpga", "aac"))
 
@@ -81,6 +83,10 @@ class VoiceBridge(Module):
         self._speech = Speech(settings.code_notice, settings.language, settings.spell_numbers)
         self._output = settings.output
         self._max_chars = settings.max_chars
+        self._may_be_spoken = settings.output == "text" and not settings.spell_numbers
+        """An answer may be left as it stands."""
+        self._with_note: dict[str, str] = {}
+        """Instructions -> the same with the note: they come again with every call."""
         self._ask: SubRequests
         self._catalogue: Catalogue
 
@@ -96,9 +102,24 @@ class VoiceBridge(Module):
     def on_request(self, x: Exchange) -> None:
         req = x.req
         messages = req.get("messages")
-        if isinstance(messages, list) and ("response_format" not in req or not _wants_json(req)):
-            x.req = {**req, "messages": with_system_text(messages, NOTE, before=False)}
+        if type(messages) is list and ("response_format" not in req or not _wants_json(req)):
+            x.req = {**req, "messages": self._noted(messages)}
             x.change()
+
+    def _noted(self, messages: list[JSON]) -> list[JSON]:
+        """The messages with the note behind the instructions."""
+        first = messages[0] if messages else {}
+        content = first.get("content") if first.get("role") in SYSTEM_ROLES else None
+        if type(content) is not str or len(content) > KEPT_MAX_CHARS:
+            return with_system_text(messages, NOTE, before=False)
+        known = self._with_note.get(content)
+        if known is None:
+            made = with_system_text(messages, NOTE, before=False)
+            if len(self._with_note) >= KEPT_MAX:
+                self._with_note.clear()
+            self._with_note[content] = made[0]["content"]
+            return made
+        return [{**first, "content": known}, *messages[1:]]
 
     async def prepare(self, x: Exchange) -> Answer | None:
         if self.settings.add_note:
@@ -115,16 +136,22 @@ class VoiceBridge(Module):
         for choice in obj.get("choices") or ():
             message = choice.get("message") or {}
             text = message.get("content")
-            if not isinstance(text, str) or not text:
+            if type(text) is not str or not text:
                 continue
-            stream = self._stream()
-            spoken = stream.feed(text, True)
-            before += stream.chars_before
-            after += stream.chars_after
+            length = spoken_length(text, self._max_chars) if self._may_be_spoken else 0
+            if length:
+                spoken, ended = text[:length], length < len(text)
+                before += len(text)
+                after += length
+            else:
+                stream = self._stream()
+                spoken, ended = stream.feed(text, True), stream.ended
+                before += stream.chars_before
+                after += stream.chars_after
             if spoken != text:
                 message["content"] = spoken
                 answer.changed = True
-            if stream.ended and not message.get("tool_calls"):
+            if ended and not message.get("tool_calls"):
                 choice["finish_reason"] = "length"
                 answer.changed = True
         if before != after:

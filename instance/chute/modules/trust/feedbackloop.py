@@ -97,13 +97,11 @@ class FeedbackLoop(Module):
         return self._recent.bad_pct(narrowed, self._core.clock.wall_ns() - window_s * NS_PER_S)
 
     def on_request(self, x: Exchange) -> None:
-        asked = x.headers.get(ASKED)
-        if asked is not None and asked.strip().lower() == b"token":
+        if ASKED in x.headers and x.headers[ASKED].strip().lower() == b"token":
             x.response_headers.append((TOKEN, self._feedback.token(x.id, self.settings.token_ttl_s).encode()))
 
     def on_finish(self, x: Exchange) -> None:
-        if x.http_status != 200 or self._questions is None:
-            return
-        session = session_of(x)
-        if session:
-            self._questions.asked(x, session)
+        if (x.session or "metadata" in x.req) and x.http_status == 200 and self._questions is not None:
+            session = session_of(x)
+            if session:
+                self._questions.asked(x, session)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from instance.chute import language
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.asked_again import Asked, AskedAgain
+from instance.chute.asked_again import Asked, AskedAgain, before_attempt
 from instance.chute.call_identity import within_share
 from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
@@ -52,6 +52,7 @@ class Score(NamedTuple):
 
 
 _PASSED = Score(1.0, [])
+_NOTHING = Said("", "")
 _FULL = (HEADER, b"1.0")
 
 
@@ -123,17 +124,34 @@ class EvalGate(Module):
                     )
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        if x.stream and not self._acts:
+        if not self._acts:
+            if not x.stream:
+                return await self._flagged(x, call)
             answer = await call(x)
             if answer.events is not None:
                 answer.events = self._watched(x, answer.events)
             return answer
-        if not self._acts:
-            return await self._flagged(x, call)
-        again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
         if x.stream:
+            again = self._asked_again(x, call)
             return again.streamed(lambda: self._until_good(x, again))
-        return await self._until_good(x, again)
+        # What judging costs is to stay apart from what the attempt does.
+        before = before_attempt(x) if self._plain is not None else None
+        if before is None:
+            return await self._until_good(x, self._asked_again(x, call))
+        answer = await call(x)
+        said = _said(answer)
+        if said is None:
+            return answer
+        score = self._plain_score(said)
+        if score is _PASSED:
+            self._note(x, 1, score)
+            self._deliver(x, score)
+            return answer
+        again = self._asked_again(x, call)
+        return await self._until_good(x, again, (again.took(before, answer), score))
+
+    def _asked_again(self, x: Exchange, call: Call) -> AskedAgain:
+        return AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
 
     async def _flagged(self, x: Exchange, call: Call) -> Answer:
         """The answer as it is, scored: no check asks again or refuses it."""
@@ -145,24 +163,26 @@ class EvalGate(Module):
             self._deliver(x, score)
         return answer
 
-    async def _until_good(self, x: Exchange, again: AskedAgain) -> Answer:
+    async def _until_good(self, x: Exchange, again: AskedAgain, first: tuple[Asked, Score] | None = None) -> Answer:
+        """The best answer of as many attempts as are needed and allowed; `first` was made already, and judging it cost nothing."""
         own = self.settings
         spent = 0
         req, targets = x.req, None
         best: tuple[Asked, Score] | None = None
         for number in range(own.max_retries + 1):
-            try:
-                asked = await again.ask(req if number else None, targets)
-            except (CallFailed, StockyardError):
-                if best is None:
-                    raise
-                break
-            said = _said(asked.answer)
-            if said is None:
-                return again.deliver(asked)
-            if self._plain is not None:
-                score, judged_nano = self._plain_score(said), 0
+            if first is not None and not number:
+                asked, score = first
+                judged_nano = 0
             else:
+                try:
+                    asked = await again.ask(req if number else None, targets)
+                except (CallFailed, StockyardError):
+                    if best is None:
+                        raise
+                    break
+                said = _said(asked.answer)
+                if said is None:
+                    return again.deliver(asked)
                 score, judged_nano = await self._score(x, said)
             self._note(x, number + 1, score)
             spent += judged_nano
@@ -218,7 +238,7 @@ class EvalGate(Module):
                     if finish != "tool_calls":
                         score, _ = await self._score(x, Said("".join(texts), str(finish or "")))
                         self._note(x, 1, score)
-                        self._scored(x, score)
+                        self._scored(x, score.value)
             yield batch
 
     async def _score(self, x: Exchange, said: Said) -> tuple[Score, int]:
@@ -331,18 +351,23 @@ class EvalGate(Module):
         return nano
 
     def _note(self, x: Exchange, number: int, score: Score) -> None:
+        if score is _PASSED:
+            x.note("score", {"n": number, "score": 1.0, "failed": []}, module=self.name)
+            return
         failed = [check.type for check, _ in score.failed]
-        value = score.value if score is _PASSED else round(score.value, 4)
-        x.note("score", {"n": number, "score": value, "failed": failed}, module=self.name)
+        x.note("score", {"n": number, "score": round(score.value, 4), "failed": failed}, module=self.name)
 
     def _deliver(self, x: Exchange, score: Score) -> None:
-        self._scored(x, score)
         value = score.value
+        self._scored(x, value)
         x.response_headers.append(_FULL if value >= 1 else (HEADER, b"%.4g" % value))
 
-    def _scored(self, x: Exchange, score: Score) -> None:
-        x.state["eval_score"] = score.value
-        x.measure(eval_score=round(score.value, 4))
+    def _scored(self, x: Exchange, value: float) -> None:
+        x.state["eval_score"] = value
+        measures = x.measures
+        if measures is None:
+            measures = x.measures = {}
+        measures["eval_score"] = round(value, 4)
 
 
 def _rank(score: Score) -> tuple[bool, float]:
@@ -354,14 +379,15 @@ def _said(answer: Answer) -> Said | None:
     obj = answer.obj
     choices = obj.get("choices") if obj is not None else None
     if not choices:
-        return Said("", "")
+        return _NOTHING
     for choice in choices:
         message = choice.get("message")
         if message and message.get("tool_calls"):
             return None
-    message = choices[0].get("message")
+    first = choices[0]
+    message = first.get("message")
     text = message.get("content") if message else None
-    return Said(text if isinstance(text, str) else "", str(choices[0].get("finish_reason") or ""))
+    return Said(text if type(text) is str else "", str(first.get("finish_reason") or ""))
 
 
 def _question(x: Exchange) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,7 @@ class Problem(NamedTuple):
 class CompiledSchema:
     """Drafts 7, 2019-09 and 2020-12, told by `$schema`. Nothing is fetched. Raises `BadSchema`."""
 
-    __slots__ = ("_validator",)
+    __slots__ = ("_validator", "fits")
 
     def __init__(self, schema: Any) -> None:
         import jsonschema_rs  # loaded with the first schema, not with the instance
@@ -44,10 +45,8 @@ class CompiledSchema:
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise BadSchema(_short(getattr(error, "message", "") or str(error))) from None
-
-    def fits(self, value: Any) -> bool:
-        """Whether the value satisfies the schema."""
-        return bool(self._validator.is_valid(value))
+        self.fits: Callable[[Any], bool] = self._validator.is_valid
+        """Whether a value satisfies the schema."""
 
     def problems(self, value: Any, most: int = 10) -> list[Problem]:
         """What does not fit, at most so many; empty when all does."""

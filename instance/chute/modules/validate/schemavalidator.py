@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -65,6 +66,8 @@ class _Rule(NamedTuple):
     schema: CompiledSchema
     everywhere: bool
     """It holds for every call."""
+    pointer: str
+    fits: Callable[[Any], bool]
 
     def covers(self, x: Exchange) -> bool:
         if self.everywhere:
@@ -119,9 +122,10 @@ class SchemaValidator(Module):
         for rule in self._requests:
             if not rule.everywhere and not rule.covers(x):
                 continue
-            pointer = rule.binding.pointer
-            there, value = at_pointer(x.req, pointer) if pointer else (True, x.req)
-            if there and rule.schema.fits(value):
+            pointer, there, value = rule.pointer, True, x.req
+            if pointer:
+                there, value = at_pointer(value, pointer)
+            if there and rule.fits(value):
                 continue
             problems = self._problems(rule, value, pointer) if there else [_missing(pointer)]
             self._judge(x, rule, problems, "request_schema", "The request")
@@ -217,7 +221,8 @@ class SchemaValidator(Module):
 
 def _rule(binding: Binding) -> _Rule:
     everywhere = not binding.team and not binding.tag and binding.match == "*"
-    return _Rule(binding, compiled(binding.schema_), everywhere)
+    schema = compiled(binding.schema_)
+    return _Rule(binding, schema, everywhere, binding.pointer, schema.fits)
 
 
 def _missing(pointer: str) -> Problem:
