@@ -16,18 +16,9 @@ from typing import Any
 import numpy as np
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety.classifier import (
-    BIAS,
-    BUCKETS,
-    HARMLESS,
-    digest_of,
-    fit_regression,
-    readable,
-    softmax,
-    unit,
-    word_places,
-)
-from instance.chute.modules.safety.learned_files import LEARNED, LearnedFile
+from instance.chute.modules.safety.classifier import BIAS, digest_of, fit_regression, readable, softmax, unit
+from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED, LearnedFile
+from instance.chute.modules.safety.word_places import BUCKETS, word_places
 
 FOLDS = 8
 
@@ -76,15 +67,16 @@ def _words(texts: Sequence[str]) -> tuple[Any, Any]:
     """Each text's words and letters, each part of length 1, and how rare each place is."""
     places = [word_places(text) for text in texts]
     seen = np.zeros(2 * BUCKETS, np.float32)
-    for parts in places:
-        for part in parts:
-            seen[part] += 1
+    for words, runs in places:
+        seen[list(set(words))] += 1
+        seen[list({BUCKETS + run for of_word in runs for run in of_word})] += 1
     rarity = (np.log((1 + len(texts)) / (1 + seen)) + 1).astype(np.float16).astype(np.float32)
     found = np.zeros((len(texts), 2 * BUCKETS), np.float32)
-    for row, parts in enumerate(places):
-        for part in parts:
-            if part:
-                found[row, part] = rarity[part] / np.linalg.norm(rarity[part])
+    for row, (words, runs) in enumerate(places):
+        np.add.at(found[row], words, rarity[words] / np.linalg.norm(rarity[words]))
+        for of_word in runs:
+            rare = rarity[BUCKETS:][of_word]
+            found[row, BUCKETS:][of_word] += rare / np.linalg.norm(rare) / len(runs) ** 0.5
     return found, rarity
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from hashlib import sha512
 from time import thread_time_ns
@@ -14,7 +14,6 @@ import numpy as np
 
 from bench.loop_clock import LoopClock
 from instance.chute.embedding.embedder import DIMENSIONS, Embedder
-from instance.chute.modules.safety.classifier import Classifier, unit
 
 T = TypeVar("T")
 
@@ -59,9 +58,9 @@ class StandInEmbedder(Embedder):
         self._given += 1
         return await super().embed_then(texts, work)
 
-    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> Awaitable[T]:
         self._given += 1
-        return await super().run(read, work)
+        return super().run(read, work)
 
     async def settled(self) -> None:
         """Wait until nothing is left to do on the thread."""
@@ -91,10 +90,10 @@ def _nothing() -> None:
     return
 
 
-def meaningless(classifier: Classifier, vectors: Any) -> Any:
-    """In place of `Classifier.centred`: these vectors would be taken for anything, so what was learned goes by words alone, with the
-    same work."""
-    return unit(vectors - classifier._mean) * 0
+def meaningless(by_meaning: Callable[..., Any]) -> Callable[..., Any]:
+    """In place of `AllLearned.by_meaning`: these vectors would be taken for anything, so what was learned goes by words alone, with
+    the same work."""
+    return lambda learned, vectors: by_meaning(learned, vectors) * 0
 
 
 def _row(text: str) -> Any:

@@ -10,10 +10,12 @@ import pytest
 
 from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety import promptguard
-from instance.chute.modules.safety.classifier import FOUND, Classifier, digest_of, readable, word_places
+from instance.chute.modules.safety.all_learned import AllLearned
+from instance.chute.modules.safety.classifier import FOUND, Classifier, digest_of, readable
 from instance.chute.modules.safety.learned_files import LEARNED
 from instance.chute.modules.safety.learned_injection import WINDOWS_MAX, LearnedInjection, sentences_of
 from instance.chute.modules.safety.toxicity import Learned, Toxicity
+from instance.chute.modules.safety.word_places import word_places
 from tests.mock_replies import text
 from tests.modules.conftest import Running, running
 from tests.modules.exchanges import exchange
@@ -75,6 +77,7 @@ def test_disguised_texts_are_read() -> None:
     assert readable("Y0u 4re 4n 1d10t") == "you are an idiot"
     assert readable("Order 1488 of 2024, please") == "Order 1488 of 2024, please"
     assert word_places("ｈｅｌｌｏ") == word_places("hello")
+    assert word_places("Y0u sh!t!!") == word_places("you shit")
     assert word_places("") == word_places("!?") == (word_places("")[0], [])
 
 
@@ -93,18 +96,26 @@ async def test_an_order_is_found_in_a_long_document_of_which_few_windows_are_rea
 
 
 async def test_what_is_judged_of_a_question_is_judged_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    by = set()
-    scores = Toxicity.scores
+    by: dict[str, set[str]] = {}
 
-    def noting(rules: Toxicity, said: str) -> dict[str, float]:
-        by.add(current_thread().name)
-        return scores(rules, said)
+    def noted(of: type, name: str) -> None:
+        own = getattr(of, name)
 
-    monkeypatch.setattr(Toxicity, "scores", noting)
+        def noting(*given: Any) -> Any:
+            by.setdefault(name, set()).add(current_thread().name)
+            return own(*given)
+
+        monkeypatch.setattr(of, name, noting)
+
+    noted(AllLearned, "logits")
+    noted(Toxicity, "scores")
     async with running({"toxicfilter": {}, "agegate": {"default_tier": "teen"}, "promptguard": {}}) as s:
         await s.sdk().chat.completions.create(**s.body("What is on today? I have the whole day. Tell me in one word."))
-    assert by
-    assert all(name.startswith("embedder") for name in by)
+    assert by.keys() == {"logits"}
+    async with running({"toxicfilter": {}, "promptguard": {}}) as s:
+        await s.sdk().chat.completions.create(**s.body("How do I kill a process? It does not go away by itself."))
+    assert by.keys() == {"logits", "scores"}
+    assert all(name.startswith("embedder") for names in by.values() for name in names)
 
 
 QUESTIONS: list[Any] = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -97,11 +97,15 @@ class Embedder:
             await self.load()
         return await self._worker.do(self._embed_then, texts, work)
 
-    async def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
+    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> Awaitable[T]:
         """`work(vectors of read())`, all of it on the worker: also finding out what there is to embed takes the event loop no
         time then. As `embed_then` otherwise."""
         if self._model is None:
-            await self.load()
+            return self._load_and_run(read, work)
+        return self._worker.do(self._run, read, work)
+
+    async def _load_and_run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
+        await self.load()
         return await self._worker.do(self._run, read, work)
 
     def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:

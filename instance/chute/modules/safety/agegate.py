@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -19,9 +19,11 @@ from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
 from instance.chute.modules.safety.classifier import SHORT_CHARS
+from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
 from instance.chute.modules.safety.learned_files import AGE
 from instance.chute.modules.safety.made_answer import made_answer, text_event, with_content
 from instance.chute.modules.safety.new_texts import new_texts
+from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
 from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
@@ -33,6 +35,7 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from instance.chute.modules.safety.classifier import Classifier
     from instance.core.core import Core
 
 HEADER = b"x-stockyard-age-tier"
@@ -130,12 +133,16 @@ class AgeGate(Module):
         self._by_header = bool(self._secret or settings.trust_header)
         self._core: Core
         self.learned: Learned | None = None
+        self._first_look: FirstLook
+        self.looker: LearnedLooker | None = None
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         embedder = await embedder_where_possible(core) if self.settings.learned else None
         if embedder is not None:  # else the rules judge alone
             self.learned = Learned(embedder, learned=AGE)
+            self._first_look = first_look_of(core, embedder)
+            self.looker = self._looker(self.learned.classifier)
 
     @property
     def _only_adults(self) -> bool:
@@ -173,13 +180,37 @@ class AgeGate(Module):
             x.note("age", {"tier": tier, "source": source, "action": "note"})
         return None
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def _looker(self, classifier: Classifier) -> LearnedLooker:
+        limits = (self._limits_in[tier].get(name, 1.0) for tier in ("child", "teen") for name in classifier.names)
+        return LearnedLooker(classifier, classifier.share_of(max(min(limits), LEARNED_FROM)), self._wants_look)
+
+    def _wants_look(self, x: Exchange) -> bool:
+        tier = x.state.get("age_tier")
+        if tier is None:
+            try:
+                tier, _ = self._tier(x)
+            except StockyardError:  # raised again when it is this module's turn
+                return False
+        return tier != "adult" and not x.hits(self)
+
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         """What was learned, over the questions that no rule kept away."""
         tier = x.state.get("age_tier", "adult")
         if tier == "adult":
             return None
-        limits = self._limits_in[tier]
-        category = await self._first_over(x, new_texts(x.req), limits, split=True)
+        texts = new_texts(x.req)
+        if not texts:
+            return None
+        if self.looker is not None:
+            look: Look | None = x.state.get(STATE)
+            if look is not None and look.is_silent(self.looker, texts):
+                return None
+        return self._judge_request(x, tier, texts)
+
+    async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:
+        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
+            return None
+        category = await self._first_over(x, texts, self._limits_in[tier], split=True)
         if not category:
             return None
         self._note(x, tier, category, "in", self._tier(x)[1])

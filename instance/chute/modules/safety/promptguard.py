@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -19,10 +19,12 @@ from instance.chute.held_texts import HeldTexts
 from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.found import Found, apart, replaced
+from instance.chute.modules.safety.first_look import FirstLook, first_look_of
 from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
-from instance.chute.modules.safety.learned_injection import LearnedInjection
+from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
+from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import INPUTS, request_texts, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
@@ -121,6 +123,8 @@ class PromptGuard(Module):
         self._personal = len(personal)
         self._rules = Rules() if settings.injection != "off" else None
         self._learned: LearnedInjection | None = None
+        self._first_look: FirstLook
+        self.looker: LearnedLooker | None = None
         self._patterns = (*personal, *(WIDE_TRIGGERS if self._rules is not None else ()))
         self._orders = Matcher([("", TRIGGERS)]) if self._rules is not None else None
         self._least = SCORES[settings.sensitivity]
@@ -145,7 +149,10 @@ class PromptGuard(Module):
         learns = self._rules is not None and self.settings.learned
         embedder = await embedder_where_possible(core) if learns else None
         if embedder is not None:  # else the rules judge alone
-            self._learned = LearnedInjection(embedder)
+            learned = self._learned = LearnedInjection(embedder)
+            self._first_look = first_look_of(core, embedder)
+            least = learned.share_of(min(DOUBTFUL, self._least))
+            self.looker = LearnedLooker(learned.classifier, least, lambda x: True, window=WINDOW_MAX_CHARS)
 
     async def tick(self) -> None:
         if self._core is not None:
@@ -225,14 +232,18 @@ class PromptGuard(Module):
             x.state["injection"] = True
             self._refuse(x, score, names, place)
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         """What was learned, over the new messages; what the rules found is noted already."""
-        learned = self._learned
-        if learned is None or x.state.pop("injection", False):
+        if self._learned is None or x.state.pop("injection", False):
             return None
-        assert self._core is not None and self._rules is not None
         texts = self._new_texts(x)
-        if not texts:
+        return self._ask_learned(x, self._learned, texts) if texts else None
+
+    async def _ask_learned(
+        self, x: Exchange, learned: LearnedInjection, texts: list[tuple[str, str, str]]
+    ) -> Answer | None:
+        assert self._core is not None and self._rules is not None and self.looker is not None
+        if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
 
