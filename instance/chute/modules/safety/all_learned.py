@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instance.chute.modules.safety.learned_files import LEARNED
+from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED
 from instance.chute.modules.safety.word_rows import WordRows
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class AllLearned:
 
         self.words = WordRows(weights)
         self.columns = self.words.columns
-        parts, means, biases, centres = [], [], [], []
+        parts, means, biases, centres, harmless = [], [], [], [], []
         for path in weights:
             with np.load(path) as kept:
                 meaning, mean = kept["meaning"].astype(np.float32), kept["mean"]
@@ -30,11 +30,15 @@ class AllLearned:
                 means.append(mean)
                 biases.append(kept["bias"])
                 centres.append(mean @ meaning)
+                harmless.append(self.columns[path].start + list(kept["names"]).index(HARMLESS))
+        self.numbers = {path: number for number, path in enumerate(weights)}
         self.bias = np.hstack(biases)
         self._names = len(self.bias)
         self._centre = np.hstack(centres)
         self._weights = np.ascontiguousarray(np.hstack([*parts, np.stack(means, axis=1)]))
-        self._means_squared = np.array([mean @ mean for mean in means])
+        self._one_and_squares = np.array([1.0 + mean @ mean for mean in means], np.float32)
+        self._harmless = np.array(harmless)
+        self._starts = np.array([each.start for each in self.columns.values()])
         self._whose = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
 
     def by_meaning(self, vectors: Vectors) -> Any:
@@ -42,14 +46,20 @@ class AllLearned:
         import numpy as np
 
         found = vectors @ self._weights
-        # |v - m|² = v² - 2 v m + m²
-        squares = np.square(vectors).sum(axis=1)[:, None] + self._means_squared - 2.0 * found[:, self._names :]
-        lengths = np.sqrt(np.maximum(squares, 1e-18))
+        # |v - m|² = v² - 2 v m + m², and v is of length 1
+        lengths = np.sqrt(np.maximum(self._one_and_squares - 2.0 * found[:, self._names :], 1e-12))
         return (found[:, : self._names] - self._centre) / lengths[:, self._whose]
 
     def logits(self, tokens: Sequence[list[str]], vectors: Vectors) -> Any:
         """Of texts by their tokens (`tokens_of`) and the vectors of what they read as."""
         return self.by_meaning(vectors) + self.words.logits_of(tokens) + self.bias
+
+    def harms(self, logits: Any) -> Any:
+        """float32[texts, weights]: the share of what is not harmless, by each that was learned (`numbers`)."""
+        import numpy as np
+
+        odds = np.exp(logits)
+        return 1.0 - odds[:, self._harmless] / np.add.reduceat(odds, self._starts, axis=1)
 
 
 @cache

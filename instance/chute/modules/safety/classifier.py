@@ -39,11 +39,6 @@ _MAY_BE_DISGUISED = re.compile(
 """A sign or figure beside a letter, other than marks at its end, or a letter three times."""
 
 
-def is_ordinary(text: str) -> bool:
-    """Whether a text and each piece of it are readable as they are."""
-    return text.isascii() and _MAY_BE_DISGUISED.search(text) is None and plain(text) is text
-
-
 def readable(text: str) -> str:
     """What is embedded of a text: itself, or what it says where it is disguised; without the space around it."""
     shown = plain(text).strip()
@@ -81,7 +76,7 @@ class Classifier:
             self._mean = kept["mean"]
         self.all = all_learned()
         self._columns = self.all.columns[path]
-        self._harmless = self.names.index(HARMLESS)
+        self._number = self.all.numbers[path]
         self._odds = _odds(self.threshold) / _odds(FOUND)
 
     def logits(self, texts: Sequence[str], vectors: Vectors) -> Any:
@@ -92,9 +87,9 @@ class Classifier:
         """The logits without what the meaning adds: fewer are right, but it takes no embedding."""
         return (self.all.words.logits(texts) + self.all.bias)[:, self._columns]
 
-    def harm(self, logits: Any) -> Any:
-        """float32[texts]: the share of what is not harmless, from the logits of everything learned."""
-        return 1.0 - softmax(logits[:, self._columns])[:, self._harmless]
+    def harm_of(self, harms: Any) -> Any:
+        """float32[texts]: the share of what is not harmless, of what `AllLearned.harms` says."""
+        return harms[:, self._number]
 
     def shares(self, texts: Sequence[str], vectors: Vectors) -> Any:
         """float32[texts, names]: how likely each name is."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.modules.safety.all_learned import all_learned
-from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, is_ordinary, readable
-from instance.chute.modules.safety.word_places import tokens_in, tokens_of
+from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
+from instance.chute.modules.safety.plain_form import is_ordinary
+from instance.chute.modules.safety.word_places import ordinary_tokens, tokens_of
 from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ NARROWLY = 0.999
 class Reading:
     """What is read of one or more texts, by rows: what is embedded, and its tokens."""
 
-    __slots__ = ("_harm", "_logits", "_places", "readables", "tokens", "vectors")
+    __slots__ = ("_harm", "_harms", "_places", "readables", "tokens", "vectors")
 
     def __init__(self) -> None:
         self.readables: list[str] = []
         self.tokens: list[list[str]] = []
         self.vectors: Vectors
         self._places: dict[str, int] = {}
-        self._logits: Any = None
+        self._harms: Any = None
         self._harm: dict[Classifier, list[float]] = {}
 
     def row(self, said: str, tokens: list[str] | None = None) -> int:
@@ -47,9 +48,10 @@ class Reading:
         """The share of harm of each row."""
         found = self._harm.get(classifier)
         if found is None:
-            if self._logits is None:
-                self._logits = all_learned().logits(self.tokens, self.vectors)
-            found = self._harm[classifier] = classifier.harm(self._logits).tolist()
+            if self._harms is None:
+                learned = all_learned()
+                self._harms = learned.harms(learned.logits(self.tokens, self.vectors))
+            found = self._harm[classifier] = classifier.harm_of(self._harms).tolist()
         return found
 
 
@@ -62,9 +64,8 @@ class SeenText:
         self.text = text
         self.sentences = split_sentences(text)
         self.is_ordinary = is_ordinary(text)
-        """Whether it is readable as it is."""
         self._reading = reading
-        self._tokens = [tokens_in(each) for each in self.sentences] if self.is_ordinary else None
+        self._tokens = [ordinary_tokens(each) for each in self.sentences] if self.is_ordinary else None
         self._pieces: list[int] | None = None
         self._windows: list[int] | None = None
 
@@ -102,7 +103,7 @@ class SeenText:
                     window = said if len(said) <= longest else said[start : start + longest]
                     own: list[str] | None = None
                     if tokens is not None:
-                        own = tokens[place] if window is said else tokens_in(window)
+                        own = tokens[place] if window is said else ordinary_tokens(window)
                     rows.append(self._row(window, own))
                     if before and len(before) + len(window) < longest:
                         rows.append(self._row(f"{before} {window}", None if own is None else before_tokens + own))

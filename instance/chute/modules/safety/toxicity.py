@@ -12,7 +12,7 @@ from instance.chute.matcher import Matcher
 from instance.chute.modules.safety import toxic_rules as rules
 from instance.chute.modules.safety.classifier import Classifier, fit_regression, readable, softmax
 from instance.chute.modules.safety.learned_files import HARMLESS, TOXIC, LearnedFile
-from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted, unmasked
+from instance.chute.modules.safety.plain_form import INVISIBLE, forms_of, plain, unleeted, unmasked
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
@@ -74,10 +74,7 @@ class Toxicity:
 
     def is_disguised(self, text: str) -> bool:
         """Whether a rule may hold in another form of a text than the one that it has."""
-        lowered = text.lower()
-        base = plain(text).lower()
-        forms = {base, unleeted(base), unleeted(unmasked(base))} - {lowered}
-        return any(self._matcher.scan(form) for form in forms)
+        return any(map(self._matcher.scan, forms_of(text[:TEXT_MAX_CHARS])))
 
     def scores(self, text: str) -> dict[str, float]:
         """Category -> 0 to 1, by the rules; categories without any sign are left out."""

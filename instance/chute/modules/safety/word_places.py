@@ -20,18 +20,20 @@ TOKENS_MAX = 4_000
 WORD_MAX_CHARS = 40
 _TOKEN = re.compile(r"[@$€|!]*[^\W_](?:[\w@$€|!]*[\w@$€|])?(?:'[^\W_]+)?")
 """A word with the signs that may stand for letters of it."""
+_ORDINARY_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)?")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
 def tokens_of(text: str) -> list[str]:
     """The words of a text in lower case, as they are written."""
-    return tokens_in(plain(text))
-
-
-def tokens_in(text: str) -> list[str]:
-    """The same of a text in its plain form."""
-    text = text.lower()
+    text = plain(text).lower()
     found = _TOKEN.findall(text.replace("_", " ") if "_" in text else text)
+    return found if len(found) <= TOKENS_MAX else found[:TOKENS_MAX]
+
+
+def ordinary_tokens(text: str) -> list[str]:
+    """The same of an ordinary text (`plain_form.is_ordinary`)."""
+    found = _ORDINARY_TOKEN.findall(text.lower())
     return found if len(found) <= TOKENS_MAX else found[:TOKENS_MAX]
 
 
