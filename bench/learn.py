@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety.classifier import BIAS, digest_of, fit_regression, readable, softmax, unit
+from instance.chute.modules.safety.classifier import (
+    BIAS,
+    WORDS_LENGTH,
+    digest_of,
+    fit_regression,
+    readable,
+    softmax,
+    unit,
+)
 from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED, LearnedFile
 from instance.chute.modules.safety.word_places import BUCKETS, word_places
 
@@ -58,13 +66,13 @@ async def learn(name: str, files: LearnedFile) -> None:
         meaning=(meaning.T @ weights).astype(np.float16),
         rarity=rarity.astype(np.float16),
         words=np.round(of_words / scale).astype(np.int8),
-        scale=scale.astype(np.float32),
+        scale=(scale * WORDS_LENGTH).astype(np.float32),
     )
     print(f"  {files.weights.name}: {Path(files.weights).stat().st_size // 1000} kB")
 
 
 def _words(texts: Sequence[str]) -> tuple[Any, Any]:
-    """Each text's words and letters, each part of length 1, and how rare each place is."""
+    """Each text's words and letters, each part of its length, and how rare each place is."""
     places = [word_places(text) for text in texts]
     seen = np.zeros(2 * BUCKETS, np.float32)
     for words, runs in places:
@@ -77,7 +85,7 @@ def _words(texts: Sequence[str]) -> tuple[Any, Any]:
         for of_word in runs:
             rare = rarity[BUCKETS:][of_word]
             found[row, BUCKETS:][of_word] += rare / np.linalg.norm(rare) / len(runs) ** 0.5
-    return found, rarity
+    return found * np.float32(WORDS_LENGTH), rarity
 
 
 def _left_out(likeness: Any, wanted: Any) -> Any:

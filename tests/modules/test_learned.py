@@ -142,9 +142,8 @@ QUESTIONS: list[Any] = [
 @pytest.mark.parametrize("messages", QUESTIONS)
 def test_promptguard_reads_plain_messages_as_any_others(messages: Any) -> None:
     module = promptguard.PromptGuard(promptguard.PromptGuard.Settings(roles=["system", "user", "tool"]))
-    first = next((at + 1 for at in reversed(range(len(messages))) if messages[at]["role"] == "assistant"), 0)
     named = [{**message, "name": "somebody"} for message in messages]
-    assert module._plain_texts(named, first) is None or first == len(messages)
+    assert module._plain_texts(named) is None or messages[-1]["role"] == "assistant"
     read = [module._new_texts(exchange(req={"messages": each})) for each in (messages, named)]
     assert read[0] == read[1]
     assert not any(said in ("Old.", "Said.") for _, _, said in read[0])

@@ -1,7 +1,7 @@
 """Names what a text is by what was learned from labelled examples: its meaning, its words, and pieces of its words.
 
-A softmax regression over three parts, each of length 1: the sentence's vector, its words and pairs of words, and runs of three
-and four letters. The words and letters tell what the vector blurs: who does it, to whom, and whether it is asked for or told of.
+A softmax regression over three parts, each of a fixed length: the sentence's vector, its words and pairs of words, and runs of
+three and four letters. The words and letters tell what the vector blurs: who does it, to whom, and whether it is asked for or told of.
 The weights are fitted by `python -m bench.learn` and lie beside the examples; `fit_regression` is here because a user's own
 examples are learned on top of them while the instance runs.
 """
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Vectors
 
 BIAS = 0.3
+WORDS_LENGTH = 0.65
+"""Of each of the two parts that are of words, where the meaning's is 1; by cross-validation."""
 PENALTY = 0.1
 """Of the regression, on large weights; by cross-validation."""
 FOUND = 0.7
@@ -56,7 +58,7 @@ def readable(text: str) -> str:
 def digest_of(rows: Sequence[tuple[str, str]]) -> str:
     """What weights remember of the examples that they were learned from."""
     said = "\n".join(f"{name}\t{text}" for name, text in rows)
-    return sha256(f"{FORM} {BUCKETS} {BIAS} {PENALTY}\n{said}".encode()).hexdigest()
+    return sha256(f"{FORM} {BUCKETS} {BIAS} {PENALTY} {WORDS_LENGTH}\n{said}".encode()).hexdigest()
 
 
 class Classifier:

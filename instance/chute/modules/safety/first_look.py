@@ -72,8 +72,8 @@ class Look:
                     self._rows.append((looker, text, rows))
         return reading.readables
 
-    def judge(self, vectors: Vectors) -> Look:
-        """Itself, now that it knows."""
+    def judge(self, vectors: Vectors) -> None:
+        """Work out what `is_silent` says."""
         reading = self._reading
         assert reading is not None
         reading.vectors = vectors
@@ -82,7 +82,6 @@ class Look:
                 self._silent.setdefault(looker, set()).add(text)
         self._rows = []
         self._reading = None
-        return self
 
 
 class FirstLook:
@@ -107,10 +106,11 @@ class FirstLook:
             for other, fits in self._behind(x, looker):
                 if (fits is None or fits(x)) and other.wants_look(x):
                     lookers.append(other)
-            look = Look(texts, lookers)
-            began = self._clock.mono_ns()
-            state[STATE] = look = await self._embedder.run(look.read, look.judge)
-            x.waited_ns += self._clock.mono_ns() - began
+            look = state[STATE] = Look(texts, lookers)
+            mono_ns = self._clock.mono_ns
+            began = mono_ns()
+            await self._embedder.run(look.read, look.judge)
+            x.waited_ns += mono_ns() - began
         return look.is_silent(looker, texts)
 
     def _behind(self, x: Exchange, looker: Looker) -> tuple[tuple[Looker, Fits | None], ...]:

@@ -270,13 +270,13 @@ class PromptGuard(Module):
         messages = req.get("messages")
         passages = x.state.get("passages")
         if type(messages) is list:
+            if passages is None and _INPUTS.isdisjoint(req):
+                plain = self._plain_texts(messages)
+                if plain is not None:
+                    return plain
             first = len(messages)
             while first and not _is_answer(messages[first - 1]):
                 first -= 1
-            if passages is None and _INPUTS.isdisjoint(req):
-                plain = self._plain_texts(messages, first)
-                if plain is not None:
-                    return plain
             req = {**req, "messages": [*[None] * first, *messages[first:]]}
         found = [("passages", "tool", passages)] if passages else []
 
@@ -289,19 +289,25 @@ class PromptGuard(Module):
         rewrite_request(req, look)
         return found
 
-    def _plain_texts(self, messages: list[Any], first: int) -> list[tuple[str, str, str]] | None:
+    def _plain_texts(self, messages: list[Any]) -> list[tuple[str, str, str]] | None:
         """The same of messages that are a role and a text each; `None` when one is not."""
         found: list[tuple[str, str, str]] = []
-        for place in range(first, len(messages)):
-            message = messages[place]
-            if type(message) is not dict or len(message) != 2:
+        place = len(messages)
+        for message in reversed(messages):
+            place -= 1
+            if type(message) is not dict:
                 return None
-            role, text = message.get("role"), message.get("content")
-            if type(role) is not str or type(text) is not str:
+            role = message.get("role")
+            if role == "assistant":
+                break
+            text = message.get("content")
+            if len(message) != 2 or type(role) is not str or type(text) is not str:
                 return None
             role = _ROLES.get(role, role)
             if text and role in self._roles:
                 found.append((f"messages[{place}].content", role, text))
+        if len(found) > 1:
+            found.reverse()
         return found
 
     def _refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:

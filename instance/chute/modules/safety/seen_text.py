@@ -84,6 +84,18 @@ class SeenText:
             self._pieces = rows
         return rows
 
+    def every_piece(self) -> list[int]:
+        """The rows of the whole and of all sentences, where there are several, of an ordinary text."""
+        assert self._tokens is not None
+        rows = [self._row(self.text, [word for each in self._tokens for word in each])]
+        if len(self.sentences) > 1:
+            rows += [
+                self._row(each, tokens)
+                for each, tokens in zip(self.sentences, self._tokens, strict=True)
+                if each.strip()
+            ]
+        return rows
+
     def _row(self, piece: str, tokens: list[str] | None) -> int:
         return self._reading.row(readable(piece) if tokens is None else piece.strip(), tokens)
 
