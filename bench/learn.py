@@ -16,16 +16,8 @@ from typing import Any
 import numpy as np
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety.classifier import (
-    BIAS,
-    WORDS_LENGTH,
-    digest_of,
-    fit_regression,
-    readable,
-    softmax,
-    unit,
-)
-from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED, LearnedFile
+from instance.chute.modules.safety.classifier import fit_regression, readable, softmax, unit
+from instance.chute.modules.safety.learned_files import BIAS, HARMLESS, LEARNED, LearnedFile
 from instance.chute.modules.safety.word_places import BUCKETS, word_places
 
 FOLDS = 8
@@ -46,7 +38,7 @@ async def learn(name: str, files: LearnedFile) -> None:
     embedder.close()
     mean = vectors.mean(axis=0)
     meaning = unit(vectors - mean)
-    words, rarity = _words([text for _, text in rows])
+    words, rarity = _words([text for _, text in rows], files)
     likeness = (meaning @ meaning.T + words @ words.T + BIAS).astype(np.float32)
     names = sorted({label for label, _ in rows})
     labels = np.array([label for label, _ in rows])
@@ -60,18 +52,19 @@ async def learn(name: str, files: LearnedFile) -> None:
         files.weights,
         names=np.array(names),
         threshold=threshold,
-        digest=digest_of(rows),
+        digest=files.digest(),
         mean=mean,
         bias=(BIAS * weights.sum(axis=0)).astype(np.float32),
         meaning=(meaning.T @ weights).astype(np.float16),
         rarity=rarity.astype(np.float16),
+        by_word=files.by_word,
         words=np.round(of_words / scale).astype(np.int8),
-        scale=(scale * WORDS_LENGTH).astype(np.float32),
+        scale=(scale * files.words_length).astype(np.float32),
     )
     print(f"  {files.weights.name}: {Path(files.weights).stat().st_size // 1000} kB")
 
 
-def _words(texts: Sequence[str]) -> tuple[Any, Any]:
+def _words(texts: Sequence[str], files: LearnedFile) -> tuple[Any, Any]:
     """Each text's words and letters, each part of its length, and how rare each place is."""
     places = [word_places(text) for text in texts]
     seen = np.zeros(2 * BUCKETS, np.float32)
@@ -82,10 +75,12 @@ def _words(texts: Sequence[str]) -> tuple[Any, Any]:
     found = np.zeros((len(texts), 2 * BUCKETS), np.float32)
     for row, (words, runs) in enumerate(places):
         np.add.at(found[row], words, rarity[words] / np.linalg.norm(rarity[words]))
-        for of_word in runs:
-            rare = rarity[BUCKETS:][of_word]
-            found[row, BUCKETS:][of_word] += rare / np.linalg.norm(rare) / len(runs) ** 0.5
-    return found * np.float32(WORDS_LENGTH), rarity
+        rare = [rarity[BUCKETS:][of_word] for of_word in runs]
+        lengths = [float(np.linalg.norm(each)) for each in rare]
+        whole = len(runs) ** 0.5 if files.by_word else float(np.linalg.norm(lengths))
+        for of_word, each, length in zip(runs, rare, lengths, strict=True):
+            found[row, BUCKETS:][of_word] += each / (length * whole if files.by_word else whole)
+    return found * np.float32(files.words_length), rarity
 
 
 def _left_out(likeness: Any, wanted: Any) -> Any:

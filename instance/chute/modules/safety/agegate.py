@@ -167,6 +167,7 @@ class AgeGate(Module):
         if tier == "adult":
             return None
         if x.hits(self):
+            x.state["age_hits"] = True
             limits = self._limits_in[tier]
             for text in new_texts(x.req):
                 category = self._over(text, limits)
@@ -185,12 +186,12 @@ class AgeGate(Module):
         return LearnedLooker(classifier, classifier.share_of(max(min(limits), LEARNED_FROM)), self._wants_look)
 
     def _wants_look(self, x: Exchange) -> bool:
-        tier = x.state.get("age_tier")
-        if tier is None:
-            try:
-                tier, _ = self._tier(x)
-            except StockyardError:  # raised again when it is this module's turn
-                return False
+        if "age_tier" in x.state:  # the note that the instructions have since then may itself have hits
+            return "age_hits" not in x.state
+        try:
+            tier, _ = self._tier(x)
+        except StockyardError:  # raised again when it is this module's turn
+            return False
         return tier != "adult" and not x.hits(self)
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
@@ -210,7 +211,9 @@ class AgeGate(Module):
     async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:
         if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
             return None
-        category = await self._first_over(x, texts, self._limits_in[tier], split=True)
+        category = await self._first_over(
+            x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state
+        )
         if not category:
             return None
         self._note(x, tier, category, "in", self._tier(x)[1])
@@ -269,15 +272,22 @@ class AgeGate(Module):
         return await self._first_over(None, [text], self._limits[tier], split=True)
 
     async def _first_over(
-        self, x: Exchange | None, texts: Sequence[str], limits: dict[str, float], *, split: bool = False
+        self,
+        x: Exchange | None,
+        texts: Sequence[str],
+        limits: dict[str, float],
+        *,
+        split: bool = False,
+        has_hits: bool = True,
     ) -> str:
         """The first category that one of the texts is over the limit of, by rules or by what was learned; else empty. `split`:
-        judge their sentences too."""
+        judge their sentences too. Without `has_hits` none of the triggers of the rules is in the texts."""
 
         def by_rules() -> tuple[str, list[str]]:
             """The category, and without one what is to be compared with what was learned."""
             pieces = [piece for text in texts for piece in _pieces(text)] if split else texts
-            category = next(filter(None, (self._over(piece, limits) for piece in pieces)), "")
+            found = (self._over(piece, limits) for piece in pieces) if has_hits else ()
+            category = next(filter(None, found), "")
             return category, [] if category else [piece for piece in pieces if len(piece) > SHORT_CHARS]
 
         learned = self.learned
@@ -293,17 +303,17 @@ class AgeGate(Module):
             return judged
 
         began = self._core.clock.mono_ns() if x is not None else 0
-        category = await learned.run(read, lambda scores: found or self._learned_over(judged, scores, limits))
+        category = await learned.run(read, lambda scores: found or self._learned_over(judged, scores, limits, has_hits))
         if x is not None:
             x.waited_ns += self._core.clock.mono_ns() - began
         return category
 
     def _learned_over(
-        self, pieces: Sequence[str], learned: Sequence[dict[str, float]], limits: dict[str, float]
+        self, pieces: Sequence[str], learned: Sequence[dict[str, float]], limits: dict[str, float], has_hits: bool
     ) -> str:
         """The first category that a piece is over the limit of by both."""
         for piece, scores in zip(pieces, learned, strict=True):
-            by_rules = self._toxicity.scores(piece) if self._toxicity.suspects(piece) else {}
+            by_rules = self._toxicity.scores(piece) if has_hits and self._toxicity.suspects(piece) else {}
             category = _most_over(combined(by_rules, scores), limits, at_least=LEARNED_FROM)
             if category:
                 return category

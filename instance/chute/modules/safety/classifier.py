@@ -10,30 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.modules.safety.all_learned import all_learned
-from instance.chute.modules.safety.learned_files import HARMLESS
-from instance.chute.modules.safety.plain_form import plain, unleeted
-from instance.chute.modules.safety.word_places import BUCKETS
+from instance.chute.modules.safety.learned_files import PENALTY
+from instance.chute.modules.safety.plain_form import is_ordinary, plain, unleeted
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Vectors
 
-BIAS = 0.3
-WORDS_LENGTH = 0.65
-"""Of each of the two parts that are of words, where the meaning's is 1; by cross-validation."""
-PENALTY = 0.1
-"""Of the regression, on large weights; by cross-validation."""
 FOUND = 0.7
 """The score that a text has at the learned threshold."""
 SHORT_CHARS = 7
 """A text that is no longer has too little to be told by."""
 STEPS = 400
-FORM = 2
-"""Goes up when texts are read in another way, so that weights of the old way are known as stale."""
 
 _MAY_BE_DISGUISED = re.compile(
     r"[^\W\d_](?:[\d_@$|€]|!+[\w@$|€])|[\d_@$!|€][^\W\d_]|([^\W\d_])\1\1"
@@ -43,6 +34,8 @@ _MAY_BE_DISGUISED = re.compile(
 
 def readable(text: str) -> str:
     """What is embedded of a text: itself, or what it says where it is disguised; without the space around it."""
+    if is_ordinary(text):
+        return text.strip()
     shown = plain(text).strip()
     if _MAY_BE_DISGUISED.search(shown) is None:
         return shown
@@ -53,12 +46,6 @@ def readable(text: str) -> str:
         if changed * 3 >= len(words):
             return read
     return shown
-
-
-def digest_of(rows: Sequence[tuple[str, str]]) -> str:
-    """What weights remember of the examples that they were learned from."""
-    said = "\n".join(f"{name}\t{text}" for name, text in rows)
-    return sha256(f"{FORM} {BUCKETS} {BIAS} {PENALTY} {WORDS_LENGTH}\n{said}".encode()).hexdigest()
 
 
 class Classifier:

@@ -240,7 +240,12 @@ class ToxicFilter(Module):
         if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
             return None
         judging = Judging(
-            self._toxicity, texts, self._names, None if self._asks else self._reaches, judge_all=self._judges_all
+            self._toxicity,
+            texts,
+            self._names,
+            None if self._asks else self._reaches,
+            judge_all=self._judges_all,
+            has_hits=bool(x.hits(self)),
         )
         await self._judge(x, judging, self._learned)
         if not judging.found:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from zlib import crc32
 
-from instance.chute.modules.safety.plain_form import plain, unleeted
+from instance.chute.modules.safety.plain_form import is_ordinary, plain, unleeted
 
 BUCKETS = 1 << 14
 """Words are counted by their hash, letters by theirs: each has so many places."""
@@ -26,6 +26,8 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 def tokens_of(text: str) -> list[str]:
     """The words of a text in lower case, as they are written."""
+    if is_ordinary(text):
+        return ordinary_tokens(text)
     text = plain(text).lower()
     found = _TOKEN.findall(text.replace("_", " ") if "_" in text else text)
     return found if len(found) <= TOKENS_MAX else found[:TOKENS_MAX]

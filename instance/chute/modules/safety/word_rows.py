@@ -32,14 +32,14 @@ class WordRows:
     """`logits(texts)` answers float32[texts, names]: the names of everything learned side by side, in `columns` by weights.
 
     A text's words and pairs of words are one part: the sum of their rows, divided by the root of the sum of their squared
-    rarities. The letters are another: each word's runs, made of length 1, divided by the root of the number of words. May be used on
-    any thread.
+    rarities. The letters are another: each word's runs, of length 1 where they are `by_word`, divided by the root of the sum of
+    their squared lengths. May be used on any thread.
     """
 
     def __init__(self, weights: Sequence[Path]) -> None:
         import numpy as np
 
-        tables, rarities = [], []
+        tables, rarities, by_word = [], [], []
         self.columns: dict[Path, slice] = {}
         start = 0
         for path in weights:
@@ -47,10 +47,12 @@ class WordRows:
                 rarity = kept["rarity"].astype(np.float32)
                 tables.append(kept["words"] * kept["scale"] * rarity[:, None])
                 rarities.append(np.square(rarity))
+                by_word.append(bool(kept["by_word"]))
             self.columns[path] = slice(start, start + tables[-1].shape[1])
             start = self.columns[path].stop
         self._names = start
         self._width = start + len(tables)
+        self._by_word = np.array(by_word)
         squares = np.repeat(np.arange(start, self._width), [each.shape[1] for each in tables])
         self._squares = np.hstack([squares, squares + self._width])
         """For each name the columns in which its squared rarities stand, of words and of runs."""
@@ -61,6 +63,11 @@ class WordRows:
         self._places: dict[str, int] = {}
         self._lock = Lock()
         self._forget()
+
+    @property
+    def words_kept(self) -> int:
+        """Of how many words is kept what they add."""
+        return len(self._places)
 
     def logits(self, texts: Sequence[str]) -> Any:
         """What the words of texts add."""
@@ -128,14 +135,17 @@ class WordRows:
         return [places[token] for token in flat]
 
     def _keep(self, token: str) -> None:
+        import numpy as np
+
         place = self._places[token] = len(self._places)
         word = word_of(token)
         self._hashes[place] = of_word = hash_of(word)
         row = self._rows[place]
         row[: self._width] = self._of_words[of_word % BUCKETS]
         of_runs = self._of_runs[run_places(word)].sum(axis=0, dtype="float32")
-        of_runs[: self._names] /= of_runs[self._squares[: self._names]] ** 0.5
-        of_runs[self._names :] = 1.0
+        squares = np.where(self._by_word, of_runs[self._names :], 1.0)
+        of_runs[self._names :] /= squares
+        of_runs[: self._names] /= np.sqrt(squares)[self._squares[: self._names] - self._names]
         row[self._width :] = of_runs
 
     def _forget(self) -> None:
