@@ -25,7 +25,15 @@ from instance.chute.sentences import split_sentences
 from tests.modules.conftest import running
 
 EXAMPLES = [text for files in LEARNED.values() for _, text in files.rows()]
-ODD = ["", " ", "!?", "Hello!! it's y0u_and me, YOU sh!t — ça va?", "a b c d e f", "soooo $5 of 5 m€", "No. 3rd! Stop!now"]
+ODD = [
+    "",
+    " ",
+    "!?",
+    "Hello!! it's y0u_and me, YOU sh!t — ça va?",
+    "a b c d e f",
+    "soooo $5 of 5 m€",
+    "No. 3rd! Stop!now",
+]
 
 
 def test_an_ordinary_text_is_read_as_any_other() -> None:
@@ -132,13 +140,33 @@ async def test_one_job_serves_all_modules(monkeypatch: pytest.MonkeyPatch) -> No
     run = Embedder.run
     monkeypatch.setattr(Embedder, "run", lambda self, read, work: jobs.append(read) or run(self, read, work))
     denied = [{"name": "politics", "examples": ["Whom should I vote for?"]}]
-    judging = {"promptguard": {}, "toxicfilter": {}, "agegate": {}, "guardrail": {"denied": denied, "check_output": False}}
+    judging = {
+        "promptguard": {},
+        "toxicfilter": {},
+        "agegate": {},
+        "guardrail": {"denied": denied, "check_output": False},
+    }
     async with running(judging) as s:
         jobs.clear()
-        await s.sdk().chat.completions.create(**s.body("When does the library open on a Tuesday? I would like to go there."))
+        await s.sdk().chat.completions.create(
+            **s.body("When does the library open on a Tuesday? I would like to go there.")
+        )
         assert len(jobs) == 1
         await s.sdk().chat.completions.create(**s.body("Whom should I vote for, do you think?"))
         assert len(s.mock.calls) == 1  # what the look does not pass is still judged: it was refused by guardrail
+
+
+async def test_the_note_that_agegate_itself_adds_is_no_reason_for_a_closer_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs: list[Any] = []
+    run = Embedder.run
+    monkeypatch.setattr(Embedder, "run", lambda self, read, work: jobs.append(read) or run(self, read, work))
+    async with running({"agegate": {"default_tier": "teen"}}) as s:
+        await s.sdk().chat.completions.create(**s.body("When does the library open on a Tuesday?"))
+        assert [type(job.__self__) for job in jobs] == [Look]
+        await s.sdk().chat.completions.create(**s.body("Which casino has the best odds, and is whiskey free there?"))
+        assert len(s.mock.calls) == 1
 
 
 async def test_a_rule_that_holds_in_another_form_of_the_text_is_found() -> None:

@@ -211,9 +211,7 @@ class AgeGate(Module):
     async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:
         if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
             return None
-        category = await self._first_over(
-            x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state
-        )
+        category = await self._first_over(x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state)
         if not category:
             return None
         self._note(x, tier, category, "in", self._tier(x)[1])

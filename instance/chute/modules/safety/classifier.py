@@ -26,9 +26,7 @@ SHORT_CHARS = 7
 """A text that is no longer has too little to be told by."""
 STEPS = 400
 
-_MAY_BE_DISGUISED = re.compile(
-    r"[^\W\d_](?:[\d_@$|€]|!+[\w@$|€])|[\d_@$!|€][^\W\d_]|([^\W\d_])\1\1"
-)
+_MAY_BE_DISGUISED = re.compile(r"[^\W\d_](?:[\d_@$|€]|!+[\w@$|€])|[\d_@$!|€][^\W\d_]|([^\W\d_])\1\1")
 """A sign or figure beside a letter, other than marks at its end, or a letter three times."""
 
 

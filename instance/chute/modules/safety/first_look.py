@@ -54,12 +54,7 @@ class Look:
     def is_silent(self, looker: Looker, texts: Sequence[str]) -> bool:
         """Whether the module has nothing to find in any of the texts."""
         silent = self._silent.get(looker)
-        if silent is None:
-            return False
-        for text in texts:
-            if text not in silent:
-                return False
-        return True
+        return silent is not None and silent.issuperset(texts)
 
     def read(self) -> list[str]:
         """What is to be embedded."""

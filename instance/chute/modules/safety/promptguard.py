@@ -18,8 +18,8 @@ from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
 from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.first_look import FirstLook, first_look_of
+from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
 from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of

@@ -80,7 +80,9 @@ class SeenText:
                 if len(each) > SHORT_CHARS
             ]
             if len(self.sentences) != 1 and len(self.text) > SHORT_CHARS:
-                rows.append(self._row(self.text, None if tokens is None else [word for each in tokens for word in each]))
+                rows.append(
+                    self._row(self.text, None if tokens is None else [word for each in tokens for word in each])
+                )
             self._pieces = rows
         return rows
 

@@ -213,9 +213,7 @@ class Learned:
     def _of(self, row: Any) -> dict[str, float]:
         """The categories that a text may be of. What is harmful one way or another is of the likeliest category, and of those
         that are nearly as likely; `sexual/minors` only where it is the likeliest."""
-        found = {
-            name: float(share) for name, share in zip(self.classifier.names, row, strict=True) if name != HARMLESS
-        }
+        found = {name: float(share) for name, share in zip(self.classifier.names, row, strict=True) if name != HARMLESS}
         likeliest = max(found, key=lambda name: found[name])
         harm, least = sum(found.values()), found[likeliest] * NEARLY
         scores = {}

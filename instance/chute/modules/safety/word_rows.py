@@ -113,7 +113,9 @@ class WordRows:
         sums = np.add.reduceat(self._rows[keys & WORDS_KEPT - 1], keys.searchsorted(numbers * WORDS_KEPT), axis=0)
         hashes = self._hashes[places]
         pairs = (hashes[:-1] * np.uint32(FIRST) ^ hashes[1:] * np.uint32(SECOND)) >> 32 - PLACE_BITS
-        keys = _each_once((text[:-1] * BUCKETS + pairs)[places[1:] != 0])  # none of one text's end and another's beginning
+        keys = _each_once(
+            (text[:-1] * BUCKETS + pairs)[places[1:] != 0]
+        )  # none of one text's end and another's beginning
         width, names = self._width, self._names
         sums[:, :width] += np.add.reduceat(
             self._of_words[keys & BUCKETS - 1], keys.searchsorted(numbers * BUCKETS), axis=0
@@ -166,4 +168,3 @@ def _each_once(keys: Any) -> Any:
     new[0] = True
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return keys[new]
-
