@@ -28,7 +28,7 @@ from instance.chute.caller import take_labels
 from instance.chute.chain import Plan
 from instance.chute.embedding import embedder as embedding
 from instance.chute.exchange import Exchange
-from instance.chute.modules.safety.classifier import Classifier
+from instance.chute.modules.safety.all_learned import AllLearned
 from instance.chute.operations import CHAT
 from instance.chute.outgoing import Outgoing
 from instance.chute.record import estimate_usage
@@ -169,7 +169,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Instance, C]]:
     """An instance in a fresh folder, with the modules' defaults or as `config` says, and its chain."""
     own, embedding.Embedder = embedding.Embedder, StandInEmbedder  # type: ignore[misc]
-    centred, Classifier.centred = Classifier.centred, meaningless  # type: ignore[method-assign]
+    by_meaning, AllLearned.by_meaning = AllLearned.by_meaning, meaningless(AllLearned.by_meaning)  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory(prefix="sybench") as data:
             env = {"STOCKYARD_ADMIN_KEY": "sy_admin_" + "b" * 43, "OPENAI_API_KEY": "sk-bench-0123456789"}
@@ -184,7 +184,7 @@ async def opened(
                 await instance.close()
     finally:
         embedding.Embedder = own  # type: ignore[misc]
-        Classifier.centred = centred  # type: ignore[method-assign]
+        AllLearned.by_meaning = by_meaning  # type: ignore[method-assign]
 
 
 def _count(case: Case, calls: int) -> int:

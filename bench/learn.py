@@ -16,18 +16,9 @@ from typing import Any
 import numpy as np
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety.classifier import (
-    BIAS,
-    BUCKETS,
-    HARMLESS,
-    digest_of,
-    fit_regression,
-    readable,
-    softmax,
-    unit,
-    word_places,
-)
-from instance.chute.modules.safety.learned_files import LEARNED, LearnedFile
+from instance.chute.modules.safety.classifier import fit_regression, readable, softmax, unit
+from instance.chute.modules.safety.learned_files import BIAS, HARMLESS, LEARNED, LearnedFile
+from instance.chute.modules.safety.word_places import BUCKETS, word_places
 
 FOLDS = 8
 
@@ -47,7 +38,7 @@ async def learn(name: str, files: LearnedFile) -> None:
     embedder.close()
     mean = vectors.mean(axis=0)
     meaning = unit(vectors - mean)
-    words, rarity = _words([text for _, text in rows])
+    words, rarity = _words([text for _, text in rows], files)
     likeness = (meaning @ meaning.T + words @ words.T + BIAS).astype(np.float32)
     names = sorted({label for label, _ in rows})
     labels = np.array([label for label, _ in rows])
@@ -61,31 +52,35 @@ async def learn(name: str, files: LearnedFile) -> None:
         files.weights,
         names=np.array(names),
         threshold=threshold,
-        digest=digest_of(rows),
+        digest=files.digest(),
         mean=mean,
         bias=(BIAS * weights.sum(axis=0)).astype(np.float32),
         meaning=(meaning.T @ weights).astype(np.float16),
         rarity=rarity.astype(np.float16),
+        by_word=files.by_word,
         words=np.round(of_words / scale).astype(np.int8),
-        scale=scale.astype(np.float32),
+        scale=(scale * files.words_length).astype(np.float32),
     )
     print(f"  {files.weights.name}: {Path(files.weights).stat().st_size // 1000} kB")
 
 
-def _words(texts: Sequence[str]) -> tuple[Any, Any]:
-    """Each text's words and letters, each part of length 1, and how rare each place is."""
+def _words(texts: Sequence[str], files: LearnedFile) -> tuple[Any, Any]:
+    """Each text's words and letters, each part of its length, and how rare each place is."""
     places = [word_places(text) for text in texts]
     seen = np.zeros(2 * BUCKETS, np.float32)
-    for parts in places:
-        for part in parts:
-            seen[part] += 1
+    for words, runs in places:
+        seen[list(set(words))] += 1
+        seen[list({BUCKETS + run for of_word in runs for run in of_word})] += 1
     rarity = (np.log((1 + len(texts)) / (1 + seen)) + 1).astype(np.float16).astype(np.float32)
     found = np.zeros((len(texts), 2 * BUCKETS), np.float32)
-    for row, parts in enumerate(places):
-        for part in parts:
-            if part:
-                found[row, part] = rarity[part] / np.linalg.norm(rarity[part])
-    return found, rarity
+    for row, (words, runs) in enumerate(places):
+        np.add.at(found[row], words, rarity[words] / np.linalg.norm(rarity[words]))
+        rare = [rarity[BUCKETS:][of_word] for of_word in runs]
+        lengths = [float(np.linalg.norm(each)) for each in rare]
+        whole = len(runs) ** 0.5 if files.by_word else float(np.linalg.norm(lengths))
+        for of_word, each, length in zip(runs, rare, lengths, strict=True):
+            found[row, BUCKETS:][of_word] += each / (length * whole if files.by_word else whole)
+    return found * np.float32(files.words_length), rarity
 
 
 def _left_out(likeness: Any, wanted: Any) -> Any:

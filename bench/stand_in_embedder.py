@@ -14,7 +14,6 @@ import numpy as np
 
 from bench.loop_clock import LoopClock
 from instance.chute.embedding.embedder import DIMENSIONS, Embedder
-from instance.chute.modules.safety.classifier import Classifier, unit
 
 T = TypeVar("T")
 
@@ -91,10 +90,10 @@ def _nothing() -> None:
     return
 
 
-def meaningless(classifier: Classifier, vectors: Any) -> Any:
-    """In place of `Classifier.centred`: these vectors would be taken for anything, so what was learned goes by words alone, with the
-    same work."""
-    return unit(vectors - classifier._mean) * 0
+def meaningless(by_meaning: Callable[..., Any]) -> Callable[..., Any]:
+    """In place of `AllLearned.by_meaning`: these vectors would be taken for anything, so what was learned goes by words alone, with
+    the same work."""
+    return lambda learned, vectors: by_meaning(learned, vectors) * 0
 
 
 def _row(text: str) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +39,8 @@ RUN_TOKENS_MAX = 1_024
 LOAD_BYTES = 260 * MB
 """What loading takes at its peak, above what the instance has already; 180 MB of it stay."""
 CACHED_MAX = 8_192
-"""Texts whose vectors are kept: 1.5 KB each beside the text's own digest."""
+"""Texts whose vectors are kept: 1.5 KB each. Of the text itself only its hash is: 64 bits by SipHash under a key of this process, so
+that nobody can make two texts that count as one."""
 SERVICE = "embedder"
 
 
@@ -52,7 +52,7 @@ class Embedder:
 
     def __init__(self, cached_max: int = CACHED_MAX) -> None:
         self._cached_max = cached_max
-        self._kept: OrderedDict[bytes, Vectors] = OrderedDict()
+        self._kept: OrderedDict[int, Vectors] = OrderedDict()
         self._worker = Worker("embedder")
         self._keeping = Lock()
         self._loading: asyncio.Task[Any] | None = None
@@ -115,9 +115,9 @@ class Embedder:
 
         model = self._model
         assert model is not None
-        keys = [_digest(text) for text in texts]
-        rows: dict[bytes, Vectors] = {}
-        wanted: dict[bytes, str] = {}
+        keys = list(map(hash, texts))
+        rows: dict[int, Vectors] = {}
+        wanted: dict[int, str] = {}
         with self._keeping:
             for key, text in zip(keys, texts, strict=True):
                 row = self._kept.get(key)
@@ -148,7 +148,7 @@ class Embedder:
         rows = []
         with self._keeping:
             for text in texts:
-                key = _digest(text)
+                key = hash(text)
                 row = kept.get(key)
                 if row is None:
                     return None
@@ -164,7 +164,7 @@ class Embedder:
         return _Model()
 
 
-def _batches(texts: dict[bytes, str]) -> list[list[bytes]]:
+def _batches(texts: dict[int, str]) -> list[list[int]]:
     """The keys of the texts as they are read together. Of so few that they are one batch those that are far longer than the others
     are read apart, where that saves more than it costs: all of a batch are padded to its longest."""
     keys = list(texts)
@@ -180,10 +180,6 @@ def _batches(texts: dict[bytes, str]) -> list[list[bytes]]:
 
 def _as_they_are(vectors: Vectors) -> Vectors:
     return vectors
-
-
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class _Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -19,9 +19,11 @@ from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
 from instance.chute.modules.safety.classifier import SHORT_CHARS
+from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
 from instance.chute.modules.safety.learned_files import AGE
 from instance.chute.modules.safety.made_answer import made_answer, text_event, with_content
 from instance.chute.modules.safety.new_texts import new_texts
+from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.toxicity import Learned, Toxicity, combined
 from instance.chute.sentences import split_sentences
 from instance.chute.stream_gate import EndAnswer
@@ -33,6 +35,7 @@ from instance.core.errors import StockyardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from instance.chute.modules.safety.classifier import Classifier
     from instance.core.core import Core
 
 HEADER = b"x-stockyard-age-tier"
@@ -130,12 +133,16 @@ class AgeGate(Module):
         self._by_header = bool(self._secret or settings.trust_header)
         self._core: Core
         self.learned: Learned | None = None
+        self._first_look: FirstLook
+        self.looker: LearnedLooker | None = None
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         embedder = await embedder_where_possible(core) if self.settings.learned else None
         if embedder is not None:  # else the rules judge alone
             self.learned = Learned(embedder, learned=AGE)
+            self._first_look = first_look_of(core, embedder)
+            self.looker = self._looker(self.learned.classifier)
 
     @property
     def _only_adults(self) -> bool:
@@ -160,6 +167,7 @@ class AgeGate(Module):
         if tier == "adult":
             return None
         if x.hits(self):
+            x.state["age_hits"] = True
             limits = self._limits_in[tier]
             for text in new_texts(x.req):
                 category = self._over(text, limits)
@@ -173,13 +181,37 @@ class AgeGate(Module):
             x.note("age", {"tier": tier, "source": source, "action": "note"})
         return None
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def _looker(self, classifier: Classifier) -> LearnedLooker:
+        limits = (self._limits_in[tier].get(name, 1.0) for tier in ("child", "teen") for name in classifier.names)
+        return LearnedLooker(classifier, classifier.share_of(max(min(limits), LEARNED_FROM)), self._wants_look)
+
+    def _wants_look(self, x: Exchange) -> bool:
+        if "age_tier" in x.state:  # the note that the instructions have since then may itself have hits
+            return "age_hits" not in x.state
+        try:
+            tier, _ = self._tier(x)
+        except StockyardError:  # raised again when it is this module's turn
+            return False
+        return tier != "adult" and not x.hits(self)
+
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         """What was learned, over the questions that no rule kept away."""
         tier = x.state.get("age_tier", "adult")
         if tier == "adult":
             return None
-        limits = self._limits_in[tier]
-        category = await self._first_over(x, new_texts(x.req), limits, split=True)
+        texts = new_texts(x.req)
+        if not texts:
+            return None
+        if self.looker is not None:
+            look: Look | None = x.state.get(STATE)
+            if look is not None and look.is_silent(self.looker, texts):
+                return None
+        return self._judge_request(x, tier, texts)
+
+    async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:
+        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
+            return None
+        category = await self._first_over(x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state)
         if not category:
             return None
         self._note(x, tier, category, "in", self._tier(x)[1])
@@ -238,15 +270,22 @@ class AgeGate(Module):
         return await self._first_over(None, [text], self._limits[tier], split=True)
 
     async def _first_over(
-        self, x: Exchange | None, texts: Sequence[str], limits: dict[str, float], *, split: bool = False
+        self,
+        x: Exchange | None,
+        texts: Sequence[str],
+        limits: dict[str, float],
+        *,
+        split: bool = False,
+        has_hits: bool = True,
     ) -> str:
         """The first category that one of the texts is over the limit of, by rules or by what was learned; else empty. `split`:
-        judge their sentences too."""
+        judge their sentences too. Without `has_hits` none of the triggers of the rules is in the texts."""
 
         def by_rules() -> tuple[str, list[str]]:
             """The category, and without one what is to be compared with what was learned."""
             pieces = [piece for text in texts for piece in _pieces(text)] if split else texts
-            category = next(filter(None, (self._over(piece, limits) for piece in pieces)), "")
+            found = (self._over(piece, limits) for piece in pieces) if has_hits else ()
+            category = next(filter(None, found), "")
             return category, [] if category else [piece for piece in pieces if len(piece) > SHORT_CHARS]
 
         learned = self.learned
@@ -262,17 +301,17 @@ class AgeGate(Module):
             return judged
 
         began = self._core.clock.mono_ns() if x is not None else 0
-        category = await learned.run(read, lambda scores: found or self._learned_over(judged, scores, limits))
+        category = await learned.run(read, lambda scores: found or self._learned_over(judged, scores, limits, has_hits))
         if x is not None:
             x.waited_ns += self._core.clock.mono_ns() - began
         return category
 
     def _learned_over(
-        self, pieces: Sequence[str], learned: Sequence[dict[str, float]], limits: dict[str, float]
+        self, pieces: Sequence[str], learned: Sequence[dict[str, float]], limits: dict[str, float], has_hits: bool
     ) -> str:
         """The first category that a piece is over the limit of by both."""
         for piece, scores in zip(pieces, learned, strict=True):
-            by_rules = self._toxicity.scores(piece) if self._toxicity.suspects(piece) else {}
+            by_rules = self._toxicity.scores(piece) if has_hits and self._toxicity.suspects(piece) else {}
             category = _most_over(combined(by_rules, scores), limits, at_least=LEARNED_FROM)
             if category:
                 return category

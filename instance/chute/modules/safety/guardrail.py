@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,16 +13,19 @@ from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.safety.checked_sentences import check_answer
+from instance.chute.modules.safety.checked_sentences import check_answer, contents
+from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
 from instance.chute.modules.safety.made_answer import made_answer
 from instance.chute.modules.safety.new_texts import last_user_texts
 from instance.chute.modules.safety.topics import (
     SMALL_TALK_FROM,
     Match,
     Topic,
+    TopicLooker,
     Topics,
     is_follow_up,
     nearest_small_talk,
+    with_words,
 )
 from instance.chute.stream_gate import EndAnswer
 from instance.chute.sub_request import SubRequestFailed
@@ -86,6 +89,9 @@ class Guardrail(Module):
         self._grey = settings.grey
         self._least = [topic.threshold - settings.grey for topic in settings.denied]
         """By denied topic the score from which a sentence is looked at."""
+        self._words_min = 0 if self._has_patterns else SENTENCE_WORDS_MIN
+        self._first_look: FirstLook
+        self.looker: TopicLooker | None = None
         if settings.on_error is None and settings.action == "flag":
             self.on_error = "open"  # type: ignore[misc]  # what only flags never refuses a call
 
@@ -100,6 +106,9 @@ class Guardrail(Module):
         self._embedder = embedder
         for topics in (self.denied, self.allowed):
             await topics.open()
+        if embedder is not None and own.denied and not own.allowed and min(self._least) > 0:
+            self._first_look = first_look_of(core, embedder)
+            self.looker = TopicLooker(self.denied, self._least, lambda x: not x.dry)
 
     def hooks(self) -> tuple[str, ...]:
         own = self.settings
@@ -109,9 +118,18 @@ class Guardrail(Module):
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         turns = last_user_texts(x.req)
         if not turns or not turns[0].strip():
+            return None
+        if self.looker is not None:
+            look: Look | None = x.state.get(STATE)
+            if look is not None and look.is_silent(self.looker, turns):
+                return None
+        return self._judge_request(x, turns)
+
+    async def _judge_request(self, x: Exchange, turns: list[str]) -> Answer | None:
+        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, turns):
             return None
         text = turns[0]
         if is_follow_up(text):
@@ -182,14 +200,25 @@ class Guardrail(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         answer = await call(x)
-        if answer.status == 200:
+        if answer.status == 200 and (answer.events is not None or await self._may_be_denied(x, answer)):
             await check_answer(answer, partial(self._check_sentences, x, set()))
         return answer
+
+    async def _may_be_denied(self, x: Exchange, answer: Answer) -> bool:
+        """Whether a sentence of a whole answer comes near to a denied topic."""
+        texts = contents(answer.obj) if answer.obj is not None else ()
+        if not texts:
+            return False
+        assert self._core is not None
+        began = self._core.clock.mono_ns()
+        near = await self.denied.any_reaching(texts, self._least, self._words_min)
+        x.waited_ns += self._core.clock.mono_ns() - began
+        return near
 
     async def _check_sentences(self, x: Exchange, noted: set[str], sentences: Sequence[str]) -> Sequence[str]:
         telling = sentences
         if not self._has_patterns:
-            telling = [each for each in sentences if len(each.split(None, SENTENCE_WORDS_MIN)) >= SENTENCE_WORDS_MIN]
+            telling = with_words(sentences, SENTENCE_WORDS_MIN)
         if not telling:
             return sentences
         assert self._core is not None

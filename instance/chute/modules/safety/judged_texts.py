@@ -29,7 +29,7 @@ class JudgedText:
 class Judging:
     """`read` scores by the rules and says what is to be compared with what was learned; `judge` combines the two."""
 
-    __slots__ = ("_all", "_named", "_of_answer", "_reaches", "_texts", "_toxicity", "_wanted", "found")
+    __slots__ = ("_all", "_by_rules", "_named", "_of_answer", "_reaches", "_texts", "_toxicity", "_wanted", "found")
 
     def __init__(
         self,
@@ -40,27 +40,32 @@ class Judging:
         *,
         judge_all: bool = False,
         of_answer: bool = False,
+        has_hits: bool = True,
     ) -> None:
         """`named` adds scores of a piece that nothing is combined with; without `reaches` every text is found, else those of which
-        a piece does. `judge_all`: compare every text, not only what is on a topic. `of_answer`: the texts are one's sentences."""
+        a piece does. `judge_all`: compare every text, not only what is on a topic. `of_answer`: the texts are one's sentences. Without
+        `has_hits` none of the triggers of the rules is in the texts."""
         self._toxicity = toxicity
         self._texts = texts
         self._named = named
         self._reaches = reaches
         self._all = judge_all
         self._of_answer = of_answer
+        self._by_rules = has_hits
         self._wanted: list[tuple[list[Scores], int]] = []
         self.found: list[JudgedText] = []
 
     def read(self) -> list[str]:
         """The pieces to compare, in the order in which `judge` is given their scores."""
         wanted: list[str] = []
+        has_hits = self._by_rules
         if self._of_answer:
             answer = JudgedText("", self._texts)
             self._score(answer.pieces, answer.scores, wanted, every=False)
             self.found.append(answer)
             return wanted
         for text in self._texts:
+            self._by_rules = has_hits or self._toxicity.is_disguised(text)
             sentences = split_sentences(text)
             judged = JudgedText(text, sentences if len(sentences) > 1 else [text])
             self._score(judged.pieces, judged.scores, wanted, every=self._all and len(judged.pieces) <= SENTENCES_MAX)
@@ -72,8 +77,8 @@ class Judging:
 
     def _score(self, pieces: Sequence[str], scores: list[Scores], wanted: list[str], *, every: bool) -> None:
         for place, piece in enumerate(pieces):
-            scores.append(self._toxicity.scores(piece))
-            if len(piece) > SHORT_CHARS and (every or self._toxicity.on_topic(piece)):
+            scores.append(self._toxicity.scores(piece) if self._by_rules else {})
+            if len(piece) > SHORT_CHARS and (every or (self._by_rules and self._toxicity.on_topic(piece))):
                 self._wanted.append((scores, place))
                 wanted.append(piece)
 

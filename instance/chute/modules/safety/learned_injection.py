@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from math import log
+from math import exp, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from instance.chute.modules.safety.classifier import HARMLESS, SHORT_CHARS, Classifier, readable
-from instance.chute.modules.safety.learned_files import INJECTION
+from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
+from instance.chute.modules.safety.learned_files import HARMLESS, INJECTION
 from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ class LearnedInjection:
     """Points for each text, on the scale of the rules: 5 where cross-validation set the threshold."""
 
     def __init__(self, embedder: Embedder) -> None:
-        self._classifier = Classifier(INJECTION.weights)
-        self._harmless = self._classifier.names.index(HARMLESS)
+        self.classifier = Classifier(INJECTION.weights)
+        self._harmless = self.classifier.names.index(HARMLESS)
         self._embedder = embedder
+
+    def share_of(self, points: float) -> float:
+        """The share of harm that has so many points."""
+        return 1 / (1 + exp(-_logit(self.classifier.threshold) - (points - AT_THRESHOLD) / PER_LOGIT))
 
     async def points(self, texts: Sequence[str]) -> list[float]:
         """The points of each text: those of its worst window."""
@@ -61,15 +65,15 @@ class LearnedInjection:
 
     def _likeliest(self, sentences: list[str]) -> list[str]:
         """The windows around the sentences that by their words are the likeliest."""
-        harmless = self._classifier.by_words(sentences)[:, self._harmless]
+        harmless = self.classifier.by_words(sentences)[:, self._harmless]
         chosen: dict[str, None] = {}
         for place in sorted(harmless.argsort()[: WINDOWS_MAX // 3]):
             chosen |= dict.fromkeys(_windows(sentences[max(0, place - 1) : place + 2], around=sentences[place]))
         return list(chosen)
 
     def _points(self, windows: Sequence[str], vectors: Vectors) -> list[float]:
-        shares: Any = 1.0 - self._classifier.shares(windows, vectors)[:, self._harmless]
-        threshold = _logit(self._classifier.threshold)
+        shares: Any = 1.0 - self.classifier.shares(windows, vectors)[:, self._harmless]
+        threshold = _logit(self.classifier.threshold)
         return [
             min(POINTS_MAX, max(0.0, AT_THRESHOLD + PER_LOGIT * (_logit(float(share)) - threshold))) for share in shares
         ]

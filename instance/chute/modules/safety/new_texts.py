@@ -37,7 +37,11 @@ def last_user_texts(req: JSON, count: int = 1) -> list[str]:
     found = []
     for message in reversed(messages):
         if type(message) is dict and message.get("role") == "user":
-            text = "\n".join(request_texts({"messages": [message]}))
+            content = message.get("content")
+            if len(message) == 2 and type(content) is str:  # as nearly every one is
+                text = content
+            else:
+                text = "\n".join(request_texts({"messages": [message]}))
             if text:
                 found.append(text)
             if len(found) == count:

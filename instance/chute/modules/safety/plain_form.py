@@ -27,6 +27,29 @@ _LEET_WORD = re2.compile(r"[\pL\pN_@$!|€]*[013457@$!|€8][\pL\pN_@$!|€]*")
 _MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 
+_ORDINARY_MASK = re.compile(r"[A-Za-z][*.\-_'~][A-Za-z]")
+
+
+def _unusual() -> Any:
+    """What an ASCII text has of which a reader sees something else."""
+    found = re2.Set.SearchSet()
+    for expression in (
+        r"(?i)[a-z](?:[\d_]|!+\w)|[\d_!][a-z]|[@$|]",
+        "(?i)" + "|".join(letter * 3 for letter in "abcdefghijklmnopqrstuvwxyz"),
+        r"(?:\b\w[ .*_|/-]{1,3}){3}",
+    ):
+        found.Add(expression)
+    found.Compile()
+    return found
+
+
+_UNUSUAL = _unusual()
+
+
+def is_ordinary(text: str) -> bool:
+    """Whether `plain` leaves a text and each piece of it as it is, and `unleeted` all but capitals and marks at the end of words."""
+    return text.isascii() and not _UNUSUAL.Match(text.encode())
+
 
 def plain(text: str) -> str:
     """NFKC without invisible characters and accents, letters of other scripts that look Latin made so, spaced letters joined."""
@@ -75,3 +98,15 @@ def unleeted(text: str) -> str:
 def unmasked(text: str) -> str:
     """The text without the marks inside of words ("f*ck" keeps its gap: the mark stands for any letter)."""
     return _MASKED.sub("", text)
+
+
+def forms_of(text: str) -> set[str]:
+    """The forms of a text in which a reader may find other words than it has in lower case: none of most ordinary ones."""
+    lowered = text.lower()
+    if is_ordinary(text) and "!" not in text:
+        if _ORDINARY_MASK.search(text) is None:
+            return set()
+        base = lowered
+    else:
+        base = plain(text).lower()
+    return {base, unleeted(base), unleeted(unmasked(base))} - {lowered}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -18,11 +18,13 @@ from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
 from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
+from instance.chute.modules.safety.first_look import FirstLook, first_look_of
 from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
-from instance.chute.modules.safety.learned_injection import LearnedInjection
+from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
 from instance.chute.modules.safety.personal_data import Kind, find_personal, trigger_of
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions, opens_placeholder
+from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import INPUTS, request_texts, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
@@ -121,6 +123,8 @@ class PromptGuard(Module):
         self._personal = len(personal)
         self._rules = Rules() if settings.injection != "off" else None
         self._learned: LearnedInjection | None = None
+        self._first_look: FirstLook
+        self.looker: LearnedLooker | None = None
         self._patterns = (*personal, *(WIDE_TRIGGERS if self._rules is not None else ()))
         self._orders = Matcher([("", TRIGGERS)]) if self._rules is not None else None
         self._least = SCORES[settings.sensitivity]
@@ -145,7 +149,10 @@ class PromptGuard(Module):
         learns = self._rules is not None and self.settings.learned
         embedder = await embedder_where_possible(core) if learns else None
         if embedder is not None:  # else the rules judge alone
-            self._learned = LearnedInjection(embedder)
+            learned = self._learned = LearnedInjection(embedder)
+            self._first_look = first_look_of(core, embedder)
+            least = learned.share_of(min(DOUBTFUL, self._least))
+            self.looker = LearnedLooker(learned.classifier, least, lambda x: True, window=WINDOW_MAX_CHARS)
 
     async def tick(self) -> None:
         if self._core is not None:
@@ -225,14 +232,18 @@ class PromptGuard(Module):
             x.state["injection"] = True
             self._refuse(x, score, names, place)
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         """What was learned, over the new messages; what the rules found is noted already."""
-        learned = self._learned
-        if learned is None or x.state.pop("injection", False):
+        if self._learned is None or x.state.pop("injection", False):
             return None
-        assert self._core is not None and self._rules is not None
         texts = self._new_texts(x)
-        if not texts:
+        return self._ask_learned(x, self._learned, texts) if texts else None
+
+    async def _ask_learned(
+        self, x: Exchange, learned: LearnedInjection, texts: list[tuple[str, str, str]]
+    ) -> Answer | None:
+        assert self._core is not None and self._rules is not None and self.looker is not None
+        if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
 
@@ -259,13 +270,13 @@ class PromptGuard(Module):
         messages = req.get("messages")
         passages = x.state.get("passages")
         if type(messages) is list:
+            if passages is None and _INPUTS.isdisjoint(req):
+                plain = self._plain_texts(messages)
+                if plain is not None:
+                    return plain
             first = len(messages)
             while first and not _is_answer(messages[first - 1]):
                 first -= 1
-            if passages is None and _INPUTS.isdisjoint(req):
-                plain = self._plain_texts(messages, first)
-                if plain is not None:
-                    return plain
             req = {**req, "messages": [*[None] * first, *messages[first:]]}
         found = [("passages", "tool", passages)] if passages else []
 
@@ -278,19 +289,25 @@ class PromptGuard(Module):
         rewrite_request(req, look)
         return found
 
-    def _plain_texts(self, messages: list[Any], first: int) -> list[tuple[str, str, str]] | None:
+    def _plain_texts(self, messages: list[Any]) -> list[tuple[str, str, str]] | None:
         """The same of messages that are a role and a text each; `None` when one is not."""
         found: list[tuple[str, str, str]] = []
-        for place in range(first, len(messages)):
-            message = messages[place]
-            if type(message) is not dict or len(message) != 2:
+        place = len(messages)
+        for message in reversed(messages):
+            place -= 1
+            if type(message) is not dict:
                 return None
-            role, text = message.get("role"), message.get("content")
-            if type(role) is not str or type(text) is not str:
+            role = message.get("role")
+            if role == "assistant":
+                break
+            text = message.get("content")
+            if len(message) != 2 or type(role) is not str or type(text) is not str:
                 return None
             role = _ROLES.get(role, role)
             if text and role in self._roles:
                 found.append((f"messages[{place}].content", role, text))
+        if len(found) > 1:
+            found.reverse()
         return found
 
     def _refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:

@@ -12,10 +12,13 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from instance.chute.expressions import require_re2
+from instance.chute.modules.safety.seen_text import NARROWLY
 from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
+    from instance.chute.exchange import Exchange
+    from instance.chute.modules.safety.seen_text import Reading, SeenText
 
 T = TypeVar("T")
 
@@ -132,6 +135,24 @@ class Topics:
 
         return self._judged(pieces, self._matches)
 
+    def any_reaching(self, texts: Sequence[str], least: Sequence[float], words_min: int) -> Awaitable[bool]:
+        """Whether the score of any sentence of the texts that has so many words is for a topic at least what `least` says for it."""
+
+        def pieces() -> Sequence[str]:
+            every = [sentence for text in texts for sentence in split_sentences(text)]
+            return with_words(every, words_min)
+
+        return self._judged(pieces, lambda scores: any(any(map(ge, row, least)) for row in scores))
+
+    def are_near(self, vectors: Any, least: Sequence[float]) -> bool:
+        """Whether any of the texts with these vectors has by examples a score of at least what `least` says for the topic."""
+        wanted = [least[number] for number in self._with_examples]
+        return any(any(map(ge, row, wanted)) for row in self._near(vectors))
+
+    def has_pattern(self, texts: Sequence[str]) -> bool:
+        """Whether a pattern of a topic is in one of the texts."""
+        return bool(self._of_pattern) and any(self._patterns.Match(text.encode("utf-8", "replace")) for text in texts)
+
     def reaching(self, texts: Sequence[str], least: Sequence[float]) -> Awaitable[list[tuple[str, list[float]]]]:
         """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
 
@@ -191,6 +212,32 @@ class Topics:
         by_example = nearest[:, 2::2] - SAME_FROM
         scores: list[list[float]] = (0.5 + np.maximum(by_middle, by_example)).clip(0.0, 1.0).tolist()
         return scores
+
+
+class TopicLooker:
+    """Looks whether a message is surely on none of the topics: below `least` of each by itself and in each sentence."""
+
+    def __init__(self, topics: Topics, least: Sequence[float], wants_look: Callable[[Exchange], bool]) -> None:
+        self._topics = topics
+        self._least = [each * NARROWLY for each in least]
+        self.wants_look = wants_look
+
+    def rows(self, seen: SeenText) -> list[int] | None:
+        """None for what is judged together with the message before it, or is not read as it is."""
+        text, sentences = seen.text, seen.sentences
+        if not seen.is_ordinary or len(text) > TEXT_MAX_CHARS or len(sentences) > SENTENCES_MAX:
+            return None
+        if not text.strip() or is_follow_up(text) or self._topics.has_pattern([text, *sentences]):
+            return None
+        return seen.every_piece()
+
+    def is_silent(self, reading: Reading, rows: list[int]) -> bool:
+        return not self._topics.are_near(reading.vectors[rows], self._least)
+
+
+def with_words(sentences: Sequence[str], words_min: int) -> list[str]:
+    """The sentences that have at least so many words."""
+    return [each for each in sentences if len(each.split(None, words_min)) >= words_min]
 
 
 async def nearest_small_talk(embedder: Embedder, text: str) -> float:

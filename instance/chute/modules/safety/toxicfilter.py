@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import re2
@@ -14,9 +14,11 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
+from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
 from instance.chute.modules.safety.judged_texts import JudgedText, Judging
 from instance.chute.modules.safety.made_answer import put_before
 from instance.chute.modules.safety.new_texts import new_texts
+from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.toxic_rules import LANGUAGES
 from instance.chute.modules.safety.toxicity import Learned, Toxicity
 from instance.chute.stream_gate import EndAnswer
@@ -25,6 +27,7 @@ from instance.chute.text import rewrite_request
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
+    from instance.chute.modules.safety.classifier import Classifier
     from instance.core.core import Core
 
 ASK_FROM = 0.25
@@ -180,6 +183,8 @@ class ToxicFilter(Module):
         self._asks = bool(settings.moderation_target)
         self._learned: Learned | None = None
         self._judges_all = False
+        self._first_look: FirstLook
+        self.looker: LearnedLooker | None = None
         self._core: Core | None = None
         rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
         if settings.on_error is None and rules_only <= {"flag"}:
@@ -192,6 +197,9 @@ class ToxicFilter(Module):
             await embedder.load()
             self._learned = Learned(embedder, [(each.category, each.text) for each in self.settings.examples])
             self._judges_all = self.settings.judge_all
+            if self._judges_all and not (self._asks or self._custom or self.settings.examples):
+                self._first_look = first_look_of(core, embedder)
+                self.looker = self._looker(self._learned.classifier)
 
     def hooks(self) -> tuple[str, ...]:
         return (
@@ -207,14 +215,37 @@ class ToxicFilter(Module):
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def _looker(self, classifier: Classifier) -> LearnedLooker:
+        least = min((limit for name, (limit, _) in self._limits.items() if name in classifier.names), default=1.0)
+        return LearnedLooker(
+            classifier,
+            classifier.share_of(least),
+            lambda x: not x.hits(self),
+            has_more=lambda seen: self._toxicity.is_disguised(seen.text),
+        )
+
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         if not self._judges_all and not self._asks and not x.hits(self):
             return None
         texts = new_texts(x.req)
         if not texts:
             return None
+        if self.looker is not None:
+            look: Look | None = x.state.get(STATE)
+            if look is not None and look.is_silent(self.looker, texts):
+                return None
+        return self._judge_request(x, texts)
+
+    async def _judge_request(self, x: Exchange, texts: list[str]) -> Answer | None:
+        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
+            return None
         judging = Judging(
-            self._toxicity, texts, self._names, None if self._asks else self._reaches, judge_all=self._judges_all
+            self._toxicity,
+            texts,
+            self._names,
+            None if self._asks else self._reaches,
+            judge_all=self._judges_all,
+            has_hits=bool(x.hits(self)),
         )
         await self._judge(x, judging, self._learned)
         if not judging.found:

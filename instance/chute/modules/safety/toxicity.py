@@ -10,9 +10,9 @@ import re2
 
 from instance.chute.matcher import Matcher
 from instance.chute.modules.safety import toxic_rules as rules
-from instance.chute.modules.safety.classifier import HARMLESS, Classifier, fit_regression, readable, softmax
-from instance.chute.modules.safety.learned_files import TOXIC, LearnedFile
-from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted, unmasked
+from instance.chute.modules.safety.classifier import Classifier, fit_regression, readable, softmax
+from instance.chute.modules.safety.learned_files import HARMLESS, TOXIC, LearnedFile
+from instance.chute.modules.safety.plain_form import INVISIBLE, forms_of, plain, unleeted, unmasked
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
@@ -54,7 +54,8 @@ class Toxicity:
         self._rules = [(rule.category, rule.weight, re2.compile("(?i)" + rule.expression)) for rule in chosen]
         self._matcher = Matcher([("", ["(?i)" + rule.expression for rule in chosen])])
         self.triggers: tuple[str, ...] = (
-            *dict.fromkeys("(?i)" + rule.expression for rule in chosen),
+            # What may stand at a text's end may at a line's too: that is the end of a sentence that is judged by itself.
+            *dict.fromkeys("(?i)" + rule.expression.replace(r"\s*$", r"\s*(?:\n|$)") for rule in chosen),
             _TOPICS,
             INVISIBLE,
             r"[a-zA-Z][0-9@$!|*]{1,2}[a-zA-Z]|[0-9@$][a-zA-Z]{2}|\pL{2}[0-9@$]|(?:\b\pL[ .*_-]){4}|[a-zA-Z][\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}][a-zA-Z]|[\x{ff21}-\x{ff5a}]",
@@ -70,6 +71,10 @@ class Toxicity:
     def on_topic(self, text: str) -> bool:
         """Whether the text speaks of anything that the examples are about."""
         return self._topics.search(text) is not None
+
+    def is_disguised(self, text: str) -> bool:
+        """Whether a rule may hold in another form of a text than the one that it has."""
+        return any(map(self._matcher.scan, forms_of(text[:TEXT_MAX_CHARS])))
 
     def scores(self, text: str) -> dict[str, float]:
         """Category -> 0 to 1, by the rules; categories without any sign are left out."""
@@ -140,8 +145,8 @@ class Learned:
     def __init__(
         self, embedder: Embedder, own: Sequence[tuple[str, str]] = (), *, learned: LearnedFile = TOXIC
     ) -> None:
-        self._classifier = Classifier(learned.weights)
-        self._own = [(name, text) for name, text in own if name in self._classifier.names]
+        self.classifier = Classifier(learned.weights)
+        self._own = [(name, text) for name, text in own if name in self.classifier.names]
         self._embedder = embedder
         self._fitted: tuple[Vectors, Vectors, Any] | None = None
 
@@ -176,28 +181,28 @@ class Learned:
         event loop."""
         if len(texts) <= most:
             return list(texts)
-        harmless = self._classifier.names.index(HARMLESS)
-        by_words = self._classifier.by_words(texts)
+        harmless = self.classifier.names.index(HARMLESS)
+        by_words = self.classifier.by_words(texts)
         return [texts[place] for place in sorted(softmax(by_words)[:, harmless].argsort()[:most])]
 
     def _fit(self, texts: Sequence[str], vectors: Vectors) -> tuple[Vectors, Vectors, Any]:
         """The vectors of the user's examples, as they are and centred, and their weights on top of what was learned."""
         import numpy as np
 
-        names = self._classifier.names
-        centred = self._classifier.centred(vectors)
+        names = self.classifier.names
+        centred = self.classifier.centred(vectors)
         wanted = np.array([[own == name for name in names] for own, _ in self._own], dtype=np.float32)
-        before = self._classifier.logits(texts, vectors)
+        before = self.classifier.logits(texts, vectors)
         return vectors, centred, fit_regression(centred @ centred.T, wanted, before=before)
 
     def _scores(self, texts: Sequence[str], vectors: Vectors, more: Any = 0.0) -> list[dict[str, float]]:
-        return [self._of(row) for row in softmax(self._classifier.logits(texts, vectors) + more)]
+        return [self._of(row) for row in softmax(self.classifier.logits(texts, vectors) + more)]
 
     def _scores_of(self, texts: Sequence[str], vectors: Vectors) -> list[dict[str, float]]:
         if self._fitted is None:
             return self._scores(texts, vectors)
         own, centred, weights = self._fitted
-        found = self._scores(texts, vectors, self._classifier.centred(vectors) @ centred.T @ weights)
+        found = self._scores(texts, vectors, self.classifier.centred(vectors) @ centred.T @ weights)
         for scores, cosines in zip(found, vectors @ own.T, strict=True):
             for (category, _), cosine in zip(self._own, cosines, strict=True):
                 near = min(1.0, max(0.0, (float(cosine) - NEAREST_FROM) / (NEAREST_SURE - NEAREST_FROM)))
@@ -208,15 +213,13 @@ class Learned:
     def _of(self, row: Any) -> dict[str, float]:
         """The categories that a text may be of. What is harmful one way or another is of the likeliest category, and of those
         that are nearly as likely; `sexual/minors` only where it is the likeliest."""
-        found = {
-            name: float(share) for name, share in zip(self._classifier.names, row, strict=True) if name != HARMLESS
-        }
+        found = {name: float(share) for name, share in zip(self.classifier.names, row, strict=True) if name != HARMLESS}
         likeliest = max(found, key=lambda name: found[name])
         harm, least = sum(found.values()), found[likeliest] * NEARLY
         scores = {}
         for name, share in found.items():
             counts = name == likeliest or (share >= least and name != "sexual/minors")
-            score = self._classifier.score(harm if counts else share)
+            score = self.classifier.score(harm if counts else share)
             if score >= LEARNED_MIN:
                 scores[name] = score
         return scores
