@@ -158,8 +158,16 @@ class StreamSnap(Module):
 
     def on_finish(self, x: Exchange) -> None:
         if not x.stream:
-            if self._plain and x.answer is not None:
-                x.measure(stream=self._of_plain(x))
+            answer = x.answer
+            if self._plain and answer is not None:
+                choices = answer.obj.get("choices") if answer.obj is not None else None
+                ended = _ended(x, choices[0].get("finish_reason") if choices else "")
+                complete = ended == "done" or ended == "length"
+                whole: JSON = {"chunks": 1, "bytes": x.bytes_out, "ended": ended, "complete": complete}
+                if x.measures is None:
+                    x.measures = {"stream": whole}
+                else:
+                    x.measures["stream"] = whole
             return
         snap: _Snap | None = x.state.get("streamsnap")
         if snap is None:
@@ -178,13 +186,6 @@ class StreamSnap(Module):
         if snap.capture is not None and self._keep(x, snap.capture, bool(figures["complete"])):
             figures["captured"] = True
         x.measure(stream=figures)
-
-    def _of_plain(self, x: Exchange) -> JSON:
-        answer = x.answer
-        choices = answer.obj.get("choices") if answer is not None and answer.obj is not None else None
-        reason = choices[0].get("finish_reason") if choices else ""
-        ended = _ended(x, reason)
-        return {"chunks": 1, "bytes": x.bytes_out, "ended": ended, "complete": ended in ("done", "length")}
 
     def _keep(self, x: Exchange, capture: StreamCapture, done: bool) -> bool:
         redact = x.state.get("redact")

@@ -25,6 +25,7 @@ from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from instance.chute.chain import Plan
+    from instance.chute.providers import ProviderTable
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
@@ -114,10 +115,14 @@ class SecretScan(Module):
         """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
+        self._defers = self._scans_input and self._flags
+        """Nothing is rewritten or refused: the scan of a request can wait until its answer is scanned."""
+        self._redacts = self._redact_known
         self._plan: Plan | None = None
         """The latest call's: what its matchers remember of texts."""
         self._core: Core | None = None
         self._notices: Webhook | None = None
+        self._providers: ProviderTable | None = None
         self._own: frozenset[str] = frozenset()
         self._anchors: tuple[str, ...] = ()
 
@@ -139,22 +144,22 @@ class SecretScan(Module):
 
     def _refresh_own(self) -> frozenset[str]:
         """The instance's own provider keys as they are now."""
-        providers = self._core.services.get("providers") if self._core is not None else None
-        keys: frozenset[str] = providers.key_texts if providers is not None else frozenset()
+        providers = self._providers
+        if providers is None:
+            providers = self._providers = self._core.services.get("providers") if self._core is not None else None
+        keys = providers.key_texts if providers is not None else frozenset()
         if keys is not self._own:
             self._own = self._scanner.own = keys
             self._anchors = tuple(sorted({key[:ANCHOR_CHARS] for key in keys}))
         return keys
 
     def on_request(self, x: Exchange) -> Answer | None:
-        x.state["redact"] = self._redact_known
+        x.state["redact"] = self._redacts
         self._plan = x.plan
-        if self._scans_input:
-            if self._flags and x.request_hits is None:
-                # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
-                x.state["unscanned"] = True
-            else:
-                self._scan_request(x)
+        if self._defers and x.request_hits is None:
+            x.state["unscanned"] = True  # it is scanned with the answer, when both cost one warm-up
+        elif self._scans_input and x.hits(self):
+            self._scan_request(x)
         return None
 
     def _redact_known(self, text: str) -> str:
@@ -167,8 +172,7 @@ class SecretScan(Module):
         return self._redact(text)
 
     def _scan_request(self, x: Exchange) -> None:
-        if not x.hits(self):
-            return
+        """Look at each text of a request of which the shared matcher says that something may be in it."""
         found: list[tuple[Finding, str]] = []
 
         clean = self._clean
@@ -197,10 +201,10 @@ class SecretScan(Module):
         obj = answer.obj
         text = answer_text(obj) if obj is not None else ""
         clean = False
-        if x.state.pop("unscanned", False):
+        if self._defers and x.state.pop("unscanned", False):
             # As a rule there is nothing in either, and one scan of both says so.
             clean = self._scans_output and x.clean_with(self, text)
-            if not clean:
+            if not clean and x.hits(self):
                 self._scan_request(x)
         own = self._refresh_own()
         if obj is None or not text:
@@ -260,10 +264,10 @@ class SecretScan(Module):
             stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
-        if x.state.pop("unscanned", False):
+        if self._defers and x.state.pop("unscanned", False) and x.hits(self):
             self._scan_request(x)
-        stream: StreamTexts | None = x.state.get("secretscan")
-        if stream is not None:
+        if "secretscan" in x.state:
+            stream: StreamTexts = x.state["secretscan"]
             stream.end()
         if x.error_code:
             x.error_message = self._redact(x.error_message)

@@ -73,6 +73,8 @@ class PromptSlim(Module):
             content = message.get("content")
             level = self._level if index != last_user else 1
             if type(content) is str:
+                if level == 1 and not may_shorten(content):
+                    continue
                 short: Any = self._shorter(content, level)
             elif type(content) is list:
                 short = self._shorter_parts(content, level)
@@ -98,12 +100,7 @@ class PromptSlim(Module):
 
     def _shorter(self, text: str, level: int) -> str:
         """The text made shorter; the same object when nothing is to be gained."""
-        if level == 1:
-            if not may_shorten(text):
-                return text
-        elif len(text) <= KEPT_MAX_CHARS:
-            return self._kept_shorter(text, level)
-        return self._made_shorter(text, level)
+        return self._kept_shorter(text, level) if len(text) <= KEPT_MAX_CHARS else self._made_shorter(text, level)
 
     def _kept_shorter(self, text: str, level: int) -> str:
         """The same, remembered: what stands before the last question is sent again and again."""
@@ -128,7 +125,7 @@ class PromptSlim(Module):
             text = part.get("text") if type(part) is dict else None
             if type(text) is not str:
                 continue
-            short = self._shorter(text, level)
+            short = text if level == 1 and not may_shorten(text) else self._shorter(text, level)
             if short is not text:
                 new = list(parts) if new is None else new
                 changed: JSON = {**part, "text": short}
