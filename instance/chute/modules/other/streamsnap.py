@@ -54,27 +54,25 @@ class _Snap:
         """Take in the events that wait: when each left, and its choices, which nobody changes any more."""
         events, self.events = self.events, []
         pace, started_ns = self.pace, self._started_ns
+        left: list[tuple[int, bool]] = []
         for left_ns, choices in events:
             content = False
             for choice in choices:
                 reason = choice.get("finish_reason")
                 if reason is not None:
                     pace.finish_reason = reason
-                content = content or _has_content(choice)
-            pace.event(left_ns, content=content)
+                if not content:
+                    part = choice.get("delta")
+                    content = bool((part and (part.get("content") or _has_more(part))) or choice.get("text"))
+            left.append((left_ns, content))
+        pace.events(left)
         if self.capture is not None and events:
             self.capture.add([((left_ns - started_ns) // 1000, choices) for left_ns, choices in events])
 
 
-def _has_content(choice: JSON) -> bool:
-    part = choice.get("delta")
-    if part:
-        if part.get("content"):
-            return True
-        for name, value in part.items():
-            if value and name != "role":
-                return True
-    return bool(choice.get("text"))
+def _has_more(part: JSON) -> bool:
+    """Whether an event's part carries something of the answer beside content, as a call of a tool."""
+    return (len(part) > 1 or "content" not in part) and any(value and name != "role" for name, value in part.items())
 
 
 class StreamSnap(Module):

@@ -16,8 +16,9 @@ from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, Scanner, replace
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
 from instance.chute.modules.safety.secret_stream_texts import StreamTexts
-from instance.chute.text import answer_text, rewrite_answer, rewrite_request
+from instance.chute.text import INPUTS, answer_text, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
+from instance.chute.tokens import PLAIN_FIELDS
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.webhook import Webhook
 from instance.core.errors import StockyardError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
+_INPUTS = frozenset(INPUTS)
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -173,8 +175,9 @@ class SecretScan(Module):
 
     def _scan_request(self, x: Exchange) -> None:
         """Look at each text of a request of which the shared matcher says that something may be in it."""
+        if self._is_clean(x.req):
+            return
         found: list[tuple[Finding, str]] = []
-
         clean = self._clean
 
         def rewrite(text: str, place: str) -> str:
@@ -196,6 +199,23 @@ class SecretScan(Module):
         if self.settings.action == "redact":
             x.req = redacted
             x.change()
+
+    def _is_clean(self, req: JSON) -> bool:
+        """Whether it has messages of a role and a text alone, and nothing is found in any: as in most conversations, of which all
+        but the newest text was looked at before."""
+        messages = req.get("messages")
+        if type(messages) is not list or not _INPUTS.isdisjoint(req):
+            return False
+        clean = self._clean
+        for message in messages:
+            text = message.get("content") if type(message) is dict and len(message) == PLAIN_FIELDS else None
+            if type(text) is not str or "role" not in message:
+                return False
+            if not clean.get(text):
+                if self._scanner.find(text):
+                    return False
+                clean.keep(text, True)
+        return True
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
