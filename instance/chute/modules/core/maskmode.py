@@ -128,9 +128,10 @@ class MaskMode(Module):
         """The text with every identity replaced by its fake."""
         return replaced(text, self.find(text), self._fakes.of)
 
-    def find(self, text: str, more: re.Pattern[str] | None = None) -> list[Found]:
-        """What is to be masked in a text; `more` finds further names."""
-        hits = self._look(text)
+    def find(self, text: str, more: re.Pattern[str] | None = None, hits: frozenset[int] | None = None) -> list[Found]:
+        """What is to be masked in a text; `more` finds further names. `hits`: which expressions may occur in it, where that is known."""
+        if hits is None:
+            hits = self._look(text)
         if not hits and more is None:
             return []
         kinds = self._kinds
@@ -188,15 +189,15 @@ class MaskMode(Module):
         more: re.Pattern[str] | None = state["maskmode_names"]
         return more
 
-    def _may_hold(self, x: Exchange, obj: JSON) -> bool:
-        """Whether anything that is masked could stand in the answer."""
+    def _hits(self, x: Exchange, obj: JSON, shown: str) -> frozenset[int]:
+        """Which of the expressions may occur in the answer's texts."""
         scanned, plan = x.scanned_answer, x.plan
         if scanned is not None and plan is not None and plan.answer_matcher is not None:
-            known, text = scanned[0], answer_text(obj)
-            if len(text) < len(known) and known[len(text)] in BLANKS and known.startswith(text):
+            known, size = scanned[0], len(shown)
+            if size < len(known) and known[size] in BLANKS and known.startswith(shown):
                 # It was cut since it was scanned: no expression of ours finds more at an end than before a space.
-                return bool(plan.answer_matcher.of(self.name, scanned[1]))
-        return bool(x.answer_hits(self, obj))
+                return plan.answer_matcher.of(self.name, scanned[1])
+        return x.answer_hits(self, obj)
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
@@ -204,14 +205,16 @@ class MaskMode(Module):
             return
         more = self._field_names(x)
         originals: dict[str, str] = x.state.get("maskmode_originals") or _NOTHING
-        if more is None and not originals and not self._may_hold(x, obj):
+        shown = answer_text(obj)
+        hits = self._hits(x, obj, shown)
+        if not hits and more is None and not originals:
             return
         counts: Counter[str] = Counter()
 
         def look(text: str, place: str) -> str:
             if place.endswith("arguments"):
                 return _unmasked(text, originals)
-            return replaced(text, self.find(text, more), self._counted(counts))
+            return replaced(text, self.find(text, more, hits if text == shown else None), self._counted(counts))
 
         masked = rewrite_answer(obj, look)
         if masked is not obj:

@@ -229,12 +229,13 @@ class SecretScan(Module):
         own = self._refresh_own()
         if obj is None or not text:
             return
-        if not clean and self._scans_output and self._suspects(x, obj, text):
-            self._rewrite_answer(x, answer, obj)
+        suspects = self._suspects(x, obj, text) if not clean and self._scans_output else None
+        if suspects:
+            self._rewrite_answer(x, answer, obj, text, suspects)
             return
         for key in own:
             if key in text:
-                self._rewrite_answer(x, answer, obj)
+                self._rewrite_answer(x, answer, obj, text, suspects)
                 return
 
     def _suspects(self, x: Exchange, obj: JSON, text: str) -> frozenset[int]:
@@ -243,12 +244,18 @@ class SecretScan(Module):
             return self._scanner.suspects(text)
         return x.answer_hits(self, obj)
 
-    def _rewrite_answer(self, x: Exchange, answer: Answer, obj: JSON) -> None:
+    def _rewrite_answer(
+        self, x: Exchange, answer: Answer, obj: JSON, scanned: str, suspects: frozenset[int] | None
+    ) -> None:
+        """Take out of the answer what is found; `suspects` are the detectors that could find something in the text `scanned`."""
         found: list[tuple[Finding, str]] = []
-        find = self._scanner.find_all if self.settings.scan_output else self._scanner.find_own
+        scanner = self._scanner
 
         def rewrite(text: str, place: str) -> str:
-            findings = find(text)
+            if self._scans_output:
+                findings = scanner.find_all(text, suspects if text == scanned else None)
+            else:
+                findings = scanner.find_own(text)
             found.extend((finding, place) for finding in findings)
             return replace(text, findings)
 

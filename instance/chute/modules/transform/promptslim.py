@@ -59,19 +59,21 @@ class PromptSlim(Module):
         messages = x.req.get("messages")
         if type(messages) is not list:
             return None
-        last_user = -1
-        if self._level > 1:
-            last_user = len(messages) - 1
-            while last_user >= 0 and not _is_users(messages[last_user]):
-                last_user -= 1
         new: list[Any] | None = None
         saved = 0
         roles = self._roles
-        for index, message in enumerate(messages):
-            if type(message) is not dict or message.get("role") not in roles:
+        of_last_user = True
+        for index in range(len(messages) - 1, -1, -1):
+            message = messages[index]
+            if type(message) is not dict:
+                continue
+            role = message.get("role")
+            level = self._level
+            if of_last_user and role == "user":
+                level, of_last_user = 1, False
+            if role not in roles:
                 continue
             content = message.get("content")
-            level = self._level if index != last_user else 1
             if type(content) is str:
                 if level == 1 and not may_shorten(content):
                     continue
@@ -144,10 +146,6 @@ class PromptSlim(Module):
 def _tokens_of(content: Any) -> int:
     """Of a message's text or of the texts of its parts."""
     return count_tokens(content) if type(content) is str else sum(map(count_tokens, map(_part_text, content or ())))
-
-
-def _is_users(message: Any) -> bool:
-    return type(message) is dict and message.get("role") == "user"
 
 
 def _part_text(part: Any) -> str:
