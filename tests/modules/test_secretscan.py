@@ -308,9 +308,10 @@ async def test_in_a_conversation_a_credential_is_found_wherever_it_is_new():
     ]
     found = []
     for message in new:
-        x = exchange()
+        x = call(module)
         x.req = {"model": "m", "messages": [harmless, {"role": "user", "content": "And then?"}, message]}
-        module._scan_request(x)
-        found.append([detail["detector"] for _, detail in trail(x, "")])
+        assert x.hits(module)
+        module.on_request(x)
+        found.append([detail["detector"] for _, detail in trail(x, "secretscan")])
 
     assert found == [["aws_access_key"]] * 3 + [[]]

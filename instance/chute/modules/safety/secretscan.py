@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
+SUSPECTS_MAX = 3
+"""So few detectors are asked at once; of more it is found out first which could find something in a text."""
 _INPUTS = frozenset(INPUTS)
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -160,8 +162,8 @@ class SecretScan(Module):
         self._plan = x.plan
         if self._defers and x.request_hits is None:
             x.state["unscanned"] = True  # it is scanned with the answer, when both cost one warm-up
-        elif self._scans_input and x.hits(self):
-            self._scan_request(x)
+        elif self._scans_input and (suspects := x.hits(self)):
+            self._scan_request(x, suspects)
         return None
 
     def _redact_known(self, text: str) -> str:
@@ -173,9 +175,9 @@ class SecretScan(Module):
                 return replace(text, self._scanner.find_own(text)) if self._scanner.own else text
         return self._redact(text)
 
-    def _scan_request(self, x: Exchange) -> None:
-        """Look at each text of a request of which the shared matcher says that something may be in it."""
-        if self._is_clean(x.req):
+    def _scan_request(self, x: Exchange, suspects: frozenset[int]) -> None:
+        """Look at each text of a request; `suspects` are the detectors of which the shared matcher says that they may find something."""
+        if self._is_clean(x.req, suspects):
             return
         found: list[tuple[Finding, str]] = []
         clean = self._clean
@@ -200,7 +202,7 @@ class SecretScan(Module):
             x.req = redacted
             x.change()
 
-    def _is_clean(self, req: JSON) -> bool:
+    def _is_clean(self, req: JSON, suspects: frozenset[int]) -> bool:
         """Whether it has messages of a role and a text alone, and nothing is found in any: as in most conversations, of which all
         but the newest text was looked at before."""
         messages = req.get("messages")
@@ -212,7 +214,7 @@ class SecretScan(Module):
             if type(text) is not str or "role" not in message:
                 return False
             if not clean.get(text):
-                if self._scanner.find(text):
+                if self._scanner.find(text, suspects if len(suspects) <= SUSPECTS_MAX else None):
                     return False
                 clean.keep(text, True)
         return True
@@ -224,8 +226,8 @@ class SecretScan(Module):
         if self._defers and x.state.pop("unscanned", False):
             # As a rule there is nothing in either, and one scan of both says so.
             clean = self._scans_output and x.clean_with(self, text)
-            if not clean and x.hits(self):
-                self._scan_request(x)
+            if not clean and (hits := x.hits(self)):
+                self._scan_request(x, hits)
         own = self._refresh_own()
         if obj is None or not text:
             return
@@ -291,8 +293,8 @@ class SecretScan(Module):
             stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
-        if self._defers and x.state.pop("unscanned", False) and x.hits(self):
-            self._scan_request(x)
+        if self._defers and x.state.pop("unscanned", False) and (suspects := x.hits(self)):
+            self._scan_request(x, suspects)
         if "secretscan" in x.state:
             stream: StreamTexts = x.state["secretscan"]
             stream.end()

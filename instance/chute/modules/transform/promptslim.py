@@ -101,11 +101,10 @@ class PromptSlim(Module):
         return None
 
     def _shorter(self, text: str, level: int) -> str:
-        """The text made shorter; the same object when nothing is to be gained."""
-        return self._kept_shorter(text, level) if len(text) <= KEPT_MAX_CHARS else self._made_shorter(text, level)
-
-    def _kept_shorter(self, text: str, level: int) -> str:
-        """The same, remembered: what stands before the last question is sent again and again."""
+        """The text made shorter; the same object when nothing is to be gained. What became of a text of usual length is remembered:
+        what stands before the last question is sent again and again."""
+        if len(text) > KEPT_MAX_CHARS:
+            return self._made_shorter(text, level)
         key = text, level
         kept = self._kept
         if key in kept:
