@@ -39,6 +39,16 @@ async def test_an_answer_has_none_of_the_originals_and_twice_the_same_fakes(stre
         assert sorted(d["kind"] for _, d in await s.trail(trace["id"], "maskmode")) == ["email", "name", "phone"]
 
 
+async def test_an_answer_that_was_cut_since_it_was_looked_at_is_masked_too() -> None:
+    cut = {"voicebridge": {"max_chars": 60, "add_note": False}, "secretscan": {}, "maskmode": {}}
+    async with running(cut) as s:
+        shown = await said(s, f"{HOPPER}. The rest of this answer is over the limit, and so it is left out.", False)
+        assert shown.startswith("Call ") and len(shown) < 90
+        assert not [real for real in REAL if real in shown]
+        kept = "The yard opens at nine and closes late. Then call Grace Hopper at 212-736-5000 for more of it."
+        assert await said(s, kept, False) == "The yard opens at nine and closes late."
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_places_and_products_stay(stream: bool) -> None:
     kept = "New York and Visual Studio are fine. Victoria Station, too; 12 of 4096 tests ran on 2024-01-15."

@@ -37,6 +37,20 @@ def test_blank_lines_and_repeats_go_and_the_fence_stays_byte_for_byte() -> None:
     assert detail["before_tokens"] - detail["after_tokens"] == detail["saved_tokens"] >= 20
 
 
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_text_that_comes_again_becomes_the_same_at_each_level(count: int) -> None:
+    text = f"In order to understand this:\n\n\n\n{'   '.join(PARAGRAPH.split())}\n\n\n\nmore  words\n" * count
+    module = PromptSlim(PromptSlim.Settings(level=2, min_saving_tokens=0))
+    made = []
+    for _ in range(2):
+        x = exchange()
+        x.req = {"model": "m", "messages": [{"role": "system", "content": text}, user(text)]}
+        module.on_request(x)
+        made.append([message["content"] for message in x.req["messages"]])
+    assert made[0] == made[1]
+    assert made[0][0].startswith("To understand") and made[0][1].startswith("In order to")
+
+
 def test_a_short_prompt_arrives_unchanged() -> None:
     x, out = slimmed([user("Say   hi,\n\n\n\nplease   now.")])
     assert not x.changed

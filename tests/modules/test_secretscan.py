@@ -294,3 +294,24 @@ class Elsewhere(Module):
 
 async def no_provider(x: Exchange) -> Answer:
     raise AssertionError("the provider was called")
+
+
+async def test_in_a_conversation_a_credential_is_found_wherever_it_is_new():
+    module = await scan()
+    harmless = {"role": "assistant", "content": "Set password = changeme first."}
+    arguments = {"id": "c", "type": "function", "function": {"name": "f", "arguments": f'{{"k": "{AWS}"}}'}}
+    new = [
+        {"role": "user", "content": f"Mine is {AWS}."},
+        {"role": "assistant", "content": None, "tool_calls": [arguments]},
+        {"role": "user", "content": [{"type": "text", "text": AWS}]},
+        {"role": "user", "content": "hi", "name": "x"},
+    ]
+    found = []
+    for message in new:
+        x = call(module)
+        x.req = {"model": "m", "messages": [harmless, {"role": "user", "content": "And then?"}, message]}
+        assert x.hits(module)
+        module.on_request(x)
+        found.append([detail["detector"] for _, detail in trail(x, "secretscan")])
+
+    assert found == [["aws_access_key"]] * 3 + [[]]

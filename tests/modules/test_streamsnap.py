@@ -205,6 +205,13 @@ async def test_tool_calls_are_recorded_with_their_names() -> None:
         assert '"name":"weather"' in played and "Paris" in played
 
 
+async def test_a_call_of_a_tool_is_content() -> None:
+    async with running({"streamsnap": {}}) as s:
+        s.mock.script(tool("weather", {"city": "Paris"}))
+        await streamed(s)
+        assert "ttft_ms" in await figures(s)
+
+
 async def test_what_is_stored_holds_no_secret() -> None:
     async with running({"streamsnap": {"capture": True}, "secretscan": {}}) as s:
         s.mock.script(chunks(["The key is ", SECRET[:40], SECRET[40:], " and more words follow it."]))

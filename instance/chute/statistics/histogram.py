@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil, exp, log
 
 import orjson
@@ -28,6 +29,16 @@ class LogHistogram:
         counts = self.counts
         counts[bucket] = counts.get(bucket, 0) + 1
 
+    def add_all(self, values: Iterable[int]) -> None:
+        """Count each of the values."""
+        counts = self.counts
+        total = 0
+        for value in values:
+            total += value
+            bucket = ceil(log(value) * _PER_LOG) if value > 1 else 0
+            counts[bucket] = counts.get(bucket, 0) + 1
+        self.sum += total
+
     @property
     def count(self) -> int:
         return sum(self.counts.values())
@@ -41,13 +52,19 @@ class LogHistogram:
 
     def quantile(self, share: float) -> float | None:
         """The value below which `share` (0..1) of all lie; `None` when there are none."""
-        rank = share * (self.count - 1)
+        found = self.quantiles(share)
+        return found[0] if found else None
+
+    def quantiles(self, *shares: float) -> list[float]:
+        """The values below which the shares (0..1, rising) of all lie; empty when there are none."""
+        found: list[float] = []
+        last = self.count - 1
         seen = 0
-        for bucket in sorted(self.counts):
-            seen += self.counts[bucket]
-            if seen > rank:
-                return exp(bucket / _PER_LOG) * _CENTRE if bucket else 1.0
-        return None
+        for bucket, count in sorted(self.counts.items()):
+            seen += count
+            while len(found) < len(shares) and seen > shares[len(found)] * last:
+                found.append(exp(bucket / _PER_LOG) * _CENTRE if bucket else 1.0)
+        return found
 
     def at_most(self, value: float) -> int:
         """How many values are at most `value`, within the relative error."""

@@ -14,7 +14,7 @@ import orjson
 import re2
 from pydantic import Field, SecretStr, field_validator
 
-from instance.chute.answer import Answer, Delta
+from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
@@ -26,7 +26,7 @@ from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.personal_data import find_occurring, trigger_of
 from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.quick_look import wider
-from instance.chute.text import request_texts, rewrite_answer, rewrite_request
+from instance.chute.text import answer_text, request_texts, rewrite_answer, rewrite_request
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,6 +44,8 @@ _AMOUNT = re.compile(
     r"(?:(?:[$€£¥]|\b(?:USD|EUR|GBP|CHF)) ?\d[\d.,\u00a0]*\d|[$€£¥] ?\d|\b\d[\d.,\u00a0]*\d? ?(?:[$€£¥]|(?:USD|EUR|GBP|CHF|dollars|euros|pounds)\b))"
 )
 _SEALED_FOR = b"maskmode"
+BLANKS = " \n"
+_NOTHING: dict[str, str] = {}
 
 
 class MaskMode(Module):
@@ -126,9 +128,10 @@ class MaskMode(Module):
         """The text with every identity replaced by its fake."""
         return replaced(text, self.find(text), self._fakes.of)
 
-    def find(self, text: str, more: re.Pattern[str] | None = None) -> list[Found]:
-        """What is to be masked in a text; `more` finds further names."""
-        hits = self._look(text)
+    def find(self, text: str, more: re.Pattern[str] | None = None, hits: frozenset[int] | None = None) -> list[Found]:
+        """What is to be masked in a text; `more` finds further names. `hits`: which expressions may occur in it, where that is known."""
+        if hits is None:
+            hits = self._look(text)
         if not hits and more is None:
             return []
         kinds = self._kinds
@@ -175,29 +178,43 @@ class MaskMode(Module):
         """Names that stand in fields of that name in the request's own data."""
         if not self._masks_names:
             return None
-        if "maskmode_names" not in x.state:
-            found = {
-                name for text in request_texts(x.req) if '"' in text and "name" in text for name in _FIELD.findall(text)
-            }
-            names = sorted(name for name in found if name[0].isupper() and not is_fake("name", name))
-            x.state["maskmode_names"] = _words(names[:FIELD_NAMES_MAX]) if names else None
-        more: re.Pattern[str] | None = x.state["maskmode_names"]
+        state = x.state
+        if "maskmode_names" not in state:
+            found: list[str] = []
+            for text in request_texts(x.req):
+                if '"' in text and "name" in text:
+                    found += _FIELD.findall(text)
+            names = sorted({name for name in found if name[0].isupper() and not is_fake("name", name)}) if found else ()
+            state["maskmode_names"] = _words(names[:FIELD_NAMES_MAX]) if names else None
+        more: re.Pattern[str] | None = state["maskmode_names"]
         return more
+
+    def _hits(self, x: Exchange, obj: JSON, shown: str) -> frozenset[int]:
+        """Which of the expressions may occur in the answer's texts."""
+        scanned, plan = x.scanned_answer, x.plan
+        if scanned is not None and plan is not None and plan.answer_matcher is not None:
+            known, size = scanned[0], len(shown)
+            if size < len(known) and known[size] in BLANKS and known.startswith(shown):
+                # It was cut since it was scanned: no expression of ours finds more at an end than before a space.
+                return plan.answer_matcher.of(self.name, scanned[1])
+        return x.answer_hits(self, obj)
 
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
         if obj is None:
             return
         more = self._field_names(x)
-        originals: dict[str, str] = x.state.get("maskmode_originals") or {}
-        if more is None and not originals and not x.answer_hits(self, obj):
+        originals: dict[str, str] = x.state.get("maskmode_originals") or _NOTHING
+        shown = answer_text(obj)
+        hits = self._hits(x, obj, shown)
+        if not hits and more is None and not originals:
             return
         counts: Counter[str] = Counter()
 
         def look(text: str, place: str) -> str:
             if place.endswith("arguments"):
                 return _unmasked(text, originals)
-            return replaced(text, self.find(text, more), self._counted(counts))
+            return replaced(text, self.find(text, more, hits if text == shown else None), self._counted(counts))
 
         masked = rewrite_answer(obj, look)
         if masked is not obj:

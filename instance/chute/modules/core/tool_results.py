@@ -7,6 +7,7 @@ from typing import Any
 
 from instance.chute.answer import JSON
 
+RESULT_ROLES = ("tool", "function")
 CUT = "\n[cut: the result was longer]"
 
 
@@ -14,18 +15,8 @@ def results(req: JSON) -> Iterator[tuple[int, JSON]]:
     """Each result with its index among the messages."""
     messages = req.get("messages")
     for number, message in enumerate(messages if isinstance(messages, list) else ()):
-        if isinstance(message, dict) and message.get("role") in ("tool", "function"):
+        if isinstance(message, dict) and message.get("role") in RESULT_ROLES:
             yield number, message
-
-
-def has_results(req: JSON) -> bool:
-    """Whether any result stands in the request."""
-    messages = req.get("messages")
-    if isinstance(messages, list):
-        for message in messages:
-            if isinstance(message, dict) and message.get("role") in ("tool", "function"):
-                return True
-    return False
 
 
 def unknown_result(req: JSON) -> int | None:

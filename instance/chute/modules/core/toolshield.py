@@ -19,7 +19,7 @@ from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
 from instance.chute.modules.core.tool_calls import CallCheck, Fault, calls_of, corrected
 from instance.chute.modules.core.tool_definitions import Offered
 from instance.chute.modules.core.tool_pins import ToolPins
-from instance.chute.modules.core.tool_results import has_results
+from instance.chute.modules.core.tool_results import RESULT_ROLES
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -119,20 +119,33 @@ class ToolShield(Module):
         return ()
 
     def on_request(self, x: Exchange) -> None:
-        if x.req.get("tools") or x.req.get("functions"):
+        req = x.req
+        if req.get("tools") or req.get("functions"):
             x.state["toolshield"] = self._definitions.checked(x)
-        if has_results(x.req):
-            suspects = self._scans_results and bool(x.hits(self))
-            self._results.check(x, suspects=suspects)
+        messages = req.get("messages")
+        for message in messages if type(messages) is list else ():
+            if type(message) is dict and message.get("role") in RESULT_ROLES:
+                suspects = self._scans_results and bool(x.hits(self))
+                self._results.check(x, suspects=suspects)
+                return
+
+    def passes(self, x: Exchange) -> bool:
+        """Where no tool is offered nothing is asked again, and a whole answer is looked at on its way out."""
+        return not x.stream and not x.state.get("toolshield")
+
+    def on_response(self, x: Exchange, answer: Answer) -> None:
+        obj = answer.obj
+        if obj is None:
+            return
+        for choice in obj.get("choices") or ():
+            message = choice.get("message")
+            if type(message) is dict and (message.get("tool_calls") or message.get("function_call")):
+                if self.passes(x):
+                    self._settle(x, CallCheck([], self._checks), answer)
+                return
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         offered: list[Offered] = x.state.get("toolshield", [])
-        if not offered and not x.stream:
-            answer = await call(x)
-            obj = answer.obj
-            if obj is not None and _has_calls(obj):
-                self._settle(x, CallCheck(offered, self._checks), answer)
-            return answer
         check = CallCheck(offered, self._checks)
         asks = self.settings.on_bad_call == "ask_again"
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
@@ -236,14 +249,6 @@ class ToolShield(Module):
         if "tool_calls" in message and kept:
             return {**made, "tool_calls": kept}, ""
         return {**made, "content": made.get("content") or ""}, "stop"
-
-
-def _has_calls(obj: JSON) -> bool:
-    for choice in obj.get("choices") or ():
-        message = choice.get("message")
-        if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
-            return True
-    return False
 
 
 def _refused(faults: Sequence[Fault | None]) -> StockyardError:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.call_identity import model_names
+from instance.chute.by_model import ByModel
 from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Module, ModuleSettings
 from instance.chute.modules.cost.text_cut import CutAt, CutStream, cut
@@ -52,7 +52,7 @@ class OutputCap(Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._limits = tuple(settings.per_model.items())
+        self._limits = ByModel(self._limit) if settings.per_model else None
         self._max_tokens = settings.max_tokens
         self._max_chars = settings.max_chars
         self._near = min(NEAR_CHARS, settings.max_chars)
@@ -63,10 +63,13 @@ class OutputCap(Module):
         return (*asks, "on_response", "on_delta") if own.max_chars else asks
 
     def on_request(self, x: Exchange) -> None:
-        limit = self._limit(x) if self._limits else self._max_tokens
+        limit = self._limits.of(x) if self._limits is not None else self._max_tokens
         if not limit:
             return
         req = x.req
+        asked = req.get("max_tokens")
+        if type(asked) is int and asked <= limit and "max_completion_tokens" not in req:
+            return  # as most calls that say anything
         given = False
         over = []
         for name in FIELDS:
@@ -82,9 +85,9 @@ class OutputCap(Module):
         x.req = {**req, **dict.fromkeys(over or [name], limit)}
         x.change()
 
-    def _limit(self, x: Exchange) -> int:
-        names = model_names(x)
-        for glob, limit in self._limits:
+    def _limit(self, names: list[str]) -> int:
+        """The most tokens of a model's answer; 0: no limit."""
+        for glob, limit in self.settings.per_model.items():
             if any(fnmatchcase(name, glob) for name in names):
                 return limit
         return self._max_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -124,9 +125,7 @@ class ImageProxy(Module):
     def passes(self, x: Exchange) -> bool:
         return x.kind != "images"
 
-    def on_request(self, x: Exchange) -> None:
-        if x.kind != "images":
-            return
+    def _check_size(self, x: Exchange) -> None:
         own, req = self.settings, x.req
         count = req.get("n")
         if own.max_n and type(count) is int and count > own.max_n:
@@ -137,13 +136,20 @@ class ImageProxy(Module):
                 "size_not_allowed", f"The size {size!r} may not be asked for; use {', '.join(own.sizes)}.", param="size"
             )
 
-    async def prepare(self, x: Exchange) -> None:
-        if x.kind != "chat":
-            return
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        if x.kind == "images":
+            self._check_size(x)
+            return None
         messages: Any = x.req.get("messages")
-        wanted = self._vision.wanted(messages)
-        if not wanted or x.dry:
-            return
+        if type(messages) is list and not x.dry:
+            for message in messages:
+                if type(message) is dict and type(message.get("content")) is list:
+                    wanted = self._vision.wanted(messages)
+                    return self._fit(x, messages, wanted) if wanted else None
+        return None
+
+    async def _fit(self, x: Exchange, messages: list[JSON], wanted: list[tuple[int, int, str]]) -> None:
+        """Put the images that are shown in a form that fits."""
         began = self._clock.mono_ns()
         try:
             fitted, images = await self._vision.fit(messages, wanted)
@@ -191,7 +197,7 @@ class ImageProxy(Module):
         return answer
 
     def hooks(self) -> tuple[str, ...]:
-        return ("on_request", "prepare", "around", *(("on_finish",) if self.settings.cache else ()))
+        return ("prepare", "around", *(("on_finish",) if self.settings.cache else ()))
 
     def on_finish(self, x: Exchange) -> None:
         key, obj = x.state.pop("imageproxy", (b"", None))

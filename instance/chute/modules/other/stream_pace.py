@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from instance.chute.statistics.histogram import LogHistogram
@@ -44,24 +45,34 @@ class StreamPace:
 
     def event(self, now_ns: int, *, content: bool) -> None:
         """One event leaves; `content` says that it carries something of the answer."""
-        if self.chunks:
-            gap = now_ns - self.last_ns
-            self._gaps_us.add(gap // NS_PER_US)
-            if gap > self._longest_ns:
-                self._longest_ns = gap
-            if gap >= self._stall_ns:
-                self.stalls += 1
-                if self.content_chunks:
-                    self._stalled_ns += gap
-        else:
-            self.first_ns = now_ns
-        self.chunks += 1
-        self.last_ns = now_ns
-        if content:
-            if not self.content_chunks:
-                self.first_content_ns = now_ns
-            self.content_chunks += 1
-            self.last_content_ns = now_ns
+        self.events(((now_ns, content),))
+
+    def events(self, left: Sequence[tuple[int, bool]]) -> None:
+        """Events leave, one after the other: when each did, and whether it carries something of the answer."""
+        chunks, last_ns, content_chunks = self.chunks, self.last_ns, self.content_chunks
+        longest_ns, stall_ns = self._longest_ns, self._stall_ns
+        gaps_us: list[int] = []
+        for now_ns, content in left:
+            if chunks:
+                gap = now_ns - last_ns
+                gaps_us.append(gap // NS_PER_US)
+                if gap > longest_ns:
+                    longest_ns = gap
+                if gap >= stall_ns:
+                    self.stalls += 1
+                    if content_chunks:
+                        self._stalled_ns += gap
+            else:
+                self.first_ns = now_ns
+            chunks += 1
+            last_ns = now_ns
+            if content:
+                if not content_chunks:
+                    self.first_content_ns = now_ns
+                content_chunks += 1
+                self.last_content_ns = now_ns
+        self.chunks, self.last_ns, self.content_chunks, self._longest_ns = chunks, last_ns, content_chunks, longest_ns
+        self._gaps_us.add_all(gaps_us)
 
     def silence(self, now_ns: int) -> None:
         """The stream ended now without an event: a wait that was long enough was a stall."""
@@ -86,9 +97,9 @@ class StreamPace:
             figures["ttfb_ms"] = _ms(self.first_ns - started_ns)
         if self.content_chunks:
             figures["ttft_ms"] = _ms(self.first_content_ns - started_ns)
-        median = self._gaps_us.quantile(0.5)
-        if median is not None:
-            p95 = self._gaps_us.quantile(0.95) or 0.0
+        gaps_us = self._gaps_us.quantiles(0.5, 0.95)
+        if gaps_us:
+            median, p95 = gaps_us
             figures["gap_p50_ms"] = round(median / 1000, 3)
             figures["gap_p95_ms"] = round(min(p95 / 1000, self._longest_ns / NS_PER_MS), 3)
             figures["gap_max_ms"] = _ms(self._longest_ns)

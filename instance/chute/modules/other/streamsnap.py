@@ -54,27 +54,25 @@ class _Snap:
         """Take in the events that wait: when each left, and its choices, which nobody changes any more."""
         events, self.events = self.events, []
         pace, started_ns = self.pace, self._started_ns
+        left: list[tuple[int, bool]] = []
         for left_ns, choices in events:
             content = False
             for choice in choices:
                 reason = choice.get("finish_reason")
                 if reason is not None:
                     pace.finish_reason = reason
-                content = content or _has_content(choice)
-            pace.event(left_ns, content=content)
+                if not content:
+                    part = choice.get("delta")
+                    content = bool((part and (part.get("content") or _has_more(part))) or choice.get("text"))
+            left.append((left_ns, content))
+        pace.events(left)
         if self.capture is not None and events:
             self.capture.add([((left_ns - started_ns) // 1000, choices) for left_ns, choices in events])
 
 
-def _has_content(choice: JSON) -> bool:
-    part = choice.get("delta")
-    if part:
-        if part.get("content"):
-            return True
-        for name, value in part.items():
-            if value and name != "role":
-                return True
-    return bool(choice.get("text"))
+def _has_more(part: JSON) -> bool:
+    """Whether an event's part carries something of the answer beside content, as a call of a tool."""
+    return (len(part) > 1 or "content" not in part) and any(value and name != "role" for name, value in part.items())
 
 
 class StreamSnap(Module):
@@ -158,8 +156,16 @@ class StreamSnap(Module):
 
     def on_finish(self, x: Exchange) -> None:
         if not x.stream:
-            if self._plain and x.answer is not None:
-                x.measure(stream=self._of_plain(x))
+            answer = x.answer
+            if self._plain and answer is not None:
+                choices = answer.obj.get("choices") if answer.obj is not None else None
+                ended = _ended(x, choices[0].get("finish_reason") if choices else "")
+                complete = ended == "done" or ended == "length"
+                whole: JSON = {"chunks": 1, "bytes": x.bytes_out, "ended": ended, "complete": complete}
+                if x.measures is None:
+                    x.measures = {"stream": whole}
+                else:
+                    x.measures["stream"] = whole
             return
         snap: _Snap | None = x.state.get("streamsnap")
         if snap is None:
@@ -178,13 +184,6 @@ class StreamSnap(Module):
         if snap.capture is not None and self._keep(x, snap.capture, bool(figures["complete"])):
             figures["captured"] = True
         x.measure(stream=figures)
-
-    def _of_plain(self, x: Exchange) -> JSON:
-        answer = x.answer
-        choices = answer.obj.get("choices") if answer is not None and answer.obj is not None else None
-        reason = choices[0].get("finish_reason") if choices else ""
-        ended = _ended(x, reason)
-        return {"chunks": 1, "bytes": x.bytes_out, "ended": ended, "complete": ended in ("done", "length")}
 
     def _keep(self, x: Exchange, capture: StreamCapture, done: bool) -> bool:
         redact = x.state.get("redact")

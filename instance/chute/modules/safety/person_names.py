@@ -15,22 +15,44 @@ _PART = r"(?:(?:O['’]|Mc|Mac|D['’])[A-Z][a-zß-öø-ÿ]+|[A-ZÀ-ÖØ-ÞĀ-Ž
 _JOINT = r"(?:van der|van den|van de|van|von der|von|de la|de los|del|de|da|dos|di|du|le|la|el|al|bin|ibn|ben|ter)"
 _RUN = re.compile(rf"(?<![\w’'])({_PART})((?:[ \u00a0](?:[A-Z]\.|{_JOINT}|{_PART})){{1,4}})(?![\w])")
 _NAME = rf"{_PART}(?:[ \u00a0](?:[A-Z]\.|{_JOINT}|{_PART})){{0,3}}"
-_TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Senator|President|Judge|Captain|Officer|Sergeant|Colonel|Minister|Mayor|Pastor|Father|Sister|Nurse|Doctor|Coach|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Don|Doña|Sra?|Signora?|Sir|Dame)"
-_IS_TITLE = re.compile(_TITLE)
+_WHOLE_NAME = re.compile(_NAME)
+_CAPITAL_WORD = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-Ž](?<!\w.)\w*")
+_BLANK = frozenset(" \u00a0")
+_LINKS = frozenset("'’-")
+_GOES_ON = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZvdleabit")
+"""What begins the second word of a name: a capital, or one of `_JOINT`; letters beyond ASCII are not listed."""
+_TITLES = frozenset(
+    "Mr Mrs Ms Miss Mx Dr Prof Professor Senator President Judge Captain Officer Sergeant Colonel Minister Mayor Pastor Father Sister Nurse Doctor Coach "
+    "Herr Herrn Frau Monsieur Madame Mme Señor Señora Don Doña Sr Sra Signor Signora Sir Dame".split()
+)
+_TITLE = rf"(?:{'|'.join(sorted(_TITLES))})"
 _TITLED = re.compile(
     rf"\b(?:{_TITLE}\.?[ \u00a0]){{1,3}}((?!{_TITLE}\b)(?:{_PART}|[A-Z]\.)(?:[ \u00a0](?:{_JOINT}[ ])?{_PART}){{0,2}})"
 )
-_INTRODUCED = re.compile(
-    rf"\b(?:(?:[Mm]y|[Hh]is|[Hh]er|[Tt]heir|[Yy]our) (?:full )?name is|[Nn]ame(?:d)?:?|[Cc]alled|[Ss]igned,?|[Ss]igned by|[Ss]incerely,?|[Rr]egards,?|[Cc]heers,?|[Ii]ch hei(?:ß|ss)e|[Mm]e llamo|[Jj]e m['’]appelle|[Mm]i chiamo|[Pp]atient:?|[Ee]mployee:?|"
-    rf"[Cc]ustomer:?|[Cc]lient:?|[Aa]pplicant:?|[Aa]ttn:?|[Aa]ttention:|[Cc]/o|[Aa]ssigned to:?|[Oo]wner:|[Mm]anager:|[Aa]uthor:|[Cc]ontact:|[Tt]enant:?|[Ww]itness:?,?)\s+({_NAME})"
+_INTRODUCES = re.compile(
+    r"\b(?:(?:[Mm]y|[Hh]is|[Hh]er|[Tt]heir|[Yy]our) (?:full )?name is|[Nn]ame(?:d)?:?|[Cc]alled|[Ss]igned,?|[Ss]igned by|[Ss]incerely,?|[Rr]egards,?|[Cc]heers,?|[Ii]ch hei(?:ß|ss)e|[Mm]e llamo|[Jj]e m['’]appelle|[Mm]i chiamo|[Pp]atient:?|[Ee]mployee:?|"
+    r"[Cc]ustomer:?|[Cc]lient:?|[Aa]pplicant:?|[Aa]ttn:?|[Aa]ttention:|[Cc]/o|[Aa]ssigned to:?|[Oo]wner:|[Mm]anager:|[Aa]uthor:|[Cc]ontact:|[Tt]enant:?|[Ww]itness:?,?)\s+\Z"
 )
-_RELATED = re.compile(
-    rf"\b(?:[Ii] (?:met|saw|know|called|emailed|spoke (?:to|with))|(?:said|says|asked|replied|interview(?:ed)? (?:with)?|written by|spoke (?:to|with)|speak (?:to|with)|talk(?:ed)? (?:to|with)|ask for|"
-    rf"(?:[Mm]y|[Hh]is|[Hh]er|[Oo]ur|[Tt]heir|[Yy]our) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grandmother|grandfather|nephew|niece|assistant|lawyer|doctor)))[ ,]\s?({_NAME})"
+_RELATES = re.compile(
+    r"\b(?:[Ii] (?:met|saw|know|called|emailed|spoke (?:to|with))|(?:said|says|asked|replied|interview(?:ed)? (?:with)?|written by|spoke (?:to|with)|speak (?:to|with)|talk(?:ed)? (?:to|with)|ask for|"
+    r"(?:[Mm]y|[Hh]is|[Hh]er|[Oo]ur|[Tt]heir|[Yy]our) (?:brother|sister|mother|father|wife|husband|son|daughter|aunt|uncle|cousin|friend|colleague|neighbou?r|boss|partner|boyfriend|girlfriend|grandmother|grandfather|nephew|niece|assistant|lawyer|doctor)))[ ,]\s?\Z"
 )
-_GREETED = re.compile(
-    rf"(?m)(?:^|[\n.!?\"]\s*)(?:Dear|Hi|Hello|Hey|Liebe[r]?|Hallo|Cher|Chère|Bonjour|Hola|Estimad[oa]|Caro|Cara|Ciao) ({_NAME})(?=\s*[,!:\n])"
+_ANNOUNCED_BY = frozenset(
+    f" {word}"[-3:]
+    for word in (
+        "is name named called signed by sincerely regards cheers heiße heisse llamo appelle chiamo patient employee customer client applicant "
+        "attn attention c/o to owner manager author contact tenant witness met saw know emailed with said says asked replied interview "
+        "interviewed for brother sister mother father wife husband son daughter aunt uncle cousin friend colleague neighbor neighbour boss "
+        "partner boyfriend girlfriend grandmother grandfather nephew niece assistant lawyer doctor"
+    ).split()
 )
+"""How the last words of `_INTRODUCES` and `_RELATES` end."""
+ANNOUNCEMENT_MAX_CHARS = 40
+"""None of these is longer."""
+_GREETINGS = frozenset(
+    "Dear Hi Hello Hey Liebe Lieber Hallo Cher Chère Bonjour Hola Estimado Estimada Caro Cara Ciao".split()
+)
+_GREETED = re.compile(rf"(?:{'|'.join(sorted(_GREETINGS))}) ({_NAME})(?=\s*[,!:\n])")
 _ACTS = re.compile(
     rf"(?<![\w’.-])({_PART}(?:[ \u00a0](?:[A-Z]\.|{_JOINT}|{_PART})){{1,3}})(?= (?:said|says|told|asked|replied|wrote|agreed|lives|lived|was born|attended|smiled|answered|explained|signed the|married|moved to|will call|called me|emailed|phoned|resigned|retired)\b)"
 )
@@ -84,32 +106,85 @@ def trigger() -> str:
 
 
 def find_names(text: str) -> Iterator[Found]:
-    """Full names, without the titles before them; they may overlap."""
+    """Full names, without the titles before them; they may overlap. Linear in the text.
+
+    Each begins with a capital letter, and most capitals only begin a sentence: they are found first, and what is looked for at
+    each is what its neighbours allow. Of what has one form the next begins where the one before ended, as in a search."""
+    run_end = act_end = title_end = introduced_end = related_end = greeted_end = 0
+    for capital in _CAPITAL_WORD.finditer(text):
+        start, end = capital.span()
+        behind, further = text[end : end + 1], text[end + 1 : end + 2]
+        if (behind in _BLANK and (further in _GOES_ON or further > "\x7f")) or behind in _LINKS:
+            match = _RUN.match(text, start) if start >= run_end else None
+            if match is not None:
+                run_end = match.end()
+                yield from _of_run(text, match)
+            match = _ACTS.match(text, start) if start >= act_end else None
+            if match is not None:
+                act_end = match.end()
+                yield from _without_others(text, match.start(1), match.end(1))
+        word = capital.group()
+        if word in _TITLES and start >= title_end:
+            match = _TITLED.match(text, start)
+            if match is not None:
+                title_end = match.end()
+                yield from _without_others(text, match.start(1), match.end(1))
+        if word in _GREETINGS and start >= greeted_end and _begins_line_or_sentence(text, start, greeted_end):
+            match = _GREETED.match(text, start)
+            if match is not None:
+                greeted_end = match.end()
+                yield from _without_others(text, match.start(1), match.end(1))
+        before = text[start - 1] if start else ""
+        if before != "," and not before.isspace():
+            continue
+        said = start - 1
+        while said and (text[said - 1].isspace() or text[said - 1] in ":,"):
+            said -= 1
+        if text[max(0, said - 3) : said].lower() not in _ANNOUNCED_BY:
+            continue
+        since = said - ANNOUNCEMENT_MAX_CHARS
+        if _INTRODUCES.search(text, max(introduced_end, since), start) is not None:
+            match = _WHOLE_NAME.match(text, start)
+            if match is not None:
+                introduced_end = match.end()
+                yield from _without_others(text, start, introduced_end)
+        if _RELATES.search(text, max(related_end, since), start) is not None:
+            match = _WHOLE_NAME.match(text, start)
+            if match is not None:
+                related_end = match.end()
+                yield from _without_others(text, start, related_end)
+    if '"' in text or "'" in text:
+        for match in _FIELDS.finditer(text):
+            if match.group(1)[0].isupper():
+                yield Found("name", *match.span(1))
+
+
+def _of_run(text: str, match: re.Match[str]) -> Iterator[Found]:
+    """The names in a run of words with capitals."""
     names = given_names()
-    for match in _RUN.finditer(text):
-        words = match.group().split()
-        start = match.start()
-        # "Call Grace Hopper", "Dear Ada Lovelace": the name may begin at the run's second or third word.
-        for first, word in enumerate(words[:-1]):
-            if _is_given(word, names) and not _is_place(text, start, words, first):
-                end = _surname_end(words, first)
-                if end > first + 1:
-                    begin = start + len(" ".join(words[:first])) + (1 if first else 0)
-                    yield Found("name", begin, begin + len(" ".join(words[first:end])))
-                break
-        if (
-            len(words) <= 3
-            and words[0] in _FAMILY_FIRST
-            and not _NO_SURNAME & set(words)
-            and all(map(str.istitle, words))
-        ):
-            yield Found("name", start, match.end())
-    for pattern in (_TITLED, _INTRODUCED, _RELATED, _GREETED, _ACTS):
-        for match in pattern.finditer(text):
-            yield from _without_others(text, match.start(1), match.end(1))
-    for match in _FIELDS.finditer(text):
-        if match.group(1)[0].isupper():
-            yield Found("name", *match.span(1))
+    words = match.group().split()
+    start = match.start()
+    # "Call Grace Hopper", "Dear Ada Lovelace": the name may begin at the run's second or third word.
+    for first, word in enumerate(words[:-1]):
+        if _is_given(word, names) and not _is_place(text, start, words, first):
+            end = _surname_end(words, first)
+            if end > first + 1:
+                begin = start + len(" ".join(words[:first])) + (1 if first else 0)
+                yield Found("name", begin, begin + len(" ".join(words[first:end])))
+            break
+    if len(words) <= 3 and words[0] in _FAMILY_FIRST and not _NO_SURNAME & set(words) and all(map(str.istitle, words)):
+        yield Found("name", start, match.end())
+
+
+def _begins_line_or_sentence(text: str, start: int, since: int) -> bool:
+    """Whether a line begins at `start`, or a new line or the end of a sentence or a quote is all that stands before it, not before
+    `since`."""
+    place = start
+    while place > since and text[place - 1].isspace():
+        place -= 1
+        if text[place] == "\n":
+            return True
+    return start == 0 or text[start - 1] == "\n" or (place > since and text[place - 1] in '.!?"')
 
 
 def _is_given(word: str, names: frozenset[str]) -> bool:
@@ -119,7 +194,7 @@ def _is_given(word: str, names: frozenset[str]) -> bool:
 def _without_others(text: str, start: int, end: int) -> Iterator[Found]:
     """The name that a word announces, as far as its words may be of a name; none where the first is not."""
     words = text[start:end].split()
-    if _IS_TITLE.fullmatch(words[0]):
+    if words[0] in _TITLES:
         return
     kept = next((place for place, word in enumerate(words) if word in _NO_NAME or word in _NO_SURNAME), len(words))
     if kept == len(words):

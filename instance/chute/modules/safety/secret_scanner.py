@@ -134,10 +134,10 @@ class Scanner:
         found.sort(key=lambda finding: (finding.start, -finding.end))
         return found
 
-    def find_all(self, text: str) -> list[Finding]:
+    def find_all(self, text: str, suspects: Iterable[int] | None = None) -> list[Finding]:
         """Own provider keys and all other credentials, in order, without overlaps."""
         own = self.find_own(text) if self.own else []
-        found = self.find(text)
+        found = self.find(text, suspects)
         if not own:
             return found
         return sorted(

@@ -16,8 +16,9 @@ from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, Scanner, replace
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
 from instance.chute.modules.safety.secret_stream_texts import StreamTexts
-from instance.chute.text import answer_text, rewrite_answer, rewrite_request
+from instance.chute.text import INPUTS, answer_text, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
+from instance.chute.tokens import PLAIN_FIELDS
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.webhook import Webhook
 from instance.core.errors import StockyardError
@@ -25,9 +26,13 @@ from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from instance.chute.chain import Plan
+    from instance.chute.providers import ProviderTable
     from instance.core.core import Core
 
 FINDINGS_NOTED_MAX = 20
+SUSPECTS_MAX = 3
+"""So few detectors are asked at once; of more it is found out first which could find something in a text."""
+_INPUTS = frozenset(INPUTS)
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -114,10 +119,14 @@ class SecretScan(Module):
         """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
+        self._defers = self._scans_input and self._flags
+        """Nothing is rewritten or refused: the scan of a request can wait until its answer is scanned."""
+        self._redacts = self._redact_known
         self._plan: Plan | None = None
         """The latest call's: what its matchers remember of texts."""
         self._core: Core | None = None
         self._notices: Webhook | None = None
+        self._providers: ProviderTable | None = None
         self._own: frozenset[str] = frozenset()
         self._anchors: tuple[str, ...] = ()
 
@@ -139,22 +148,22 @@ class SecretScan(Module):
 
     def _refresh_own(self) -> frozenset[str]:
         """The instance's own provider keys as they are now."""
-        providers = self._core.services.get("providers") if self._core is not None else None
-        keys: frozenset[str] = providers.key_texts if providers is not None else frozenset()
+        providers = self._providers
+        if providers is None:
+            providers = self._providers = self._core.services.get("providers") if self._core is not None else None
+        keys = providers.key_texts if providers is not None else frozenset()
         if keys is not self._own:
             self._own = self._scanner.own = keys
             self._anchors = tuple(sorted({key[:ANCHOR_CHARS] for key in keys}))
         return keys
 
     def on_request(self, x: Exchange) -> Answer | None:
-        x.state["redact"] = self._redact_known
+        x.state["redact"] = self._redacts
         self._plan = x.plan
-        if self._scans_input:
-            if self._flags and x.request_hits is None:
-                # Nothing is rewritten or refused: the scan waits until the answer is scanned, when both cost one warm-up.
-                x.state["unscanned"] = True
-            else:
-                self._scan_request(x)
+        if self._defers and x.request_hits is None:
+            x.state["unscanned"] = True  # it is scanned with the answer, when both cost one warm-up
+        elif self._scans_input and (suspects := x.hits(self)):
+            self._scan_request(x, suspects)
         return None
 
     def _redact_known(self, text: str) -> str:
@@ -166,11 +175,11 @@ class SecretScan(Module):
                 return replace(text, self._scanner.find_own(text)) if self._scanner.own else text
         return self._redact(text)
 
-    def _scan_request(self, x: Exchange) -> None:
-        if not x.hits(self):
+    def _scan_request(self, x: Exchange, suspects: frozenset[int]) -> None:
+        """Look at each text of a request; `suspects` are the detectors of which the shared matcher says that they may find something."""
+        if self._is_clean(x.req, suspects):
             return
         found: list[tuple[Finding, str]] = []
-
         clean = self._clean
 
         def rewrite(text: str, place: str) -> str:
@@ -193,24 +202,42 @@ class SecretScan(Module):
             x.req = redacted
             x.change()
 
+    def _is_clean(self, req: JSON, suspects: frozenset[int]) -> bool:
+        """Whether it has messages of a role and a text alone, and nothing is found in any: as in most conversations, of which all
+        but the newest text was looked at before."""
+        messages = req.get("messages")
+        if type(messages) is not list or not _INPUTS.isdisjoint(req):
+            return False
+        clean = self._clean
+        for message in messages:
+            text = message.get("content") if type(message) is dict and len(message) == PLAIN_FIELDS else None
+            if type(text) is not str or "role" not in message:
+                return False
+            if not clean.get(text):
+                if self._scanner.find(text, suspects if len(suspects) <= SUSPECTS_MAX else None):
+                    return False
+                clean.keep(text, True)
+        return True
+
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
         text = answer_text(obj) if obj is not None else ""
         clean = False
-        if x.state.pop("unscanned", False):
+        if self._defers and x.state.pop("unscanned", False):
             # As a rule there is nothing in either, and one scan of both says so.
             clean = self._scans_output and x.clean_with(self, text)
-            if not clean:
-                self._scan_request(x)
+            if not clean and (hits := x.hits(self)):
+                self._scan_request(x, hits)
         own = self._refresh_own()
         if obj is None or not text:
             return
-        if not clean and self._scans_output and self._suspects(x, obj, text):
-            self._rewrite_answer(x, answer, obj)
+        suspects = self._suspects(x, obj, text) if not clean and self._scans_output else None
+        if suspects:
+            self._rewrite_answer(x, answer, obj, text, suspects)
             return
         for key in own:
             if key in text:
-                self._rewrite_answer(x, answer, obj)
+                self._rewrite_answer(x, answer, obj, text, suspects)
                 return
 
     def _suspects(self, x: Exchange, obj: JSON, text: str) -> frozenset[int]:
@@ -219,12 +246,18 @@ class SecretScan(Module):
             return self._scanner.suspects(text)
         return x.answer_hits(self, obj)
 
-    def _rewrite_answer(self, x: Exchange, answer: Answer, obj: JSON) -> None:
+    def _rewrite_answer(
+        self, x: Exchange, answer: Answer, obj: JSON, scanned: str, suspects: frozenset[int] | None
+    ) -> None:
+        """Take out of the answer what is found; `suspects` are the detectors that could find something in the text `scanned`."""
         found: list[tuple[Finding, str]] = []
-        find = self._scanner.find_all if self.settings.scan_output else self._scanner.find_own
+        scanner = self._scanner
 
         def rewrite(text: str, place: str) -> str:
-            findings = find(text)
+            if self._scans_output:
+                findings = scanner.find_all(text, suspects if text == scanned else None)
+            else:
+                findings = scanner.find_own(text)
             found.extend((finding, place) for finding in findings)
             return replace(text, findings)
 
@@ -260,10 +293,10 @@ class SecretScan(Module):
             stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
-        if x.state.pop("unscanned", False):
-            self._scan_request(x)
-        stream: StreamTexts | None = x.state.get("secretscan")
-        if stream is not None:
+        if self._defers and x.state.pop("unscanned", False) and (suspects := x.hits(self)):
+            self._scan_request(x, suspects)
+        if "secretscan" in x.state:
+            stream: StreamTexts = x.state["secretscan"]
             stream.end()
         if x.error_code:
             x.error_message = self._redact(x.error_message)

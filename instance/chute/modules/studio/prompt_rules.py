@@ -109,7 +109,12 @@ def user_may_have_fault(text: str, system: Sequence[str], *, first: bool) -> boo
     if not system:
         return first and ("{" in text or "<" in text or "[" in text) and _PLACEHOLDER.search(text) is not None
     bare = text.strip()
-    return len(bare) >= QUOTE_MIN_CHARS and any(bare in each for each in system if len(bare) <= len(each))
+    size = len(bare)
+    if size >= QUOTE_MIN_CHARS:
+        for each in system:
+            if size <= len(each) and bare in each:
+                return True
+    return False
 
 
 @_rule("empty_system", "warn")

@@ -119,14 +119,12 @@ class PromptLint(Module):
         users: list[str] = []
         for message in req.get("messages") or ():
             role = message.get("role") if type(message) is dict else None
-            if role == "user":
-                text = message["content"] if type(message.get("content")) is str else text_of(message)
+            if role == "user" or role == "system" or role == "developer":
+                text = message.get("content")
+                if type(text) is not str:
+                    text = text_of(message)
                 if text is not None:
-                    users.append(text)
-            elif role == "system" or role == "developer":
-                text = text_of(message)
-                if text is not None:
-                    system.append(text)
+                    (users if role == "user" else system).append(text)
         if system and not (len(system) == 1 and self._is_system_clean(system[0])):
             return False
         first = True

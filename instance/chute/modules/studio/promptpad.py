@@ -105,6 +105,13 @@ class PromptPad(Module):
         await self._templates.flush()
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        if (
+            self._free
+            and HEADER not in x.headers
+            and FIELD not in (x.req if x.native is None else x.native)
+            and not x.model_requested.startswith(MODEL_PREFIX)
+        ):
+            return None
         named = _named(x)
         stored_only = not self._free and self._stored_only(x)
         if named is None:

@@ -127,8 +127,11 @@ class ChatMem(Module):
             await self._sessions.expire()
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        req = x.req
+        if not x.session and "user" not in req and "metadata" not in req and HEADER not in x.headers:
+            return None  # nothing in it names a session
         name = self._session_name(x)
-        messages = x.req.get("messages")
+        messages = req.get("messages")
         return self._remember(x, name, messages) if name and isinstance(messages, list) else None
 
     async def _remember(self, x: Exchange, name: str, messages: list[JSON]) -> Answer | None:
@@ -146,17 +149,22 @@ class ChatMem(Module):
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         kept: Kept | None = x.state.get("chatmem")
+        if kept is None:
+            x.skipped = (x.skipped or set()) | {self.name}
+            return
         obj = delta.obj
-        if kept is None or obj is None:
+        if obj is None:
             return
         for choice in obj.get("choices") or ():
-            calls = (choice.get("delta") or {}).get("tool_calls")
-            if calls and not choice.get("index"):
-                _collect(kept.calls, calls)
+            part = choice.get("delta")
+            if part and "tool_calls" in part and part["tool_calls"] and not choice.get("index"):
+                _collect(kept.calls, part["tool_calls"])
 
     def on_finish(self, x: Exchange) -> None:
-        kept: Kept | None = x.state.pop("chatmem", None)
-        if kept is None or x.dry or not kept.new or (x.plan is not None and x.plan.redacts and "redact" not in x.state):
+        if "chatmem" not in x.state:
+            return
+        kept: Kept = x.state.pop("chatmem")
+        if x.dry or not kept.new or (x.plan is not None and x.plan.redacts and "redact" not in x.state):
             return
         cut = x.status == "cancelled"
         if x.status not in ("ok", "cache_hit") and not (cut and x.text_out):

@@ -59,20 +59,24 @@ class PromptSlim(Module):
         messages = x.req.get("messages")
         if type(messages) is not list:
             return None
-        last_user = -1
-        if self._level > 1:
-            last_user = len(messages) - 1
-            while last_user >= 0 and not _is_users(messages[last_user]):
-                last_user -= 1
         new: list[Any] | None = None
         saved = 0
         roles = self._roles
-        for index, message in enumerate(messages):
-            if type(message) is not dict or message.get("role") not in roles:
+        of_last_user = True
+        for index in range(len(messages) - 1, -1, -1):
+            message = messages[index]
+            if type(message) is not dict:
+                continue
+            role = message.get("role")
+            level = self._level
+            if of_last_user and role == "user":
+                level, of_last_user = 1, False
+            if role not in roles:
                 continue
             content = message.get("content")
-            level = self._level if index != last_user else 1
             if type(content) is str:
+                if level == 1 and not may_shorten(content):
+                    continue
                 short: Any = self._shorter(content, level)
             elif type(content) is list:
                 short = self._shorter_parts(content, level)
@@ -97,16 +101,10 @@ class PromptSlim(Module):
         return None
 
     def _shorter(self, text: str, level: int) -> str:
-        """The text made shorter; the same object when nothing is to be gained."""
-        if level == 1:
-            if not may_shorten(text):
-                return text
-        elif len(text) <= KEPT_MAX_CHARS:
-            return self._kept_shorter(text, level)
-        return self._made_shorter(text, level)
-
-    def _kept_shorter(self, text: str, level: int) -> str:
-        """The same, remembered: what stands before the last question is sent again and again."""
+        """The text made shorter; the same object when nothing is to be gained. What became of a text of usual length is remembered:
+        what stands before the last question is sent again and again."""
+        if len(text) > KEPT_MAX_CHARS:
+            return self._made_shorter(text, level)
         key = text, level
         kept = self._kept
         if key in kept:
@@ -128,7 +126,7 @@ class PromptSlim(Module):
             text = part.get("text") if type(part) is dict else None
             if type(text) is not str:
                 continue
-            short = self._shorter(text, level)
+            short = text if level == 1 and not may_shorten(text) else self._shorter(text, level)
             if short is not text:
                 new = list(parts) if new is None else new
                 changed: JSON = {**part, "text": short}
@@ -147,10 +145,6 @@ class PromptSlim(Module):
 def _tokens_of(content: Any) -> int:
     """Of a message's text or of the texts of its parts."""
     return count_tokens(content) if type(content) is str else sum(map(count_tokens, map(_part_text, content or ())))
-
-
-def _is_users(message: Any) -> bool:
-    return type(message) is dict and message.get("role") == "user"
 
 
 def _part_text(part: Any) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
-from instance.chute.call_identity import model_names
+from instance.chute.by_model import ByModel
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.conversation_units import (
+    PIN,
     SYSTEM_ROLES,
     conversation_of,
     message_tokens,
@@ -84,7 +86,7 @@ class TokenTrim(Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._windows = tuple(settings.windows.items())
+        self._windows = ByModel(self._own_window) if settings.windows else None
         self._reserve = settings.reserve_output_tokens
         self._margin = settings.safety_tokens
         self._default_window = settings.default_window
@@ -99,19 +101,31 @@ class TokenTrim(Module):
         self._ask = core.services[SERVICE]
 
     def on_request(self, x: Exchange) -> None:
-        self._trim(x)
+        if not self._stays(x):
+            self._trim(x)
 
-    async def prepare(self, x: Exchange) -> Answer | None:
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
+        return None if self._stays(x) else self._trim_summarised(x)
+
+    async def _trim_summarised(self, x: Exchange) -> Answer | None:
         removed = self._trim(x)
         if removed and not x.dry:
             await self._summarise(x, removed)
         return None
 
-    def _trim(self, x: Exchange) -> list[JSON]:
-        """Make it fit; the messages that were left out whole. Raises `context_length_exceeded`."""
+    def _stays(self, x: Exchange) -> bool:
+        """Whether there is nothing to do, as for most prompts: it fits, and nothing is pinned."""
         messages = x.req.get("messages")
         if type(messages) is not list or not x.targets:
-            return []
+            return True
+        for message in messages:
+            if type(message) is dict and PIN in message:
+                return False
+        return x.prompt_tokens() <= self._room(x)
+
+    def _trim(self, x: Exchange) -> list[JSON]:
+        """Make it fit; the messages that were left out whole. Raises `context_length_exceeded`."""
+        messages = x.req["messages"]
         room = self._room(x)
         before = x.prompt_tokens()
         if before <= room:
@@ -144,19 +158,21 @@ class TokenTrim(Module):
 
     def _room(self, x: Exchange) -> int:
         """Tokens that the prompt may have."""
-        asked = x.req.get("max_completion_tokens") or x.req.get("max_tokens")
-        window = self._window(x)
+        req = x.req
+        asked = req.get("max_completion_tokens") or req.get("max_tokens")
+        window = self._windows.of(x) if self._windows is not None else 0
+        if not window:
+            known = self._catalogue.of(x.targets[0])
+            window = (known.context_tokens if known is not None else 0) or self._default_window
         reserved = asked if type(asked) is int and asked > 0 else min(self._reserve, window // 4)
         return max(0, window - reserved - self._margin)
 
-    def _window(self, x: Exchange) -> int:
-        if self._windows:
-            names = model_names(x)
-            for glob, window in self._windows:
-                if any(fnmatchcase(name, glob) for name in names):
-                    return window
-        known = self._catalogue.of(x.targets[0])
-        return (known.context_tokens if known is not None else 0) or self._default_window
+    def _own_window(self, names: list[str]) -> int:
+        """The window that the settings give a model; 0: none."""
+        for glob, window in self.settings.windows.items():
+            if any(fnmatchcase(name, glob) for name in names):
+                return window
+        return 0
 
     def _cut(self, x: Exchange, kept: list[JSON], over: int, room: int) -> list[JSON]:
         """Cut texts that may be cut. Raises `context_length_exceeded` when the protected ones alone do not fit."""

@@ -190,7 +190,9 @@ class CodeFence(Module):
 
     def _may_hold_code(self, text: str) -> bool:
         """Whether a fence, or the name of an argument that is code, stands in the texts of an answer."""
-        if "```" in text or "~~~" in text:
+        if ("`" in text and "```" in text) or (
+            "~" in text and "~~~" in text
+        ):  # one character is found much faster than three
             return True
         if '"' in text:
             for name in self._named:
