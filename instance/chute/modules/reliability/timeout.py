@@ -88,14 +88,17 @@ class Timeout(Module):
         deadline_ns = x.started_ns + total_ns
         if not x.deadline_ns or deadline_ns < x.deadline_ns:
             x.deadline_ns = deadline_ns
-        x.connect_timeout_s = self._connect_s
+        if x.connect_timeout_s != self._connect_s:
+            x.connect_timeout_s = self._connect_s
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
-        end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
+        deadline_ns = x.deadline_ns
+        end = deadline_ns / 1e9 if deadline_ns else started + self.settings.total_s
         targets = x.targets
         if targets:
-            model, own_s = targets[0].model, targets[0].provider.timeout_s
+            target = targets[0]
+            model, own_s = target.model, target.provider.timeout_s
         else:
             model, own_s = x.model_requested, None
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
@@ -114,7 +117,11 @@ class Timeout(Module):
         if kind == "timeout_first_token":
             # A shim may move it while the provider says that it still loads the model.
             x.state["first_token_limit"] = limit
-        self._limits.add(limit)
+        limits = self._limits
+        running = limits.running
+        running.add(limit)
+        if not limits.armed:
+            limits.arm()
         try:
             answer = await call(x)
         except CancelledError:
@@ -126,10 +133,9 @@ class Timeout(Module):
                 self._note(x, "connect", started)
             raise
         finally:
-            self._limits.remove(limit)
-        events = answer.events
-        if events is not None:
-            answer.events = self._watched(x, events, answer.close, end)
+            running.discard(limit)
+        if answer.events is not None:
+            answer.events = self._watched(x, answer.events, answer.close, end)
         return answer
 
     async def _watched(
