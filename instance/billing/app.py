@@ -146,7 +146,8 @@ class Billing:
         at_ns = x.started_wall_ns
         if x.principal is not None:
             self.key_budgets.settle(x.principal, nano, at_ns)
-        for account in self.accounts_of(x):
+        accounts = self.accounts
+        for account in accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys:
             if at_ns >= account.ends_ns:
                 account.roll(at_ns)
             account.spend(nano, at_ns)

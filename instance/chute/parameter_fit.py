@@ -125,16 +125,13 @@ class Fit:
         """Whether the model takes the request as it is; quick for the calls that most are."""
         if self.defaults or self.locks:
             return False
-        known = self._suits
-        for name in known if len(known) < len(req) else req:
-            value = req.get(name)
-            if value is None:
-                continue
-            rule = known.get(name)
+        for name in self.watched.intersection(req):
+            value = req[name]
+            rule = self._suits[name]
             if type(rule) is tuple:
                 if type(value) in rule[2] and not rule[0] <= value <= rule[1]:
                     return False
-            elif rule is not None and not rule(value):  # type: ignore[operator]
+            elif value is not None and not rule(value):  # type: ignore[operator]
                 return False
         if self.system_role:
             wrong = "developer" if self.system_role == "system" else "system"

@@ -259,7 +259,7 @@ class CostCap(Module):
                 free = account.budget.limit_nano - account.spent_nano - account.reserved_nano
                 if free < left or left < 0:
                     left = free if free > 0 else 0
-            x.response_headers.append((LEFT, b"%d.%09d" % divmod(left, NANO_PER_USD)))
+            x.response_headers.append((LEFT, f"{left // NANO_PER_USD}.{left % NANO_PER_USD:09}".encode()))
         for account in accounts:
             if account.spent_nano >= account.warns_from_nano:
                 pct = account.crossed_pct()

@@ -142,10 +142,16 @@ class Repeats:
 
     def count(self, request: int, now_ns: int, *, counts: bool = True) -> bool:
         """Count the request if it may come now; False when it may not. With `counts` off nothing is counted."""
-        if request in self._seen and self.wait_ns(request, now_ns):
-            return False
-        if counts:
-            self.add(request, now_ns)
+        seen = self._seen
+        if request in seen:
+            if self.wait_ns(request, now_ns):
+                return False
+            if counts:
+                self.add(request, now_ns)
+        elif counts:
+            seen[request] = now_ns
+            if len(seen) > REPEATS_MAX:
+                seen.popitem(last=False)
         return True
 
     def add(self, request: int, now_ns: int) -> None:

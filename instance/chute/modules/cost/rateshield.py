@@ -72,6 +72,7 @@ class _Rule:
     """One limit at work."""
 
     __slots__ = (
+        "_said",
         "arrivals",
         "by",
         "counts_tokens",
@@ -100,11 +101,17 @@ class _Rule:
         self.limit_line = b"x-ratelimit-limit-" + name, b"%d" % count
         self.left_name = b"x-ratelimit-remaining-" + name
         self.reset_name = b"x-ratelimit-reset-" + name
+        self._said: tuple[int, int, tuple[tuple[bytes, bytes], ...]] = (-1, -1, ())
 
     def said(self, left: int, reset_ns: int) -> tuple[tuple[bytes, bytes], ...]:
-        """`x-ratelimit-*`, as OpenAI writes them."""
-        reset = b"%dms" % -(-reset_ns // MS) if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
-        return self.limit_line, (self.left_name, b"%d" % left), (self.reset_name, reset)
+        """`x-ratelimit-*`, as OpenAI writes them. Much the same is said again and again where few calls come."""
+        reset_ms = -(-reset_ns // MS)
+        said_left, said_ms, lines = self._said
+        if left != said_left or reset_ms != said_ms:
+            reset = b"%dms" % reset_ms if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
+            lines = self.limit_line, (self.left_name, b"%d" % left), (self.reset_name, reset)
+            self._said = left, reset_ms, lines
+        return lines
 
 
 Held = Sequence[tuple[Slots, str]]

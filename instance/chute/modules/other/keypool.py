@@ -157,7 +157,7 @@ class KeyPool(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         provider = x.targets[0].provider.name if x.targets else ""
         pool = self.pools.get(provider)
-        if pool is None or x.take_own_key(provider) or x.provider_key is not None:
+        if pool is None or (x.own_keys is not None and x.take_own_key(provider)) or x.provider_key is not None:
             return await call(x)
         fitting = pool
         if provider in self._for_some:
@@ -196,9 +196,9 @@ class KeyPool(Module):
 
     def on_finish(self, x: Exchange) -> None:
         """Count what the call used against the key that served it."""
-        key = x.state.get("pool_key")
-        if key is not None:
-            usage = x.usage
+        state = x.state
+        if "pool_key" in state:
+            key, usage = state["pool_key"], x.usage
             key.used(usage.input + usage.output, x.cost_nano, self._clock.mono_ns(), self._clock.wall_ns())
 
     def _judged(self, key: PooledKey, failure: CallFailed) -> str | None:

@@ -93,14 +93,10 @@ class Timeout(Module):
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
-        deadline_ns = x.deadline_ns
-        end = deadline_ns / 1e9 if deadline_ns else started + self.settings.total_s
-        targets = x.targets
-        if targets:
-            target = targets[0]
-            model, own_s = target.model, target.provider.timeout_s
-        else:
-            model, own_s = x.model_requested, None
+        end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
+        target = x.targets[0] if x.targets else None
+        model = target.model if target is not None else x.model_requested
+        own_s = target.provider.timeout_s if target is not None else None
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
         kind = "timeout_first_token"
         if own_s is not None:
@@ -109,14 +105,14 @@ class Timeout(Module):
         if end < until:
             until = end
             kind = "timeout_total"
-        elif own_s is not None:
-            end = min(end, started + own_s)
+            limit = TimeLimit(x.task or current_task(), until)
+        else:
+            if own_s is not None:
+                end = min(end, started + own_s)
+            # A shim may move it while the provider says that it still loads the model.
+            limit = x.state["first_token_limit"] = TimeLimit(x.task or current_task(), until)
         if until <= started:
             raise self._failed(x, kind, started)
-        limit = TimeLimit(x.task or current_task(), until)
-        if kind == "timeout_first_token":
-            # A shim may move it while the provider says that it still loads the model.
-            x.state["first_token_limit"] = limit
         limits = self._limits
         running = limits.running
         running.add(limit)

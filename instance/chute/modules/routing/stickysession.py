@@ -171,7 +171,8 @@ class StickySession(Module):
                     content = f"\1{content!r}"
                 opening = f"{opening}\0{role}\0{content}"
                 if role == "user":
-                    session = _digest("derived", holder(x), x.model_requested, opening)
+                    text = f"derived\0{holder(x)}\0{x.model_requested}\0{opening}"
+                    session = blake2b(text.encode("utf-8", "replace"), digest_size=SESSION_BYTES).digest()
                     if not x.session:
                         x.session = "auto_" + session.hex()
                     return session

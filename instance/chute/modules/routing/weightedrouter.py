@@ -149,12 +149,10 @@ def _of_route(router: Router, route: Route, asked: str) -> tuple[dict[str, float
 
 def _usable(x: Exchange, made: Mapping[str, Target]) -> Mapping[str, Target]:
     """Those of the targets that no module forbids and the caller's header does not rule out."""
-    pinned = pinned_provider(x)
-    allow = x.allow
+    headers = x.headers
+    pinned = "" if b"x-stockyard-provider" not in headers and b"x-provider" not in headers else pinned_provider(x)
     if not pinned:
-        if not allow:
-            return made
-        for allows in allow:
+        for allows in x.allow:
             if not all(map(allows, made.values())):
                 break
         else:
