@@ -162,14 +162,7 @@ class IdleKill(Module):
     def on_request(self, x: Exchange) -> None:
         if x.stream and self._stall_s and not x.dry:
             self._stalls.add(x)
-        if self._same_max:
-            self._count_request(x)
-
-    def _count_request(self, x: Exchange) -> None:
-        """Refuse a request that came too often from this caller."""
-        request = _asked(x)
-        now = self._clock.mono_ns()
-        if not self._repeats.count(request, now, counts=not x.dry):
+        if self._same_max and not self._repeats.count(_asked(x), self._clock.mono_ns(), counts=not x.dry):
             window_s = self.settings.same_request_window_s
             raise StockyardError(
                 "request_loop",

@@ -182,6 +182,12 @@ class RateShield(Module):
         self._exempt = frozenset(settings.exempt)
         self._queue_ns = round(settings.queue_s * NS)
         self._counts_tokens = any(rule.counts_tokens for rule in self._rules)
+        self._is_plain = (
+            [(rule.by, rule.counts_tokens, rule.matches) for rule in self._rules] == [("key", False, None)]
+            and self._repeats is None
+            and not (self._slots or self._exempt)
+        )
+        """One limit on the requests of each key, as at first, is all there is."""
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._clock = core.clock
@@ -199,6 +205,11 @@ class RateShield(Module):
 
     def on_request(self, x: Exchange) -> Answer | None:
         principal = x.principal
+        if self._is_plain and principal is not None and principal.key_text and not x.dry:
+            now_ns, arrivals = self._clock.mono_ns(), self._rules[0].arrivals
+            if not arrivals.wait_ns(principal.key_text, 1, now_ns):
+                x.response_headers += self._rules[0].said(*arrivals.charge(principal.key_text, 1, now_ns))
+                return None
         if (
             self._exempt
             and principal is not None
