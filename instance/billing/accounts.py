@@ -143,7 +143,8 @@ class Accounts:
     def __init__(self) -> None:
         self._by_id: dict[str, Account] = {}
         self._exact: dict[tuple[str, str], list[Account]] = {}
-        self._others: list[Account] = []
+        self.everybodys: list[Account] = []
+        """Those that are not told apart by a name: while none is `narrowed`, what any call draws on. Not to be changed."""
         self.narrowed = False
         """Whether some account is not everybody's, so that who spends must be known."""
 
@@ -176,23 +177,19 @@ class Accounts:
         self._index()
 
     def _index(self) -> None:
-        self._exact, self._others = {}, []
+        self._exact, self.everybodys = {}, []
         self.narrowed = any(account.budget.scope for account in self._by_id.values())
         for account in self._by_id.values():
             scope = account.budget.scope
             name = next((name for name in EXACT_FIELDS if name in scope), None)
             if name is None:
-                self._others.append(account)
+                self.everybodys.append(account)
             else:
                 self._exact.setdefault((name, scope[name]), []).append(account)
 
-    def everybodys(self) -> list[Account]:
-        """The accounts that any call draws on, while none is narrowed."""
-        return self._others
-
     def of(self, subject: Subject) -> list[Account]:
         """The accounts that a call by this subject draws on."""
-        found = [account for account in self._others if account.budget.covers(subject)]
+        found = [account for account in self.everybodys if account.budget.covers(subject)]
         if self._exact:
             for name in EXACT_FIELDS:
                 for account in self._exact.get((name, getattr(subject, name)), ()):

@@ -112,7 +112,8 @@ class Billing:
 
     def drawn_on(self, x: Exchange) -> list[Account]:
         """The accounts that the call draws on, its key's own budget among them; who asks reserves anew in all of them."""
-        found = self.accounts_of(x)
+        accounts = self.accounts
+        found = accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys
         principal = x.principal
         if principal is not None and principal.budget_month_nano:
             own = self.key_budgets.account(principal, x.started_wall_ns)
@@ -124,7 +125,7 @@ class Billing:
     def accounts_of(self, x: Exchange) -> list[Account]:
         """The accounts of the table's budgets that the call draws on; not to be changed."""
         accounts = self.accounts
-        return accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys()
+        return accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys
 
     def settle(self, x: Exchange) -> None:
         """Give back what was reserved and count the call's cost in every account that it draws on.
@@ -145,7 +146,8 @@ class Billing:
         at_ns = x.started_wall_ns
         if x.principal is not None:
             self.key_budgets.settle(x.principal, nano, at_ns)
-        for account in self.accounts_of(x):
+        accounts = self.accounts
+        for account in accounts.of(subject(x)) if accounts.narrowed else accounts.everybodys:
             if at_ns >= account.ends_ns:
                 account.roll(at_ns)
             account.spend(nano, at_ns)

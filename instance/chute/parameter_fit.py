@@ -26,6 +26,9 @@ NEUTRAL: Mapping[str, Any] = {"temperature": 1, "top_p": 1, "presence_penalty": 
 """Values that say nothing: a model that refuses the parameter takes them (OpenAI's do), or loses nothing without them."""
 NEVER_SET = frozenset(("model", "messages", "stream"))
 
+Range = tuple[float, float, frozenset[type]]
+"""The least and the greatest value, and the types whose values it holds for."""
+
 
 class Change(NamedTuple):
     """One parameter that was made to fit."""
@@ -58,7 +61,7 @@ class Fit:
     scale: bool = False
     """A temperature is mapped from 0-2 to the model's own scale."""
     watched: frozenset[str] = frozenset()
-    _suits: dict[str, tuple[float, float] | Callable[[Any], bool]] = field(default_factory=dict)
+    _suits: dict[str, Range | Callable[[Any], bool]] = field(default_factory=dict)
     """For each parameter to watch, the range in which it stays as it is, or a question that says so."""
 
     def add(self, rule: ModelParameters) -> None:
@@ -105,32 +108,30 @@ class Fit:
         self.watched = frozenset(watched)
         self._suits = {name: self._suiting(name) for name in watched}
 
-    def _suiting(self, name: str) -> tuple[float, float] | Callable[[Any], bool]:
+    def _suiting(self, name: str) -> Range | Callable[[Any], bool]:
         """When the parameter stays as it is: the same as `_one` and `_limit_tokens` decide, asked without a copy."""
         if (
             name in MAX_TOKENS
             and self.max_tokens_name in ("", name)
             and name not in self.unsupported | self.names.keys()
         ):
-            return (float("-inf"), float(self.max_output_tokens or "inf"))
+            return float("-inf"), float(self.max_output_tokens or "inf"), _WHOLE_NUMBERS
         plain = name in self.ranges and not (self.unsupported | self.names.keys() | self.values.keys()) & {name}
         if plain and not (name == "temperature" and self.scale and self.ranges[name][1] < 2):
-            return self.ranges[name]
+            return *self.ranges[name], _NUMBERS
         return lambda value: not self.fitted({name: value}, own_only=False)[1]
 
     def suits(self, req: JSON) -> bool:
         """Whether the model takes the request as it is; quick for the calls that most are."""
         if self.defaults or self.locks:
             return False
-        known = self._suits
-        for name, value in req.items():
-            rule = known.get(name)
-            if rule is None or value is None:
-                continue
+        for name in self.watched.intersection(req):
+            value = req[name]
+            rule = self._suits[name]
             if type(rule) is tuple:
-                if type(value) in _NUMBERS and not rule[0] <= value <= rule[1]:
+                if type(value) in rule[2] and not rule[0] <= value <= rule[1]:
                     return False
-            elif not rule(value):  # type: ignore[operator]
+            elif value is not None and not rule(value):  # type: ignore[operator]
                 return False
         if self.system_role:
             wrong = "developer" if self.system_role == "system" else "system"
@@ -245,6 +246,7 @@ class Fit:
 
 _NONE: Any = object()
 _NUMBERS = frozenset((int, float))
+_WHOLE_NUMBERS = frozenset((int,))
 
 
 def nearest_value(name: str, value: str, allowed: list[str]) -> str:

@@ -145,9 +145,13 @@ class Router:
     def choosable(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that `may_choose` says yes to."""
         principal = x.principal
-        if pinned_provider(x) or (principal is not None and principal.models):
+        if (principal is not None and principal.models) or pinned_provider(x):
             return [target for target in targets if self.may_choose(x, target)]
-        return [target for target in targets if permits(x, target)] if x.allow else targets
+        allow = x.allow
+        if len(allow) == 1:
+            allows = allow[0]
+            return [target for target in targets if allows(target)]
+        return [target for target in targets if permits(x, target)] if allow else targets
 
     def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
         """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Target:
         self.region = region or provider.region
         self.url = url
         """Base URL in place of the provider's own; `None`: the provider's."""
-        self.label = f"{provider.name}/{model}"
+        self.label = intern(f"{provider.name}/{model}")
         self.header_lines = f"x-stockyard-provider: {provider.name}\r\nx-stockyard-model: {model}\r\n".encode()
         """How an answer says who served it."""
         self.known_model: tuple[Catalogue, Model | None] | None = None

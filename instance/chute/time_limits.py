@@ -29,34 +29,39 @@ class TimeLimit:
 class TimeLimits:
     """The limits that run now. While there are any, one timer looks at them every `GRANULARITY_S`; when none, nothing runs."""
 
-    __slots__ = ("_armed", "_limits", "_now")
+    __slots__ = ("_now", "armed", "running")
 
     def __init__(self, now: Callable[[], float] = perf_counter) -> None:
-        self._limits: set[TimeLimit] = set()
-        self._armed = False
+        self.running: set[TimeLimit] = set()
+        """For who adds and removes by itself, on the way of every call: `arm` must follow unless `armed`."""
+        self.armed = False
         self._now = now
 
     def __len__(self) -> int:
-        return len(self._limits)
+        return len(self.running)
 
     def add(self, limit: TimeLimit) -> None:
         """Let the limit run until `remove`."""
-        self._limits.add(limit)
-        if not self._armed:
-            self._armed = True
-            asyncio.get_running_loop().call_later(GRANULARITY_S, self._look)
+        self.running.add(limit)
+        if not self.armed:
+            self.arm()
 
     def remove(self, limit: TimeLimit) -> None:
         """Lift the limit; it strikes no more."""
-        self._limits.discard(limit)
+        self.running.discard(limit)
+
+    def arm(self) -> None:
+        """Start the timer."""
+        self.armed = True
+        asyncio.get_running_loop().call_later(GRANULARITY_S, self._look)
 
     def _look(self) -> None:
-        if not self._limits:
-            self._armed = False
+        if not self.running:
+            self.armed = False
             return
         asyncio.get_running_loop().call_later(GRANULARITY_S, self._look)
         now = self._now()
-        for limit in self._limits:
+        for limit in self.running:
             if now >= limit.until and not limit.struck and limit.task is not None:
                 limit.struck = True
                 limit.task.cancel()

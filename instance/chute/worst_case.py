@@ -42,7 +42,8 @@ def worst_case_nano(
     is_text = x.kind in TEXT_KINDS
     tokens_in, most, count = -1, 0, 1
     for target in x.targets if targets is None else targets:
-        price = prices.of(target) or assumed
+        known = target.known_price
+        price = (known[1] if known is not None and known[0] is prices else prices.of(target)) or assumed
         if price is None:
             unpriced = target
             continue
@@ -54,10 +55,16 @@ def worst_case_nano(
         if price.above is not None and tokens_in > price.above_tokens:
             price = price.above
         if is_text:
-            model = prices.catalogue.of(target)
+            catalogued = target.known_model
+            model = (
+                catalogued[1]
+                if catalogued is not None and catalogued[0] is prices.catalogue
+                else prices.catalogue.of(target)
+            )
             limit = model.output_tokens if model is not None else None
             tokens_out = count * (most if limit is None or most <= limit else limit)
-            nano = line_cost_nano(tokens_in, price.input) + line_cost_nano(tokens_out, price.output)
+            # Each line rounded half up once, as `line_cost_nano` does.
+            nano = (tokens_in * price.input + 500) // 1000 + (tokens_out * price.output + 500) // 1000
             if price.request:
                 nano += price.request
         else:

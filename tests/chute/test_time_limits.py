@@ -58,7 +58,7 @@ async def test_no_timer_runs_when_there_is_no_limit() -> None:
     limit = TimeLimit(asyncio.current_task(), perf_counter() + 60)
     limits.add(limit)
     limits.remove(limit)
-    await until(lambda: not limits._armed)
+    await until(lambda: not limits.armed)
 
 
 async def test_a_limit_that_was_moved_to_never_does_not_strike_until_it_is_set_again() -> None:

@@ -24,7 +24,7 @@ def test_suspect_then_down_then_healthy_again() -> None:
     made.passed("up/small", 2)
     assert made.of_provider("up") == "healthy"
     assert states == ["suspect", "down", "healthy"]
-    assert made.spotless
+    assert not made.conditions
 
 
 def test_failures_that_are_not_in_a_row_make_nobody_suspect() -> None:
@@ -42,7 +42,7 @@ def test_what_is_known_is_bounded_and_those_that_are_down_stay() -> None:
     for number in range(SUBJECTS_MAX + 10):
         made.failed(f"up/{number}", "500", 3)
     assert "up/down" in made.out
-    assert len(made._conditions) == SUBJECTS_MAX
+    assert len(made.conditions) == SUBJECTS_MAX
 
 
 PASSIVE: dict[str, Any] = {"retry": False, "circuitbreaker": False, "healthcheck": {"fail_after": 1}}

@@ -132,6 +132,13 @@ async def test_ceilings_end_a_stream_and_refuse_a_whole_answer(limit: dict[str, 
         assert (await s.chat()).status_code == 200
 
 
+async def test_ceilings_hold_for_calls_of_other_kinds() -> None:
+    price = '[prices."up/small"]\nin_usd_per_mtok = 10\nout_usd_per_mtok = 50\n'
+    async with running({"idlekill": {"max_cost_usd": 1e-6}}, config=price) as s:
+        refused = await s.http().post("/v1/embeddings", json={"model": "up/small", "input": "what is this about?"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "killed_limit")
+
+
 async def test_the_longest_time_holds_for_streams_and_whole_answers() -> None:
     async with running({"idlekill": {"max_duration_s": 0.2}, "retry": False}) as s:
         s.mock.script(chunks([f"{number} " for number in range(200)], piece_delay_s=0.02), delay(5))

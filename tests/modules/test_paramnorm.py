@@ -4,7 +4,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from instance.chute.model_parameters import ModelParameters, bundled_rules
@@ -197,6 +197,7 @@ VALUES = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
+@example(asked={"max_tokens": 2.5}, rule=ModelParameters(), more={"max_output_tokens": 1}, scale=False)
 @given(
     asked=st.dictionaries(st.sampled_from(NAMES), VALUES),
     rule=st.sampled_from([rule for _, rule in bundled_rules()]),

@@ -54,6 +54,20 @@ async def test_a_burst_passes_and_the_rest_is_told_when_to_come_back() -> None:
     assert admitted(module, *[call() for _ in range(11)]) == [True] * 10 + [False]
 
 
+async def test_one_limit_alone_is_counted_as_it_is_beside_others() -> None:
+    clock = FakeClock()
+    alone, beside = await shield(clock, **MINUTE), await shield(clock, **MINUTE, exempt=["nobody"])
+    for wait_s in (0, 0, 0.3, 0, 20, 0, *(0 for _ in range(12)), 1.5, 0):
+        clock.advance(wait_s)
+        one, other = call(), call()
+        assert admitted(alone, one) == admitted(beside, other)
+        assert one.response_headers == other.response_headers
+    dry = call()
+    dry.dry = True
+    clock.advance(3600)
+    assert admitted(alone, dry, *[call() for _ in range(11)]) == [True] * 11 + [False], "who only asks is not counted"
+
+
 async def test_two_keys_do_not_affect_each_other() -> None:
     module = await shield(FakeClock(), limits=[{"by": "key", "requests": 1, "per": "hour"}])
     assert admitted(module, call(1), call(1), call(2), call(2)) == [True, False, True, False]

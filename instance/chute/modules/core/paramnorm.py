@@ -78,7 +78,8 @@ class ParamNorm(Module):
         self._rules = [*bundled_rules(), *((Matched(glob), rule) for glob, rule in own.table.items())]
         self._defaults = [(Matched(glob), values) for glob, values in own.defaults.items()]
         self._locks = [(Matched(glob), values) for glob, values in own.locks.items()]
-        self._fits: dict[tuple[str, str], Fit | None] = {}
+        self._fits: dict[str, tuple[str, Fit | None]] = {}
+        """By the target's label: the dialect that its provider had, and what is known of it."""
         self._catalogue: Catalogue | None = None
 
     async def start(self, core: Core, previous: Module | None) -> None:
@@ -86,11 +87,14 @@ class ParamNorm(Module):
 
     def passes(self, x: Exchange) -> bool:
         """Whether the first target takes the request as it is."""
-        if not x.targets:
+        targets = x.targets
+        if not targets:
             return True
         if x.stream and self._quiet(x):
             return False
-        fit = self._fit_of(x.targets[0])
+        target = targets[0]
+        known = self._fits.get(target.label)
+        fit = known[1] if known is not None and known[0] == target.provider.dialect else self._fit(target)
         return fit is None or fit.suits(x.req)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
@@ -101,10 +105,8 @@ class ParamNorm(Module):
         return x.stream and not x.usage_asked and not self.settings.add_stream_usage
 
     def _fit_of(self, target: Target) -> Fit | None:
-        try:
-            return self._fits[target.label, target.provider.dialect]
-        except KeyError:
-            return self._fit(target)
+        known = self._fits.get(target.label)
+        return known[1] if known is not None and known[0] == target.provider.dialect else self._fit(target)
 
     async def _fitted(self, x: Exchange, call: Call, target: Target, fit: Fit | None, quiet: bool) -> Answer:
         asked, changed, usage_asked = x.req, x.changed, x.usage_asked
@@ -180,7 +182,8 @@ class ParamNorm(Module):
         fit.seal()
         if len(self._fits) >= FITS_MAX:
             self._fits.clear()
-        found = self._fits[target.label, provider.dialect] = None if fit.idle else fit
+        found = None if fit.idle else fit
+        self._fits[target.label] = provider.dialect, found
         return found
 
 

@@ -178,7 +178,7 @@ class CostCap(Module):
     def _reserve(self, x: Exchange, accounts: list[Account], estimate: int) -> None:
         now_ns = x.started_wall_ns
         tightest = accounts[0]
-        least = -1
+        least: int | None = None
         for account in accounts:
             if now_ns >= account.ends_ns:
                 account.roll(now_ns)
@@ -187,7 +187,7 @@ class CostCap(Module):
                 self._over(x, account, estimate)
             if free < 0:
                 free = 0
-            if free < least or least < 0:
+            if least is None or free < least:
                 least = free
                 tightest = account
         if x.dry:
@@ -195,12 +195,13 @@ class CostCap(Module):
         for account in accounts:
             account.reserved_nano += estimate
         x.state["costcap"] = (accounts, estimate)
+        left = (least or 0) - estimate
         x.note(
             "reserve",
             {
                 "scope": tightest.budget.name,
                 "usd": estimate / NANO_PER_USD,
-                "left_usd": tightest.left_nano / NANO_PER_USD,
+                "left_usd": left / NANO_PER_USD if left > 0 else 0.0,
             },
         )
 
@@ -253,11 +254,12 @@ class CostCap(Module):
             x.cost_unknown = False
         self._billing.settle(x)
         if not x.stream:
-            left = accounts[0].left_nano
+            left = -1
             for account in accounts:
-                if account.left_nano < left:
-                    left = account.left_nano
-            x.response_headers.append((LEFT, b"%d.%09d" % divmod(left, NANO_PER_USD)))
+                free = account.budget.limit_nano - account.spent_nano - account.reserved_nano
+                if free < left or left < 0:
+                    left = free if free > 0 else 0
+            x.response_headers.append((LEFT, f"{left // NANO_PER_USD}.{left % NANO_PER_USD:09}".encode()))
         for account in accounts:
             if account.spent_nano >= account.warns_from_nano:
                 pct = account.crossed_pct()

@@ -16,7 +16,7 @@ from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.call_identity import holder
 from instance.chute.delta_text import last_event
 from instance.chute.exchange import Exchange
-from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.module import ALL_KINDS, TEXT_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.cost.rate_limits import Repeats
 from instance.chute.modules.cost.runaway import Runaway
 from instance.chute.modules.cost.stall_watch import StallWatch, Watched
@@ -147,6 +147,8 @@ class IdleKill(Module):
         needed = ["on_request", "on_finish"] if own.stall_s or own.same_request_max else ["on_finish"]
         if self._limited or own.max_duration_s or (own.stall_s and not self._timeout_is_sooner()):
             needed.append("around")
+        if self._max_tokens or self._max_nano:
+            needed.append("on_response")
         return tuple(needed)
 
     def _timeout_is_sooner(self) -> bool:
@@ -160,22 +162,18 @@ class IdleKill(Module):
     def on_request(self, x: Exchange) -> None:
         if x.stream and self._stall_s and not x.dry:
             self._stalls.add(x)
-        if self._same_max:
-            self._count_request(x)
-
-    def _count_request(self, x: Exchange) -> None:
-        """Refuse a request that came too often from this caller."""
-        request = (holder(x), _asked(x))
-        now = self._clock.mono_ns()
-        if self._repeats.wait_ns(request, now):
+        if self._same_max and not self._repeats.count(_asked(x), self._clock.mono_ns(), counts=not x.dry):
             window_s = self.settings.same_request_window_s
             raise StockyardError(
                 "request_loop",
                 f"The same request came more than {self.settings.same_request_max} times within {window_s:g} s.",
                 headers={"Retry-After": str(ceil(window_s))},
             )
-        if not x.dry:
-            self._repeats.add(request, now)
+
+    def passes(self, x: Exchange) -> bool:
+        """A whole call of which nothing is watched: while it is waited for the module timeout decides, and `on_response` judges
+        its answer, which has an object with these kinds."""
+        return not x.stream and not self._has_duration and x.deadline_ns != 0 and x.kind in TEXT_KINDS
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         watched: Watched | None = None
@@ -183,7 +181,7 @@ class IdleKill(Module):
             watched = self._stalls.watched.get(x.id) or self._stalls.add(x)
             watched.awaits_provider = True
             watched.may_stall = not x.deadline_ns
-        # Else the module timeout decides until there is an answer, and of a whole one nothing is watched after that.
+        # Else nothing is watched, and only what the answer came to is judged.
         try:
             answer = await call(x)
         except asyncio.CancelledError:
@@ -195,26 +193,30 @@ class IdleKill(Module):
             watched.awaits_provider = False
             watched.may_stall = True
         if events is None:
-            self._judge_whole(x, answer)
+            if answer.obj is None:
+                self._judge_whole(x, answer)
             return answer
         if self.settings.soft_end:
             answer.native = "openai.chat"
         answer.events = self._watched(x, answer, events, watched or self._stalls.add(x))
         return answer
 
+    def on_response(self, x: Exchange, answer: Answer) -> None:
+        self._judge_whole(x, answer)
+
     def _judge_whole(self, x: Exchange, answer: Answer) -> None:
         """Refuse a whole answer that is over a ceiling; it is paid for already."""
-        if answer.target is None or not self._limited:
+        if answer.target is None:
             return
         usage = x.usage
-        reason = ""
         if self._max_tokens and usage.output > self._max_tokens:
             reason = "output_tokens"
-        elif self._max_nano and self._nano(x, answer, usage.input, usage.output) > self._max_nano:
+        elif self._max_nano and self._nano(answer, usage.input, usage.output) > self._max_nano:
             reason = "cost"
-        if reason:
-            x.answer = answer
-            raise self._killed(x, reason)
+        else:
+            return
+        x.answer = answer
+        raise self._killed(x, reason)
 
     async def _watched(
         self, x: Exchange, answer: Answer, source: AsyncIterator[list[Delta]], watched: Watched
@@ -264,11 +266,11 @@ class IdleKill(Module):
                         return "loop"
         if self._max_tokens and spending.tokens > self._max_tokens:
             return "output_tokens"
-        if self._max_nano and self._nano(x, answer, prompt_tokens, spending.tokens) > self._max_nano:
+        if self._max_nano and self._nano(answer, prompt_tokens, spending.tokens) > self._max_nano:
             return "cost"
         return ""
 
-    def _nano(self, x: Exchange, answer: Answer, tokens_in: int, tokens_out: int) -> int:
+    def _nano(self, answer: Answer, tokens_in: int, tokens_out: int) -> int:
         """About what so many tokens cost, in nano-dollars; 0 where the price is not known."""
         prices = self._core.services.get("prices") if self._core is not None else None
         target = answer.target
@@ -314,10 +316,11 @@ class IdleKill(Module):
 
 
 def _asked(x: Exchange) -> int:
-    """A number for what the call asks: its model and messages, in this process alone."""
-    asked = x.req.get("messages") or x.req.get("input") or x.req.get("prompt")
+    """A number for who asks what: the key, the model and the messages, in this process alone."""
+    req = x.req
+    asked = req.get("messages") or req.get("input") or req.get("prompt")
     if type(asked) is list:
-        parts = [x.model_requested]
+        parts: list[str] = []
         for message in asked:
             if type(message) is not dict or len(message) != PLAIN_FIELDS:
                 break
@@ -326,5 +329,5 @@ def _asked(x: Exchange) -> int:
                 break
             parts += (role, content)
         else:
-            return hash(tuple(parts))
-    return hash(orjson.dumps([x.model_requested, asked]))
+            return hash((holder(x), x.model_requested, *parts))
+    return hash((holder(x), orjson.dumps([x.model_requested, asked])))

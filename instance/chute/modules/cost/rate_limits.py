@@ -21,22 +21,22 @@ class Arrivals:
     """The TATs of one limit: `count` units in `per_ns`, at most `burst` of them at once. More than one unit a nanosecond counts
     as one."""
 
-    __slots__ = ("_tats", "burst", "count", "interval_ns", "tolerance_ns")
+    __slots__ = ("burst", "count", "interval_ns", "tats", "tolerance_ns")
 
     def __init__(self, count: int, per_ns: int, burst: int, tats: OrderedDict[str, int] | None = None) -> None:
         self.count = count
         self.burst = burst
         self.interval_ns = max(1, per_ns // count)
         self.tolerance_ns = self.interval_ns * burst
-        self._tats: OrderedDict[str, int] = tats if tats is not None else OrderedDict()
+        self.tats: OrderedDict[str, int] = tats if tats is not None else OrderedDict()
 
     def handed_over(self) -> OrderedDict[str, int]:
         """The state, for the limit that comes in this one's place."""
-        return self._tats
+        return self.tats
 
     def wait_ns(self, subject: str, units: int, now_ns: int) -> int:
         """How long the subject must wait until `units` conform; 0 when they do now. More than a burst counts as one."""
-        tat = self._tats.get(subject, 0)
+        tat = self.tats.get(subject, 0)
         ahead = tat - now_ns
         if ahead <= 0:
             return 0
@@ -45,7 +45,7 @@ class Arrivals:
 
     def charge(self, subject: str, units: int, now_ns: int) -> tuple[int, int]:
         """Count `units`; they push the next arrival on, however many they are. What `state` says then."""
-        tats = self._tats
+        tats = self.tats
         tat = tats.get(subject, 0)
         ahead = (tat - now_ns if tat > now_ns else 0) + units * self.interval_ns
         tats[subject] = now_ns + ahead
@@ -58,7 +58,7 @@ class Arrivals:
 
     def state(self, subject: str, now_ns: int) -> tuple[int, int]:
         """`(units left, ns until all of the burst is there again)`."""
-        ahead = max(0, self._tats.get(subject, 0) - now_ns)
+        ahead = max(0, self.tats.get(subject, 0) - now_ns)
         return max(0, (self.tolerance_ns - ahead) // self.interval_ns), ahead
 
 
@@ -74,6 +74,13 @@ class Slots:
 
     def free(self, subject: str) -> bool:
         return self._running.get(subject, 0) < self.most and not self._waiting.get(subject)
+
+    def take_if_free(self, subject: str) -> bool:
+        running = self._running.get(subject, 0)
+        if running >= self.most or (self._waiting and self._waiting.get(subject)):
+            return False
+        self._running[subject] = running + 1
+        return True
 
     def take(self, subject: str) -> None:
         self._running[subject] = self._running.get(subject, 0) + 1
@@ -99,7 +106,7 @@ class Slots:
 
     def give_back(self, subject: str) -> None:
         """A call ended: its slot goes to who waits longest."""
-        waiting = self._waiting.get(subject)
+        waiting = self._waiting.get(subject) if self._waiting else None
         while waiting:
             future = waiting.popleft()
             if not waiting:
@@ -122,10 +129,10 @@ class Repeats:
     def __init__(self, most: int, window_ns: int) -> None:
         self.most = most
         self.window_ns = window_ns
-        self._seen: OrderedDict[tuple[str, int], int | deque[int]] = OrderedDict()
-        """When each came: the one time of a request that came once, as most do."""
+        self._seen: OrderedDict[int, int | deque[int]] = OrderedDict()
+        """By a hash of who asks what. When each came: the one time of a request that came once, as most do."""
 
-    def wait_ns(self, request: tuple[str, int], now_ns: int) -> int:
+    def wait_ns(self, request: int, now_ns: int) -> int:
         """How long until the request may come again; 0 when it may now."""
         seen = self._seen.get(request)
         if seen is None:
@@ -133,7 +140,21 @@ class Repeats:
         count, first = (1, seen) if isinstance(seen, int) else (len(seen), seen[0])
         return 0 if count < self.most else max(0, first + self.window_ns - now_ns)
 
-    def add(self, request: tuple[str, int], now_ns: int) -> None:
+    def count(self, request: int, now_ns: int, *, counts: bool = True) -> bool:
+        """Count the request if it may come now; False when it may not. With `counts` off nothing is counted."""
+        seen = self._seen
+        if request in seen:
+            if self.wait_ns(request, now_ns):
+                return False
+            if counts:
+                self.add(request, now_ns)
+        elif counts:
+            seen[request] = now_ns
+            if len(seen) > REPEATS_MAX:
+                seen.popitem(last=False)
+        return True
+
+    def add(self, request: int, now_ns: int) -> None:
         seen = self._seen.get(request)
         if seen is None:
             self._seen[request] = now_ns

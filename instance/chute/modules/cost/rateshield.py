@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import translate
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -72,6 +72,7 @@ class _Rule:
     """One limit at work."""
 
     __slots__ = (
+        "_said",
         "arrivals",
         "by",
         "counts_tokens",
@@ -100,6 +101,22 @@ class _Rule:
         self.limit_line = b"x-ratelimit-limit-" + name, b"%d" % count
         self.left_name = b"x-ratelimit-remaining-" + name
         self.reset_name = b"x-ratelimit-reset-" + name
+        self._said: tuple[int, int, tuple[tuple[bytes, bytes], ...]] = (-1, -1, ())
+
+    def said(self, left: int, reset_ns: int) -> tuple[tuple[bytes, bytes], ...]:
+        """`x-ratelimit-*`, as OpenAI writes them. Much the same is said again and again where few calls come."""
+        reset_ms = -(-reset_ns // MS)
+        said_left, said_ms, lines = self._said
+        if left != said_left or reset_ms != said_ms:
+            reset = b"%dms" % reset_ms if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
+            lines = self.limit_line, (self.left_name, b"%d" % left), (self.reset_name, reset)
+            self._said = left, reset_ms, lines
+        return lines
+
+
+Held = Sequence[tuple[Slots, str]]
+Waits = Sequence[tuple[Slots, str, str]]
+_NO_SLOTS: tuple[()] = ()
 
 
 class _Held:
@@ -113,7 +130,7 @@ class _Held:
         counted_tokens: int,
         slots: list[tuple[Slots, str]],
         wait_ns: int,
-        waits_for: list[tuple[Slots, str, str]],
+        waits_for: Waits,
     ) -> None:
         self.charged = charged
         self.counted_tokens = counted_tokens
@@ -165,6 +182,12 @@ class RateShield(Module):
         self._exempt = frozenset(settings.exempt)
         self._queue_ns = round(settings.queue_s * NS)
         self._counts_tokens = any(rule.counts_tokens for rule in self._rules)
+        self._is_plain = (
+            [(rule.by, rule.counts_tokens, rule.matches) for rule in self._rules] == [("key", False, None)]
+            and self._repeats is None
+            and not (self._slots or self._exempt)
+        )
+        """One limit on the requests of each key, as at first, is all there is."""
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._clock = core.clock
@@ -182,6 +205,11 @@ class RateShield(Module):
 
     def on_request(self, x: Exchange) -> Answer | None:
         principal = x.principal
+        if self._is_plain and principal is not None and principal.key_text and not x.dry:
+            now_ns, arrivals = self._clock.mono_ns(), self._rules[0].arrivals
+            if not arrivals.wait_ns(principal.key_text, 1, now_ns):
+                x.response_headers += self._rules[0].said(*arrivals.charge(principal.key_text, 1, now_ns))
+                return None
         if (
             self._exempt
             and principal is not None
@@ -191,20 +219,25 @@ class RateShield(Module):
         now_ns = self._clock.mono_ns()
         repeat = None
         if self._repeats is not None and principal is not None:
-            repeat = (holder(x), hash(x.raw))
+            repeat = hash((holder(x), x.raw))
             wait_ns = self._repeats.wait_ns(repeat, now_ns)
             if wait_ns:
                 raise self._limited(x, "repeats", "the same request came too often", wait_ns)
         counted_tokens = x.prompt_tokens() if self._counts_tokens else 0
+        key = principal.key_text if principal is not None else ""
         charged: list[tuple[_Rule, str]] = []
         wait_ns = 0
         for rule in self._rules:
-            subject = rule.subject(x)
+            subject = key if rule.by == "key" else rule.subject(x)
             if not subject or (rule.matches is not None and rule.matches(subject) is None):
                 continue
-            wait = rule.arrivals.wait_ns(subject, counted_tokens if rule.counts_tokens else 1, now_ns)
+            charged.append((rule, subject))
+            arrivals = rule.arrivals
+            if arrivals.tats.get(subject, 0) <= now_ns:
+                continue
+            wait = arrivals.wait_ns(subject, counted_tokens if rule.counts_tokens else 1, now_ns)
             if wait > self._queue_ns:
-                _say_left(x, rule, *rule.arrivals.state(subject, now_ns))
+                x.response_headers += rule.said(*arrivals.state(subject, now_ns))
                 limit = rule.limit
                 what = (
                     f"{limit.requests or limit.tokens} {'tokens' if rule.counts_tokens else 'requests'} a {limit.per}"
@@ -212,47 +245,58 @@ class RateShield(Module):
                 raise self._limited(x, rule.by, f"{what} for each {rule.by}" if rule.by != "global" else what, wait)
             if wait > wait_ns:
                 wait_ns = wait
-            charged.append((rule, subject))
+        taken, waits_for = self._take_slots(x, key) if self._slots else (_NO_SLOTS, _NO_SLOTS)
+        if x.dry:
+            return None
+        if len(charged) == 1 and not self._counts_tokens:
+            rule, subject = charged[0]
+            x.response_headers += rule.said(*rule.arrivals.charge(subject, 1, now_ns))
+        elif charged:
+            self._charge(x, charged, counted_tokens, now_ns)
+        if repeat is not None and self._repeats is not None:
+            self._repeats.add(repeat, now_ns)
+        if self._counts_tokens or wait_ns or taken or waits_for:
+            x.state["rateshield"] = _Held(charged, counted_tokens, [*taken], wait_ns, waits_for)
+        return None
+
+    def _take_slots(self, x: Exchange, key: str) -> tuple[Held, Waits]:
+        """The slots that the call takes, none of a dry one, and those that it has to wait for. Raises `too_many_concurrent`."""
         taken: list[tuple[Slots, str]] = []
         waits_for: list[tuple[Slots, str, str]] = []
         for subject_of, slots, by in self._slots:
-            subject = subject_of(x)
+            subject = key if by == "key" else subject_of(x)
             if not subject:
                 continue
-            if slots.free(subject):
+            if slots.take_if_free(subject):
                 taken.append((slots, subject))
             elif self._queue_ns:
                 waits_for.append((slots, subject, by))
             else:
+                for other, holder_of in taken:
+                    other.give_back(holder_of)
                 raise self._crowded(x, by, slots)
         if x.dry:
-            return None
-        for slots, subject in taken:
-            slots.take(subject)
-        self._charge(x, charged, counted_tokens, now_ns)
-        if repeat is not None and self._repeats is not None:
-            self._repeats.add(repeat, now_ns)
-        if self._counts_tokens or wait_ns or taken or waits_for:
-            x.state["rateshield"] = _Held(charged, counted_tokens, taken, wait_ns, waits_for)
-        return None
+            for slots, subject in taken:
+                slots.give_back(subject)
+        return taken, waits_for
 
     def _charge(self, x: Exchange, charged: list[tuple[_Rule, str]], counted_tokens: int, now_ns: int) -> None:
         """Count the call, and say of the tightest limit on requests and of that on tokens what is left."""
-        requests: tuple[_Rule, int, int] | None = None
-        tokens: tuple[_Rule, int, int] | None = None
+        requests = tokens = None
+        left_requests = left_tokens = reset_requests_ns = reset_tokens_ns = 0
         for rule, subject in charged:
             if rule.counts_tokens:
                 left, reset_ns = rule.arrivals.charge(subject, counted_tokens, now_ns)
-                if tokens is None or left < tokens[1]:
-                    tokens = rule, left, reset_ns
+                if tokens is None or left < left_tokens:
+                    tokens, left_tokens, reset_tokens_ns = rule, left, reset_ns
             else:
                 left, reset_ns = rule.arrivals.charge(subject, 1, now_ns)
-                if requests is None or left < requests[1]:
-                    requests = rule, left, reset_ns
+                if requests is None or left < left_requests:
+                    requests, left_requests, reset_requests_ns = rule, left, reset_ns
         if requests is not None:
-            _say_left(x, *requests)
+            x.response_headers += requests.said(left_requests, reset_requests_ns)
         if tokens is not None:
-            _say_left(x, *tokens)
+            x.response_headers += tokens.said(left_tokens, reset_tokens_ns)
 
     def passes(self, x: Exchange) -> bool:
         """When it is its turn."""
@@ -305,7 +349,9 @@ class RateShield(Module):
         if not self._counts_tokens:
             return
         usage = x.usage
-        owed = usage.output + max(0, usage.input - held.counted_tokens)
+        owed = usage.output
+        if usage.input > held.counted_tokens:
+            owed += usage.input - held.counted_tokens
         if owed:
             now_ns = self._clock.mono_ns()
             for rule, subject in held.charged:
@@ -328,9 +374,3 @@ class RateShield(Module):
             f"Over the limit of {slots.most} calls at once" + (f" for each {by}." if by != "global" else "."),
             headers={"Retry-After": "1"},
         )
-
-
-def _say_left(x: Exchange, rule: _Rule, left: int, reset_ns: int) -> None:
-    """`x-ratelimit-*` of a limit, as OpenAI writes them."""
-    reset = b"%dms" % -(-reset_ns // MS) if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
-    x.response_headers += (rule.limit_line, (rule.left_name, b"%d" % left), (rule.reset_name, reset))

@@ -111,7 +111,7 @@ class TierDrop(Module):
             self._own = await core.database.read(lambda connection: seeded(connection, budget, now_ns))
 
     def on_request(self, x: Exchange) -> None:
-        if not x.targets or self._is_spared(x):
+        if not x.targets or (self._spared and self._is_spared(x)):
             return
         used = self._used_pct(x)
         if used < self._lowest_pct:
@@ -131,7 +131,7 @@ class TierDrop(Module):
             return
 
     def _is_spared(self, x: Exchange) -> bool:
-        if not self._spared or x.headers.get(b"x-stockyard-priority", b"").strip().lower() != HIGH:
+        if x.headers.get(b"x-stockyard-priority", b"").strip().lower() != HIGH:
             return False
         return key_id(x) in self._spared or (x.principal is not None and x.principal.name in self._spared)
 

@@ -17,9 +17,10 @@ def by_turns(keys: list[PooledKey]) -> PooledKey:
         return keys[0]  # it takes a turn and gives it back
     picked, total = keys[0], 0
     for key in keys:
-        total += key.weight
-        key.current += key.weight
-        if key.current > picked.current:
+        weight = key.weight
+        total += weight
+        current = key.current = key.current + weight
+        if current > picked.current:
             picked = key
     picked.current -= total
     return picked

@@ -157,7 +157,7 @@ class KeyPool(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         provider = x.targets[0].provider.name if x.targets else ""
         pool = self.pools.get(provider)
-        if pool is None or x.take_own_key(provider) or x.provider_key is not None:
+        if pool is None or (x.own_keys is not None and x.take_own_key(provider)) or x.provider_key is not None:
             return await call(x)
         fitting = pool
         if provider in self._for_some:
@@ -187,7 +187,7 @@ class KeyPool(Module):
                     failure = failed
                     left = [other for other in left if other is not key]
                     continue
-                key.answered(remaining_share(answer.headers))
+                key.answered(remaining_share(answer.headers) if answer.headers else None)
                 x.state["pool_key"] = key
                 return answer
         finally:
@@ -196,9 +196,9 @@ class KeyPool(Module):
 
     def on_finish(self, x: Exchange) -> None:
         """Count what the call used against the key that served it."""
-        key = x.state.get("pool_key")
-        if key is not None:
-            usage = x.usage
+        state = x.state
+        if "pool_key" in state:
+            key, usage = state["pool_key"], x.usage
             key.used(usage.input + usage.output, x.cost_nano, self._clock.mono_ns(), self._clock.wall_ns())
 
     def _judged(self, key: PooledKey, failure: CallFailed) -> str | None:
@@ -273,21 +273,23 @@ class KeyPool(Module):
         ready = [key for key in keys if key.is_free(now, wall)]
         if len(ready) < 2:
             return ready[0] if ready else None
-        pinned = x.state.get("pinned_key")
-        if pinned:
+        if "pinned_key" in x.state:
+            pinned = x.state["pinned_key"]
             for key in ready:
                 if key.name == pinned:
                     return key
         strategy = self._strategy
         if strategy == "least_used":
-            least, used = ready[:0], 0.0
+            least, used, equal = ready[0], -1.0, None
             for key in ready:
                 share = key.tokens.passed_to(now) / key.weight
-                if not least or share < used:
-                    least, used = [key], share
+                if used < 0 or share < used:
+                    least, used, equal = key, share, None
                 elif share == used:
-                    least.append(key)
-            ready = least
+                    equal = [*(equal or (least,)), key]
+            if equal is None:
+                return least
+            ready = equal
         elif strategy == "priority":
             return ready[0]
         elif strategy == "random":

@@ -34,6 +34,7 @@ class Breaker:
         "_in_a_row",
         "_open_for_s",
         "_second",
+        "_slot",
         "_succeeded",
         "_until_ns",
         "base_url",
@@ -53,6 +54,8 @@ class Breaker:
         self._good = [0] * limits.window_s
         self._bad = [0] * limits.window_s
         self._second = now_ns // NS
+        self._slot = self._second % limits.window_s
+        """Where the running second is counted."""
         self._in_a_row = 0
         self._open_for_s = 0.0
         self._until_ns = 0
@@ -63,6 +66,7 @@ class Breaker:
         if limits.window_s != self.limits.window_s:
             self._good = [0] * limits.window_s
             self._bad = [0] * limits.window_s
+            self._slot = self._second % limits.window_s
         self.limits = limits
 
     def admits(self, now_ns: int) -> bool:
@@ -81,7 +85,7 @@ class Breaker:
         second = now_ns // NS
         if second != self._second:
             self._advance(second)
-        self._good[second % self.limits.window_s] += 1
+        self._good[self._slot] += 1
         self._in_a_row = 0
 
     def failed(self, now_ns: int) -> None:
@@ -89,7 +93,7 @@ class Breaker:
         second = now_ns // NS
         if second != self._second:
             self._advance(second)
-        self._bad[second % self.limits.window_s] += 1
+        self._bad[self._slot] += 1
         self._in_a_row += 1
         bad = sum(self._bad)
         calls = bad + sum(self._good)
@@ -131,3 +135,4 @@ class Breaker:
             slot = (second - passed) % window
             self._good[slot] = self._bad[slot] = 0
         self._second = second
+        self._slot = second % window

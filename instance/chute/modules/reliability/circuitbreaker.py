@@ -112,9 +112,10 @@ class CircuitBreaker(Module):
     streams_only = frozenset(("on_finish",))
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        if not x.targets:
+        targets = x.targets
+        if not targets:
             return await call(x)
-        target = x.targets[0]
+        target = targets[0]
         breaker = self.breakers.by_key.get(target.label if target.url is None else key_of(target))
         if breaker is not None and breaker.state != "closed":
             return await self._guarded(x, call, breaker, target)

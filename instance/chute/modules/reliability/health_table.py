@@ -43,7 +43,8 @@ class HealthTable:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._conditions: dict[str, Condition] = {}
+        self.conditions: dict[str, Condition] = {}
+        """Empty while nothing is known against anybody. To be changed here only."""
         self.out: dict[str, Condition] = {}
         """Those that are down or have a bad key."""
         self.changes: deque[dict[str, Any]] = deque(maxlen=CHANGES_MAX)
@@ -51,14 +52,9 @@ class HealthTable:
         """The module that uses it now."""
         self.on_change: Callable[[str, Health, str], None] | None = None
 
-    @property
-    def spotless(self) -> bool:
-        """Nothing is known against anybody."""
-        return not self._conditions
-
     def failed(self, subject: str, reason: str, fail_after: int, *, bad_key: bool = False) -> None:
         """One failure: suspect after `fail_after` in a row, down after twice as many; a refused key is out at once."""
-        condition = self._conditions.get(subject) or self._new(subject)
+        condition = self.conditions.get(subject) or self._new(subject)
         condition.failures += 1
         condition.passes = 0
         reason = reason[:REASON_MAX_CHARACTERS]
@@ -71,7 +67,7 @@ class HealthTable:
 
     def passed(self, subject: str, pass_after: int) -> None:
         """One success: healthy after `pass_after` in a row."""
-        condition = self._conditions.get(subject)
+        condition = self.conditions.get(subject)
         if condition is None:
             return
         condition.failures = 0
@@ -79,11 +75,11 @@ class HealthTable:
         if condition.state == "healthy" or condition.passes >= pass_after:
             if condition.state != "healthy":
                 self._move(subject, condition, "healthy", "it answers again")
-            del self._conditions[subject]
+            del self.conditions[subject]
 
     def condition(self, subject: str) -> Condition | None:
         """What is held against the subject; `None`: nothing."""
-        return self._conditions.get(subject)
+        return self.conditions.get(subject)
 
     def is_down(self, target: Target) -> bool:
         """Whether calls had better go elsewhere."""
@@ -93,7 +89,7 @@ class HealthTable:
         """The provider's own state, else the worst of its targets."""
         states = [
             condition.state
-            for subject, condition in self._conditions.items()
+            for subject, condition in self.conditions.items()
             if subject == name or subject.startswith(f"{name}/")
         ]
         worst: tuple[Health, ...] = ("bad_key", "down", "suspect")
@@ -103,7 +99,7 @@ class HealthTable:
         """Every subject that is not healthy: `{target, state, reason, since}`."""
         return [
             {"target": subject, "state": kept.state, "reason": kept.reason, "since": rfc3339(kept.since_ns)}
-            for subject, kept in self._conditions.items()
+            for subject, kept in self.conditions.items()
             if kept.state != "healthy"
         ]
 
@@ -115,14 +111,14 @@ class HealthTable:
 
     def forget(self, subject: str) -> None:
         """Drop what is known of a subject that is gone."""
-        self._conditions.pop(subject, None)
+        self.conditions.pop(subject, None)
         self.out.pop(subject, None)
 
     def _new(self, subject: str) -> Condition:
-        if len(self._conditions) >= SUBJECTS_MAX:
-            oldest = next((s for s in self._conditions if s not in self.out), next(iter(self._conditions)))
+        if len(self.conditions) >= SUBJECTS_MAX:
+            oldest = next((s for s in self.conditions if s not in self.out), next(iter(self.conditions)))
             self.forget(oldest)
-        condition = self._conditions[subject] = Condition(self._clock.wall_ns())
+        condition = self.conditions[subject] = Condition(self._clock.wall_ns())
         return condition
 
     def _move(self, subject: str, condition: Condition, state: Health, reason: str) -> None:

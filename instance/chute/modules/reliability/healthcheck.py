@@ -157,7 +157,7 @@ class HealthCheck(Module):
         for row in x.attempts:
             error = row["error"]
             if error is None:
-                if not self.table.spotless:
+                if self.table.conditions:
                     self.table.passed(f"{row['provider']}/{row['model']}", self._pass_after)
             elif error != "cancelled" and error not in JUDGED_BY_ITSELF:
                 label = f"{row['provider']}/{row['model']}"

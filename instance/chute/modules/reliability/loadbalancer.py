@@ -87,13 +87,13 @@ class LoadBalancer(Module):
 
     def on_request(self, x: Exchange) -> None:
         permitted = x.targets
-        if not permitted:
-            return
+        if not permitted or "weighted" in x.state:
+            return  # weightedrouter lets only targets stand that are permitted
         if x.allow:
             permitted = [target for target in permitted if permits(x, target)]
             if not permitted:
                 raise StockyardError("no_provider", "No target is permitted for this call.", module=self.name)
-        if len(permitted) < 2 or x.state.get("weighted"):
+        if len(permitted) < 2:
             return
         model = permitted[0].model
         equal = [target for target in permitted if target.model == model]
@@ -111,12 +111,14 @@ class LoadBalancer(Module):
     streams_only = frozenset(("on_finish",))
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        if not x.targets:
+        targets = x.targets
+        if not targets:
             return await call(x)
-        first = x.targets[0]
+        first = targets[0]
         load = self.loads.of(first.label if first.url is None else key_of(first))
         load.in_flight += 1
-        known = len(x.attempts)
+        attempts = x.attempts
+        known = len(attempts)
         try:
             answer = await call(x)
         except CallFailed as failure:
@@ -133,7 +135,12 @@ class LoadBalancer(Module):
         else:
             load.in_flight -= 1
         target = answer.target
-        self._judge(x, known, target, load if target is first else None)
+        made = len(attempts) - known
+        if made == 1 and target is first and attempts[-1]["error"] is None:
+            seconds = (x.first_token_ns - x.started_ns) / 1e9 - attempts[-1]["started_ms"] / 1e3
+            load.measured(seconds if seconds > 0 else 0.0, self._clock.mono_ns(), self._half_life_s)
+        elif made:
+            self._judge(x, known, target, load if target is first else None)
         if answer.headers and target is not None:
             self.loads.take_headers(key_of(target), answer.headers)
         return answer

@@ -39,18 +39,18 @@ HEADER = b"x-stockyard-attempts"
 class RetryBudget:
     """How many retries the process may still make: ten a minute for free, more as first attempts earn them."""
 
-    __slots__ = ("_earned", "_free", "_mono_ns", "_refilled_ns")
+    __slots__ = ("_free", "_mono_ns", "_refilled_ns", "earned")
 
     def __init__(self, mono_ns: Callable[[], int]) -> None:
         self._mono_ns = mono_ns
         self._refilled_ns = mono_ns()
         self._free = FREE_PER_MINUTE
-        self._earned = 0.0
+        self.earned = 0.0
 
     def earn(self, share: float) -> None:
         """Count a first attempt, worth `share` of a retry."""
-        earned = self._earned + share
-        self._earned = earned if earned < EARNED_MAX else EARNED_MAX
+        earned = self.earned + share
+        self.earned = earned if earned < EARNED_MAX else EARNED_MAX
 
     def take(self) -> bool:
         """Take one retry; False when none is left."""
@@ -60,8 +60,8 @@ class RetryBudget:
         if self._free >= 1:
             self._free -= 1
             return True
-        if self._earned >= 1:
-            self._earned -= 1
+        if self.earned >= 1:
+            self.earned -= 1
             return True
         return False
 
@@ -119,7 +119,9 @@ class Retry(Module):
         self._budget = previous._budget if isinstance(previous, Retry) else RetryBudget(core.clock.mono_ns)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
-        self._budget.earn(self._earned)
+        budget = self._budget
+        if budget.earned < EARNED_MAX:
+            budget.earn(self._earned)
         try:
             return await call(x)
         except CallFailed as first:

@@ -65,6 +65,8 @@ class Loads:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._by_key: OrderedDict[str, TargetLoad] = OrderedDict()
+        self._last = ""
+        """The key that was used last, which stands at the end."""
         self.half_life_s = 10.0
         self.owner: object = None
         """The module that uses them now."""
@@ -72,6 +74,9 @@ class Loads:
     def of(self, key: str) -> TargetLoad:
         """The load under a key; a new one where there is none."""
         load = self._by_key.get(key)
+        if key == self._last and load is not None:
+            return load
+        self._last = key
         if load is None:
             load = self._by_key[key] = TargetLoad()
             if len(self._by_key) > TARGETS_MAX:

@@ -88,16 +88,15 @@ class Timeout(Module):
         deadline_ns = x.started_ns + total_ns
         if not x.deadline_ns or deadline_ns < x.deadline_ns:
             x.deadline_ns = deadline_ns
-        x.connect_timeout_s = self._connect_s
+        if x.connect_timeout_s != self._connect_s:
+            x.connect_timeout_s = self._connect_s
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         started = perf_counter()
         end = x.deadline_ns / 1e9 if x.deadline_ns else started + self.settings.total_s
-        targets = x.targets
-        if targets:
-            model, own_s = targets[0].model, targets[0].provider.timeout_s
-        else:
-            model, own_s = x.model_requested, None
+        target = x.targets[0] if x.targets else None
+        model = target.model if target is not None else x.model_requested
+        own_s = target.provider.timeout_s if target is not None else None
         until = started + (self._first_token_s.get(model) or self._first_token_limit_s(model))
         kind = "timeout_first_token"
         if own_s is not None:
@@ -106,15 +105,19 @@ class Timeout(Module):
         if end < until:
             until = end
             kind = "timeout_total"
-        elif own_s is not None:
-            end = min(end, started + own_s)
+            limit = TimeLimit(x.task or current_task(), until)
+        else:
+            if own_s is not None:
+                end = min(end, started + own_s)
+            # A shim may move it while the provider says that it still loads the model.
+            limit = x.state["first_token_limit"] = TimeLimit(x.task or current_task(), until)
         if until <= started:
             raise self._failed(x, kind, started)
-        limit = TimeLimit(x.task or current_task(), until)
-        if kind == "timeout_first_token":
-            # A shim may move it while the provider says that it still loads the model.
-            x.state["first_token_limit"] = limit
-        self._limits.add(limit)
+        limits = self._limits
+        running = limits.running
+        running.add(limit)
+        if not limits.armed:
+            limits.arm()
         try:
             answer = await call(x)
         except CancelledError:
@@ -126,10 +129,9 @@ class Timeout(Module):
                 self._note(x, "connect", started)
             raise
         finally:
-            self._limits.remove(limit)
-        events = answer.events
-        if events is not None:
-            answer.events = self._watched(x, events, answer.close, end)
+            running.discard(limit)
+        if answer.events is not None:
+            answer.events = self._watched(x, answer.events, answer.close, end)
         return answer
 
     async def _watched(

@@ -270,6 +270,6 @@ def _unit(x: Exchange, kind: str) -> str:
         return x.id
     if kind == "session" and (session := session_of(x)):
         return f"session:{session}"
-    if kind in ("session", "user") and (user := user_of(x)):
+    if kind != "key" and (user := user_of(x)):
         return f"user:{user}"
     return f"key:{key_id(x)}"

@@ -227,7 +227,7 @@ class FallbackRouter(Module):
         if fits:
             found = list(router.group(self._chains[fits[0]], x.model_requested).values())
             chosen = router.choosable(x, found)
-            is_whole = len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
+            is_whole = chosen is found or len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
             return chosen, fits[0], not is_whole
         route = x.route
         if route is not None and route.fallback:
@@ -261,8 +261,9 @@ def _each_once(hops: list[Target]) -> list[Target]:
     """The targets in their order, without those that stand there before."""
     found: list[Target] = []
     for hop in hops:
+        label = hop.label
         for other in found:
-            if other is hop or (other.label == hop.label and other.url == hop.url):
+            if other.label == label and (other is hop or other.url == hop.url):
                 break
         else:
             found.append(hop)

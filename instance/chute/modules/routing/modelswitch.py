@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from instance.chute.call_identity import session_of, user_of, within_share
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.modules.routing.switch_conditions import Measures, Test, When
+from instance.chute.modules.routing.switch_conditions import Measures, When
 from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
 from instance.core.money import nano_to_usd
@@ -78,9 +78,12 @@ class ModelSwitch(Module):
             return
         measures = Measures(self._cost_usd)
         for rule, tests in self._rules:
-            if not _all_hold(tests, x, measures):
-                continue
-            if not within_share(rule.name, session_of(x) or user_of(x) or x.id, rule.share_pct):
+            holds = True
+            for test in tests:
+                if not test(x, measures):
+                    holds = False
+                    break
+            if not holds or not within_share(rule.name, session_of(x) or user_of(x) or x.id, rule.share_pct):
                 continue
             before = x.targets[0].label if x.targets else x.model_requested
             if router.choose(x, rule.model, rule.provider):
@@ -111,10 +114,3 @@ class ModelSwitch(Module):
             return None
         nano, unpriced = worst_case_nano(x, prices, targets=x.targets[:1])
         return None if unpriced is not None else nano_to_usd(nano)
-
-
-def _all_hold(tests: list[Test], x: Exchange, measures: Measures) -> bool:
-    for test in tests:  # noqa: SIM110 - a generator costs more than most of the tests
-        if not test(x, measures):
-            return False
-    return True

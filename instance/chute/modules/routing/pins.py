@@ -6,7 +6,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
 from sys import intern
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from instance.core.core import Core
@@ -17,14 +17,17 @@ REFRESHED_SHARE = 10
 """A pin that was only used again is written when a tenth of its time to live has passed since it was last written."""
 
 
-class Pin(NamedTuple):
-    """Where a session stays: a target's label, and the name of the key that served it."""
+class Pin:
+    """Where a session stays: a target's label, and the name of the key that served it. `used_ns` is the wall time of the last
+    use, `written_ns` that of the use that the database knows of (0: none)."""
 
-    target: str
-    key_name: str
-    used_ns: int
-    """Wall time of the last use."""
-    written_ns: int = 0
+    __slots__ = ("key_name", "target", "used_ns", "written_ns")
+
+    def __init__(self, target: str, key_name: str, used_ns: int, written_ns: int = 0) -> None:
+        self.target = target
+        self.key_name = key_name
+        self.used_ns = used_ns
+        self.written_ns = written_ns
 
 
 class Pins:
@@ -32,7 +35,7 @@ class Pins:
 
     def __init__(self, core: Core, max_sessions: int, ttl_ns: int, *, persist: bool) -> None:
         self._core = core
-        self._pins: OrderedDict[bytes, Pin] = OrderedDict()
+        self.by_session: OrderedDict[bytes, Pin] = OrderedDict()
         self._changed: set[bytes] = set()
         self.limit(max_sessions, ttl_ns, persist=persist)
 
@@ -42,11 +45,11 @@ class Pins:
         self._ttl_ns = ttl_ns
         self._refresh_ns = ttl_ns // REFRESHED_SHARE
         self._persist = persist
-        while len(self._pins) > max_sessions:
-            self._pins.popitem(last=False)
+        while len(self.by_session) > max_sessions:
+            self.by_session.popitem(last=False)
 
     def __len__(self) -> int:
-        return len(self._pins)
+        return len(self.by_session)
 
     async def open(self) -> None:
         """Take what the database holds, when pins are kept there."""
@@ -62,34 +65,32 @@ class Pins:
             return connection.execute(query, (since, self._max)).fetchall()
 
         for session, target, key_name, used_ns in reversed(await self._core.database.read(read)):
-            self._pins[session] = Pin(intern(target), intern(key_name), used_ns, used_ns)
+            self.by_session[session] = Pin(intern(target), intern(key_name), used_ns, used_ns)
 
-    def find(self, session: bytes, now_ns: int) -> Pin | None:
-        """The session's pin, unless its time is over."""
-        pin = self._pins.get(session)
-        if pin is None or pin.used_ns + self._ttl_ns <= now_ns:
-            return None
-        return pin
+    def is_over(self, pin: Pin, now_ns: int) -> bool:
+        """Whether the pin was used too long ago to hold."""
+        return pin.used_ns + self._ttl_ns <= now_ns
 
     def put(self, session: bytes, target: str, key_name: str, now_ns: int) -> None:
-        """Pin the session, or say that its pin was used."""
-        pins = self._pins
-        before = pins.get(session)
-        if before is not None and before.target == target and before.key_name == key_name:
-            written = before.written_ns
-            pins[session] = Pin(before.target, before.key_name, now_ns, written)
-            pins.move_to_end(session)
-            if self._persist and now_ns - written >= self._refresh_ns:
+        """Pin the session, or say that its pin was used. The names are kept as they are: the caller's are shared by many."""
+        pins = self.by_session
+        pin = pins.get(session)
+        if pin is None:
+            pins[session] = Pin(target, key_name, now_ns)
+            if self._persist:
                 self._changed.add(session)
+            if len(pins) > self._max:
+                gone, _ = pins.popitem(last=False)
+                self._changed.discard(gone)
             return
-        pins[session] = Pin(intern(target), intern(key_name), now_ns, before.written_ns if before is not None else 0)
-        if before is not None:
-            pins.move_to_end(session)
+        pins.move_to_end(session)
+        pin.used_ns = now_ns
+        if pin.target != target or pin.key_name != key_name:
+            pin.target, pin.key_name = target, key_name
+        elif now_ns - pin.written_ns < self._refresh_ns:
+            return
         if self._persist:
             self._changed.add(session)
-        if len(pins) > self._max:
-            gone, _ = pins.popitem(last=False)
-            self._changed.discard(gone)
 
     async def flush(self) -> None:
         """Write down what changed."""
@@ -97,10 +98,10 @@ class Pins:
             taken = [self._changed.pop() for _ in range(min(WRITE_AT_ONCE, len(self._changed)))]
             rows = []
             for session in taken:
-                pin = self._pins.get(session)
+                pin = self.by_session.get(session)
                 if pin is not None:
                     rows.append((session, pin.target, pin.key_name, pin.used_ns))
-                    self._pins[session] = Pin(pin.target, pin.key_name, pin.used_ns, pin.used_ns)
+                    pin.written_ns = pin.used_ns
             await self._write(rows)
 
     async def _write(self, rows: Iterable[tuple[bytes, str, str, int]]) -> None:
@@ -117,11 +118,11 @@ class Pins:
     async def expire(self) -> None:
         """Forget pins whose time is over, and in the database those beyond the limit."""
         now_ns = self._core.clock.wall_ns()
-        while self._pins:
-            session, pin = next(iter(self._pins.items()))
+        while self.by_session:
+            session, pin = next(iter(self.by_session.items()))
             if pin.used_ns + self._ttl_ns > now_ns:
                 break
-            del self._pins[session]
+            del self.by_session[session]
             self._changed.discard(session)
         if not self._persist:
             return

@@ -83,7 +83,8 @@ class _Bounds:
 
     def allows(self, target: Target) -> bool:
         """Whether calls may go there."""
-        return self.rank(target) >= 0
+        rank = self._ranks.get(target.region)
+        return (self.rank(target) if rank is None else rank) >= 0
 
     def here(self, target: Target) -> Target:
         """The target at its provider's address in this region, where there is one."""
@@ -169,8 +170,10 @@ class RegionRoute(Module):
         targets = x.targets
         if bounds.endpoints:
             targets = [bounds.here(target) for target in targets]
-        kept = [target for target in targets if bounds.rank(target) >= 0 and permits(x, target)]
-        if len(kept) > 1:
+        kept = [target for target in targets if bounds.allows(target)]
+        if x.allow:
+            kept = [target for target in kept if permits(x, target)]
+        if len(kept) > 1 and len(bounds.allowed) > 1:
             kept.sort(key=bounds.rank)
         dropped = [target for target in targets if target not in kept] if len(kept) < len(targets) else []
         x.tags = {**x.tags, REGION_TAG: name} if x.tags else {REGION_TAG: name}
@@ -200,7 +203,7 @@ class RegionRoute(Module):
 
     def _region_of(self, x: Exchange) -> tuple[str, str] | None:
         """The caller's region and what it was told by; `None` for no limit. Raises `bad_request` for an unknown one."""
-        for source in self._sources:
+        for source in self._sources:  # none, where these settings tell nothing of anybody
             name = self._by(source, x)
             if name:
                 return name, source

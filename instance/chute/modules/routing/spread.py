@@ -63,9 +63,8 @@ class Spread:
             return []
         pick, most = "", 0.0
         for label in labels:
-            weight = weights[label]
-            if weight > 0:
-                after = counters[label] + weight
+            if label in orders:
+                after = counters[label] + weights[label]
                 if count:
                     counters[label] = after
                 if not pick or after > most:

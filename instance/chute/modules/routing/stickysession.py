@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -71,6 +71,7 @@ class StickySession(Module):
         self._sources = [(source, _SOURCES[source]) for source in own.source]
         self._derives = own.derive
         self._only_routes = own.only_routes
+        self._pins_key = own.pin_key
         self._services: dict[str, Any] = {}
         self._ticks = 0
         self.pins: Pins
@@ -102,16 +103,17 @@ class StickySession(Module):
         session = self._session(x)
         if not session:
             return
-        pin = self.pins.find(session, self._clock.wall_ns())
-        x.state["sticky"] = (session, pin.target if pin is not None else "")
-        if pin is None:
+        pin = self.pins.by_session.get(session)
+        if pin is None or self.pins.is_over(pin, self._clock.wall_ns()):
+            x.state["sticky"] = (session, "")
             return
+        x.state["sticky"] = (session, pin.target)
         target = self._pinned(x, pin.target)
         if target is None:
             return
         if not x.targets or target is not x.targets[0]:
             x.targets = [target, *(other for other in x.targets if other is not target)]
-        if self.settings.pin_key and pin.key_name:
+        if self._pins_key and pin.key_name:
             x.state["pinned_key"] = pin.key_name
         if x.dry:
             x.note("pin", {"session_hash": session.hex(), "target": target.label, "state": "kept"})
@@ -123,8 +125,9 @@ class StickySession(Module):
             return
         session, before = known
         label = answer.target.label
-        key_name = str(x.attempts[-1].get("key_name") or "") if x.attempts else ""
-        self.pins.put(session, label, key_name, self._clock.wall_ns())
+        self.pins.put(
+            session, label, str(x.attempts[-1].get("key_name") or "") if x.attempts else "", self._clock.wall_ns()
+        )
         state = "new" if not before else "kept" if before == label else "moved"
         x.note("pin", {"session_hash": session.hex(), "target": label, "state": state})
 
@@ -134,7 +137,8 @@ class StickySession(Module):
 
     def _pinned(self, x: Exchange, label: str) -> Target | None:
         """The session's target when the call may go there now."""
-        for target in [*x.targets, *x.state.get(DRAINED, ())]:
+        drained = x.state.get(DRAINED)
+        for target in [*x.targets, *drained] if drained else x.targets:
             if target.label == label:
                 breakers = self._services.get("breakers")
                 if breakers is not None and breakers.state(target) == "open":
@@ -154,30 +158,27 @@ class StickySession(Module):
                     return _digest(source, holder(x), x.model_requested, found)
         if not self._derives:
             return b""
-        opening = _opening(req.get("messages"))
-        if not opening:
+        messages = req.get("messages")
+        if not isinstance(messages, list):
             return b""
-        session = _digest("derived", holder(x), x.model_requested, opening)
-        if not x.session:
-            x.session = "auto_" + session.hex()
-        return session
+        # What stays the same while a conversation grows: its instructions and the first question.
+        opening = ""
+        for message in messages:
+            role = message.get("role")
+            if role in _OPENING_ROLES:
+                content = message.get("content")
+                if type(content) is not str:
+                    content = f"\1{content!r}"
+                opening = f"{opening}\0{role}\0{content}"
+                if role == "user":
+                    text = f"derived\0{holder(x)}\0{x.model_requested}\0{opening}"
+                    session = blake2b(text.encode("utf-8", "replace"), digest_size=SESSION_BYTES).digest()
+                    if not x.session:
+                        x.session = "auto_" + session.hex()
+                    return session
+        return b""
 
 
-def _digest(*parts: str) -> bytes:
-    return sha256("\0".join(parts).encode("utf-8", "replace")).digest()[:SESSION_BYTES]
-
-
-def _opening(messages: Any) -> str:
-    """What stays the same while a conversation grows: its instructions and the first question."""
-    if not isinstance(messages, list):
-        return ""
-    parts: list[str] = []
-    for message in messages:
-        role = message.get("role")
-        if role in _OPENING_ROLES:
-            content = message.get("content")
-            parts.append(role)
-            parts.append(content if type(content) is str else f"\1{content!r}")
-            if role == "user":
-                return "\0".join(parts)
-    return ""
+def _digest(source: str, holder: str, model: str, found: str) -> bytes:
+    text = f"{source}\0{holder}\0{model}\0{found}"
+    return blake2b(text.encode("utf-8", "replace"), digest_size=SESSION_BYTES).digest()

@@ -86,7 +86,7 @@ class WeightedRouter(Module):
 
     def on_request(self, x: Exchange) -> None:
         router = self._router
-        if router is None:
+        if router is None or not (self._groups or x.route is not None):
             return
         fits = self._fitting.of(x) if self._groups else ()
         if fits:
@@ -149,14 +149,14 @@ def _of_route(router: Router, route: Route, asked: str) -> tuple[dict[str, float
 
 def _usable(x: Exchange, made: Mapping[str, Target]) -> Mapping[str, Target]:
     """Those of the targets that no module forbids and the caller's header does not rule out."""
-    pinned = pinned_provider(x)
-    if not pinned and not x.allow:
-        return made
-    for target in made.values():
-        if (pinned and target.provider.name != pinned) or not permits(x, target):
-            break
-    else:
-        return made
+    headers = x.headers
+    pinned = "" if b"x-stockyard-provider" not in headers and b"x-provider" not in headers else pinned_provider(x)
+    if not pinned:
+        for allows in x.allow:
+            if not all(map(allows, made.values())):
+                break
+        else:
+            return made
     return {
         label: target
         for label, target in made.items()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 DAY_NS = 86_400 * NS
 PRUNE_S = 300.0
-HEADERS = (b"x-stockyard-async", b"x-async")
+HEADERS = frozenset((b"x-stockyard-async", b"x-async"))
 YES = (b"true", b"1")
 PRIORITY = b"x-stockyard-priority"
 
@@ -128,13 +128,10 @@ class BatchQueue(Module):
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
         body = x.native if x.native is not None else x.req
-        if body.get("_async") is not True:
-            headers = x.headers
-            for name in HEADERS:
-                if name in headers and headers[name] in YES:
-                    break
-            else:
-                return None
+        if body.get("_async") is not True and (
+            HEADERS.isdisjoint(x.headers) or not any(x.headers.get(name) in YES for name in HEADERS)
+        ):
+            return None
         return self._queued(x, body)
 
     async def _queued(self, x: Exchange, body: JSON) -> Answer | None:
