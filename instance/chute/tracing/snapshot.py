@@ -56,7 +56,7 @@ def take_snapshot(
     long = []
     for decision in x.decisions:
         if decision["took_ns"] >= min_span_ns:
-            long.append(decision)  # noqa: PERF401 - a comprehension costs a frame more for every call
+            long.append(decision)
     usage, first_ns = x.usage, x.first_token_ns
     values = (
         x.id,

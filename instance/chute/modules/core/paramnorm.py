@@ -86,11 +86,15 @@ class ParamNorm(Module):
 
     def passes(self, x: Exchange) -> bool:
         """Whether the first target takes the request as it is."""
-        if not x.targets:
+        targets = x.targets
+        if not targets:
             return True
         if x.stream and self._quiet(x):
             return False
-        fit = self._fit_of(x.targets[0])
+        target = targets[0]
+        key = target.label, target.provider.dialect
+        fits = self._fits
+        fit = fits[key] if key in fits else self._fit(target)
         return fit is None or fit.suits(x.req)
 
     async def around(self, x: Exchange, call: Call) -> Answer:

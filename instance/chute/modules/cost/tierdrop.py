@@ -111,8 +111,13 @@ class TierDrop(Module):
             self._own = await core.database.read(lambda connection: seeded(connection, budget, now_ns))
 
     def on_request(self, x: Exchange) -> None:
-        if not x.targets or self._is_spared(x):
+        if not x.targets or (self._spared and self._is_spared(x)):
             return
+        own = self._own
+        if own is not None and not self._reached and x.started_wall_ns < own.ends_ns:
+            limit = own.budget.limit_nano  # what `_used_pct` says of it, asked without a call
+            if limit and 100.0 * (own.spent_nano + own.reserved_nano) / limit < self._lowest_pct:
+                return
         used = self._used_pct(x)
         if used < self._lowest_pct:
             return
@@ -131,7 +136,7 @@ class TierDrop(Module):
             return
 
     def _is_spared(self, x: Exchange) -> bool:
-        if not self._spared or x.headers.get(b"x-stockyard-priority", b"").strip().lower() != HIGH:
+        if x.headers.get(b"x-stockyard-priority", b"").strip().lower() != HIGH:
             return False
         return key_id(x) in self._spared or (x.principal is not None and x.principal.name in self._spared)
 
@@ -197,8 +202,10 @@ class TierDrop(Module):
             if at_ns >= own.ends_ns:
                 own.roll(at_ns)
             own.spend(x.cost_nano, at_ns)
-        before: Target | None = x.state.pop("tierdrop", None)
-        if before is None or not x.usage.source or x.answer is None:
+        if "tierdrop" not in x.state:
+            return
+        before: Target = x.state.pop("tierdrop")
+        if not x.usage.source or x.answer is None:
             return
         price = self._prices.of(before)
         if price is not None and not x.cost_unknown:

@@ -60,14 +60,11 @@ class CapCounter:
     def __init__(self, cap: Cap, dimension: str) -> None:
         self.cap = cap
         self.dimension = dimension
-        self._tag = dimension.removeprefix(TAG) if dimension.startswith(TAG) else ""
-        self._of = _VALUE_OF.get(dimension)
+        self.most_requests, self.most_tokens = cap.requests, cap.tokens
+        self.value_of = _VALUE_OF.get(dimension) or _of_tag(dimension.removeprefix(TAG))
+        """The call's value before it is made: model and provider are those chosen first; `None` without the tag."""
         self.counts: OrderedDict[str, Count] = OrderedDict()
         self.start_ns = self.end_ns = 0
-
-    def value_of(self, x: Exchange) -> str | None:
-        """The call's value before it is made: model and provider are those chosen first; `None` without the tag."""
-        return self._of(x) if self._of is not None else x.tags.get(self._tag)
 
     def roll(self, now_ns: int) -> None:
         """Begin anew when the period is over."""
@@ -97,10 +94,9 @@ class CapCounter:
 
     def is_used_up(self, count: Count) -> str:
         """What is used up: `requests` or `tokens`; empty while there is something left."""
-        cap = self.cap
-        if cap.requests and count.requests >= cap.requests:
+        if self.most_requests and count.requests >= self.most_requests:
             return "requests"
-        return "tokens" if cap.tokens and count.tokens >= cap.tokens else ""
+        return "tokens" if self.most_tokens and count.tokens >= self.most_tokens else ""
 
 
 def dimension_named(name: str, tags: Sequence[str]) -> str:
@@ -127,7 +123,11 @@ def _operation(x: Exchange) -> str:
     return x.operation.name
 
 
-_VALUE_OF: dict[str, Callable[[Exchange], str]] = {
+def _of_tag(tag: str) -> Callable[[Exchange], str | None]:
+    return lambda x: x.tags.get(tag)
+
+
+_VALUE_OF: dict[str, Callable[[Exchange], str | None]] = {
     "team": attrgetter("team"),
     "key": key_id,
     "user": attrgetter("user"),

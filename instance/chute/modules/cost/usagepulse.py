@@ -151,13 +151,20 @@ class UsagePulse(Module):
             value = counter.value_of(x)
             if value is None:
                 continue
-            counter.roll(now_ns)
-            if value not in counter.counts and not fits(counter, value):
+            if not counter.start_ns <= now_ns < counter.end_ns:
+                counter.roll(now_ns)
+            known = counter.counts
+            if value in known:
+                count = known[value]
+                known.move_to_end(value)
+            elif fits(counter, value):
+                count = counter.of(value)
+            else:
                 continue
-            count = counter.of(value)
-            used_up = counter.is_used_up(count)
-            if used_up:
-                raise self._refusal(x, counter, value, used_up)
+            if (counter.most_requests and count.requests >= counter.most_requests) or counter.most_tokens:
+                used_up = counter.is_used_up(count)
+                if used_up:
+                    raise self._refusal(x, counter, value, used_up)
             counts.append(count)
         if counts and not x.dry:
             if len(counts) > 1:
@@ -180,9 +187,9 @@ class UsagePulse(Module):
         )
 
     def on_finish(self, x: Exchange) -> None:
-        counts: list[Count] | None = x.state.pop("usagepulse", None)
-        if counts is None:
+        if "usagepulse" not in x.state:
             return
+        counts: list[Count] = x.state.pop("usagepulse")
         if x.status == "blocked":
             for count in counts:
                 count.requests -= 1

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 HEADERS = (b"x-stockyard-route", b"x-multicall-route")
+PASSED_MAX = 1024
+"""Models of which it is remembered that they take no route."""
 ROUTES_MAX = 100
 
 
@@ -72,6 +74,8 @@ class MultiCall(Module):
         self._core: Core | None = None
         self._by_name = {route.name: route for route in self.settings.routes}
         self._by_glob = [route for route in self.settings.routes if route.match]
+        self._passed: set[str] = set()
+        """Models that take no route."""
         self._fits = re.compile("|".join(translate(route.match) for route in self._by_glob)) if self._by_glob else None
 
     def hooks(self) -> tuple[str, ...]:
@@ -97,12 +101,18 @@ class MultiCall(Module):
 
     def passes(self, x: Exchange) -> bool:
         headers, model = x.headers, x.model_requested
-        if model.startswith(PREFIX):
-            return False
         for name in HEADERS:
             if name in headers:
                 return False
-        return self._fits is None or self._fits.match(model) is None
+        passed = self._passed
+        if model in passed:
+            return True
+        if model.startswith(PREFIX) or (self._fits is not None and self._fits.match(model) is not None):
+            return False
+        if len(passed) >= PASSED_MAX:
+            passed.clear()
+        passed.add(model)
+        return True
 
     def asked(self, x: Exchange) -> list[Target]:
         """The targets that the call would be sent to, the judge's among them; none when it takes no route. Never raises:

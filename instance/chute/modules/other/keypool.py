@@ -157,7 +157,7 @@ class KeyPool(Module):
     async def around(self, x: Exchange, call: Call) -> Answer:
         provider = x.targets[0].provider.name if x.targets else ""
         pool = self.pools.get(provider)
-        if pool is None or x.take_own_key(provider) or x.provider_key is not None:
+        if pool is None or (x.own_keys is not None and x.take_own_key(provider)) or x.provider_key is not None:
             return await call(x)
         fitting = pool
         if provider in self._for_some:
@@ -187,7 +187,7 @@ class KeyPool(Module):
                     failure = failed
                     left = [other for other in left if other is not key]
                     continue
-                key.answered(remaining_share(answer.headers))
+                key.answered(remaining_share(answer.headers) if answer.headers else None)
                 x.state["pool_key"] = key
                 return answer
         finally:
@@ -196,8 +196,8 @@ class KeyPool(Module):
 
     def on_finish(self, x: Exchange) -> None:
         """Count what the call used against the key that served it."""
-        key = x.state.get("pool_key")
-        if key is not None:
+        if "pool_key" in x.state:
+            key: PooledKey = x.state["pool_key"]
             usage = x.usage
             key.used(usage.input + usage.output, x.cost_nano, self._clock.mono_ns(), self._clock.wall_ns())
 
@@ -270,24 +270,29 @@ class KeyPool(Module):
     def _picked(self, x: Exchange, keys: list[PooledKey], now: int) -> PooledKey | None:
         """The key to use next, of those that may be used now."""
         wall = self._clock.wall_ns()
-        ready = [key for key in keys if key.is_free(now, wall)]
+        ready = []
+        for key in keys:
+            if key.is_free(now, wall):
+                ready.append(key)
         if len(ready) < 2:
             return ready[0] if ready else None
-        pinned = x.state.get("pinned_key")
-        if pinned:
+        if "pinned_key" in x.state:
+            pinned = x.state["pinned_key"]
             for key in ready:
                 if key.name == pinned:
                     return key
         strategy = self._strategy
         if strategy == "least_used":
-            least, used = ready[:0], 0.0
+            picked, alike, used = ready[0], 0, -1.0
             for key in ready:
                 share = key.tokens.passed_to(now) / key.weight
-                if not least or share < used:
-                    least, used = [key], share
+                if used < 0 or share < used:
+                    picked, alike, used = key, 1, share
                 elif share == used:
-                    least.append(key)
-            ready = least
+                    alike += 1
+            if alike == 1:
+                return picked
+            ready = [key for key in ready if key.tokens.total / key.weight == used]
         elif strategy == "priority":
             return ready[0]
         elif strategy == "random":

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from instance.chute.call_identity import session_of, user_of, within_share
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.modules.routing.switch_conditions import Measures, Test, When
+from instance.chute.modules.routing.switch_conditions import Measures, When
 from instance.chute.worst_case import worst_case_nano
 from instance.core.errors import StockyardError
 from instance.core.money import nano_to_usd
@@ -60,7 +60,7 @@ class ModelSwitch(Module):
 
     def __init__(self, settings: ModuleSettings) -> None:
         super().__init__(settings)
-        self._rules = [(rule, rule.when.tests()) for rule in self.settings.rules]
+        self._rules = [(tuple(rule.when.tests()), rule) for rule in self.settings.rules]
         self._services: dict[str, Any] = {}
         self._router: Router | None = None
         self.fills_model = bool(self.settings.rules or self.settings.default_model)
@@ -77,19 +77,27 @@ class ModelSwitch(Module):
         if router is None:
             return
         measures = Measures(self._cost_usd)
-        for rule, tests in self._rules:
-            if not _all_hold(tests, x, measures):
-                continue
-            if not within_share(rule.name, session_of(x) or user_of(x) or x.id, rule.share_pct):
-                continue
-            before = x.targets[0].label if x.targets else x.model_requested
-            if router.choose(x, rule.model, rule.provider):
-                x.note("route", {"rule": rule.name, "from": before, "to": x.targets[0].label})
-                x.tags = {**x.tags, RULE_TAG: rule.name}
-                return
-            x.note("passed_over", {"rule": rule.name, "why": f"nothing that the call may use serves {rule.model}"})
+        for tests, rule in self._rules:
+            for test in tests:
+                if not test(x, measures):
+                    break
+            else:
+                if self._takes(x, router, rule):
+                    return
         if not x.model_requested:
             self._use_default(x, router)
+
+    def _takes(self, x: Exchange, router: Router, rule: Rule) -> bool:
+        """Send a call for which the rule holds where it leads, if that may be."""
+        if not within_share(rule.name, session_of(x) or user_of(x) or x.id, rule.share_pct):
+            return False
+        before = x.targets[0].label if x.targets else x.model_requested
+        if not router.choose(x, rule.model, rule.provider):
+            x.note("passed_over", {"rule": rule.name, "why": f"nothing that the call may use serves {rule.model}"})
+            return False
+        x.note("route", {"rule": rule.name, "from": before, "to": x.targets[0].label})
+        x.tags = {**x.tags, RULE_TAG: rule.name}
+        return True
 
     def _use_default(self, x: Exchange, router: Router) -> None:
         """The default model for a call that names none. Raises `model_required` without one."""
@@ -111,10 +119,3 @@ class ModelSwitch(Module):
             return None
         nano, unpriced = worst_case_nano(x, prices, targets=x.targets[:1])
         return None if unpriced is not None else nano_to_usd(nano)
-
-
-def _all_hold(tests: list[Test], x: Exchange, measures: Measures) -> bool:
-    for test in tests:  # noqa: SIM110 - a generator costs more than most of the tests
-        if not test(x, measures):
-            return False
-    return True

@@ -169,20 +169,17 @@ class RegionRoute(Module):
         targets = x.targets
         if bounds.endpoints:
             targets = [bounds.here(target) for target in targets]
-        kept = [target for target in targets if bounds.rank(target) >= 0 and permits(x, target)]
+        kept: list[Target] = []
+        dropped: list[Target] = []
+        bounded = x.allow
+        for target in targets:
+            inside = bounds.rank(target) >= 0 and (not bounded or permits(x, target))
+            (kept if inside else dropped).append(target)
         if len(kept) > 1:
             kept.sort(key=bounds.rank)
-        dropped = [target for target in targets if target not in kept] if len(kept) < len(targets) else []
         x.tags = {**x.tags, REGION_TAG: name} if x.tags else {REGION_TAG: name}
-        x.note(
-            "region",
-            {
-                "region": name,
-                "source": source,
-                "kept": [target.label for target in kept],
-                "dropped": [target.label for target in dropped],
-            },
-        )
+        labels = {"kept": _labels(kept), "dropped": _labels(dropped) if dropped else []}
+        x.note("region", {"region": name, "source": source, **labels})
         if not self._strict:
             x.targets = [*kept, *dropped]
             if targets and not kept:
@@ -200,6 +197,8 @@ class RegionRoute(Module):
 
     def _region_of(self, x: Exchange) -> tuple[str, str] | None:
         """The caller's region and what it was told by; `None` for no limit. Raises `bad_request` for an unknown one."""
+        if not self._sources:
+            return self._default
         for source in self._sources:
             name = self._by(source, x)
             if name:
@@ -229,6 +228,10 @@ class RegionRoute(Module):
         bound = str(x.principal.team or "") if x.principal is not None else ""
         team = bound or (x.team if self.settings.trust_header else "")
         return next((name for name, region in regions.items() if team and _any(region.teams, team)), "")
+
+
+def _labels(targets: list[Target]) -> list[str]:
+    return [target.label for target in targets]
 
 
 def _any(globs: list[str], value: str) -> bool:

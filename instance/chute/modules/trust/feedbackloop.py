@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from instance.chute.call_identity import session_of
+from instance.chute.call_identity import metadata_session
 from instance.chute.embedding.embedder import embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Module, ModuleSettings
@@ -97,13 +97,14 @@ class FeedbackLoop(Module):
         return self._recent.bad_pct(narrowed, self._core.clock.wall_ns() - window_s * NS_PER_S)
 
     def on_request(self, x: Exchange) -> None:
-        asked = x.headers.get(ASKED)
-        if asked is not None and asked.strip().lower() == b"token":
+        headers = x.headers
+        if ASKED in headers and headers[ASKED].strip().lower() == b"token":
             x.response_headers.append((TOKEN, self._feedback.token(x.id, self.settings.token_ttl_s).encode()))
 
     def on_finish(self, x: Exchange) -> None:
-        if x.http_status != 200 or self._questions is None:
+        questions = self._questions
+        if questions is None or x.http_status != 200:
             return
-        session = session_of(x)
+        session = x.session or metadata_session(x)
         if session:
-            self._questions.asked(x, session)
+            questions.asked(x, session)

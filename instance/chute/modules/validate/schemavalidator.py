@@ -65,6 +65,7 @@ class _Rule(NamedTuple):
     schema: CompiledSchema
     everywhere: bool
     """It holds for every call."""
+    pointer: str
 
     def covers(self, x: Exchange) -> bool:
         if self.everywhere:
@@ -119,7 +120,7 @@ class SchemaValidator(Module):
         for rule in self._requests:
             if not rule.everywhere and not rule.covers(x):
                 continue
-            pointer = rule.binding.pointer
+            pointer = rule.pointer
             there, value = at_pointer(x.req, pointer) if pointer else (True, x.req)
             if there and rule.schema.fits(value):
                 continue
@@ -217,7 +218,7 @@ class SchemaValidator(Module):
 
 def _rule(binding: Binding) -> _Rule:
     everywhere = not binding.team and not binding.tag and binding.match == "*"
-    return _Rule(binding, compiled(binding.schema_), everywhere)
+    return _Rule(binding, compiled(binding.schema_), everywhere, binding.pointer)
 
 
 def _missing(pointer: str) -> Problem:
