@@ -158,7 +158,14 @@ class Endpoint:
                     direct.join_head()
                 await self._send_stream(x, answer, send, watch)
             else:
-                await self._send_whole(x, answer, send, watch, direct)
+                body = self._recorded_whole(x, answer, watch)
+                lines = None
+                if direct is not None and not answer.content_type:
+                    lines = answer_lines(x, answer.target, len(body))
+                if direct is not None and lines is not None:
+                    direct.answer(answer.status, lines, body)
+                else:
+                    await self._send_whole(x, answer, send, body)
         except ConnectionCut:
             raise
         except asyncio.CancelledError:
@@ -270,7 +277,8 @@ class Endpoint:
         headers += x.response_headers
         return headers
 
-    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
+    def _recorded_whole(self, x: Exchange, answer: Answer, watch: Watch) -> bytes:
+        """The bytes of a whole answer, with the call recorded: they may leave now."""
         body = whole_body(x, answer)
         x.bytes_out = len(body)
         x.http_status = answer.status
@@ -278,11 +286,9 @@ class Endpoint:
             x.status = "cache_hit"
         watch.end()
         self._record(x, body)
-        if direct is not None and not answer.content_type:
-            lines = answer_lines(x, answer.target, len(body))
-            if lines is not None:
-                direct.answer(answer.status, lines, body)
-                return
+        return body
+
+    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, body: bytes) -> None:
         headers = self._answer_headers(x, answer)
         if x.cost_lines and not x.cost_unknown:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
