@@ -154,9 +154,7 @@ class Endpoint:
                 await self._refuse(x, send, self._shape(x, failure), watch)
                 return
             if answer.events is not None:
-                if direct is not None:
-                    direct.join_head()
-                await self._send_stream(x, answer, send, watch)
+                await self._send_stream(x, answer, send, watch, direct)
             else:
                 body = self._recorded_whole(x, answer, watch)
                 lines = None
@@ -297,7 +295,7 @@ class Endpoint:
             return
         await send_json(send, answer.status, headers, body)
 
-    async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
+    async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
         events = answer.events
         assert events is not None
         self.chute.streams += 1
@@ -312,7 +310,9 @@ class Endpoint:
         if x.cache in ("hit", "semantic"):
             x.status = "cache_hit"
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            if direct is None or not direct.begin(headers):
+                direct = None
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 self.running.begin(x)
                 async for batch in events:
@@ -321,7 +321,8 @@ class Endpoint:
                         x.bytes_out += len(block)
                         if keep_alive is not None:
                             keep_alive.touched()
-                        await send({"type": "http.response.body", "body": block, "more_body": True})
+                        if direct is None or not direct.put(block):
+                            await send({"type": "http.response.body", "body": block, "more_body": True})
                     if outgoing.done:
                         break
                 last = outgoing.end()
@@ -342,7 +343,8 @@ class Endpoint:
                 raise ConnectionCut
             x.bytes_out += len(last)
             self._record(x, streamed_answer(x))
-            await send({"type": "http.response.body", "body": last, "more_body": False})
+            if direct is None or not direct.put(last, last=True):
+                await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done and not outgoing.cut:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
                 async for _ in events:
