@@ -14,7 +14,7 @@ from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.document_sources import Source, within
-from instance.chute.modules.transform.passage_index import Found, PassageIndex
+from instance.chute.modules.transform.passage_index import Found
 from instance.chute.modules.transform.source_indexer import SourceIndexer
 from instance.chute.system_message import SYSTEM_ROLES, with_system_text
 from instance.chute.text import request_texts
@@ -167,23 +167,6 @@ class ContextPack(Module):
         question = _question(messages, place)
         if not question:
             return None
-        found = await self._search(x, index, question)
-        if not found:
-            return None
-        passages = "\n\n".join(map(_shown, range(1, len(found) + 1), found))
-        text = self.settings.template.replace(PASSAGES, passages)
-        x.req = {**x.req, "messages": self._with(messages, place, text)}
-        x.change()
-        tokens = count_tokens(text)
-        chunks = [
-            {"source": each.passage.source, "document": each.passage.document, "score": each.cosine} for each in found
-        ]
-        x.note("context", {"chunks": chunks, "tokens": tokens})
-        x.measure(context_tokens=tokens)
-        x.state["passages"] = passages
-        return None
-
-    async def _search(self, x: Exchange, index: PassageIndex, question: str) -> list[Found]:
         mono_ns = self._core.clock.mono_ns
         began = mono_ns()
         few = len(index.passages) <= LOOKED_AT_FIRST
@@ -195,10 +178,26 @@ class ContextPack(Module):
 
         vector = await self._embedder.embed_then((question,), fitting)
         if vector is None:
-            return []
+            return None
         found = await asyncio.to_thread(index.search, question, vector, least, most_tokens)
         x.waited_ns += mono_ns() - began
-        return found
+        if found:
+            self._added(x, messages, place, found)
+        return None
+
+    def _added(self, x: Exchange, messages: list[JSON], place: int, found: list[Found]) -> None:
+        """Put the passages into the request."""
+        passages = "\n\n".join(map(_shown, range(1, len(found) + 1), found))
+        text = self.settings.template.replace(PASSAGES, passages)
+        x.req = {**x.req, "messages": self._with(messages, place, text)}
+        x.change()
+        tokens = count_tokens(text)
+        chunks = [
+            {"source": each.passage.source, "document": each.passage.document, "score": each.cosine} for each in found
+        ]
+        x.note("context", {"chunks": chunks, "tokens": tokens})
+        x.measure(context_tokens=tokens)
+        x.state["passages"] = passages
 
     def _with(self, messages: list[JSON], place: int, text: str) -> list[JSON]:
         if self.settings.position == "system_append":
