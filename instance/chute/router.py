@@ -125,6 +125,8 @@ class Router:
     def permitted(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that no module forbids."""
         allow = x.allow
+        if len(allow) == 1:
+            return list(filter(allow[0], targets))
         return [target for target in targets if permits(x, target)] if allow else targets
 
     def at_pinned(self, x: Exchange, targets: list[Target]) -> list[Target]:
@@ -144,10 +146,11 @@ class Router:
 
     def choosable(self, x: Exchange, targets: list[Target]) -> list[Target]:
         """Those of the targets that `may_choose` says yes to."""
-        principal = x.principal
-        if pinned_provider(x) or (principal is not None and principal.models):
+        principal, headers = x.principal, x.headers
+        named = b"x-stockyard-provider" in headers or b"x-provider" in headers
+        if named or (principal is not None and principal.models):
             return [target for target in targets if self.may_choose(x, target)]
-        return [target for target in targets if permits(x, target)] if x.allow else targets
+        return self.permitted(x, targets) if x.allow else targets
 
     def choose(self, x: Exchange, model: str, provider: str = "") -> bool:
         """Send the call to a model that the caller did not name, if it may go there: the key's globs allow the name or the

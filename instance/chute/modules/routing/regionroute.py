@@ -83,7 +83,8 @@ class _Bounds:
 
     def allows(self, target: Target) -> bool:
         """Whether calls may go there."""
-        return self.rank(target) >= 0
+        ranks, region = self._ranks, target.region
+        return (ranks[region] if region in ranks else self.rank(target)) >= 0
 
     def here(self, target: Target) -> Target:
         """The target at its provider's address in this region, where there is one."""
@@ -173,7 +174,7 @@ class RegionRoute(Module):
         dropped: list[Target] = []
         bounded = x.allow
         for target in targets:
-            inside = bounds.rank(target) >= 0 and (not bounded or permits(x, target))
+            inside = bounds.allows(target) and (not bounded or permits(x, target))
             (kept if inside else dropped).append(target)
         if len(kept) > 1:
             kept.sort(key=bounds.rank)
