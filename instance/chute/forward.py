@@ -46,7 +46,7 @@ async def forward(x: Exchange) -> Answer:
     if x.own_keys is not None:
         x.take_own_key(provider.name)
     if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
-        asyncio.get_running_loop().call_soon(x.read_ahead)
+        (asyncio.get_running_loop() if x.task is None else x.task.get_loop()).call_soon(x.read_ahead)
     if x.operation is not CHAT or provider.dialect != "openai":
         return await dispatch(x, target)
     body, obj = body_for(x, target)
