@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 class CompiledSchema:
     """Drafts 7, 2019-09 and 2020-12, told by `$schema`. Nothing is fetched. Raises `BadSchema`."""
 
-    __slots__ = ("_reads", "_validator")
+    __slots__ = ("_validator",)
 
     def __init__(self, schema: Any) -> None:
         import jsonschema_rs  # loaded with the first schema, not with the instance
@@ -44,18 +44,9 @@ class CompiledSchema:
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise BadSchema(_short(getattr(error, "message", "") or str(error))) from None
-        self._reads = _read_of_an_object(schema)
 
     def fits(self, value: Any) -> bool:
-        """Whether the value satisfies the schema. Of an object only what the schema speaks of is handed over: what is handed
-        over is copied."""
-        reads = self._reads
-        if reads is not None and type(value) is dict:
-            part = {}
-            for name in reads:
-                if name in value:
-                    part[name] = value[name]
-            value = part
+        """Whether the value satisfies the schema."""
         return bool(self._validator.is_valid(value))
 
     def problems(self, value: Any, most: int = 10) -> list[Problem]:
@@ -68,22 +59,6 @@ class CompiledSchema:
             if len(found) >= most:
                 break
         return found
-
-
-_OF_NAMED_PARTS = frozenset(
-    ("$schema", "$comment", "$defs", "definitions", "title", "description", "type", "properties", "required")
-)
-"""Words of a schema that ask nothing of an object but for its type and for parts that they name."""
-
-
-def _read_of_an_object(schema: Any) -> tuple[str, ...] | None:
-    """The names of an object's parts that can decide whether it fits; `None` where any may."""
-    if type(schema) is not dict or not _OF_NAMED_PARTS.issuperset(schema):
-        return None
-    properties, required = schema.get("properties", {}), schema.get("required", [])
-    if type(properties) is not dict or type(required) is not list:
-        return None
-    return tuple(dict.fromkeys([*properties, *required]))
 
 
 def compiled(schema: Any) -> CompiledSchema:
