@@ -65,14 +65,15 @@ def presented_key(headers: dict[bytes, bytes]) -> str:
         if authorization is not None:
             kind, _, found = authorization.partition(b" ")
             found = found.strip()
-            if kind.lower() != b"bearer" or not found:
+            if not found or (kind != b"Bearer" and kind.lower() != b"bearer"):
                 raise StockyardError("unauthorized", "Send the key as `Authorization: Bearer KEY`.")
-        for name in (b"x-api-key", b"api-key"):
-            other = headers.get(name)
-            if other is not None and other != found:
-                if found:
-                    raise StockyardError("bad_request", "The request carries two different keys; send one.")
-                found = other
+        if b"x-api-key" in headers or b"api-key" in headers:
+            for name in (b"x-api-key", b"api-key"):
+                other = headers.get(name)
+                if other is not None and other != found:
+                    if found:
+                        raise StockyardError("bad_request", "The request carries two different keys; send one.")
+                    found = other
     if not found:
         raise StockyardError("unauthorized", "A key is needed: send it as `Authorization: Bearer sk-sy-…`.")
     if len(found) > KEY_MAX_BYTES or not found.isascii():

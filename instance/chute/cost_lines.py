@@ -39,9 +39,19 @@ def cost_lines(price: Price, usage: Counted) -> list[tuple[str, int]]:
     rest = usage.input
     lines: list[tuple[str, int]] = []
     cached = 0
-    if price.cached_input is not None:
+    if price.cached_input is not None and usage.cached:
         cached = min(usage.cached, rest)
         rest -= cached
+    if apart is None and price.request is None and (price.reasoning is None or not usage.reasoning):
+        # Plain text, as most calls are.
+        if rest:
+            lines.append(("input", (rest * price.input + 500) // 1000))
+        if cached:
+            lines.append(("cached", line_cost_nano(cached, price.cached_input or 0)))
+        rest = usage.output
+        if rest:
+            lines.append(("output", (rest * price.output + 500) // 1000))
+        return lines
     of_input: list[tuple[str, int]] = []
     if apart is not None:
         rest = _input_apart(price, apart, rest, of_input)

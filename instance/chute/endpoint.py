@@ -154,11 +154,16 @@ class Endpoint:
                 await self._refuse(x, send, self._shape(x, failure), watch)
                 return
             if answer.events is not None:
-                if direct is not None:
-                    direct.join_head()
-                await self._send_stream(x, answer, send, watch)
+                await self._send_stream(x, answer, send, watch, direct)
             else:
-                await self._send_whole(x, answer, send, watch, direct)
+                body = self._recorded_whole(x, answer, watch)
+                lines = None
+                if direct is not None and not answer.content_type:
+                    lines = answer_lines(x, answer.target, len(body))
+                if direct is not None and lines is not None:
+                    direct.answer(answer.status, lines, body)
+                else:
+                    await self._send_whole(x, answer, send, body)
         except ConnectionCut:
             raise
         except asyncio.CancelledError:
@@ -270,7 +275,8 @@ class Endpoint:
         headers += x.response_headers
         return headers
 
-    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
+    def _recorded_whole(self, x: Exchange, answer: Answer, watch: Watch) -> bytes:
+        """The bytes of a whole answer, with the call recorded: they may leave now."""
         body = whole_body(x, answer)
         x.bytes_out = len(body)
         x.http_status = answer.status
@@ -278,11 +284,9 @@ class Endpoint:
             x.status = "cache_hit"
         watch.end()
         self._record(x, body)
-        if direct is not None and not answer.content_type:
-            lines = answer_lines(x, answer.target, len(body))
-            if lines is not None:
-                direct.answer(answer.status, lines, body)
-                return
+        return body
+
+    async def _send_whole(self, x: Exchange, answer: Answer, send: Send, body: bytes) -> None:
         headers = self._answer_headers(x, answer)
         if x.cost_lines and not x.cost_unknown:
             headers.append((b"x-stockyard-cost-usd", b"%.9f" % (x.cost_nano / 1e9)))
@@ -291,7 +295,7 @@ class Endpoint:
             return
         await send_json(send, answer.status, headers, body)
 
-    async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch) -> None:
+    async def _send_stream(self, x: Exchange, answer: Answer, send: Send, watch: Watch, direct: Any) -> None:
         events = answer.events
         assert events is not None
         self.chute.streams += 1
@@ -306,7 +310,9 @@ class Endpoint:
         if x.cache in ("hit", "semantic"):
             x.status = "cache_hit"
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            if direct is None or not direct.begin(headers):
+                direct = None
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 self.running.begin(x)
                 async for batch in events:
@@ -315,7 +321,8 @@ class Endpoint:
                         x.bytes_out += len(block)
                         if keep_alive is not None:
                             keep_alive.touched()
-                        await send({"type": "http.response.body", "body": block, "more_body": True})
+                        if direct is None or not direct.put(block):
+                            await send({"type": "http.response.body", "body": block, "more_body": True})
                     if outgoing.done:
                         break
                 last = outgoing.end()
@@ -336,7 +343,8 @@ class Endpoint:
                 raise ConnectionCut
             x.bytes_out += len(last)
             self._record(x, streamed_answer(x))
-            await send({"type": "http.response.body", "body": last, "more_body": False})
+            if direct is None or not direct.put(last, last=True):
+                await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done and not outgoing.cut:
                 # What is left after the last event is read, so that the upstream's connection can be used again.
                 async for _ in events:

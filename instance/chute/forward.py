@@ -46,7 +46,7 @@ async def forward(x: Exchange) -> Answer:
     if x.own_keys is not None:
         x.take_own_key(provider.name)
     if len(x.raw) > READ_AHEAD_BYTES or (x.plan is not None and x.plan.in_flight <= READ_AHEAD_CALLS):
-        asyncio.get_running_loop().call_soon(x.read_ahead)
+        (asyncio.get_running_loop() if x.task is None else x.task.get_loop()).call_soon(x.read_ahead)
     if x.operation is not CHAT or provider.dialect != "openai":
         return await dispatch(x, target)
     body, obj = body_for(x, target)
@@ -112,8 +112,8 @@ async def forward(x: Exchange) -> Answer:
         raise CallFailed(
             "bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES]
         ) from error
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    choices = answer.get("choices") if type(answer) is dict else None
+    if type(choices) is not list or not _are_objects(choices):
         attempt["error"] = "bad_response"
         raise CallFailed(
             "bad_response", target, status=status, headers=response.headers, body=raw[:ERROR_BODY_MAX_BYTES]
@@ -123,6 +123,13 @@ async def forward(x: Exchange) -> Answer:
         x.usage.take(usage)
     x.mark_ns = perf_counter_ns()
     return Answer(headers=response.headers, body=raw, obj=answer, target=target)
+
+
+def _are_objects(choices: list[Any]) -> bool:
+    for choice in choices:  # noqa: SIM110 - a generator costs more than the question
+        if type(choice) is not dict:
+            return False
+    return True
 
 
 def _ended(x: Exchange, response: Any, attempt: dict[str, Any], started: int) -> None:

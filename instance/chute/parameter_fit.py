@@ -135,7 +135,9 @@ class Fit:
                 return False
         if self.system_role:
             wrong = "developer" if self.system_role == "system" else "system"
-            return not any(message.get("role") == wrong for message in req.get("messages") or ())
+            for message in req.get("messages") or ():
+                if message.get("role") == wrong:
+                    return False
         return True
 
     @property

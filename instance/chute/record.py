@@ -42,15 +42,11 @@ def estimate_usage(x: Exchange) -> None:
         usage.output = max(1, len(answer.body) // CHARACTERS_PER_TOKEN)
 
 
-def _digest(data: bytes) -> str:
-    return sha256(data).hexdigest()
-
-
 def _answer_id(answer: Answer | None) -> str:
     """The id that a whole answer has of its own; empty without one."""
     obj = answer.obj if answer is not None else None
     own = obj.get("id") if obj is not None else None
-    return own[:ANSWER_ID_MAX_CHARACTERS] if isinstance(own, str) else ""
+    return own[:ANSWER_ID_MAX_CHARACTERS] if type(own) is str else ""
 
 
 def _texts(x: Exchange, response: bytes) -> tuple[bytes, bytes]:
@@ -93,12 +89,16 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
     if target is None and x.targets and (x.attempts or x.status == "cache_hit"):
         target = x.targets[0]
     principal = x.principal
-    usage = x.usage
-    cost_nano = x.cost_nano
+    usage, operation, started_ns = x.usage, x.operation, x.started_ns
+    cost_nano = 0
+    costs = []
+    for what, nano in x.cost_lines:
+        cost_nano += nano
+        costs.append({"what": what, "nano": nano})
     provider = target.provider.name if target is not None else ""
     model = target.model if target is not None else ""
     overhead = duration - x.upstream_ns - x.waited_ns
-    key_id = str(principal.key_id) if principal is not None else ""
+    key_id = principal.key_text if principal is not None else ""
     columns = (
         x.id,
         x.request_id,
@@ -106,9 +106,9 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         x.otel_trace_id,
         x.otel_span_id,
         "proxy",
-        x.operation.name,
+        operation.name,
         x.source,
-        x.operation.dialect,
+        operation.dialect,
         x.dialect_out or (f"{target.provider.dialect}.chat" if target is not None else ""),
         provider,
         model,
@@ -121,7 +121,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         x.stream,
         x.started_wall_ns,
         duration // 1000,
-        (x.first_token_ns - x.started_ns) // 1000 if x.first_token_ns else None,
+        (x.first_token_ns - started_ns) // 1000 if x.first_token_ns else None,
         x.upstream_ns // 1000,
         overhead // 1000 if overhead > 0 else 0,
         usage.input,
@@ -150,7 +150,7 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "answer_id": x.answer_id or _answer_id(answer),
         "decisions": x.decisions,
         "attempts": x.attempts,
-        "costs": [{"what": what, "nano": nano} for what, nano in x.cost_lines],
+        "costs": costs,
     }
     if x.cost_unknown:
         detail["cost_unknown"] = True
@@ -169,8 +169,8 @@ def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
         "model": model,
         "model_requested": x.model_requested,
         "provider": provider,
-        "request_sha256": x.request_sha256 or _digest(x.raw),
-        "response_sha256": _digest(response),
+        "request_sha256": x.request_sha256 or sha256(x.raw).hexdigest(),
+        "response_sha256": sha256(response).hexdigest(),
         "status": x.status,
         "tokens_in": usage.input,
         "tokens_out": usage.output,

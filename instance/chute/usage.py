@@ -86,18 +86,18 @@ class Usage:
         if "prompt_tokens" not in usage:
             self._take_other(usage)
             return
-        self.input = _count(usage.get("prompt_tokens"))
+        self.input = _count(usage["prompt_tokens"])
         self.output = _count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
         if type(details) is dict:
-            self.cached = min(self.input, _count(details.get("cached_tokens")))
+            cached = _count(details.get("cached_tokens"))
+            self.cached = cached if cached <= self.input else self.input
             if len(details) != USUAL_INPUT_DETAILS or details.get("audio_tokens", 1):
                 self._take_input_details(details)
         else:
             # Moonshot and DeepSeek say it beside the other counts.
-            self.cached = min(
-                self.input, _count(usage.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0)
-            )
+            cached = _count(usage.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0)
+            self.cached = cached if cached <= self.input else self.input
         details = usage.get("completion_tokens_details")
         if type(details) is dict:
             self.reasoning = _count(details.get("reasoning_tokens"))

@@ -47,11 +47,12 @@ class IdMaker:
         self._ms = ms
         random = self._random.getrandbits(50 + _LOW_BITS - 1)
         self._low = random & ((_LOW_END >> 1) - 1)
-        number = ms << 50 | random >> (_LOW_BITS - 1)
-        pairs = []
-        for shift in range(90, -1, -10):
-            pairs.append(_PAIRS[number >> shift & 1023])
-        self._head = "".join(pairs)
+        upper = random >> (_LOW_BITS - 1)
+        pairs = _PAIRS
+        self._head = (
+            f"{pairs[ms >> 40 & 1023]}{pairs[ms >> 30 & 1023]}{pairs[ms >> 20 & 1023]}{pairs[ms >> 10 & 1023]}{pairs[ms & 1023]}"
+            f"{pairs[upper >> 40]}{pairs[upper >> 30 & 1023]}{pairs[upper >> 20 & 1023]}{pairs[upper >> 10 & 1023]}{pairs[upper & 1023]}"
+        )
 
 
 new_id = IdMaker().make

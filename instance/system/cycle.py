@@ -79,8 +79,8 @@ class Arrival:
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer, as uvicorn's, with two short ways for calls: a body that is whole already is taken without
-    an ASGI message, and a whole answer leaves in one write.
+    """One request and its answer, as uvicorn's, with short ways for calls: a body that is whole already is taken without an
+    ASGI message, a whole answer leaves in one write, and a stream's blocks are written as they are given.
 
     It is in the scope under `WHOLE_ANSWER`; who does not know it uses `receive` and `send`.
     """
@@ -141,10 +141,38 @@ class Cycle(RequestResponseCycle):
                 self._tasks.discard(self.task)
                 self.task = None
 
-    def join_head(self) -> None:
-        """Let the head leave in one write with what follows it."""
-        if not self.response_started:
-            self.transport = HeadWithBody(self._direct, self._loop)  # type: ignore[assignment]
+    def begin(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Begin an answer whose body is given block by block; its head leaves in one write with the first block. False: only
+        `send` may, which also judges headers that hold line breaks."""
+        if self.response_started or self.disconnected:
+            return False
+        self.transport = HeadWithBody(self._direct, self._loop)  # type: ignore[assignment]
+        if self.flow.write_paused or self.default_headers:
+            return False
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+            return False
+        self.response_started = self.chunked_encoding = True
+        self.waiting_for_100_continue = False
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%btransfer-encoding: chunked\r\n\r\n" % (lines, close))
+        return True
+
+    def put(self, block: bytes, *, last: bool = False) -> bool:
+        """Send a block of an answer that `begin` began; False: it has to wait until the client has taken more, by `send`."""
+        if self.disconnected:
+            return True
+        if self.flow.write_paused:
+            return False
+        data = b"%x\r\n%b\r\n" % (len(block), block) if block else b""
+        self.transport.write(data + b"0\r\n\r\n" if last else data)
+        if last:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+        return True
 
     def take_body(self) -> bytes | None:
         """The request's body when all of it is here; `None` when it has to be received."""

@@ -310,3 +310,12 @@ def test_what_the_provider_says_that_it_cost_is_kept(cost: Any, nano: int | None
     usage = Usage()
     usage.take({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "a": 1, "b": 2, "cost": cost})
     assert (usage.apart.reported_nano if usage.apart is not None else None) == nano
+
+
+def test_what_is_cached_is_never_more_than_the_prompt_and_reasoning_without_a_price_is_output() -> None:
+    price = Price(1_000_000, 2_000_000, 500_000)
+    assert cost_lines(price, tokens(10, 5, cached=30, reasoning=4)) == [("cached", 5_000), ("output", 10_000)]
+    assert cost_lines(price, tokens(10, 0, cached=4)) == [("input", 6_000), ("cached", 2_000)]
+    dearer = Price(1_000_000, 2_000_000, reasoning=3_000_000)
+    assert cost_lines(dearer, tokens(0, 5, reasoning=4)) == [("output", 2_000), ("reasoning", 12_000)]
+    assert cost_lines(dearer, tokens(0, 5)) == [("output", 10_000)]

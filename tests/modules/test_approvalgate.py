@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
+from instance.chute.modules.studio.approvalgate import ApprovalGate
 from tests.modules.conftest import Running, running
+from tests.modules.exchanges import exchange
 from tests.waiting import until
 
 URL = "/api/trust/approvals"
@@ -267,3 +270,11 @@ async def test_approvers_are_told_by_an_alert_on_what_waits() -> None:
         await _vote(s, ticket)
         await s.module("alertpulse").tick()
         assert (await client.get(f"/api/observe/alerts/{made['id']}")).json()["state"] == "ok"
+
+
+def test_without_rules_only_calls_of_stored_prompts_are_looked_at() -> None:
+    module = ApprovalGate(ApprovalGate.Settings())
+    module._approvals = SimpleNamespace(approved_before=lambda remembers: remembers.endswith("@2:live"))  # type: ignore[assignment]
+    assert module.passes(exchange())
+    assert module.passes(exchange(state={"prompt": ("greeting", 2, "live")}))
+    assert not module.passes(exchange(state={"prompt": ("greeting", 3, "live")}))

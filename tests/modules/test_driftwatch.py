@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from instance.chute.modules.observe.drift_series import METRICS, DriftSeries, Sample
+from instance.chute.modules.observe.driftwatch import DriftWatch
 from instance.core.clock import Clock
 from tests.mock_replies import Reply, status, text
 from tests.modules.conftest import Running, running
+from tests.modules.exchanges import exchange, target, whole
 
 NUMBERS = [metric for metric in METRICS if metric != "embedding"]
 WORDS = [
@@ -327,3 +329,38 @@ async def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], whe
         answered = await s.http(s.admin_key).put("/api/proxy/modules/driftwatch", json={"config": settings})
         assert (answered.status_code, answered.json()["error"]["param"]) == (422, where)
         assert (await s.chat()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"choices": []},
+        {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]},
+        {"choices": [{"message": None, "text": 3}]},
+    ],
+)
+def test_an_answer_that_says_nothing_is_not_looked_at(obj: dict[str, Any]) -> None:
+    module, x = DriftWatch(DriftWatch.Settings()), exchange()
+    x.answer = whole()
+    x.answer.obj = obj
+    module.on_finish(x)
+    assert not module._waiting
+
+
+def test_of_an_answer_what_it_says_is_kept_and_what_is_no_name_is_left_out() -> None:
+    module, x = DriftWatch(DriftWatch.Settings()), exchange()
+    x.upstream_ns = 5_000_000
+    x.answer = whole("hello", target("openai/gpt-4o"))
+    x.answer.obj = {
+        "model": "m" * 300,
+        "system_fingerprint": 7,
+        "choices": [{"text": "a" * 30_000, "message": {"tool_calls": []}, "finish_reason": ["stop"]}],
+    }
+    module.on_finish(x)
+    (kept,) = module._waiting
+    assert kept == ("openai/gpt-4o", "a" * 20_000, False, "", 5.0, "", "m" * 200)
+    assert (kept.series, kept.text, kept.latency_ms) == (kept[0], kept[1], 5.0)
+    x.answer.obj = {"choices": [{"message": {"content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}]}
+    module.on_finish(x)
+    assert module._waiting[-1][1:4] == ("", True, "tool_calls")

@@ -157,3 +157,29 @@ async def test_guessing_keys_leads_to_a_ban() -> None:
         assert (await s.chat()).status_code == 403
         s.module("ipfence").unban("127.0.0.1")
         assert (await s.chat()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"allow": ["10.0.0.0/8"]},
+        {"deny": ["192.0.2.1"]},
+        {"per_key": {"test": ["10.0.0.0/8"]}},
+        {"ban_after": 3},
+        {"trusted_proxies": ["10.0.0.1"]},
+    ],
+)
+def test_it_looks_at_calls_only_where_its_settings_ask_something_of_addresses(settings: dict[str, Any]) -> None:
+    assert fence(**settings).hooks() == ("on_request",)
+    assert fence(webhook="https://example.com/hook", cover_console=True).hooks() == ()
+
+
+async def test_bans_hold_also_under_settings_that_make_no_new_ones() -> None:
+    clock = FakeClock()
+    before, after = fence(ban_after=1, ban_s=600), fence()
+    await before.start(core(clock), None)
+    before.refused("192.0.2.1")
+    await after.start(core(clock), before)
+    assert after.hooks() == ("on_request",)
+    assert refused(after, "192.0.2.1")
+    assert not refused(after, "192.0.2.2")

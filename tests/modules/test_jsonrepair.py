@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instance.chute.modules.validate.broken_json import mended, parses
+from instance.chute.modules.validate.jsonrepair import JsonRepair
 from tests.mock_replies import chunks, text, tool
 from tests.modules.conftest import Running, running
+from tests.modules.exchanges import exchange
 
 OBJECT = {"response_format": {"type": "json_object"}}
 TOOLS = {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}
@@ -135,3 +137,22 @@ def test_nothing_is_made_up(text_: str) -> None:
 )
 def test_json_is_never_called_broken(value: Any) -> None:
     assert parses(json.dumps(value, ensure_ascii=False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "passes"),
+    [
+        ({}, {}, True),
+        ({}, {"tools": []}, False),
+        ({"tool_args": False}, {"tools": []}, True),
+        ({}, {"response_format": {"type": "text"}}, True),
+        ({"tool_args": False}, {"response_format": {"type": "json_object"}, "tools": []}, False),
+        ({"always_for": ["gpt-*"]}, {}, False),
+        ({"always_for": ["other"]}, {}, True),
+        ({"always_for": ["other"]}, {"functions": []}, False),
+    ],
+)
+def test_calls_that_ask_for_no_json_go_past_it(settings: dict[str, Any], asked: dict[str, Any], passes: bool) -> None:
+    x = exchange()
+    x.req.update(asked)
+    assert JsonRepair(JsonRepair.Settings(**settings)).passes(x) is passes

@@ -340,3 +340,13 @@ async def test_keys_of_the_configuration_file_are_masked_too_and_the_settings_ta
         assert (await admin.put("/api/proxy/modules/keypool", json={"config": kept})).status_code == 200
         await s.chat()
         assert s.mock.calls[1].key == FIRST
+
+
+async def test_of_keys_that_used_as_little_each_has_its_turn_by_its_weight() -> None:
+    keys = [*rows("a", weight=2), *rows("b", weight=1), *rows("c")]
+    made = await pool(keys, strategy="least_used")
+    names = Counter([made._picked(exchange(), made.all_keys(), 0).name for _ in range(40)])  # type: ignore[union-attr]
+    assert names == {"a": 20, "b": 10, "c": 10}
+    made.all_keys()[0].used(100, 0, 0, 0)
+    names = Counter([made._picked(exchange(), made.all_keys(), 0).name for _ in range(40)])  # type: ignore[union-attr]
+    assert names == {"b": 20, "c": 20}

@@ -7,10 +7,12 @@ import orjson
 import pytest
 
 from instance.chute.modules.forge.agreement import cosine, normalised, profile, verdict
+from instance.chute.modules.forge.multicall import MultiCall
 from instance.chute.modules.forge.second_opinion import picked
 from tests.mock_replies import Reply, delay, status, text
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
+from tests.modules.exchanges import exchange
 
 
 @pytest.mark.parametrize(
@@ -376,3 +378,14 @@ async def test_a_budget_reserves_for_all_that_are_asked() -> None:
         assert all(len(mock.calls) == 0 for mock in mocks)
         s.model = "m0/m"
         assert (await s.chat(max_tokens=100)).status_code == 200
+
+
+def test_a_model_that_took_no_route_takes_one_that_a_header_names() -> None:
+    route = {"name": "panel", "match": "panel-*", "targets": ["a/m", "b/m"]}
+    module = MultiCall(MultiCall.Settings.model_validate({"routes": [route]}))
+    plain = exchange(model="gpt-4o")
+    for _ in range(2):
+        assert module.passes(plain)
+        assert not module.passes(exchange(model="gpt-4o", headers={b"x-stockyard-route": b"panel"}))
+        assert not module.passes(exchange(model="panel-two"))
+        assert not module.passes(exchange(model="multi:panel"))

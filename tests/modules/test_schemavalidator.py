@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from instance.chute.modules.validate.json_schema import CompiledSchema
 from tests.mock_replies import text, tool
 from tests.modules.conftest import Running, running
 
@@ -121,3 +122,30 @@ async def test_a_schema_that_cannot_be_used_is_refused_when_it_is_saved(schema: 
         assert "bindings" in answer.json()["error"]["param"]
         s.mock.script(text('{"town": 1}'))
         assert (await s.chat()).status_code == 422  # the contract from before holds on
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "object", "properties": {"n": {"maximum": 2}}}, [{}, {"n": 2, "m": 9}], [{"n": 3}, 1]),
+        ({"properties": {"n": {"maximum": 2}}}, [{}, 7, {"m": 1}], [{"n": 3}]),
+        ({"required": ["m"]}, [{"m": None}], [{}, {"n": 1}]),
+        ({"type": "object", "required": ["m"], "properties": {"n": {"$ref": "#"}}}, [{"m": 1}], [{"m": 1, "n": {}}]),
+        ({"type": "object", "minProperties": 2}, [{"a": 1, "b": 2}], [{"a": 1}]),
+        ({"properties": {"a": {}}, "additionalProperties": False}, [{"a": 1}], [{"a": 1, "b": 2}]),
+        ({"properties": {"a": {}}, "patternProperties": {"^x": False}}, [{"a": 1}], [{"x": 2}]),
+        ({"properties": {"a": {}}, "not": {"required": ["b"]}}, [{"a": 1}], [{"b": 2}]),
+        ({"properties": {"a": {}}, "dependentRequired": {"b": ["c"]}}, [{"b": 1, "c": 1}], [{"b": 2}]),
+        (False, [], [{}, 1]),
+    ],
+)
+def test_a_schema_is_held_against_all_of_an_object_that_it_speaks_of(
+    schema: Any, good: list[Any], bad: list[Any]
+) -> None:
+    made = CompiledSchema(schema)
+    for value in good:
+        assert made.fits(value)
+        assert made.problems(value) == []
+    for value in bad:
+        assert not made.fits(value)
+        assert made.problems(value)

@@ -60,9 +60,10 @@ class ChatCompletion(Operation):
         req = x.req = decode(raw)
         check_depth(raw, req, limits.depth)
         x.model_requested = take_model(x, req)
-        if not req.get("messages") and is_filled(x, req):
+        filled = not req.get("messages") and is_filled(x, req)
+        if filled:
             req["messages"] = []
-        check_chat(req, limits, may_be_empty=req.get("messages") == [] and is_filled(x, req))
+        check_chat(req, limits, may_be_empty=filled)
         x.stream = bool(req.get("stream"))
         options = req.get("stream_options")
         if options is not None:
@@ -120,6 +121,15 @@ def take_native(x: Exchange, limits: LimitSettings) -> JSON:
     return native
 
 
+def _no_message(message: Any, place: str) -> StockyardError:
+    """Why it is no message, with the `param`."""
+    if not isinstance(message, dict):
+        return StockyardError("bad_request", "A message is an object with `role` and `content`.", param=place)
+    if not isinstance(message.get("role"), str):
+        return StockyardError("bad_request", "A message needs a `role`.", param=f"{place}.role")
+    return StockyardError("bad_request", "`content` is a string or a list of parts.", param=f"{place}.content")
+
+
 def check_chat(req: JSON, limits: LimitSettings, *, may_be_empty: bool = False) -> None:
     """Refuse what no provider of chat could take, with the `param`; the rest is the provider's to judge."""
     messages = req.get("messages")
@@ -128,18 +138,13 @@ def check_chat(req: JSON, limits: LimitSettings, *, may_be_empty: bool = False) 
     if len(messages) > limits.messages:
         raise StockyardError("bad_request", f"At most {limits.messages} messages.", param="messages")
     for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise StockyardError(
-                "bad_request", "A message is an object with `role` and `content`.", param=f"messages[{index}]"
-            )
-        if not isinstance(message.get("role"), str):
-            raise StockyardError("bad_request", "A message needs a `role`.", param=f"messages[{index}].role")
-        content = message.get("content")
-        parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
-        if not (content is None or isinstance(content, str) or parts):
-            raise StockyardError(
-                "bad_request", "`content` is a string or a list of parts.", param=f"messages[{index}].content"
-            )
+        if type(message) is dict and type(message.get("role")) is str:
+            content = message.get("content")
+            if type(content) is str or content is None:
+                continue
+            if type(content) is list and all(type(part) is dict for part in content):
+                continue
+        raise _no_message(message, f"messages[{index}]")
     tools = req.get("tools")
     if tools is not None and (not isinstance(tools, list) or len(tools) > limits.tools):
         raise StockyardError("bad_request", f"`tools` is a list of at most {limits.tools}.", param="tools")

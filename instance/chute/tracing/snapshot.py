@@ -45,13 +45,20 @@ def take_snapshot(
     provider = model = ""
     reasons: tuple[str, ...] = ()
     if answer is not None:
-        if answer.target is not None:
-            provider, model = answer.target.provider.name, answer.target.model
-        if answer.obj is not None:
-            choices = answer.obj.get("choices") or ()
-            reasons = tuple([reason for choice in choices if isinstance(reason := choice.get("finish_reason"), str)])
-    usage = x.usage
-    return CallSnapshot(
+        target, obj = answer.target, answer.obj
+        if target is not None:
+            provider, model = target.provider.name, target.model
+        if obj is not None:
+            for choice in obj.get("choices") or ():
+                reason = choice.get("finish_reason")
+                if isinstance(reason, str):
+                    reasons = (*reasons, reason)
+    long = []
+    for decision in x.decisions:
+        if decision["took_ns"] >= min_span_ns:
+            long.append(decision)
+    usage, first_ns = x.usage, x.first_token_ns
+    values = (
         x.id,
         x.otel_trace_id,
         x.otel_span_id,
@@ -60,7 +67,7 @@ def take_snapshot(
         x.operation.name,
         x.started_wall_ns,
         duration_ns,
-        x.first_token_ns - x.started_ns if x.first_token_ns else 0,
+        first_ns - x.started_ns if first_ns else 0,
         x.stream,
         x.model_requested,
         provider,
@@ -72,9 +79,10 @@ def take_snapshot(
         usage.output,
         reasons,
         x.attempts,
-        [decision for decision in x.decisions if decision["took_ns"] >= min_span_ns],
+        long,
         _stored_prompt(x) if with_text else "",
     )
+    return tuple.__new__(CallSnapshot, values)  # as `CallSnapshot(...)`, but for a call of Python's own
 
 
 def _stored_prompt(x: Exchange) -> str:

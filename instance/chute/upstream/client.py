@@ -15,6 +15,8 @@ from instance.core.address_policy import AddressPolicy
 
 PLAIN_PATH = re.compile(rb"[^\x00-\x20\x7f]*").fullmatch
 """What a request's path may hold: no space, no control character."""
+OWN_PATHS = frozenset((b"/chat/completions", b"/embeddings"))
+"""Paths of nearly all calls, which need no look."""
 
 
 class Upstream:
@@ -136,7 +138,10 @@ class Upstream:
 
 def header_lines(headers: list[tuple[bytes, bytes]]) -> bytes:
     """Headers as the lines of a request. Raises ValueError for one that would break the framing."""
-    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if len(headers) == 1:
+        lines = b"%b: %b\r\n" % headers[0]
+    else:
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
         raise ValueError("a request's path or header holds a line break, a space or a NUL")
     return lines
@@ -150,7 +155,7 @@ def _head(
     ready_lines: bytes,
     body_bytes: int,
 ) -> bytes:
-    if not PLAIN_PATH(path):
+    if path not in OWN_PATHS and not PLAIN_PATH(path):
         raise ValueError("a request's path or header holds a line break, a space or a NUL")
     return b"%b %b%b HTTP/1.1\r\n%bcontent-length: %d\r\n%b%b\r\n" % (
         method,

@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         "closed",
         "idle_limit_s",
         "idle_since",
+        "loop",
         "origin",
     )
 
@@ -58,6 +59,8 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._on_idle = on_idle
         self._on_lost = on_lost
+        self.loop = asyncio.get_running_loop()
+        """Asked once: in CPython 3.11 each question is a system call."""
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._response: UpstreamResponse | None = None

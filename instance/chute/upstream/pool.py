@@ -35,12 +35,11 @@ class Pool:
         place = self._origins.get(origin)
         if place is None or not place.idle:
             return None
-        now = asyncio.get_running_loop().time()
         while place.idle:
             connection = place.idle.pop()
             if connection.closed:
                 continue
-            if now - connection.idle_since < connection.idle_limit_s:
+            if connection.loop.time() - connection.idle_since < connection.idle_limit_s:
                 return connection
             connection.abort()
         return None
@@ -91,7 +90,7 @@ class Pool:
         if self._closed or len(place.idle) >= self._limits.idle_per_origin:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         connection.idle_since = loop.time()
         place.idle.append(connection)
         if self._sweep is None:

@@ -10,6 +10,8 @@ from instance.chute.upstream.errors import UpstreamError
 class Source(Protocol):
     """What the body comes from: the connection, as far as the response needs it."""
 
+    loop: asyncio.AbstractEventLoop
+
     def resume_reading(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -114,7 +116,7 @@ class UpstreamResponse:
 
     async def changed(self) -> None:
         """Returns when something came or broke. A cancelled wait closes the connection."""
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._source.loop.create_future()
         try:
             await waiter
         except asyncio.CancelledError:
@@ -153,7 +155,7 @@ class UpstreamResponse:
             if self._error is not None:
                 raise self._error
             # As `changed()`, without a frame of its own: every call waits here.
-            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            waiter = self._waiter = self._source.loop.create_future()
             try:
                 await waiter
             except asyncio.CancelledError:

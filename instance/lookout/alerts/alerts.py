@@ -132,8 +132,9 @@ class Alerts:
 
     def feed(self, call: CallFacts) -> None:
         """Take a call that is over."""
-        self._calls.append(call)
-        if len(self._calls) >= BATCH_CALLS:
+        calls = self._calls
+        calls.append(call)
+        if len(calls) >= BATCH_CALLS:
             self._count()
 
     def _count(self) -> None:

@@ -73,6 +73,7 @@ class ModelAlias(Module):
         self._exact: dict[str, list[Alias]] = {}
         self._globs: list[Alias] = []
         self._none: set[str] = set()
+        self._hides_others = self.settings.hide_others
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._table = core.services.get("aliases", self._table)
@@ -101,9 +102,11 @@ class ModelAlias(Module):
 
     def on_request(self, x: Exchange) -> None:
         asked = x.model_requested
+        if asked in self._none and not self._hides_others:
+            return
         found = self._find(asked, x.team, x.principal)
         if found is None:
-            if self.settings.hide_others:
+            if self._hides_others:
                 raise self._unknown(x, asked)
             return
         name = asked

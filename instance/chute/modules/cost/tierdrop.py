@@ -113,6 +113,11 @@ class TierDrop(Module):
     def on_request(self, x: Exchange) -> None:
         if not x.targets or (self._spared and self._is_spared(x)):
             return
+        own = self._own
+        if own is not None and not self._reached and x.started_wall_ns < own.ends_ns:
+            limit = own.budget.limit_nano  # what `_used_pct` says of it, asked without a call
+            if limit and 100.0 * (own.spent_nano + own.reserved_nano) / limit < self._lowest_pct:
+                return
         used = self._used_pct(x)
         if used < self._lowest_pct:
             return
@@ -197,8 +202,10 @@ class TierDrop(Module):
             if at_ns >= own.ends_ns:
                 own.roll(at_ns)
             own.spend(x.cost_nano, at_ns)
-        before: Target | None = x.state.pop("tierdrop", None)
-        if before is None or not x.usage.source or x.answer is None:
+        if "tierdrop" not in x.state:
+            return
+        before: Target = x.state.pop("tierdrop")
+        if not x.usage.source or x.answer is None:
             return
         price = self._prices.of(before)
         if price is not None and not x.cost_unknown:

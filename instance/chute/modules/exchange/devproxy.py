@@ -117,6 +117,8 @@ class DevProxy(Module):
         return x.lens is None
 
     def on_request(self, x: Exchange) -> None:
+        if not self._keys and HEADER not in x.headers and not self.desk.switches and AGAIN not in x.state:
+            return  # nothing asks for it
         if x.dry or not self._is_watched(x):
             return
         lens = Lens(x, self.name, self._max_bytes, self._new_texts, self.desk.told)
@@ -204,7 +206,7 @@ class DevProxy(Module):
             return False
         if AGAIN in x.state:
             return True
-        key = str(principal.key_id)
+        key = principal.key_text
         if self.desk.switches and self.desk.is_on(key):
             return True
         asked = x.headers.get(HEADER, b"")

@@ -140,10 +140,11 @@ class AlertPulse(Module):
             await self._deliveries.close()
 
     def on_finish(self, x: Exchange) -> None:
-        took = perf_counter_ns() - x.started_ns
-        target = x.answer.target if x.answer is not None else None
-        attempts = x.attempts
-        if target is None and x.targets and attempts:
+        started_ns = x.started_ns
+        took = perf_counter_ns() - started_ns
+        answer, attempts = x.answer, x.attempts
+        target = answer.target if answer is not None else None
+        if target is None and attempts and x.targets:
             target = x.targets[0]
         usage, principal, first_ns, measures = x.usage, x.principal, x.first_token_ns, x.measures
         overhead = took - x.upstream_ns - x.waited_ns
@@ -153,28 +154,28 @@ class AlertPulse(Module):
         for attempt in attempts:
             if attempt["error"]:
                 failed += 1
-        self._alerts.feed(
-            CallFacts(
-                (x.started_wall_ns + took) // NS_PER_S,
-                x.id,
-                target.provider.name if target is not None else "",
-                target.model if target is not None else "",
-                x.model_requested,
-                x.project,
-                x.team,
-                str(principal.key_id) if principal is not None else "",
-                x.tags,
-                x.status,
-                usage.input + usage.output,
-                cost_nano,
-                took // 1000,
-                (first_ns - x.started_ns) // 1000 if first_ns else 0,
-                overhead // 1000 if overhead > 0 else 0,
-                failed,
-                x.safety_count,
-                measures.get("code_findings", 0) if measures is not None else 0,
-            )
+        facts = (
+            (x.started_wall_ns + took) // NS_PER_S,
+            x.id,
+            target.provider.name if target is not None else "",
+            target.model if target is not None else "",
+            x.model_requested,
+            x.project,
+            x.team,
+            principal.key_text if principal is not None else "",
+            x.tags,
+            x.status,
+            usage.input + usage.output,
+            cost_nano,
+            took // 1000,
+            (first_ns - started_ns) // 1000 if first_ns else 0,
+            overhead // 1000 if overhead > 0 else 0,
+            failed,
+            x.safety_count,
+            measures.get("code_findings", 0) if measures is not None else 0,
         )
+        # As `CallFacts(...)`, but for a call of Python's own.
+        self._alerts.feed(tuple.__new__(CallFacts, facts))
 
     async def tick(self) -> None:
         await self._alerts.evaluate()

@@ -202,36 +202,51 @@ class DriftWatch(Module):
 
     def on_finish(self, x: Exchange) -> None:
         answer = x.answer
-        if x.status != "ok" or answer is None or answer.target is None or x.cache in ("hit", "semantic"):
+        target = answer.target if answer is not None else None
+        if answer is None or target is None or x.status != "ok" or x.cache in ("hit", "semantic"):
             return
         if self._share < 1.0 and random() >= self._share:
             return
         if len(self._waiting) >= WAITING_MAX:
             self._skipped += 1
             return
-        series = answer.target.label
-        if x.route is not None:
-            series += f" route={x.route.pattern}"
+        series = target.label
+        route = x.route
+        if route is not None:
+            series = f"{series} route={route.pattern}"
         tag = self._by_tag
         if tag and tag in x.tags:
             series += f" {tag}={x.tags[tag]}"
-        latency_ms = x.upstream_ns / 1e6
         if x.stream:
             seen = x.state.get("driftwatch") or _Streamed()
-            text, tools, finish = "".join(x.text_out), seen.tools, seen.finish
-            fingerprint, model_name = seen.fingerprint, seen.model_name
+            text, tools = "".join(x.text_out), seen.tools
+            finish, fingerprint, model_name = seen.finish, seen.fingerprint, seen.model_name
         else:
-            obj = answer.obj or {}
-            choice = (obj.get("choices") or [{}])[0]
+            obj = answer.obj
+            choices = obj.get("choices") if obj else None
+            if not obj or not choices:
+                return
+            choice = choices[0]
             message = choice.get("message") or {}
-            content = message.get("content") or choice.get("text")
-            text, tools = content if isinstance(content, str) else "", bool(message.get("tool_calls"))
+            text = message.get("content") or choice.get("text")
+            if type(text) is not str:
+                text = ""
+            tools = "tool_calls" in message and bool(message["tool_calls"])
             finish = _name(choice.get("finish_reason"))
-            fingerprint, model_name = _name(obj.get("system_fingerprint")), _name(obj.get("model"))
+            fingerprint = _name(obj["system_fingerprint"]) if "system_fingerprint" in obj else ""
+            model_name = _name(obj.get("model"))
         if text or tools:
-            self._waiting.append(
-                _Waiting(series, text[:TEXT_MAX_CHARS], tools, finish, latency_ms, fingerprint, model_name)
+            seen_of = (
+                series,
+                text[:TEXT_MAX_CHARS],
+                tools,
+                finish,
+                x.upstream_ns / 1e6,
+                fingerprint,
+                model_name,
             )
+            # As `_Waiting(...)`, but for a call of Python's own.
+            self._waiting.append(tuple.__new__(_Waiting, seen_of))
 
     async def tick(self) -> None:
         await self.take()

@@ -98,8 +98,9 @@ class LLMTap(Module):
 
     def on_finish(self, x: Exchange) -> None:
         now = perf_counter_ns()
-        target = x.answer.target if x.answer is not None else None
-        if target is None and x.targets and x.attempts:
+        answer, status, started_ns = x.answer, x.status, x.started_ns
+        target = answer.target if answer is not None else None
+        if target is None and x.attempts and x.targets:
             target = x.targets[0]
         self._tally.add(
             (
@@ -108,18 +109,18 @@ class LLMTap(Module):
                 x.principal,
                 x.team,
                 x.project,
-                x.status,
+                status,
                 x.cache,
                 x.error_code,
                 x.usage,
                 x.cost_lines,
                 x.saved_nano,
-                now - x.started_ns,
+                now - started_ns,
                 x.upstream_ns + x.waited_ns,
-                x.first_token_ns - x.started_ns,
+                x.first_token_ns - started_ns,
             )
         )
-        if self._plain and x.status != "error" and b"x-stockyard-trace" not in x.headers:
+        if self._plain and status != "error" and b"x-stockyard-trace" not in x.headers:
             x.state["capture"] = self._capture
         else:
             self._choose(x)

@@ -179,6 +179,11 @@ class IPFence(Module):
             fence.close()
         return f"These settings shut out the address that they are saved from ({rule})." if rule else ""
 
+    def hooks(self) -> tuple[str, ...]:
+        own = self.settings
+        rules = own.allow or own.deny or own.per_key or own.countries_allow or own.countries_deny or own.ban_after
+        return ("on_request",) if rules or own.trusted_proxies or self._bans.until_ns else ()
+
     def on_request(self, x: Exchange) -> None:
         address = x.client_ip
         if self._trusted.entries and address:

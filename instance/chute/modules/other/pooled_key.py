@@ -28,9 +28,12 @@ class LastMinute:
         self.total = 0
 
     def add(self, count: int, now_ns: int) -> None:
-        if now_ns // NS > self._second:
+        second = now_ns // NS
+        if second > self._second:
             self.pass_to(now_ns)
-        self._buckets[self._second % MINUTE_S] += count
+        else:
+            second = self._second
+        self._buckets[second % MINUTE_S] += count
         self.total += count
 
     def pass_to(self, now_ns: int) -> None:
@@ -140,9 +143,11 @@ class PooledKey:
         if self.bad or self._spent_until_ns > wall_ns or self._cooling_until_ns > now_ns:
             return False
         # A sum that nobody let the past go from is never too small.
-        if self.rpm and self.requests.total >= self.rpm and self.requests.passed_to(now_ns) >= self.rpm:
+        most = self.rpm
+        if most and self.requests.total >= most and self.requests.passed_to(now_ns) >= most:
             return False
-        if self.tpm and self.tokens.total >= self.tpm and self.tokens.passed_to(now_ns) >= self.tpm:
+        most = self.tpm
+        if most and self.tokens.total >= most and self.tokens.passed_to(now_ns) >= most:
             return False
         return not self.usd_day_nano or self._today(wall_ns) < self.usd_day_nano
 

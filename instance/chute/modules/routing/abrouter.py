@@ -144,8 +144,9 @@ class AbRouter(Module):
                 return
 
     def on_finish(self, x: Exchange) -> None:
-        key = x.state.get("experiment")
-        figures = self.figures.get(key) if key is not None else None
+        if "experiment" not in x.state:
+            return
+        figures = self.figures.get(x.state["experiment"])
         if figures is None or x.status == "cancelled":
             return
         figures.calls += 1

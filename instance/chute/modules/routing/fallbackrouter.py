@@ -84,6 +84,7 @@ class FallbackRouter(Module):
         self._chains = [tuple(chain.targets) for chain in own.chains]
         self._fitting = fitting(chain.match for chain in own.chains)
         self._on = frozenset(own.on)
+        self._reads_header = own.allow_header
         self._strategy = own.strategy
         self._most = own.max_hops + 1
         self._turns = [0] * len(own.chains)
@@ -97,12 +98,9 @@ class FallbackRouter(Module):
     def passes(self, x: Exchange) -> bool:
         """With one target, and none to go on to."""
         route = x.route
-        return (
-            len(x.targets) < 2
-            and (route is None or not route.fallback)
-            and "fallback" not in x.state
-            and not (self._chains and self._fitting.of(x))
-        )
+        if len(x.targets) > 1 or (route is not None and route.fallback) or "fallback" in x.state:
+            return False
+        return not self._chains or not self._fitting.of(x)
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         hops, forbidden = self._hops(x)
@@ -128,7 +126,7 @@ class FallbackRouter(Module):
                 if following is None or not self._goes_on(x, target, following, failure, began):
                     raise self._error(failures) from failure
             else:
-                return self._served(x, answer, failures)
+                return self._served(x, answer, failures) if failures else answer
         raise self._error(failures)
 
     async def _only(self, x: Exchange, call: Call) -> Answer:
@@ -203,11 +201,13 @@ class FallbackRouter(Module):
         hops = own + chain if chain else own
         if len(hops) > 1:
             hops = _each_once(hops)
-            if turn is not None and self._strategy == "round_robin":
+            if turn is None or self._strategy == "priority":
+                return (hops if len(hops) <= self._most else hops[: self._most]), forbidden
+            if self._strategy == "round_robin":
                 first = self._turns[turn] % len(hops)
                 self._turns[turn] += 1
                 hops = hops[first:] + hops[:first]
-            elif turn is not None and self._strategy == "latency":
+            elif self._strategy == "latency":
                 load = self._services.get("load")
                 if load is not None:
                     hops = sorted(hops, key=lambda hop: load.ewma(hop) or 0)
@@ -219,13 +219,13 @@ class FallbackRouter(Module):
         router: Router | None = self._services.get("router")
         if router is None:
             return [], None, False
-        asked: list[Target] | None = x.state.get("fallback")
-        if asked is not None and self.settings.allow_header:
+        if "fallback" in x.state and self._reads_header:
+            asked: list[Target] = x.state["fallback"]
             permitted = router.permitted(x, asked)
             return permitted, None, len(permitted) < len(asked)
         fits = self._fitting.of(x) if self._chains else ()
         if fits:
-            found = list(router.group(self._chains[fits[0]], x.model_requested).values())
+            found = [*router.group(self._chains[fits[0]], x.model_requested).values()]
             chosen = router.choosable(x, found)
             is_whole = chosen is found or len(chosen) == len(found) or len(router.permitted(x, found)) == len(found)
             return chosen, fits[0], not is_whole
@@ -259,6 +259,8 @@ class FallbackRouter(Module):
 
 def _each_once(hops: list[Target]) -> list[Target]:
     """The targets in their order, without those that stand there before."""
+    if len(hops) == 2 and hops[0].label != hops[1].label:
+        return hops
     found: list[Target] = []
     for hop in hops:
         label = hop.label

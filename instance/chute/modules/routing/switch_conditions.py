@@ -262,6 +262,12 @@ def texts(req: dict[str, Any], *, last_user: bool) -> str:
         given = req.get("input", req.get("prompt", req.get("query", "")))
         parts = given if isinstance(given, list) else [given]
         return "\n".join(part for part in parts if isinstance(part, str))[:TEXT_MAX_CHARACTERS]
+    if last_user and messages:
+        last = messages[-1]
+        if last.get("role") == "user":
+            content = last.get("content")
+            if type(content) is str:
+                return content if len(content) <= TEXT_MAX_CHARACTERS else content[:TEXT_MAX_CHARACTERS]
     found: list[str] = []
     for message in reversed(messages):
         if last_user and message.get("role") != "user":

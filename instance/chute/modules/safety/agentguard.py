@@ -125,6 +125,7 @@ class AgentGuard(Module):
         super().__init__(settings)
         own = settings
         self._clock = Clock()
+        self._requires_session = own.require_session
         self._limits = Limits(
             own.max_calls,
             usd_to_nano(own.max_cost_usd),
@@ -174,9 +175,9 @@ class AgentGuard(Module):
         return "agentguard" not in x.state
 
     def on_request(self, x: Exchange) -> Answer | None:
-        name = x.session or _trace_of(x)
+        name = x.session or (_trace_of(x) if b"traceparent" in x.headers else "")
         if not name:
-            if self.settings.require_session:
+            if self._requires_session:
                 raise StockyardError(
                     "bad_request",
                     "Calls here belong to a session: name it in the header X-Stockyard-Session.",
@@ -259,9 +260,9 @@ class AgentGuard(Module):
             calls.take(delta.obj)
 
     def on_finish(self, x: Exchange) -> None:
-        session: AgentSession | None = x.state.get("agentguard")
-        if session is None:
+        if "agentguard" not in x.state:
             return
+        session: AgentSession = x.state["agentguard"]
         session.cost_nano += x.cost_nano
         session.tokens += x.usage.input + x.usage.output
         if x.answer is not None and x.status != "error" and not session.stopped:
@@ -317,8 +318,7 @@ def _any_of(globs: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _trace_of(x: Exchange) -> str:
-    given = x.headers.get(b"traceparent")
-    context = read_traceparent(given) if given is not None else None
+    context = read_traceparent(x.headers[b"traceparent"])
     return f"trace:{context.trace_id}" if context is not None else ""
 
 

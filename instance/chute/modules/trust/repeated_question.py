@@ -52,9 +52,12 @@ class RepeatedQuestions:
     def asked(self, x: Exchange, session: str) -> None:
         """Take the call's question; never waits."""
         waiting = self._waiting
+        if len(waiting) >= WAITING_MAX:
+            return
         text = _question(x.req)
-        if text and len(waiting) < WAITING_MAX:
-            waiting.append(_Asked((holder(x), session), text, x.id))
+        if text:
+            # As `_Asked(...)`, but for a call of Python's own.
+            waiting.append(tuple.__new__(_Asked, ((holder(x), session), text, x.id)))
             if len(waiting) == 1:
                 self._some_wait.set()
 
@@ -99,7 +102,8 @@ class RepeatedQuestions:
 def _question(req: dict[str, Any]) -> str:
     """The last message when it is the user's and plain text; empty for any other."""
     messages = req.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if not isinstance(last, dict) or last.get("role") != "user" or not isinstance(last.get("content"), str):
+    last = messages[-1] if type(messages) is list and messages else None
+    if type(last) is not dict or last.get("role") != "user":
         return ""
-    return str(last["content"]).strip()[:QUESTION_MAX_CHARS]
+    content = last.get("content")
+    return content.strip()[:QUESTION_MAX_CHARS] if type(content) is str else ""

@@ -49,16 +49,23 @@ class JsonRepair(Module):
 
     settings: Settings
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._mends_tools = settings.tool_args
+        self._always_for = settings.always_for
+
     def passes(self, x: Exchange) -> bool:
         req = x.req
-        tools = self.settings.tool_args and ("tools" in req or "functions" in req)
+        if "response_format" not in req and not self._always_for:
+            return not self._mends_tools or ("tools" not in req and "functions" not in req)
+        tools = self._mends_tools and ("tools" in req or "functions" in req)
         return not tools and not self._wants_json(x)
 
     def _wants_json(self, x: Exchange) -> bool:
         form = x.req.get("response_format")
         if type(form) is dict and form.get("type") in FORMS:
             return True
-        globs = self.settings.always_for
+        globs = self._always_for
         return bool(globs) and any(fnmatchcase(x.model_requested, glob) for glob in globs)
 
     async def around(self, x: Exchange, call: Call) -> Answer:

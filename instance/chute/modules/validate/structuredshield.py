@@ -115,9 +115,13 @@ class StructuredShield(Module):
             self._no_schemas = previous._no_schemas
 
     def passes(self, x: Exchange) -> bool:
-        form = x.req.get("response_format")
-        asked = type(form) is dict and form.get("type") == "json_schema"
-        return not asked and not self._binds and HEADER not in x.headers
+        if self._binds or HEADER in x.headers:
+            return False
+        req = x.req
+        if "response_format" not in req:
+            return True
+        form = req["response_format"]
+        return type(form) is not dict or form.get("type") != "json_schema"
 
     async def around(self, x: Exchange, call: Call) -> Answer:
         wanted = self._wanted(x)
