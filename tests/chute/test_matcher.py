@@ -260,7 +260,9 @@ def test_a_matcher_beside_another_finds_the_same_as_alone_and_nothing_of_the_oth
 EXPRESSIONS = (r"\bcat\b", r"dog\s*$", r"(?m)^bird$", r"fish\z", r"a\B", r"\w+ and \w+\W", r"cow[.!?]", r"(?i)\bpig")
 
 
-@pytest.mark.parametrize("whole", ["A cat and a dog. A cow", "dog \nbird\nfish; a", "pi_a. g ", "no one, a. b", "ünd so. ja"])
+@pytest.mark.parametrize(
+    "whole", ["A cat and a dog. A cow", "dog \nbird\nfish; a", "pi_a. g ", "no one, a. b", "ünd so. ja"]
+)
 def test_of_the_beginning_of_a_text_is_found_what_a_scan_of_its_own_finds(whole: str) -> None:
     for expression in EXPRESSIONS:
         matcher = Matcher([("a", [expression])])
