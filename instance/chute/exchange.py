@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Elsewhere:
@@ -57,114 +58,213 @@ class Exchange:
     `client_body` is what the caller sent and is never changed.
     """
 
-    # What most calls leave as it is stands on the class: setting it for each call would cost more than the chain's own work.
-    request_id = ""
-    parent_id = ""
-    otel_trace_id = ""
-    otel_span_id = ""
+    # Far more than the attributes of which Python keeps the places by class: each call would have a dictionary that grows.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_counted",
+        "_counted_tokens",
+        "allow",
+        "answer",
+        "answer_id",
+        "attempts",
+        "bytes_out",
+        "cache",
+        "changed",
+        "client",
+        "client_gone",
+        "client_ip",
+        "connect_timeout_s",
+        "cost_lines",
+        "cost_unknown",
+        "current_hook",
+        "current_module",
+        "deadline_ns",
+        "decisions",
+        "deltas",
+        "deltas_skipped",
+        "dialect_out",
+        "dry",
+        "error_code",
+        "error_message",
+        "error_module",
+        "first_token_ns",
+        "head_lines",
+        "headers",
+        "http_status",
+        "hung",
+        "id",
+        "kind",
+        "ledger_detail",
+        "lens",
+        "mark_ns",
+        "measures",
+        "model_requested",
+        "native",
+        "only_native",
+        "operation",
+        "otel_span_id",
+        "otel_trace_id",
+        "own_keys",
+        "owner",
+        "parent_id",
+        "path",
+        "plan",
+        "principal",
+        "project",
+        "provider_key",
+        "raw",
+        "raw_error",
+        "reached",
+        "recorded",
+        "req",
+        "request_hits",
+        "request_id",
+        "request_sha256",
+        "response_headers",
+        "route",
+        "running",
+        "running_since_ns",
+        "safety_count",
+        "sampled",
+        "saved_nano",
+        "scanned",
+        "scanned_answer",
+        "session",
+        "skipped",
+        "source",
+        "started_ns",
+        "started_wall_ns",
+        "state",
+        "status",
+        "stored_request",
+        "stored_response",
+        "stream",
+        "tags",
+        "targets",
+        "task",
+        "team",
+        "text_out",
+        "text_out_size",
+        "timings",
+        "unscanned",
+        "upstream_headers",
+        "upstream_ns",
+        "usage",
+        "usage_asked",
+        "user",
+        "user_agent",
+        "waited_ns",
+        "warnings",
+    )
 
-    principal: Principal | None = None
-    client_ip = ""
-    user_agent = ""
-    user = ""
-    team = ""
-    client = ""
+    request_id: str
+    parent_id: str
+    otel_trace_id: str
+    otel_span_id: str
+
+    principal: Principal | None
+    client_ip: str
+    user_agent: str
+    user: str
+    team: str
+    client: str
     """The client that the call is made for; its team is then the client's own."""
-    project = "default"
-    source = "live"
+    project: str
+    source: str
     """What made the call: a caller (`live`), or a queue (`batch`)."""
-    session = ""
-    tags: Mapping[str, str] = MappingProxyType({})
+    session: str
+    tags: Mapping[str, str]
 
     req: JSON
-    raw = b""
-    native: JSON | None = None
+    raw: bytes
+    native: JSON | None
     """The caller's own decoded body where its dialect is not the canonical form, which is in `req`."""
-    dialect_out = ""
+    dialect_out: str
     """What was sent upstream; empty: what the target's provider speaks."""
-    changed = False
-    dry = False
+    changed: bool
+    dry: bool
     """The call is only explained: hooks decide as they would, and count, reserve and store nothing."""
-    only_native = False
+    only_native: bool
     """More is asked than `req` says, which only a provider of the caller's own dialect can do: no cache answers it."""
-    stream = False
-    usage_asked = False
-    model_requested = ""
+    stream: bool
+    usage_asked: bool
+    model_requested: str
     targets: list[Target]
-    route: Route | None = None
+    route: Route | None
     """The route that the asked model matched."""
-    provider_key: ProviderKey | None = None
+    provider_key: ProviderKey | None
     """The key that the next attempt uses; `None`: the provider's own."""
-    own_keys: Mapping[str, ProviderKey] | None = None
+    own_keys: Mapping[str, ProviderKey] | None
     """Keys that are used in place of all others, by provider: those of the call's client."""
-    deadline_ns = 0
-    connect_timeout_s = 5.0
+    deadline_ns: int
+    connect_timeout_s: float
 
-    plan: Plan | None = None
-    reached = -1
-    sampled = True
-    owner: Histogram | None = None
+    plan: Plan | None
+    reached: int
+    sampled: bool
+    owner: Histogram | None
     """The times of the module whose `around` runs now."""
-    skipped: set[str] | None = None
+    skipped: set[str] | None
     """Modules that want no more events of the stream, by name; another set each time one is added."""
-    deltas: DeltaHooks = ()
-    deltas_skipped: set[str] | None = None
+    deltas: DeltaHooks
+    deltas_skipped: set[str] | None
     """The plan's `on_delta` hooks without those of `skipped` as it was then."""
-    current_module = ""
-    current_hook = ""
-    running: Link | None = None
+    current_module: str
+    current_hook: str
+    running: Link | None
     """The module whose own `prepare` or `around` awaits something now; `None` while a provider is waited for, or in `elsewhere`."""
-    running_since_ns = 0
-    hung: Link | None = None
+    running_since_ns: int
+    hung: Link | None
     """The module for whose sake the call was cancelled, until that is contained."""
-    request_hits: frozenset[int] | None = None
-    unscanned = False
+    request_hits: frozenset[int] | None
+    unscanned: bool
     """`req` was changed since its texts were scanned."""
-    _counted: JSON | None = None
-    _counted_tokens = 0
-    scanned: dict[int, str] | None = None
+    _counted: JSON | None
+    _counted_tokens: int
+    scanned: dict[int, str] | None
     """The texts that were scanned, by their identity."""
-    scanned_answer: tuple[str, frozenset[int]] | None = None
-    head_lines = b""
+    scanned_answer: tuple[str, frozenset[int]] | None
+    head_lines: bytes
     """The lines of the answer's head that the request decides; empty until there was time for them."""
-    request_sha256 = ""
+    request_sha256: str
     """Hex digest of `raw`; empty until it was needed or there was time for it."""
 
-    answer: Answer | None = None
-    answer_id = ""
+    answer: Answer | None
+    answer_id: str
     """The id that a streamed answer's events carry."""
-    saved_nano = 0
-    cost_unknown = False
+    saved_nano: int
+    cost_unknown: bool
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
-    cache = "off"
-    upstream_ns = 0
-    waited_ns = 0
-    first_token_ns = 0
-    bytes_out = 0
-    text_out_size = 0
+    cache: str
+    upstream_ns: int
+    waited_ns: int
+    first_token_ns: int
+    bytes_out: int
+    text_out_size: int
 
-    status = "ok"
-    http_status = 200
-    error_code = ""
-    error_message = ""
-    error_module = ""
-    raw_error = b""
-    client_gone = False
-    task: asyncio.Task[Any] | None = None
+    status: str
+    http_status: int
+    error_code: str
+    error_message: str
+    error_module: str
+    raw_error: bytes
+    client_gone: bool
+    task: asyncio.Task[Any] | None
     """What runs the call, where it is known."""
-    recorded = False
+    recorded: bool
 
-    lens: Any = None
+    lens: Any
     """Who looks on at what is sent to providers and comes from them, where a developer watches the call."""
 
-    timings: list[JSON] | None = None
-    measures: JSON | None = None
+    timings: list[JSON] | None
+    measures: JSON | None
     """What modules found out about the call, by name; they stand on its trace."""
-    ledger_detail: Callable[[Exchange, JSON, bytes], None] | None = None
+    ledger_detail: Callable[[Exchange, JSON, bytes], None] | None
     """Changes what the call's ledger entry says, before it is written: `(x, detail, response)`."""
-    safety_count = 0
-    stored_request: bytes | None = None
-    stored_response: bytes | None = None
+    safety_count: int
+    stored_request: bytes | None
+    stored_response: bytes | None
 
     def __init__(
         self,
@@ -195,6 +295,80 @@ class Exchange:
         self.response_headers: list[tuple[bytes, bytes]] = []
         self.warnings: list[str] = []
         self.decisions: list[JSON] = []
+        self.request_id = ""
+        self.parent_id = ""
+        self.otel_trace_id = ""
+        self.otel_span_id = ""
+        self.principal = None
+        self.client_ip = ""
+        self.user_agent = ""
+        self.user = ""
+        self.team = ""
+        self.client = ""
+        self.project = "default"
+        self.source = "live"
+        self.session = ""
+        self.tags = NO_TAGS
+        self.raw = b""
+        self.native = None
+        self.dialect_out = ""
+        self.changed = False
+        self.dry = False
+        self.only_native = False
+        self.stream = False
+        self.usage_asked = False
+        self.model_requested = ""
+        self.route = None
+        self.provider_key = None
+        self.own_keys = None
+        self.deadline_ns = 0
+        self.connect_timeout_s = 5.0
+        self.plan = None
+        self.reached = -1
+        self.sampled = True
+        self.owner = None
+        self.skipped = None
+        self.deltas = ()
+        self.deltas_skipped = None
+        self.current_module = ""
+        self.current_hook = ""
+        self.running = None
+        self.running_since_ns = 0
+        self.hung = None
+        self.request_hits = None
+        self.unscanned = False
+        self._counted = None
+        self._counted_tokens = 0
+        self.scanned = None
+        self.scanned_answer = None
+        self.head_lines = b""
+        self.request_sha256 = ""
+        self.answer = None
+        self.answer_id = ""
+        self.saved_nano = 0
+        self.cost_unknown = False
+        self.cache = "off"
+        self.upstream_ns = 0
+        self.waited_ns = 0
+        self.first_token_ns = 0
+        self.bytes_out = 0
+        self.text_out_size = 0
+        self.status = "ok"
+        self.http_status = 200
+        self.error_code = ""
+        self.error_message = ""
+        self.error_module = ""
+        self.raw_error = b""
+        self.client_gone = False
+        self.task = None
+        self.recorded = False
+        self.lens = None
+        self.timings = None
+        self.measures = None
+        self.ledger_detail = None
+        self.safety_count = 0
+        self.stored_request = None
+        self.stored_response = None
 
     def take_own_key(self, provider: str) -> bool:
         """Whether the call's client has a key of its own at a provider, which the next attempt then uses."""
@@ -312,7 +486,9 @@ class Exchange:
 
         What it leaves behind (attempts, usage, costs, decisions) is its own until `absorb` takes it over.
         """
-        other = object.__new__(type(self))
+        other = object.__new__(Exchange)  # not a watched one: what runs beside the call would be taken for it
+        for name in _STATE:
+            setattr(other, name, getattr(self, name))
         other.__dict__.update(self.__dict__)
         other.targets = targets
         other.task = None
@@ -378,3 +554,6 @@ class Exchange:
         if not self.deadline_ns:
             return None
         return max(0.0, (self.deadline_ns - perf_counter_ns()) / 1e9)
+
+
+_STATE = tuple(name for name in Exchange.__slots__ if not name.startswith("__"))

@@ -75,30 +75,29 @@ class ModuleWatch:
             return b"{}"
 
 
+_CURRENT_MODULE, _ANSWER = Exchange.__dict__["current_module"], Exchange.__dict__["answer"]
+
+
 class WatchedExchange(Exchange):
     """An exchange that tells its watch where it is. A call becomes one by its class, so that no other call pays for it."""
 
     @property
     def current_module(self) -> str:
-        found: str = self.__dict__.get("current_module", "")
+        found: str = _CURRENT_MODULE.__get__(self)
         return found
 
     @current_module.setter
     def current_module(self, module: str) -> None:
         self.lens.modules.enters(self, module)
-        self.__dict__["current_module"] = module
+        _CURRENT_MODULE.__set__(self, module)
 
     @property
     def answer(self) -> Answer | None:
-        return self.__dict__.get("answer")
+        found: Answer | None = _ANSWER.__get__(self)
+        return found
 
     @answer.setter
     def answer(self, answer: Answer | None) -> None:
         if answer is not None:
             self.lens.modules.leaves(self)
-        self.__dict__["answer"] = answer
-
-    def branch(self, targets: list[Target]) -> Exchange:
-        other = super().branch(targets)
-        other.__class__ = Exchange  # what runs beside the call would be taken for the call
-        return other
+        _ANSWER.__set__(self, answer)
