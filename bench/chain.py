@@ -219,7 +219,12 @@ async def measure(config: Path | None = None, calls: int = CALLS) -> dict[str, A
         for case in CASES:
             count = _count(case, calls)
             await chain.calls(case, min(WARM_UP, count))
-            result["cases"][case.name] = _figures(await chain.calls(case, count))
+            thread = chain.embedder.thread
+            handed, handed_ns = thread.handed, thread.handed_ns
+            figures = _figures(await chain.calls(case, count))
+            figures["handed"] = round((thread.handed - handed) / count, 1)
+            figures["handed_us"] = round((thread.handed_ns - handed_ns) / count / 1000, 1)
+            result["cases"][case.name] = figures
         times = Times(registry, chain.clock)
         chain.renew()
         times.watch_deltas(chain.plan)
@@ -236,12 +241,15 @@ def print_table(result: dict[str, Any]) -> None:
     """What a person reads: cases first, then the modules, the dearest first."""
     defaults, plain, every = result["defaults"], result["all_plain"], result["all_on"]
     head = f"{defaults['modules']} on (defaults)", f"all {plain['modules']} plain", f"all {every['modules']} at work"
-    print(f"{'chain, median us':<24}" + "".join(f"{each:>18}" for each in (*head, "p99", "begins", "beside the loop")))
+    print(
+        f"{'chain, median us':<24}"
+        + "".join(f"{each:>18}" for each in (*head, "p99", "begins", "handing over", "beside the loop"))
+    )
     for name, row in every["cases"].items():
         figures = (
             defaults["cases"][name]["p50_us"],
             plain["cases"][name]["p50_us"],
-            *(row[figure] for figure in ("p50_us", "p99_us", "begun_p50_us", "beside_p50_us")),
+            *(row[figure] for figure in ("p50_us", "p99_us", "begun_p50_us", "handed_us", "beside_p50_us")),
         )
         print(f"{name:<24}" + "".join(f"{figure:>18.1f}" for figure in figures))
     print(f"\n{'module, median us':<24}" + "".join(f"{case.name[:13]:>14}" for case in CASES))
