@@ -161,7 +161,7 @@ async def test_a_failing_target_is_avoided() -> None:
         first.script(*[status(500)] * 50)
         second.script(*[text("ok")] * 50)
         answers = [(await s.chat()).status_code for _ in range(20)]
-        assert answers.count(502) <= 2
+        assert answers.count(502) <= 1, "a target that was not tried yet stands before one that fails"
         trace = await s.chat()
         entries = await s.trail(trace.headers["x-stockyard-trace-id"], "loadbalancer")
         assert entries[0][0] == "lb"

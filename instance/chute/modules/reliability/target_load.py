@@ -20,12 +20,14 @@ LN2_PER_NS = log(2) / 1e9
 class TargetLoad:
     """One target: `in_flight` calls, and a latency that rises at once with a slower sample and falls slowly."""
 
-    __slots__ = ("_at_ns", "_s", "in_flight", "share")
+    __slots__ = ("_at_ns", "_s", "failing", "in_flight", "share")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.share = 1.0
         """What the provider last said is left of its limits, 0 to 1."""
+        self.failing = False
+        """Whether the last attempt failed: its latency is a penalty then."""
         self._s: float | None = None
         self._at_ns = 0
 
@@ -38,6 +40,7 @@ class TargetLoad:
 
     def measured(self, seconds: float, now_ns: int, half_life_s: float) -> None:
         """Take a sample in."""
+        self.failing = False
         before = self._s
         if before is None or seconds >= before:
             self._s = seconds
@@ -50,6 +53,7 @@ class TargetLoad:
         """An attempt failed: slower by the penalty, never beyond ten of them."""
         before = self.latency_s(now_ns, half_life_s) or 0.0
         self._s = min(before + penalty_s, max(before, 10 * penalty_s))
+        self.failing = True
         self._at_ns = now_ns
 
     def _faded(self, now_ns: int, half_life_s: float) -> float:
@@ -98,10 +102,12 @@ class Loads:
         return 0 if load is None else load.in_flight
 
     def latencies(self, loads: list[TargetLoad]) -> list[float]:
-        """Seconds of each; one that is new stands at the median of the others."""
+        """Seconds of each; one that is new stands at the median of the others that answer, before those that fail."""
         now = self._clock.mono_ns()
         known = [load.latency_s(now, self.half_life_s) for load in loads]
-        measured = sorted(seconds for seconds in known if seconds is not None)
+        measured = sorted(
+            seconds for load, seconds in zip(loads, known, strict=True) if seconds is not None and not load.failing
+        )
         middle = measured[len(measured) // 2] if measured else 0.0
         return [middle if seconds is None else seconds for seconds in known]
 
