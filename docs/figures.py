@@ -17,6 +17,8 @@ PEERS = ROOT / "bench" / "results-peers.json"
 CHAIN = ROOT / "bench" / "results-chain.json"
 DEAR_US = 15
 """A module is named from this on."""
+SCAN = "shared scan"
+"""The row of the scan for all modules' patterns: `bench/chain_times.py`."""
 PLACE = re.compile(r"(<!-- figures: begin -->\n).*?(<!-- figures: end -->)", re.DOTALL)
 
 
@@ -59,16 +61,21 @@ def _chain(chain: dict[str, Any]) -> str:
         for name, row in every["cases"].items()
     ]
     dear = sorted(
-        ((row["whole"], name) for name, row in every["by_module"].items() if row.get("whole", 0) > DEAR_US),
+        (
+            (row["whole"], name)
+            for name, row in every["by_module"].items()
+            if row.get("whole", 0) > DEAR_US and name != SCAN
+        ),
         reverse=True,
     )
     named = ", ".join(f"{name} {us:.0f}" for us, name in dear)
     return (
-        "The modules' own time on the event loop; the provider and the wait for embeddings are left out; what modules do with embeddings on another thread is in the last column, for the one before it. Every text is new. A request has about 400 bytes and "
+        "The modules' own time on the event loop; the provider and the wait for embeddings, handing over to their thread among it, are left out; what modules do with embeddings on that thread is in the last column, for the one before it. Every text is new. A request has about 400 bytes and "
         "an answer about 600, but where it says otherwise; a stream has about 120 events.\n\n"
         + markdown(head, rows)
-        + f"\nWith all on, {len(dear)} modules take more than {DEAR_US} us of such a call: {named}.\n\n"
-        + machine_line(chain["machine"])
+        + f"\nWith all on and at work, the scan for patterns that modules share takes {every['by_module'][SCAN]['whole']:.0f} us of such a whole call, and "
+        f"{len(dear)} modules take more than {DEAR_US} us by themselves: {named}. It hands {every['cases']['whole']['handed']:.1f} jobs to the embedder's "
+        f"thread, which takes {every['cases']['whole']['handed_us']:.0f} us.\n\n" + machine_line(chain["machine"])
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.figures import CHAIN, machine_line
+from docs.figures import CHAIN, SCAN, machine_line
 from docs.schema_table import cell, markdown, objects, table
 from instance.chute.discovery import builtin_modules
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings, hooks_of
@@ -71,6 +71,8 @@ def _all(
         f"\nThe chain has {len(GROUPS)} groups; a module that is off is in no plan and costs nothing. `µs` is the median of a module's own "
         "time in\none chat, with all modules on; waiting is not in it."
     )
+    if SCAN in costs:
+        text += f" The scan for the patterns of all\nmodules that look for any takes {costs[SCAN]:.0f} µs more, once for the request and once for the answer."
     if costs:
         text += f" Measured on {machine_line(measured['machine'])}"
     else:
