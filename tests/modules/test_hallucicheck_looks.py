@@ -43,7 +43,7 @@ def test_a_look_loses_nothing_of_what_a_text_tells(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_where_one_look_sees_no_fact_nothing_is_doubted(text: str) -> None:
     for check in ("url", "email", "citation", "arithmetic"):
         asked = frozenset((check,))
