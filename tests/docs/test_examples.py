@@ -111,10 +111,10 @@ def test_figures_are_told_with_their_machine() -> None:
     }
     ours = {"modules_on": 6, "one": one, "many_whole": many, "many_stream": many, "idle_rss_mb": 71.2}
     cases = {
-        "whole": {"p50_us": 88.0, "beside_p50_us": 9.5},
+        "whole": {"p50_us": 88.0, "beside_p50_us": 9.5, "handed": 1.5, "handed_us": 12.4},
         "32 KB prompt": {"p50_us": 1_250.0, "beside_p50_us": 400.0},
     }
-    modules = {"dear": {"whole": 40.2}, "cheap": {"whole": 3.0}}
+    modules = {"dear": {"whole": 40.2}, "cheap": {"whole": 3.0}, "shared scan": {"whole": 61.0}}
     chain = {
         "machine": machine,
         "defaults": {"modules": 5, "cases": cases},
@@ -127,7 +127,8 @@ def test_figures_are_told_with_their_machine() -> None:
         chain,
     )
     assert "| 32 KB prompt | 1.250 ms | 1.250 ms | 1.250 ms | 0.400 ms |" in text
-    assert "1 modules take more than 15 us of such a call: dear 40." in text
+    assert "takes 61 us of such a whole call, and 1 modules take more than 15 us by themselves: dear 40." in text
+    assert "hands 1.5 jobs to the embedder's thread, which takes 12 us." in text
     assert "| added to a call, one connection, 6 modules on | 0.21 ms |" in text
     assert "| Another | 0.21 ms | 0.30 ms | 1.9 ms | 10,234 | 94 MB |" in text
     assert "A CPU, 2 cores, Python 3.11.7, 2026-02-28, commit `0123456789ab`." in text
