@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -47,13 +48,12 @@ class Worker:
         if self._closed:
             return
         self._closed = True
-        waiting = []
-        while not self._jobs.empty():
-            waiting.append(self._jobs.get_nowait())
+        with suppress(Empty):  # the thread takes from it too, so that whether there is one more can't be asked before
+            while True:
+                each = self._jobs.get_nowait()
+                if each is not None:
+                    each[2].cancel()
         self._jobs.put(None)
-        for each in waiting:
-            if each is not None:
-                each[2].cancel()
         if self._thread is not None:
             atexit.unregister(self._finish)
             atexit.register(self._thread.join, EXIT_S)
