@@ -14,7 +14,7 @@ import orjson
 import re2
 from pydantic import Field, SecretStr, field_validator
 
-from instance.chute.answer import JSON, Answer, Delta
+from instance.chute.answer import Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
@@ -44,7 +44,6 @@ _AMOUNT = re.compile(
     r"(?:(?:[$€£¥]|\b(?:USD|EUR|GBP|CHF)) ?\d[\d.,\u00a0]*\d|[$€£¥] ?\d|\b\d[\d.,\u00a0]*\d? ?(?:[$€£¥]|(?:USD|EUR|GBP|CHF|dollars|euros|pounds)\b))"
 )
 _SEALED_FOR = b"maskmode"
-BLANKS = " \n"
 _NOTHING: dict[str, str] = {}
 
 
@@ -189,16 +188,6 @@ class MaskMode(Module):
         more: re.Pattern[str] | None = state["maskmode_names"]
         return more
 
-    def _hits(self, x: Exchange, obj: JSON, shown: str) -> frozenset[int]:
-        """Which of the expressions may occur in the answer's texts."""
-        scanned, plan = x.scanned_answer, x.plan
-        if scanned is not None and plan is not None and plan.answer_matcher is not None:
-            known, size = scanned[0], len(shown)
-            if size < len(known) and known[size] in BLANKS and known.startswith(shown):
-                # It was cut since it was scanned: no expression of ours finds more at an end than before a space.
-                return plan.answer_matcher.of(self.name, scanned[1])
-        return x.answer_hits(self, obj)
-
     def on_response(self, x: Exchange, answer: Answer) -> None:
         obj = answer.obj
         if obj is None:
@@ -206,7 +195,7 @@ class MaskMode(Module):
         more = self._field_names(x)
         originals: dict[str, str] = x.state.get("maskmode_originals") or _NOTHING
         shown = answer_text(obj)
-        hits = self._hits(x, obj, shown)
+        hits = x.answer_hits(self, obj)
         if not hits and more is None and not originals:
             return
         counts: Counter[str] = Counter()
