@@ -71,7 +71,7 @@ class Plan:
         modules = [link.module for link in self.links]
         self.matcher = Matcher.build(modules)
         self.answer_matcher = Matcher.build(modules, of_answers=True, beside=self.matcher)
-        """For answers, of which few modules ask: an automaton of its own is far smaller."""
+        """For answers, of which few modules ask."""
         self.target = target
 
         steps: list[tuple[SyncHook, Link, bool]] = []

@@ -81,7 +81,7 @@ class Embedder:
             raise StockyardError("not_supported", str(problem)) from problem
 
     async def _load(self) -> None:
-        self._model = await self._worker.do(self._make_model)
+        self._model = await self._worker.do(_Model)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of the texts, in their order. Raises what `load` raises."""
@@ -159,9 +159,6 @@ class Embedder:
     def close(self) -> None:
         """End the worker; what it is reading is finished."""
         self._worker.close()
-
-    def _make_model(self) -> _Model:
-        return _Model()
 
 
 def _batches(texts: dict[int, str]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
 from instance.chute.modules.safety.classifier import SHORT_CHARS
-from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
+from instance.chute.modules.safety.first_look import FirstLook, first_look_of, is_silent
 from instance.chute.modules.safety.learned_files import AGE
 from instance.chute.modules.safety.made_answer import made_answer, text_event, with_content
 from instance.chute.modules.safety.new_texts import new_texts
@@ -202,10 +202,8 @@ class AgeGate(Module):
         texts = new_texts(x.req)
         if not texts:
             return None
-        if self.looker is not None:
-            look: Look | None = x.state.get(STATE)
-            if look is not None and look.is_silent(self.looker, texts):
-                return None
+        if self.looker is not None and is_silent(x, self.looker, texts):
+            return None
         return self._judge_request(x, tier, texts)
 
     async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:

@@ -79,6 +79,12 @@ class Look:
         self._reading = None
 
 
+def is_silent(x: Exchange, looker: Looker, texts: Sequence[str]) -> bool:
+    """Whether the call's look, where one was taken, says already that the module has nothing to find in its texts."""
+    look: Look | None = x.state.get(STATE)
+    return look is not None and look.is_silent(looker, texts)
+
+
 class FirstLook:
     """Takes the looks of an instance."""
 

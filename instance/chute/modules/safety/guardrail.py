@@ -14,7 +14,7 @@ from instance.chute.embedding.embedder import embedder_of
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer, contents
-from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
+from instance.chute.modules.safety.first_look import FirstLook, first_look_of, is_silent
 from instance.chute.modules.safety.made_answer import made_answer
 from instance.chute.modules.safety.new_texts import last_user_texts
 from instance.chute.modules.safety.topics import (
@@ -122,10 +122,8 @@ class Guardrail(Module):
         turns = last_user_texts(x.req)
         if not turns or not turns[0].strip():
             return None
-        if self.looker is not None:
-            look: Look | None = x.state.get(STATE)
-            if look is not None and look.is_silent(self.looker, turns):
-                return None
+        if self.looker is not None and is_silent(x, self.looker, turns):
+            return None
         return self._judge_request(x, turns)
 
     async def _judge_request(self, x: Exchange, turns: list[str]) -> Answer | None:

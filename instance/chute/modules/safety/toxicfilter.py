@@ -14,7 +14,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
-from instance.chute.modules.safety.first_look import STATE, FirstLook, Look, first_look_of
+from instance.chute.modules.safety.first_look import FirstLook, first_look_of, is_silent
 from instance.chute.modules.safety.judged_texts import JudgedText, Judging
 from instance.chute.modules.safety.made_answer import put_before
 from instance.chute.modules.safety.new_texts import new_texts
@@ -230,10 +230,8 @@ class ToxicFilter(Module):
         texts = new_texts(x.req)
         if not texts:
             return None
-        if self.looker is not None:
-            look: Look | None = x.state.get(STATE)
-            if look is not None and look.is_silent(self.looker, texts):
-                return None
+        if self.looker is not None and is_silent(x, self.looker, texts):
+            return None
         return self._judge_request(x, texts)
 
     async def _judge_request(self, x: Exchange, texts: list[str]) -> Answer | None:
