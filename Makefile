@@ -1,6 +1,6 @@
 # What can be done here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-chain bench-memory bench-reconciler bench-peers bench-quality learn clean
+.PHONY: help install up serve check lint types unit test integration slow docker-ready simulate chaos bench bench-chain bench-bytecodes bench-memory bench-reconciler bench-peers bench-quality learn clean
 
 # Without kept byte code each test process, and each instance that a test starts, compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,6 +66,9 @@ bench: install ## the benchmarks; table here, JSON in bench/results.json
 
 bench-chain: install ## the modules' chain alone, with the defaults and with every module on; JSON in bench/results-chain.json
 	@$(BIN)/python -m bench.chain
+
+bench-bytecodes: install ## the same by count: byte codes of a call, by module, which other work on the machine does not change
+	@$(BIN)/python -m bench.bytecodes
 
 bench-memory: install ## memory over a million calls that have nothing in common; JSON in bench/results-memory.json
 	@$(BIN)/python -m bench.memory --calls $(or $(CALLS),1000000)
