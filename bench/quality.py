@@ -2,7 +2,8 @@
 
 Each set prints precision (of what it found, how much is right) and recall (of what there is, how much it found), with the
 numbers behind them. The *development* sets were written along with the detectors and flatter them; the *held-out* ones were
-written before their author had seen the detector (first) or its last state (second): their files' prefaces say how.
+written before their author had seen the detector (first) or its last state (second), or by somebody who had seen neither the
+detectors nor the other sets (third): their files' prefaces say how.
 `--set NAME` runs one; `--wrong` lists what was missed or found by mistake; `--json` prints JSON.
 """
 
@@ -19,7 +20,12 @@ from pathlib import Path
 from bench import quality_measures as measures
 
 FOLDER = Path(__file__).parents[1] / "tests" / "quality"
-PARTS = {"development": FOLDER, "held-out 1": FOLDER / "held_out_1", "held-out 2": FOLDER / "held_out_2"}
+PARTS = {
+    "development": FOLDER,
+    "held-out 1": FOLDER / "held_out_1",
+    "held-out 2": FOLDER / "held_out_2",
+    "held-out 3": FOLDER / "held_out_3",
+}
 
 SETS: dict[str, tuple[str, Callable[[measures.Rows], Awaitable[list[measures.Case]]]]] = {
     "semanticcache": ("same_question", measures.semanticcache),
