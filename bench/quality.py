@@ -2,8 +2,8 @@
 
 Each set prints precision (of what it found, how much is right) and recall (of what there is, how much it found), with the
 numbers behind them. The *development* sets were written along with the detectors and flatter them; the *held-out* ones were
-written before their author had seen the detector (first), its last state (second), or the detector and the other sets
-(third): their files' prefaces say how.
+written before their author had seen the detector (first) or its last state (second), or by somebody who had seen neither the
+detectors nor the other sets (third): their files' prefaces say how.
 `--set NAME` runs one; `--wrong` lists what was missed or found by mistake; `--json` prints JSON.
 """
 
