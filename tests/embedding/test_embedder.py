@@ -6,9 +6,11 @@ from threading import current_thread
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instance.chute.embedding import embedder as module
-from instance.chute.embedding.embedder import BATCH, DIMENSIONS, Embedder, _batches
+from instance.chute.embedding.embedder import DIMENSIONS, RUN_TOKENS, RUN_TOKENS_MAX, Embedder, runs_of
 from instance.core import memory_limit
 from instance.core.errors import StockyardError
 from instance.core.memory_limit import MemoryRoom
@@ -44,6 +46,18 @@ async def test_a_text_is_read_once_and_the_longest_unused_is_forgotten() -> None
     assert embedder.embedded == 3
     await embedder.embed(["two"])
     assert embedder.embedded == 4
+    embedder.close()
+
+
+async def test_texts_that_are_read_alike_are_read_once() -> None:
+    embedder = Embedder()
+    long = "The barn door is open. " * 200
+    vectors = await embedder.embed(
+        ["The barn door is open.", " The barn door is open.\n", long, long + "And so is the gate."]
+    )
+    assert embedder.embedded == 2
+    assert (vectors[0] == vectors[1]).all()
+    assert (vectors[2] == vectors[3]).all()
     embedder.close()
 
 
@@ -98,13 +112,32 @@ async def test_without_the_packages_the_refusal_names_the_command(monkeypatch: p
         await Embedder().embed(["x"])
 
 
-def test_a_text_that_is_far_longer_is_not_read_with_the_others() -> None:
-    def sizes(*lengths: int) -> list[list[int]]:
-        texts = {bytes((place,)): "x" * length for place, length in enumerate(lengths)}
-        return [[len(texts[key]) for key in batch] for batch in _batches(texts)]
+def sizes(*lengths: int) -> list[list[int]]:
+    return [[lengths[place] for place in run] for run in runs_of(lengths)]
 
+
+def test_texts_of_much_the_same_length_are_read_together() -> None:
     assert sizes() == []
-    assert sizes(900) == [[900]]
-    assert sizes(60, 80, 300, 70) == [[60, 70, 80], [300]]
-    assert sizes(60, 80) == [[60, 80]]
-    assert sizes(*[50] * BATCH, 900) == [[50] * BATCH, [900]]
+    assert sizes(200) == [[200]]
+    assert sizes(15, 20, 75, 18) == [[75], [20, 18, 15]]
+    assert sizes(15, 20) == [[20, 15]]
+    assert sizes(*[12] * 40, 256) == [[256], [12] * 40]
+
+
+@given(st.lists(st.integers(2, 256), max_size=200))
+def test_each_text_is_read_once_with_little_padding_and_within_the_working_memory(lengths: list[int]) -> None:
+    runs = runs_of(lengths)
+    assert sorted(place for run in runs for place in run) == list(range(len(lengths)))
+    for run in runs:
+        longest = max(lengths[place] for place in run)
+        assert len(run) * longest <= RUN_TOKENS_MAX
+        assert sum(longest - lengths[place] for place in run) <= RUN_TOKENS
+
+
+async def test_a_long_text_among_short_ones_changes_none_of_their_vectors_much() -> None:
+    embedder, alone = Embedder(), Embedder()
+    texts = ["ship", "the tree in the yard", "word " * 400, "bread and butter for breakfast"]
+    for row, text in zip(await embedder.embed(texts), texts, strict=True):
+        assert float(row @ (await alone.embed([text]))[0]) > 0.98
+    embedder.close()
+    alone.close()

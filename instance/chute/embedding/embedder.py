@@ -30,10 +30,11 @@ T = TypeVar("T")
 DIMENSIONS = 384
 TOKENS_MAX = 256
 """What the model was trained to read; the rest of a longer text does not count."""
-BATCH = 16
-CHARS_MAX = 4 * TOKENS_MAX
-READ_CHARS = 200
-"""Characters that take as long as one more batch does by itself."""
+CHARS_MAX = 2_000
+"""What is kept of a text: more than `TOKENS_MAX` tokens have but where words are longer than any language's. So texts that are read
+alike are read once, as are those that differ in the spaces around them."""
+RUN_TOKENS = 16
+"""What a run of the model takes by itself, in tokens: less padding than that is cheaper than one more run."""
 RUN_TOKENS_MAX = 1_024
 """Most tokens, padding counted, that the model reads at a time: 75 MB of working memory, which it keeps."""
 LOAD_BYTES = 260 * MB
@@ -115,6 +116,7 @@ class Embedder:
 
         model = self._model
         assert model is not None
+        texts = _read_of(texts)
         keys = list(map(hash, texts))
         rows: dict[int, Vectors] = {}
         wanted: dict[int, str] = {}
@@ -126,15 +128,15 @@ class Embedder:
                 else:
                     rows[key] = row  # held here: it may be gone from what is kept before the others are read
                     self._kept.move_to_end(key)
-        for batch in _batches(wanted):
-            read = model.read([wanted[key] for key in batch])
+        if wanted:
+            read = model.read(list(wanted.values()))
             with self._keeping:
-                # A row of its own: a view would keep the whole batch.
-                for key, row in zip(batch, read, strict=True):
+                # A row of its own: a view would keep them all.
+                for key, row in zip(wanted, read, strict=True):
                     rows[key] = self._kept[key] = row.copy()
                     if len(self._kept) > self._cached_max:
                         self._kept.popitem(last=False)
-            self.embedded += len(batch)
+            self.embedded += len(wanted)
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for place, key in enumerate(keys):
             found[place] = rows[key]
@@ -147,7 +149,7 @@ class Embedder:
         kept = self._kept
         rows = []
         with self._keeping:
-            for text in texts:
+            for text in _read_of(texts):
                 key = hash(text)
                 row = kept.get(key)
                 if row is None:
@@ -161,18 +163,23 @@ class Embedder:
         self._worker.close()
 
 
-def _batches(texts: dict[int, str]) -> list[list[int]]:
-    """The keys of the texts as they are read together. Of so few that they are one batch those that are far longer than the others
-    are read apart, where that saves more than it costs: all of a batch are padded to its longest."""
-    keys = list(texts)
-    count = len(keys)
-    if not 1 < count <= BATCH:
-        return [keys[start : start + BATCH] for start in range(0, count, BATCH)]
-    keys.sort(key=lambda key: len(texts[key]))
-    lengths = [min(len(texts[key]), CHARS_MAX) for key in keys]
-    longest = lengths[-1]
-    saved, cut = max((place * (longest - lengths[place - 1]), place) for place in range(1, count))
-    return [keys[:cut], keys[cut:]] if saved > READ_CHARS else [keys]
+def _read_of(texts: Sequence[str]) -> list[str]:
+    return [text[:CHARS_MAX].strip() for text in texts]
+
+
+def runs_of(lengths: Sequence[int]) -> list[list[int]]:
+    """The places of texts of so many tokens, as they are read together: all of a run are padded to its longest, so those of much the
+    same length are."""
+    runs: list[list[int]] = []
+    longest = padding = 0
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        added = longest - lengths[place]
+        if not runs or padding + added > RUN_TOKENS or (len(runs[-1]) + 1) * longest > RUN_TOKENS_MAX:
+            runs.append([])
+            longest, padding, added = lengths[place], 0, 0
+        runs[-1].append(place)
+        padding += added
+    return runs
 
 
 def _as_they_are(vectors: Vectors) -> Vectors:
@@ -197,7 +204,7 @@ class _Model:
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
         self._tokenizer.enable_truncation(TOKENS_MAX)
-        self._tokenizer.enable_padding()
+        self._tokenizer.no_padding()
 
     def read(self, texts: Sequence[str]) -> Vectors:
         """Mean of the tokens' states, padding left out, scaled to length 1."""
@@ -205,20 +212,19 @@ class _Model:
 
         encoded = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-        rows = max(1, RUN_TOKENS_MAX // len(encoded[0].ids))  # all are padded to the longest
-        for start in range(0, len(texts), rows):
-            found[start : start + rows] = self._read(encoded[start : start + rows])
+        for run in runs_of([len(each) for each in encoded]):
+            found[run] = self._read([encoded[place] for place in run])
         return found
 
     def _read(self, encoded: Sequence[Any]) -> Vectors:
         import numpy as np
 
-        mask = np.array([each.attention_mask for each in encoded], dtype=np.int64)
-        given = {
-            "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
-            "attention_mask": mask,
-            "token_type_ids": np.array([each.type_ids for each in encoded], dtype=np.int64),
-        }
+        shape = len(encoded), max(len(each) for each in encoded)
+        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for place, each in enumerate(encoded):
+            ids[place, : len(each)] = each.ids
+            mask[place, : len(each)] = 1
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros(shape, dtype=np.int64)}
         states = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         weights = mask[..., None].astype(np.float32)
         sums = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
