@@ -31,7 +31,7 @@ from instance.chute.meter import Finished
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
-    from instance.chute.module import Call
+    from instance.chute.module import Call, Module
 
 
 ShimLink = tuple[Link, Fits | None]
@@ -46,6 +46,14 @@ SAMPLE_MASK = 7
 """Of eight calls the first fills the modules' histograms of time: quantiles need no more, and counting costs."""
 
 
+def matchers_of(modules: Sequence[Module], before: Plan | None) -> tuple[Matcher | None, Matcher | None]:
+    """What scans the requests and the answers for a plan of these modules, in the place of another plan. Takes up to a second where
+    there is something new to look for; may be called on any thread."""
+    matcher = Matcher.build(modules, before=before.matcher if before is not None else None)
+    of_answers = before.answer_matcher if before is not None else None
+    return matcher, Matcher.build(modules, of_answers=True, beside=matcher, before=of_answers)
+
+
 class Plan:
     """The modules that are on, for one kind of call. Immutable: a toggle compiles a new plan, a call keeps its own.
 
@@ -53,8 +61,15 @@ class Plan:
     """
 
     def __init__(
-        self, version: int, kind: str, links: Sequence[Link], target: Call, load_shim: LoadShim | None = None
+        self,
+        version: int,
+        kind: str,
+        links: Sequence[Link],
+        target: Call,
+        load_shim: LoadShim | None = None,
+        before: Plan | None = None,
     ) -> None:
+        """`before`: the plan whose place it takes."""
         from instance.chute.shim import Shim  # shim.py imports the module, that the exchange, which names the plan
 
         self.version = version
@@ -68,9 +83,7 @@ class Plan:
         self.in_flight = 0
         self.started = 0
         self.retired: Callable[[], None] | None = None
-        modules = [link.module for link in self.links]
-        self.matcher = Matcher.build(modules)
-        self.answer_matcher = Matcher.build(modules, of_answers=True, beside=self.matcher)
+        self.matcher, self.answer_matcher = matchers_of([link.module for link in self.links], before)
         """For answers, of which few modules ask."""
         self.target = target
 

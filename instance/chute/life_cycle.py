@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from instance.chute.slot import Slot
     from instance.core.core import Core
 
+OURS = "instance."
 START_MAX_S = 120.0
 STOP_MAX_S = 10.0
 TICK_MAX_S = 600.0
@@ -44,10 +45,18 @@ class ModuleNotStarted(Exception):
     """The module's own failure: it could not be started."""
 
 
-async def started(core: Core, cls: type[Module], settings: ModuleSettings, previous: Module | None) -> Module:
-    """A new module, started. Raises what its `start` refuses with, and `module_failed` when it raises anything else or hangs."""
+async def started(
+    core: Core, cls: type[Module], settings: ModuleSettings, previous: Module | None, *, beside_calls: bool = False
+) -> Module:
+    """A new module, started. Raises what its `start` refuses with, and `module_failed` when it raises anything else or hangs.
+
+    `beside_calls`: one of ours, which may take long to be built (expressions are compiled), is built on a thread, so that calls go on
+    meanwhile. Whoever else writes one may count on the event loop's."""
     try:
-        module = cls(settings)
+        if beside_calls and cls.__module__.startswith(OURS):
+            module: Module = await asyncio.to_thread(cls, settings)
+        else:
+            module = cls(settings)
         async with asyncio.timeout(START_MAX_S):
             await module.start(core, previous)
     except StockyardError:

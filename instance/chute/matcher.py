@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -26,7 +27,9 @@ ALL_NEW = 2
 FEW = 4
 """So many expressions that reach are no loss in the common automaton: secretscan alone has as many."""
 SHARED = 0.75
-"""An automaton is used for these expressions too when they are so large a share of its own."""
+"""An automaton, or a whole matcher, is used for these expressions too when they are so large a share of its own."""
+EXPRESSIONS_MAX = 4_096
+"""Expressions of which it is remembered what they are."""
 NONE: frozenset[int] = frozenset()
 Pass = tuple[Callable[[bytes], list[int] | None], list[list[int]]]
 
@@ -57,19 +60,20 @@ class Matcher:
     scanned with those characters replaced.
     """
 
-    __slots__ = ("__weakref__", "_ending", "_near", "_passes", "_ranges", "_seen")
+    __slots__ = ("__weakref__", "_ending", "_near", "_owners", "_passes", "_ranges", "_seen")
 
     def __init__(self, owners: Iterable[tuple[str, Iterable[str]]], beside: Matcher | None = None) -> None:
         """`owners`: name and expressions of each. `beside`: a matcher for nearly the same, whose automaton is used too where that
         is no loss, as its states are near then. Raises `BadPattern`."""
+        self._owners = {owner: tuple(expressions) for owner, expressions in owners}
         self._ranges: dict[str, tuple[int, int]] = {}
         places: dict[str, list[int]] = {}
         count = 0
-        for owner, expressions in owners:
+        for owner, expressions in self._owners.items():
             start = count
             for expression in expressions:
-                if expression not in places:
-                    _check(owner, expression)
+                if expression not in places and (problem := _problem(expression)):
+                    raise BadPattern(f"{owner}: {expression!r}: {problem}")
                 places.setdefault(expression, []).append(count)
                 count += 1
             if count > start:
@@ -85,17 +89,34 @@ class Matcher:
 
     @classmethod
     def build(
-        cls, modules: Iterable[Module], *, of_answers: bool = False, beside: Matcher | None = None
+        cls,
+        modules: Iterable[Module],
+        *,
+        of_answers: bool = False,
+        beside: Matcher | None = None,
+        before: Matcher | None = None,
     ) -> Matcher | None:
         """The matcher of the modules' `patterns()`, or `answer_patterns()`; `None` when none of them has any. Raises `BadPattern`.
 
-        Plans that look for the same share one: it takes tens of milliseconds to build, and what it has learned of texts stays."""
+        Plans that look for the same share one: it takes up to a second to build, and what it has learned of texts stays. The one of
+        the plan `before` goes on where it looks for all of that and for little else, as when a module was switched off."""
         owners = ((each.name, tuple(each.answer_patterns() if of_answers else each.patterns())) for each in modules)
-        wanted = tuple(each for each in owners if each[1])
+        wanted = tuple(sorted(each for each in owners if each[1]))
+        if before is not None and before._serves(wanted):
+            return before
         made = _living.get(wanted)
         if made is None and wanted:
             made = _living[wanted] = cls(wanted, beside)
         return made
+
+    def _serves(self, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
+        """Whether it looks for what these owners look for, and for little else."""
+        there = self._owners
+        return (
+            bool(wanted)
+            and sum(len(expressions) for _, expressions in wanted) >= SHARED * sum(map(len, there.values()))
+            and all(there.get(owner) == expressions for owner, expressions in wanted)
+        )
 
     def scan(self, text: str) -> frozenset[int]:
         """Indexes of the patterns that occur in the text."""
@@ -174,11 +195,20 @@ _living: WeakValueDictionary[tuple[tuple[str, tuple[str, ...]], ...], Matcher] =
 """The matchers of plans that are in use, by what they look for."""
 
 
-def _check(owner: str, expression: str) -> None:
+@lru_cache(EXPRESSIONS_MAX)
+def _problem(expression: str) -> str:
+    """Why RE2 does not take an expression; empty: it does."""
     try:
         re2.Set.SearchSet(_options(MEMORY_MAX_BYTES)).Add(expression)
     except re2.error as error:
-        raise BadPattern(f"{owner}: {expression!r}: {_reason(error)}") from None
+        return _reason(error)
+    return ""
+
+
+@lru_cache(EXPRESSIONS_MAX)
+def _is_wordless(expression: str) -> bool:
+    """Whether it may match a text without any word of its own."""
+    return bool(_filter((expression,)).Match(b"\1", potential=True))
 
 
 class _Near:
@@ -205,11 +235,10 @@ def _groups(places: dict[str, list[int]]) -> tuple[list[str], list[Pass]]:
     if len(reaching) <= FEW:
         reaching = []
     near = [expression for expression in places if expression not in reaching]
-    wordless = set(_filter(reaching).Match(b"\1", potential=True) or ()) if reaching else set()
     groups: dict[str, list[str]] = {"filtered": [], "short": [], "long": []}
-    for index, expression in enumerate(reaching):
+    for expression in reaching:
         size = "short" if len(expression) < SHORT_CHARS else "long"
-        groups[size if index in wordless else "filtered"].append(expression)
+        groups[size if _is_wordless(expression) else "filtered"].append(expression)
     passes: list[Pass] = []
     for each in (groups["short"], groups["long"]):
         if each:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.chute.chain import Plan
+from instance.chute.chain import Plan, matchers_of
 from instance.chute.client_modules import OWNER, ClientModules, Running, Wanted
 from instance.chute.containment import Fits, Link
 from instance.chute.discovery import builtin_module, builtin_names, custom_modules
@@ -28,6 +28,7 @@ from instance.core.errors import StockyardError
 from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
+    from instance.chute.matcher import Matcher
     from instance.core.core import Core
 
 ADMISSION_GROUP = 2
@@ -44,6 +45,11 @@ log = logging.getLogger("stockyard.modules")
 
 def _known(cls: type[Module]) -> type[Module]:
     return cls
+
+
+def _is_in(slot: Slot, *, admitted: bool) -> bool:
+    """Whether a module that is on is in a plan; `admitted`: in one for calls that came through admission before."""
+    return not admitted or slot.order()[0] != ADMISSION_GROUP or slot.cls.admitted_too
 
 
 class Registry:
@@ -174,10 +180,25 @@ class Registry:
         links = [
             Link(own.get(slot.name, module), slot.meter, place)
             for place, slot in enumerate(self.ordered())
-            if (module := slot.running or slot.refusing) is not None
-            and (everybodys == kind or slot.order()[0] != ADMISSION_GROUP or slot.cls.admitted_too)
+            if (module := slot.running or slot.refusing) is not None and _is_in(slot, admitted=everybodys != kind)
         ]
-        return Plan(self.version, kind, links, forward, self.shim)
+        return Plan(self.version, kind, links, forward, self.shim, self._plans.get(everybodys))
+
+    async def _scans_ahead(self, begun: Mapping[str, Module | None]) -> list[tuple[Matcher | None, Matcher | None]]:
+        """What the plans will scan texts with once these modules are in place of the slots' own: made on a thread, so that calls go on
+        meanwhile. The caller keeps it until the plans are compiled."""
+        coming = {name: begun.get(name, slot.running or slot.refusing) for name, slot in self.slots.items()}
+        made = []
+        for name, plan in [each for each in self._plans.items() if OF_CLIENT not in each[0]]:
+            modules = [
+                module
+                for slot in self.slots.values()
+                if (module := coming[slot.name]) is not None
+                and plan.kind in module.kinds
+                and _is_in(slot, admitted=name != plan.kind)
+            ]
+            made.append(await asyncio.to_thread(matchers_of, modules, plan))
+        return made
 
     def recompile(self) -> None:
         """Compile the plans anew, after something changed that decides which hooks a module needs (`Module.hooks`)."""
@@ -281,6 +302,7 @@ class Registry:
                         begun[slot.name] = None
                 if OWNER in begun or self.clients:
                     of_clients = await self.clients.made(*self._wanted(prepared))
+                scans = await self._scans_ahead(begun)
                 await self._persist(prepared, actor)
             except BaseException:
                 for unused in self.clients.unused(of_clients):
@@ -304,6 +326,7 @@ class Registry:
                 slot.priority = priority
                 slot.updated_at_ns = self.core.clock.wall_ns()
             self._swap(leaving)
+            del scans
             return [slot for slot, *_ in prepared]
 
     async def _persist(self, prepared: Sequence[Prepared], actor: str) -> None:
@@ -328,7 +351,7 @@ class Registry:
     async def _begun(self, slot: Slot, settings: ModuleSettings) -> Module:
         """A module with new settings: it goes on from the one that runs, or that was switched off a moment ago."""
         previous = slot.running or await self.leaving.previous(slot.cls)
-        return await started(self.core, slot.cls, settings, previous)
+        return await started(self.core, slot.cls, settings, previous, beside_calls=True)
 
     async def reset(self, name: str, actor: str) -> Slot:
         """Back to the defaults and the configuration file."""

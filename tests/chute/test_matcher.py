@@ -51,6 +51,27 @@ def test_without_patterns_there_is_no_matcher() -> None:
     assert Matcher.build([]) is None
 
 
+def test_the_matcher_of_the_plan_before_goes_on_where_little_else_was_looked_for() -> None:
+    many, few, none = looking_for("many", "cat", "dog", "bird"), looking_for("few", "fish"), looking_for("none")
+    both = Matcher.build([many, few])
+    assert both is not None
+    without = Matcher.build([many, none], before=both)
+    assert without is both
+    assert without.of("many", without.scan("a fish and a dog")) == {1}
+    assert Matcher.build([few, many], before=without) is both
+    assert Matcher.build([few], before=both) is not both
+    assert Matcher.build([none], before=both) is None
+
+
+def test_the_matcher_of_the_plan_before_is_left_where_a_module_looks_for_something_else_now() -> None:
+    before = Matcher.build([looking_for("a", "cat", "dog", "bird"), looking_for("b", "fish")])
+    after = Matcher.build([looking_for("a", "cat", "dog"), looking_for("b", "fish")], before=before)
+    assert after is not None
+    assert after is not before
+    assert after.of("b", after.scan("bird fish")) == {0}
+    assert after.of("a", after.scan("bird fish")) == set()
+
+
 def test_a_pattern_that_re2_does_not_take_is_named() -> None:
     with pytest.raises(BadPattern, match="back"):
         Matcher.build([looking_for("back", r"(a)\1")])
