@@ -1,0 +1,121 @@
+"""What the real embedding model reads for a call, and how long that takes, with every module on and at work.
+
+`python -m bench.embeddings` calls an instance in this process over its ASGI interface, with the mock provider behind it, prints a row
+for each length of the question and writes bench/results-embeddings.json. The chain's benchmark leaves the model out; its users wait
+for it: `until answered` is the whole call, `model` the model's own time, what is read after the answer among it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from bench.__main__ import machine
+from bench.chain import ALL_ON
+from bench.prose import Prose
+from instance.chute.embedding import embedder as embedding
+from instance.server import Instance, ServeOptions
+from tests.mock_upstream import MockUpstream
+
+RESULTS = Path(__file__).parent / "results-embeddings.json"
+CHARS = (80, 330, 1_000, 4_000, 16_000, 64_000)
+CALLS, WARM_UP = 7, 2
+SETTLED_S = 0.25
+ADMIN = "sy_admin_" + "b" * 43
+FIGURES = ("until_answered_ms", "model_ms", "texts", "tokens")
+
+
+class _Counted(embedding._Model):
+    """The model, with what it read and how long that took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts = self.tokens = self.took_ns = 0
+
+    def read(self, texts: Sequence[str]) -> Any:
+        started = time.perf_counter_ns()
+        rows = super().read(texts)
+        self.took_ns += time.perf_counter_ns() - started
+        self.texts += len(texts)
+        return rows
+
+    def _read(self, encoded: Sequence[Any]) -> Any:
+        self.tokens += len(encoded) * max(map(len, encoded))
+        return super()._read(encoded)
+
+
+async def measure(calls: int = CALLS) -> dict[str, dict[str, float]]:
+    """Characters of the question -> medians of a call: milliseconds, texts and tokens (padding counted) that were read."""
+    own, embedding._Model = embedding._Model, _Counted  # type: ignore[misc]
+    upstream = MockUpstream(plain=True)
+    await upstream.start(0)
+    env = {
+        "STOCKYARD_ADMIN_KEY": ADMIN,
+        "OPENAI_API_KEY": "sk-bench-0123456789",
+        "OPENAI_BASE_URL": f"{upstream.url}/v1",
+    }
+    try:
+        with tempfile.TemporaryDirectory(prefix="sybench") as data:
+            instance = await Instance.open(ServeOptions(data=Path(data), config=ALL_ON, env=env))
+            try:
+                return await _measured(instance, calls)
+            finally:
+                await instance.close()
+    finally:
+        await upstream.stop()
+        embedding._Model = own  # type: ignore[misc]
+
+
+async def _measured(instance: Instance, calls: int) -> dict[str, dict[str, float]]:
+    embedder = embedding.embedder_of(instance.core)
+    await embedder.load()
+    model = embedder._model
+    assert isinstance(model, _Counted)
+    prose = Prose(20261130)
+    result: dict[str, dict[str, float]] = {}
+    headers = {"authorization": f"Bearer {ADMIN}"}
+    transport = httpx2.ASGITransport(app=instance.gateway)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://bench", headers=headers, timeout=300) as client:
+        for chars in CHARS:
+            taken = [
+                await _called(client, model, lambda chars=chars: prose.text(chars)) for _ in range(WARM_UP + calls)
+            ]
+            columns = zip(*taken[WARM_UP:], strict=True)
+            result[str(chars)] = dict(
+                zip(FIGURES, (round(statistics.median(each), 1) for each in columns), strict=True)
+            )
+    return result
+
+
+async def _called(client: httpx2.AsyncClient, model: _Counted, text: Callable[[], str]) -> tuple[float, ...]:
+    model.texts = model.tokens = model.took_ns = 0
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text()}], "max_tokens": 400}
+    started = time.perf_counter()
+    answer = await client.post("/v1/chat/completions", json=body)
+    answered_ms = (time.perf_counter() - started) * 1000
+    assert answer.status_code == 200, answer.text
+    before = -1
+    while before != model.texts:  # some of it is read after the answer
+        before = model.texts
+        await asyncio.sleep(SETTLED_S)
+    return answered_ms, model.took_ns / 1e6, model.texts, model.tokens
+
+
+def main() -> None:
+    rows = asyncio.run(measure())
+    RESULTS.write_text(json.dumps({"machine": machine(), "by_chars": rows}, indent=2) + "\n")
+    print(f"{'characters':>12}" + "".join(f"{name.replace('_', ' '):>20}" for name in FIGURES))
+    for chars, row in rows.items():
+        print(f"{chars:>12}" + "".join(f"{row[name]:>20,.1f}" for name in FIGURES))
+
+
+if __name__ == "__main__":
+    main()
