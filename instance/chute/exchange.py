@@ -58,106 +58,14 @@ class Exchange:
     `client_body` is what the caller sent and is never changed.
     """
 
-    # Far more than the attributes of which Python keeps the places by class: each call would have a dictionary that grows.
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_counted",
-        "_counted_tokens",
-        "allow",
-        "answer",
-        "answer_id",
-        "attempts",
-        "bytes_out",
-        "cache",
-        "changed",
-        "client",
-        "client_gone",
-        "client_ip",
-        "connect_timeout_s",
-        "cost_lines",
-        "cost_unknown",
-        "current_hook",
-        "current_module",
-        "deadline_ns",
-        "decisions",
-        "deltas",
-        "deltas_skipped",
-        "dialect_out",
-        "dry",
-        "error_code",
-        "error_message",
-        "error_module",
-        "first_token_ns",
-        "head_lines",
-        "headers",
-        "http_status",
-        "hung",
-        "id",
-        "kind",
-        "ledger_detail",
-        "lens",
-        "mark_ns",
-        "measures",
-        "model_requested",
-        "native",
-        "only_native",
-        "operation",
-        "otel_span_id",
-        "otel_trace_id",
-        "own_keys",
-        "owner",
-        "parent_id",
-        "path",
-        "plan",
-        "principal",
-        "project",
-        "provider_key",
-        "raw",
-        "raw_error",
-        "reached",
-        "recorded",
-        "req",
-        "request_hits",
-        "request_id",
-        "request_sha256",
-        "response_headers",
-        "route",
-        "running",
-        "running_since_ns",
-        "safety_count",
-        "sampled",
-        "saved_nano",
-        "scanned",
-        "scanned_answer",
-        "session",
-        "skipped",
-        "source",
-        "started_ns",
-        "started_wall_ns",
-        "state",
-        "status",
-        "stored_request",
-        "stored_response",
-        "stream",
-        "tags",
-        "targets",
-        "task",
-        "team",
-        "text_out",
-        "text_out_size",
-        "timings",
-        "unscanned",
-        "upstream_headers",
-        "upstream_ns",
-        "usage",
-        "usage_asked",
-        "user",
-        "user_agent",
-        "waited_ns",
-        "warnings",
-    )
-
+    id: str
+    operation: Operation
+    kind: str
+    path: str
+    headers: dict[bytes, bytes]
+    started_ns: int
+    started_wall_ns: int
+    mark_ns: int
     request_id: str
     parent_id: str
     otel_trace_id: str
@@ -191,6 +99,8 @@ class Exchange:
     usage_asked: bool
     model_requested: str
     targets: list[Target]
+    allow: list[Callable[[Target], bool]]
+    upstream_headers: list[tuple[bytes, bytes]]
     route: Route | None
     """The route that the asked model matched."""
     provider_key: ProviderKey | None
@@ -201,6 +111,9 @@ class Exchange:
     connect_timeout_s: float
 
     plan: Plan | None
+    state: dict[str, Any]
+    decisions: list[JSON]
+    warnings: list[str]
     reached: int
     sampled: bool
     owner: Histogram | None
@@ -233,6 +146,10 @@ class Exchange:
     answer: Answer | None
     answer_id: str
     """The id that a streamed answer's events carry."""
+    response_headers: list[tuple[bytes, bytes]]
+    attempts: list[JSON]
+    usage: Usage
+    cost_lines: list[tuple[str, int]]
     saved_nano: int
     cost_unknown: bool
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
@@ -241,6 +158,7 @@ class Exchange:
     waited_ns: int
     first_token_ns: int
     bytes_out: int
+    text_out: list[str]
     text_out_size: int
 
     status: str
@@ -266,6 +184,9 @@ class Exchange:
     stored_request: bytes | None
     stored_response: bytes | None
 
+    # Far more than the attributes of which Python keeps the places by class: each call would have a dictionary that grows.
+    __slots__ = ("__dict__", "__weakref__", *__annotations__)
+
     def __init__(
         self,
         trace_id: str,
@@ -285,16 +206,16 @@ class Exchange:
         self.mark_ns = started_ns
         self.req = {}
         self.targets = []
-        self.allow: list[Callable[[Target], bool]] = []
-        self.upstream_headers: list[tuple[bytes, bytes]] = []
-        self.state: dict[str, Any] = {}
-        self.attempts: list[JSON] = []
+        self.allow = []
+        self.upstream_headers = []
+        self.state = {}
+        self.attempts = []
         self.usage = Usage()
-        self.cost_lines: list[tuple[str, int]] = []
-        self.text_out: list[str] = []
-        self.response_headers: list[tuple[bytes, bytes]] = []
-        self.warnings: list[str] = []
-        self.decisions: list[JSON] = []
+        self.cost_lines = []
+        self.text_out = []
+        self.response_headers = []
+        self.warnings = []
+        self.decisions = []
         self.request_id = ""
         self.parent_id = ""
         self.otel_trace_id = ""
