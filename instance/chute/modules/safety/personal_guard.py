@@ -13,7 +13,9 @@ from instance.chute.exchange import Exchange
 from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.personal_data import Kind, find_personal
 from instance.chute.modules.safety.placeholders import Placeholders
+from instance.chute.modules.safety.restored_text import RestoredText
 from instance.chute.modules.safety.texts_by_role import role_at
+from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import request_texts, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
 from instance.core.errors import StockyardError
@@ -120,8 +122,11 @@ class PersonalGuard:
             raise _blocked(counts, "answer")
         return checked
 
-    def substitutes(self, x: Exchange, placeholders: Placeholders | None) -> Callable[[str, str], str]:
-        """What puts a placeholder in the place of a value of a streamed answer. It raises `pii_blocked`."""
+    def holds(
+        self, x: Exchange, placeholders: Placeholders | None, *, scans: bool, restores: bool
+    ) -> Callable[[str], RestoredText]:
+        """What is made of each text of a streamed answer, by its place. `scans`: its own values are taken out, which may raise
+        `pii_blocked`; `restores`: those of the request are put back."""
         name = _namer(placeholders)
 
         def substitute(kind: str, value: str) -> str:
@@ -131,7 +136,11 @@ class PersonalGuard:
             x.state["redacted"] = True
             return name(kind, value)
 
-        return substitute
+        def hold(place: str) -> RestoredText:
+            scan = WindowedHold(self.find, substitute) if scans else None
+            return RestoredText(scan, placeholders if restores else None, place.endswith("arguments"))
+
+        return hold
 
     def note(self, x: Exchange, counts: Counter[str], direction: str) -> None:
         """Note how many values of each kind were found, `in` a request or `out` of an answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -22,10 +22,8 @@ from instance.chute.modules.safety.injection_guard import InjectionGuard, Learne
 from instance.chute.modules.safety.personal_data import Kind, trigger_of
 from instance.chute.modules.safety.personal_guard import PersonalGuard
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions
-from instance.chute.modules.safety.restored_text import RestoredText
 from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.texts_by_role import new_texts_by_role
-from instance.chute.modules.safety.windowed_hold import WindowedHold
 from instance.chute.text import rewrite_answer
 
 if TYPE_CHECKING:
@@ -228,17 +226,10 @@ class PromptGuard(Module):
             if not self._holds() and (self.settings.mode != "restore" or placeholders is None):
                 x.skipped = (x.skipped or set()) | {self.name}
                 return
-            texts = x.state["promptguard_stream"] = HeldTexts(self._hold_of(x, placeholders))
+            texts = x.state["promptguard_stream"] = HeldTexts(
+                self._values.holds(x, placeholders, scans=self._holds(), restores=self._restores)
+            )
         texts.take(delta)
-
-    def _hold_of(self, x: Exchange, placeholders: Placeholders | None) -> Callable[[str], RestoredText]:
-        substitute = self._values.substitutes(x, placeholders)
-
-        def hold(place: str) -> RestoredText:
-            scan = WindowedHold(self._values.find, substitute) if self._holds() else None
-            return RestoredText(scan, placeholders if self._restores else None, place.endswith("arguments"))
-
-        return hold
 
     def on_finish(self, x: Exchange) -> None:
         """Note what a stream held that was only to be flagged."""
