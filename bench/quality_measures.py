@@ -83,8 +83,9 @@ async def injection(rows: Rows, *, learned: bool = True) -> list[Case]:
     from instance.chute.embedding.embedder import Embedder
     from instance.chute.matcher import Matcher
     from instance.chute.modules.safety.injection import TRIGGERS, Rules
+    from instance.chute.modules.safety.injection_guard import with_rules
     from instance.chute.modules.safety.learned_injection import LearnedInjection
-    from instance.chute.modules.safety.promptguard import SCORES, with_rules
+    from instance.chute.modules.safety.promptguard import SCORES
 
     rules, triggers, embedder = Rules(), Matcher([("", TRIGGERS)]), Embedder()
     points = await LearnedInjection(embedder).points([text for _, _, text in rows]) if learned else [0.0] * len(rows)

@@ -197,7 +197,7 @@ class Instance:
     def _end_streams(self) -> None:
         """The lease on keys has run out."""
         if self.chute.streams:
-            self.chute.endpoint.running.end_all(lease_expired())
+            self.chute.endpoint.streams.running.end_all(lease_expired())
 
     async def _keep_house(self) -> None:
         while True:

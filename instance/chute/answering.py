@@ -50,6 +50,24 @@ def answer_lines(x: Exchange, target: Target | None, body_bytes: int) -> bytes |
     return lines if lines.count(b"\n") == count and lines.count(b"\r") == count else None
 
 
+def answer_headers(x: Exchange, answer: Answer) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that say whose call it was, who answered and what it took."""
+    headers = [(b"x-stockyard-trace-id", x.id.encode()), (b"x-request-id", x.request_id.encode())]
+    headers.append((b"request-id", headers[1][1]))
+    target = answer.target
+    if target is not None:
+        headers.append((b"x-stockyard-provider", target.provider.name.encode()))
+        headers.append((b"x-stockyard-model", target.model.encode()))
+    if x.cache != "off":
+        headers.append((b"x-stockyard-cache", x.cache.encode()))
+    overhead = perf_counter_ns() - x.started_ns - x.upstream_ns - x.waited_ns
+    headers.append((b"x-stockyard-overhead-us", b"%d" % (overhead // 1000 if overhead > 0 else 0)))
+    if x.warnings:
+        headers.append((b"x-stockyard-warnings", warnings_value(x)))
+    headers += x.response_headers
+    return headers
+
+
 def whole_body(x: Exchange, answer: Answer) -> bytes:
     """The answer's bytes in the caller's dialect: those that arrived when they are in it and nothing changed them."""
     operation = x.operation

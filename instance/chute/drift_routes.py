@@ -52,7 +52,7 @@ def drift_router(chute: Chute) -> APIRouter:
                     "window": len(series.window),
                     "drifted": sorted(series.open),
                 }
-                for name, series in sorted((module.series if module is not None else {}).items())
+                for name, series in sorted((module.table.series if module is not None else {}).items())
             ],
             "events": [_shown(row) for row in rows],
         }

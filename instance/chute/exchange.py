@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import JSON
 from instance.chute.answer_head import head_lines
-from instance.chute.text import answer_text, request_texts
+from instance.chute.shared_scan import SharedScan
 from instance.chute.tokens import count_prompt_tokens
 from instance.chute.usage import Usage
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from instance.chute.answer import Answer
     from instance.chute.chain import DeltaHooks, Plan
     from instance.chute.containment import Link
-    from instance.chute.matcher import Matcher
     from instance.chute.meter import Histogram
-    from instance.chute.module import Module
     from instance.chute.operation import Operation
     from instance.chute.provider_key import ProviderKey
     from instance.chute.routes import Route
@@ -50,7 +48,7 @@ class Elsewhere:
         self._x.running_since_ns = perf_counter_ns()
 
 
-class Exchange:
+class Exchange(SharedScan):
     """One request with its answer, usage, cost and the trail of decisions.
 
     `req` is the request in OpenAI form, `raw` the bytes it came in; a module that changes `req` calls `change()`, else
@@ -58,106 +56,14 @@ class Exchange:
     `client_body` is what the caller sent and is never changed.
     """
 
-    # Far more than the attributes of which Python keeps the places by class: each call would have a dictionary that grows.
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_counted",
-        "_counted_tokens",
-        "allow",
-        "answer",
-        "answer_id",
-        "attempts",
-        "bytes_out",
-        "cache",
-        "changed",
-        "client",
-        "client_gone",
-        "client_ip",
-        "connect_timeout_s",
-        "cost_lines",
-        "cost_unknown",
-        "current_hook",
-        "current_module",
-        "deadline_ns",
-        "decisions",
-        "deltas",
-        "deltas_skipped",
-        "dialect_out",
-        "dry",
-        "error_code",
-        "error_message",
-        "error_module",
-        "first_token_ns",
-        "head_lines",
-        "headers",
-        "http_status",
-        "hung",
-        "id",
-        "kind",
-        "ledger_detail",
-        "lens",
-        "mark_ns",
-        "measures",
-        "model_requested",
-        "native",
-        "only_native",
-        "operation",
-        "otel_span_id",
-        "otel_trace_id",
-        "own_keys",
-        "owner",
-        "parent_id",
-        "path",
-        "plan",
-        "principal",
-        "project",
-        "provider_key",
-        "raw",
-        "raw_error",
-        "reached",
-        "recorded",
-        "req",
-        "request_hits",
-        "request_id",
-        "request_sha256",
-        "response_headers",
-        "route",
-        "running",
-        "running_since_ns",
-        "safety_count",
-        "sampled",
-        "saved_nano",
-        "scanned",
-        "scanned_answer",
-        "session",
-        "skipped",
-        "source",
-        "started_ns",
-        "started_wall_ns",
-        "state",
-        "status",
-        "stored_request",
-        "stored_response",
-        "stream",
-        "tags",
-        "targets",
-        "task",
-        "team",
-        "text_out",
-        "text_out_size",
-        "timings",
-        "unscanned",
-        "upstream_headers",
-        "upstream_ns",
-        "usage",
-        "usage_asked",
-        "user",
-        "user_agent",
-        "waited_ns",
-        "warnings",
-    )
-
+    id: str
+    operation: Operation
+    kind: str
+    path: str
+    headers: dict[bytes, bytes]
+    started_ns: int
+    started_wall_ns: int
+    mark_ns: int
     request_id: str
     parent_id: str
     otel_trace_id: str
@@ -191,6 +97,8 @@ class Exchange:
     usage_asked: bool
     model_requested: str
     targets: list[Target]
+    allow: list[Callable[[Target], bool]]
+    upstream_headers: list[tuple[bytes, bytes]]
     route: Route | None
     """The route that the asked model matched."""
     provider_key: ProviderKey | None
@@ -201,6 +109,9 @@ class Exchange:
     connect_timeout_s: float
 
     plan: Plan | None
+    state: dict[str, Any]
+    decisions: list[JSON]
+    warnings: list[str]
     reached: int
     sampled: bool
     owner: Histogram | None
@@ -217,14 +128,8 @@ class Exchange:
     running_since_ns: int
     hung: Link | None
     """The module for whose sake the call was cancelled, until that is contained."""
-    request_hits: frozenset[int] | None
-    unscanned: bool
-    """`req` was changed since its texts were scanned."""
     _counted: JSON | None
     _counted_tokens: int
-    scanned: dict[int, str] | None
-    """The texts that were scanned, by their identity."""
-    scanned_answer: tuple[str, frozenset[int]] | None
     head_lines: bytes
     """The lines of the answer's head that the request decides; empty until there was time for them."""
     request_sha256: str
@@ -233,6 +138,10 @@ class Exchange:
     answer: Answer | None
     answer_id: str
     """The id that a streamed answer's events carry."""
+    response_headers: list[tuple[bytes, bytes]]
+    attempts: list[JSON]
+    usage: Usage
+    cost_lines: list[tuple[str, int]]
     saved_nano: int
     cost_unknown: bool
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
@@ -241,6 +150,7 @@ class Exchange:
     waited_ns: int
     first_token_ns: int
     bytes_out: int
+    text_out: list[str]
     text_out_size: int
 
     status: str
@@ -266,6 +176,9 @@ class Exchange:
     stored_request: bytes | None
     stored_response: bytes | None
 
+    # Far more than the attributes of which Python keeps the places by class: each call would have a dictionary that grows.
+    __slots__ = ("__dict__", "__weakref__", *__annotations__)
+
     def __init__(
         self,
         trace_id: str,
@@ -285,16 +198,16 @@ class Exchange:
         self.mark_ns = started_ns
         self.req = {}
         self.targets = []
-        self.allow: list[Callable[[Target], bool]] = []
-        self.upstream_headers: list[tuple[bytes, bytes]] = []
-        self.state: dict[str, Any] = {}
-        self.attempts: list[JSON] = []
+        self.allow = []
+        self.upstream_headers = []
+        self.state = {}
+        self.attempts = []
         self.usage = Usage()
-        self.cost_lines: list[tuple[str, int]] = []
-        self.text_out: list[str] = []
-        self.response_headers: list[tuple[bytes, bytes]] = []
-        self.warnings: list[str] = []
-        self.decisions: list[JSON] = []
+        self.cost_lines = []
+        self.text_out = []
+        self.response_headers = []
+        self.warnings = []
+        self.decisions = []
         self.request_id = ""
         self.parent_id = ""
         self.otel_trace_id = ""
@@ -434,53 +347,6 @@ class Exchange:
         if self.request_hits is None and plan is not None and plan.matcher is not None:
             self._scan(plan.matcher)
 
-    def hits(self, module: Module) -> frozenset[int]:
-        """Which of the module's patterns (by their index in `module.patterns()`) occur in the request's texts.
-
-        The texts are scanned once for all modules of the plan, when the first of them asks; after a change those that are new.
-        Of a text that was taken out the patterns may still be there.
-        """
-        plan = self.plan
-        if plan is None or plan.matcher is None:
-            return frozenset()
-        hits = self.request_hits
-        if hits is None or self.unscanned:
-            hits = self._scan(plan.matcher)
-        return plan.matcher.of(module.name, hits) if hits else hits
-
-    def _scan(self, matcher: Matcher) -> frozenset[int]:
-        texts = request_texts(self.req)
-        known = self.scanned
-        new = texts if known is None else [text for text in texts if id(text) not in known]
-        # What is new after a change is, as a rule, the instructions with a note of ours: they come again with every call.
-        hits = matcher.scan_texts(new, recur=known is not None or self.session != "")
-        if self.request_hits:
-            hits |= self.request_hits
-        self.scanned = (known or {}) | {id(text): text for text in new}
-        self.request_hits, self.unscanned = hits, False
-        return hits
-
-    def answer_hits(self, module: Module, obj: JSON) -> frozenset[int]:
-        """Which of the module's `answer_patterns()` occur in the texts of a whole answer; the same texts are scanned once for all."""
-        matcher = self.plan.answer_matcher if self.plan is not None else None
-        if matcher is None:
-            return frozenset()
-        text = answer_text(obj)
-        scanned = self.scanned_answer
-        if scanned is None or scanned[0] != text:
-            found = matcher.scan(text) if scanned is None or scanned[1] else matcher.scan_cut(text, scanned[0])
-            scanned = self.scanned_answer = text, found
-            if self.session:
-                matcher.remember(*scanned)
-        hits = scanned[1]
-        return matcher.of(module.name, hits) if hits else hits
-
-    def answer_may_hold(self, module: Module, answer: Answer) -> bool:
-        """Whether any of the module's patterns occurs in the texts of a whole answer; yes where nothing can say so."""
-        if answer.obj is None or self.plan is None or self.plan.answer_matcher is None:
-            return answer.obj is not None
-        return bool(self.answer_hits(module, answer.obj))
-
     def branch(self, targets: list[Target]) -> Exchange:
         """The same request as a call of its own to other targets, for modules that ask several at once.
 
@@ -528,19 +394,6 @@ class Exchange:
             self.response_headers += branch.response_headers
             self.dialect_out = branch.dialect_out
 
-    def clean_with(self, module: Module, text: str) -> bool:
-        """Whether none of the module's patterns occurs in the request's texts nor in `text`, by one scan of both."""
-        plan = self.plan
-        if plan is None or plan.matcher is None:
-            return True
-        if self.request_hits is not None:
-            return False
-        hits = plan.matcher.scan_texts([*request_texts(self.req), text])
-        if not hits:
-            self.request_hits, self.unscanned = hits, False
-            self.scanned_answer = text, hits
-        return not plan.matcher.of(module.name, hits)
-
     @property
     def cost_nano(self) -> int:
         """The call's cost in nano-dollars: the sum of its lines."""
@@ -556,4 +409,4 @@ class Exchange:
         return max(0.0, (self.deadline_ns - perf_counter_ns()) / 1e9)
 
 
-_STATE = tuple(name for name in Exchange.__slots__ if not name.startswith("__"))
+_STATE = tuple(name for name in (*SharedScan.__slots__, *Exchange.__slots__) if not name.startswith("__"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +13,17 @@ import orjson
 from instance.chute.chain import Plan, matchers_of
 from instance.chute.client_modules import OWNER, ClientModules, Running, Wanted
 from instance.chute.containment import Fits, Link
-from instance.chute.discovery import builtin_module, builtin_names, custom_modules
 from instance.chute.forward import forward
 from instance.chute.leaving import Leaving
 from instance.chute.life_cycle import left_off, started, stopped, ticking
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.module_rows import ModuleRow, read_rows, write_rows
-from instance.chute.module_secrets import kept, opened, sealed
-from instance.chute.order import ON_BY_DEFAULT, SHIMS
-from instance.chute.slot import Slot, priority_at, validated
+from instance.chute.module_change import Prepared, Saver, ledger_event, prepared, stored
+from instance.chute.module_rows import read_rows, write_rows
+from instance.chute.module_secrets import opened
+from instance.chute.module_slots import module_slots, unknown_module
+from instance.chute.order import SHIMS
+from instance.chute.slot import Slot, validated
 from instance.core.errors import StockyardError
-from instance.core.writer import LedgerEvent
 
 if TYPE_CHECKING:
     from instance.chute.matcher import Matcher
@@ -36,15 +34,6 @@ ADMITTED = ":admitted"
 """Behind a kind: its plan without admission."""
 OF_CLIENT = ":client:"
 """Behind a kind, before a client: its plan for a client that has modules of its own."""
-
-Prepared = tuple[Slot, bool, dict[str, Any], ModuleSettings, float | None]
-"""A change that was checked: the slot, whether it is on, its config and settings, its priority."""
-
-log = logging.getLogger("stockyard.modules")
-
-
-def _known(cls: type[Module]) -> type[Module]:
-    return cls
 
 
 def _is_in(slot: Slot, *, admitted: bool) -> bool:
@@ -58,39 +47,19 @@ class Registry:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.version = 0
-        self.slots: dict[str, Slot] = {}
+        self.slots = module_slots(core.settings.modules)
         self.clients = ClientModules(core)
         self._plans: dict[str, Plan] = {}
         self._left: list[Plan] = []
         """Plans of before that calls still use."""
         self._lock = asyncio.Lock()
         self.leaving = Leaving()
-        configured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in core.settings.modules.items()}
-        for name in builtin_names():
-            base = configured.pop(name, {})
-            enabled = bool(base.pop("enabled", name in ON_BY_DEFAULT))
-            self.slots[name] = Slot(name, partial(builtin_module, name), base, enabled, "builtin")
-        for source, cls in custom_modules():
-            if cls.name in self.slots:
-                log.error("module %s of %s has a name that is taken; it was not loaded", cls.name, source)
-                continue
-            base = configured.pop(cls.name, {})
-            enabled = bool(base.pop("enabled", cls.default_enabled))
-            self.slots[cls.name] = Slot(cls.name, partial(_known, cls), base, enabled, source)
-        for name in configured:
-            raise self._unknown(name)
-
-    def _unknown(self, name: str) -> StockyardError:
-        near = get_close_matches(name, list(self.slots), 1)
-        return StockyardError(
-            "not_found", f"There is no module {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
-        )
 
     def slot(self, name: str) -> Slot:
         """The module's slot; raises `not_found` with the nearest name."""
         slot = self.slots.get(name)
         if slot is None:
-            raise self._unknown(name)
+            raise unknown_module(name, self.slots)
         return slot
 
     def ordered(self) -> list[Slot]:
@@ -134,11 +103,11 @@ class Registry:
             left_off(owner, error)
         self._swap()
 
-    def _wanted(self, prepared: Sequence[Prepared] = ()) -> tuple[ModuleSettings | None, dict[str, Wanted]]:
-        """What clients' modules are made of: the settings of their owner while it is on, and every slot, after what is prepared."""
+    def _wanted(self, changed: Sequence[Prepared] = ()) -> tuple[ModuleSettings | None, dict[str, Wanted]]:
+        """What clients' modules are made of: the settings of their owner while it is on, and every slot, after what is changed."""
         wanted = {slot.name: Wanted(slot, slot.enabled, {**slot.base, **slot.config}) for slot in self.slots.values()}
         owner = self.slots[OWNER].settings if self.slots[OWNER].enabled else None
-        for slot, enabled, config, settings, _ in prepared:
+        for slot, enabled, config, settings, _ in changed:
             wanted[slot.name] = Wanted(slot, enabled, {**slot.base, **config})
             if slot.name == OWNER:
                 owner = settings if enabled else None
@@ -251,49 +220,19 @@ class Registry:
             self.leaving.after(old, leaving)
 
     async def change(
-        self, changes: Mapping[str, Mapping[str, Any]], actor: str, saver: tuple[str, dict[bytes, bytes]] | None = None
+        self, changes: Mapping[str, Mapping[str, Any]], actor: str, saver: Saver | None = None
     ) -> list[Slot]:
         """Switch and configure modules, all of `changes` or none: `{name: {enabled?, config?, replace?, priority?, confirm?}}`.
-        `saver` is who asks for it: address and headers of the request.
 
         `config` is merged over the current settings (`None` resets a field), or replaces them with `replace`. Takes effect
         with the next call. Raises `not_found`, `invalid_value`, `unknown_field`, or what the module's `start` refuses with.
         """
         async with self._lock:
-            prepared: list[Prepared] = []
-            for name, change in changes.items():
-                slot = self.slot(name)
-                enabled = change.get("enabled")
-                enabled = slot.enabled if enabled is None else bool(enabled)
-                config = dict(slot.config)
-                asked = change.get("config")
-                if change.get("replace"):
-                    config = {}
-                if slot.cls.secret_settings:
-                    asked = kept(asked or {}, {**slot.base, **slot.config}, slot.cls.secret_settings)
-                for key, value in (asked or {}).items():
-                    if value is None:
-                        config.pop(key, None)
-                        if key not in slot.cls.Settings.model_fields:
-                            config[key] = value
-                    else:
-                        config[key] = value
-                settings = validated(slot.cls, {**slot.base, **config})
-                objection = slot.cls.objection(settings, *saver) if saver is not None and enabled else ""
-                if objection and not change.get("confirm"):
-                    raise StockyardError(
-                        "confirmation_needed",
-                        f"{objection} To save them all the same, send `confirm: true` with them.",
-                        param="confirm",
-                    )
-                priority = slot.priority
-                if change.get("priority") is not None:
-                    priority = priority_at(int(change["priority"]), slot, self.ordered())
-                prepared.append((slot, enabled, config, settings, priority))
+            changed = [prepared(self.slot(name), change, saver, self.ordered()) for name, change in changes.items()]
             begun: dict[str, Module | None] = {}
             of_clients: Running = {}
             try:
-                for slot, enabled, _, settings, _ in prepared:
+                for slot, enabled, _, settings, _ in changed:
                     if enabled and slot.running is not None and settings == slot.settings:
                         begun[slot.name] = slot.running
                     elif enabled:
@@ -301,19 +240,19 @@ class Registry:
                     else:
                         begun[slot.name] = None
                 if OWNER in begun or self.clients:
-                    of_clients = await self.clients.made(*self._wanted(prepared))
+                    of_clients = await self.clients.made(*self._wanted(changed))
                 scans = await self._scans_ahead(begun)
-                await self._persist(prepared, actor)
+                await self._persist(changed, actor)
             except BaseException:
                 for unused in self.clients.unused(of_clients):
                     await stopped(unused)
-                for slot, *_ in prepared:
+                for slot, *_ in changed:
                     module = begun.get(slot.name)
                     if module is not None and module is not slot.running:
                         await stopped(module)
                 raise
             leaving = self.clients.take(of_clients)
-            for slot, enabled, config, settings, priority in prepared:
+            for slot, enabled, config, settings, priority in changed:
                 if slot.running is not None and slot.running is not begun[slot.name]:
                     leaving.append(slot.running)
                 slot.running = begun[slot.name]
@@ -327,26 +266,12 @@ class Registry:
                 slot.updated_at_ns = self.core.clock.wall_ns()
             self._swap(leaving)
             del scans
-            return [slot for slot, *_ in prepared]
+            return [slot for slot, *_ in changed]
 
-    async def _persist(self, prepared: Sequence[Prepared], actor: str) -> None:
-        now = self.core.clock.wall_ns()
-        rows = []
-        events = []
-        for slot, enabled, config, _, priority in prepared:
-            stored = sealed(config, slot.cls.secret_settings, self.core.secrets, slot.secret_context)
-            rows.append(ModuleRow(slot.name, int(enabled), orjson.dumps(stored).decode(), priority, now))
-            fields = sorted(key for key in {*config, *slot.config} if config.get(key) != slot.config.get(key))
-            events.append(
-                LedgerEvent(
-                    event_type="module_toggled" if enabled != slot.enabled else "config_change",
-                    actor=actor,
-                    resource=f"module:{slot.name}",
-                    action="change",
-                    detail={"enabled": enabled, "fields": fields},
-                )
-            )
-        await self.core.writer.write(partial(write_rows, rows=rows), events)
+    async def _persist(self, changed: Sequence[Prepared], actor: str) -> None:
+        now_ns = self.core.clock.wall_ns()
+        rows = [stored(each, self.core.secrets, now_ns) for each in changed]
+        await self.core.writer.write(partial(write_rows, rows=rows), [ledger_event(each, actor) for each in changed])
 
     async def _begun(self, slot: Slot, settings: ModuleSettings) -> Module:
         """A module with new settings: it goes on from the one that runs, or that was switched off a moment ago."""

@@ -121,7 +121,7 @@ class ControlApi:
             message = f"`deadline_s` must be a number of seconds from 0 to {DEADLINE_MAX_S:.0f}."
             raise StockyardError("invalid_value", message, param="deadline_s")
         if suspended is True:
-            self._instance.chute.endpoint.running.end_all(
+            self._instance.chute.endpoint.streams.running.end_all(
                 StockyardError("tenant_suspended", "The tenant was suspended.")
             )
         return await drain(self._instance, deadline_s)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from instance.chute.modules.studio.prompt_rules import RULES, Prompt, faults
+from instance.chute.modules.studio.prompt_fault import Prompt
+from instance.chute.modules.studio.prompt_rules import RULES, faults
 from instance.tack_room import prompt as templates
 
 RENDER_MAX_CHARS = 1_000_000

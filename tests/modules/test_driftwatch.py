@@ -273,7 +273,6 @@ async def test_a_canary_is_asked_once_a_day_and_compared_with_its_past() -> None
         clock = s.instance.core.clock = Day()
         for day in range(7):
             clock.days = day
-            s.module("driftwatch")._canary_not_before_ns.clear()
             s.mock.script(text("Paris is the capital." if day < 6 else "Paris, a city of light and of much else. " * 5))
             for _ in range(3):
                 await s.module("driftwatch").tick()

@@ -10,7 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from instance.chute.modules.studio.prompt_rules import RULES, Prompt, faults
+from instance.chute.modules.studio.prompt_fault import Prompt
+from instance.chute.modules.studio.prompt_rules import RULES, faults
 from instance.chute.modules.studio.promptlint import PromptLint
 from tests.modules.conftest import running
 

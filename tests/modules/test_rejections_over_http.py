@@ -11,8 +11,8 @@ import httpx2
 import orjson
 import pytest
 
+from instance.chute.call_end import TOLD_FAILURES
 from instance.chute.discovery import builtin_names
-from instance.chute.endpoint import TOLD_FAILURES
 from tests.mock_replies import Reply, status, text, tool
 from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, running

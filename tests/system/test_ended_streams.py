@@ -152,4 +152,4 @@ async def test_nothing_is_kept_of_streams_that_ended(one: Opened) -> None:
     body = {**CHAT, "mock": {"tokens": 3}}
     assert (await streamed(one, KEY, "/v1/chat/completions", body)).text.endswith("[DONE]\n\n")
     await cut_by(one, "/v1/chat/completions", CHAT, lambda: ask(one, "PUT", "state", state(2)))
-    assert not one.instance.chute.endpoint.running._by_digest
+    assert not one.instance.chute.endpoint.streams.running._by_digest

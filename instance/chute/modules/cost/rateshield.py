@@ -3,116 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
-from fnmatch import translate
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from instance.chute.answer import Answer
-from instance.chute.call_identity import holder, key_id
+from instance.chute.call_identity import holder
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.modules.cost.rate_limits import PER_NS, Arrivals, Repeats, Slots, openai_duration
+from instance.chute.modules.cost.limit_rules import SUBJECTS, ConcurrencyLimit, Limit, LimitRule
+from instance.chute.modules.cost.rate_limits import Repeats, Slots
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
-By = Literal["global", "key", "user", "team", "client", "address", "model"]
 NS = 1_000_000_000
-MS = 1_000_000
-LAST_MS = 999 * MS
-"""Durations up to it are written in milliseconds."""
-
-
-class Limit(BaseModel):
-    """So many requests or tokens in a time, for each subject."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    by: By = Field(description="Whose calls are counted together.")
-    match: str = Field(default="*", max_length=256, description="Glob of the subjects that it holds for.")
-    requests: int | None = Field(default=None, ge=1, le=10**9, description="Requests in the time.")
-    tokens: int | None = Field(default=None, ge=1, le=10**12, description="Tokens in the time, in and out.")
-    per: Literal["second", "minute", "hour", "day"] = Field(description="The time.")
-    burst: int | None = Field(default=None, ge=1, le=10**12, description="How many at once; unset: all of the time's.")
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Limit:
-        if (self.requests is None) == (self.tokens is None):
-            raise ValueError("give either requests or tokens")
-        return self
-
-
-class ConcurrencyLimit(BaseModel):
-    """So many calls at once, for each subject."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    by: By = Field(description="Whose calls are counted together.")
-    max: int = Field(ge=1, le=100_000, description="Calls at once.")
-
-
-SUBJECTS: dict[str, Callable[[Exchange], str]] = {
-    "global": lambda x: "*",
-    "key": key_id,
-    "user": lambda x: x.user,
-    "team": lambda x: x.team,
-    "client": lambda x: x.client,
-    "address": lambda x: x.client_ip,
-    "model": lambda x: x.model_requested,
-}
-"""What a limit counts by; a call for which that is empty is not counted."""
-
-
-class _Rule:
-    """One limit at work."""
-
-    __slots__ = (
-        "_said",
-        "arrivals",
-        "by",
-        "counts_tokens",
-        "left_name",
-        "limit",
-        "limit_line",
-        "matches",
-        "reset_name",
-        "subject",
-    )
-
-    def __init__(self, limit: Limit, before: _Rule | None) -> None:
-        count = limit.requests or limit.tokens or 1
-        self.limit = limit
-        self.by = limit.by
-        self.subject = SUBJECTS[limit.by]
-        self.counts_tokens = limit.tokens is not None
-        self.arrivals: Arrivals = Arrivals(
-            count,
-            PER_NS[limit.per],
-            limit.burst or count,
-            before.arrivals.handed_over() if before is not None else None,
-        )
-        self.matches = None if limit.match == "*" else re.compile(translate(limit.match)).match
-        name = b"tokens" if self.counts_tokens else b"requests"
-        self.limit_line = b"x-ratelimit-limit-" + name, b"%d" % count
-        self.left_name = b"x-ratelimit-remaining-" + name
-        self.reset_name = b"x-ratelimit-reset-" + name
-        self._said: tuple[int, int, tuple[tuple[bytes, bytes], ...]] = (-1, -1, ())
-
-    def said(self, left: int, reset_ns: int) -> tuple[tuple[bytes, bytes], ...]:
-        """`x-ratelimit-*`, as OpenAI writes them. Much the same is said again and again where few calls come."""
-        reset_ms = -(-reset_ns // MS)
-        said_left, said_ms, lines = self._said
-        if left != said_left or reset_ms != said_ms:
-            reset = b"%dms" % reset_ms if reset_ns < LAST_MS else openai_duration(reset_ns).encode()
-            lines = self.limit_line, (self.left_name, b"%d" % left), (self.reset_name, reset)
-            self._said = left, reset_ms, lines
-        return lines
-
 
 Held = Sequence[tuple[Slots, str]]
 Waits = Sequence[tuple[Slots, str, str]]
@@ -126,7 +34,7 @@ class _Held:
 
     def __init__(
         self,
-        charged: list[tuple[_Rule, str]],
+        charged: list[tuple[LimitRule, str]],
         counted_tokens: int,
         slots: list[tuple[Slots, str]],
         wait_ns: int,
@@ -176,7 +84,7 @@ class RateShield(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._clock = Clock()
-        self._rules = [_Rule(limit, None) for limit in settings.limits]
+        self._rules = [LimitRule(limit, None) for limit in settings.limits]
         self._slots = [(SUBJECTS[rule.by], Slots(rule.max), rule.by) for rule in settings.concurrency]
         self._repeats = Repeats(settings.dup_max, round(settings.dup_window_s * NS)) if settings.dup_max else None
         self._exempt = frozenset(settings.exempt)
@@ -193,7 +101,7 @@ class RateShield(Module):
         self._clock = core.clock
         if isinstance(previous, RateShield):
             before = {(r.by, r.limit.match, r.counts_tokens): r for r in previous._rules}
-            self._rules = [_Rule(r.limit, before.get((r.by, r.limit.match, r.counts_tokens))) for r in self._rules]
+            self._rules = [LimitRule(r.limit, before.get((r.by, r.limit.match, r.counts_tokens))) for r in self._rules]
 
     def hooks(self) -> tuple[str, ...]:
         needed = ["on_request"]
@@ -225,7 +133,7 @@ class RateShield(Module):
                 raise self._limited(x, "repeats", "the same request came too often", wait_ns)
         counted_tokens = x.prompt_tokens() if self._counts_tokens else 0
         key = principal.key_text if principal is not None else ""
-        charged: list[tuple[_Rule, str]] = []
+        charged: list[tuple[LimitRule, str]] = []
         wait_ns = 0
         for rule in self._rules:
             subject = key if rule.by == "key" else rule.subject(x)
@@ -280,7 +188,7 @@ class RateShield(Module):
                 slots.give_back(subject)
         return taken, waits_for
 
-    def _charge(self, x: Exchange, charged: list[tuple[_Rule, str]], counted_tokens: int, now_ns: int) -> None:
+    def _charge(self, x: Exchange, charged: list[tuple[LimitRule, str]], counted_tokens: int, now_ns: int) -> None:
         """Count the call, and say of the tightest limit on requests and of that on tokens what is left."""
         requests = tokens = None
         left_requests = left_tokens = reset_requests_ns = reset_tokens_ns = 0

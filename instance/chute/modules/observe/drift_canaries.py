@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from statistics import fmean
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
+from instance.chute.modules.observe import drift_store as store
+from instance.chute.modules.observe.drift_events import DriftEvents
 from instance.chute.modules.observe.drift_series import Finding
 from instance.chute.operations import CHAT
 from instance.chute.record import estimate_usage, write_record
@@ -20,13 +25,20 @@ from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 
 if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Embedder
     from instance.core.core import Core
 
 TIMEOUT_S = 60.0
+NS_PER_S = 10**9
+AGAIN_NS = 3600 * NS_PER_S
+EMBEDDED_CHARS = 2000
+"""What of an answer is embedded."""
 PAST_MIN = 5
 """With fewer past answers nothing is compared."""
 SIMILARITY_MARGIN = 0.1
 LENGTH_TIMES = 2.0
+
+log = logging.getLogger("stockyard.modules")
 
 
 class Canary(BaseModel):
@@ -41,6 +53,53 @@ class Canary(BaseModel):
 
 class CanaryFailed(Exception):
     """There was no answer; the message says why."""
+
+
+class DailyCanaries:
+    """Asks each canary once a day, from an hour of the local day on."""
+
+    def __init__(
+        self, core: Core, canaries: Sequence[Canary], hour: int, embedder: Embedder | None, events: DriftEvents
+    ) -> None:
+        self._core = core
+        self._canaries = canaries
+        self._hour = hour
+        self._embedder = embedder
+        self._events = events
+        self._not_before_ns: dict[str, int] = {}
+
+    async def ask(self) -> None:
+        """Ask those that are due, and tell of answers that are unlike the past ones."""
+        core = self._core
+        now_ns = core.clock.wall_ns()
+        local = datetime.fromtimestamp(now_ns / NS_PER_S).astimezone()
+        if local.hour < self._hour:
+            return
+        today = local.date().isoformat()
+        for canary in self._canaries:
+            if self._not_before_ns.get(canary.name, 0) > now_ns:
+                continue
+            asked_on, lengths, vectors = await core.database.read(partial(store.canary_past, name=canary.name))
+            if asked_on == today:
+                self._not_before_ns[canary.name] = now_ns + AGAIN_NS
+                continue
+            try:
+                text, label = await ask(core, canary)
+            except CanaryFailed as failure:
+                self._not_before_ns[canary.name] = now_ns + AGAIN_NS
+                log.warning("canary %s was not answered: %s", canary.name, failure)
+                continue
+            vector = None
+            if self._embedder is not None and text:
+                vector = (await self._embedder.embed([text[:EMBEDDED_CHARS]]))[0]
+            finding = compared(canary.name, text, vector, lengths, vectors)
+            if finding is not None:
+                await self._events.begin(label, finding)
+            lengths = [*lengths, len(text.split())]
+            vectors = [*vectors, *([vector] if vector is not None else [])]
+            await core.writer.write(
+                partial(store.save_canary, name=canary.name, asked_on=today, lengths=lengths, vectors=vectors)
+            )
 
 
 async def ask(core: Core, canary: Canary) -> tuple[str, str]:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Mapping
-from datetime import datetime
-from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from random import random
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -20,29 +15,20 @@ from instance.chute.embedding.embedder import Embedder, embedder_of
 from instance.chute.embedding.model_files import missing_packages
 from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Module, ModuleSettings
-from instance.chute.modules.observe import drift_store as store
 from instance.chute.modules.observe.answer_features import TEXT_MAX_CHARS, Features, features_of
-from instance.chute.modules.observe.drift_canaries import Canary, CanaryFailed, ask, compared
-from instance.chute.modules.observe.drift_series import METRICS, DriftSeries, Finding, Sample
-from instance.core.errors import StockyardError
+from instance.chute.modules.observe.drift_canaries import EMBEDDED_CHARS, Canary, DailyCanaries
+from instance.chute.modules.observe.drift_events import DriftEvents
+from instance.chute.modules.observe.drift_series import METRICS, Sample
+from instance.chute.modules.observe.drift_table import DriftTable
 
 if TYPE_CHECKING:
     from instance.core.core import Core
 
 SERVICE = "drift"
 WAITING_MAX = 2000
-SERIES_MAX = 100
 TAKEN_AT_ONCE = 200
 EMBEDDED_AT_ONCE = 60
 """Texts that are embedded in one tick; answers beyond it go without a vector, so that the embedder stays free for calls."""
-EMBEDDED_CHARS = 2000
-STORED_EVERY_NS = 300 * 10**9
-CANARY_AGAIN_NS = 3600 * 10**9
-NS_PER_S = 10**9
-RECENT_NS = 86_400 * NS_PER_S
-RECENT_MAX = 1000
-
-log = logging.getLogger("stockyard.modules")
 
 
 class _Waiting(NamedTuple):
@@ -122,17 +108,16 @@ class DriftWatch(Module):
         super().__init__(settings)
         self._share = settings.sample_pct / 100
         self._by_tag = settings.by_tag
-        self.series: dict[str, DriftSeries] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._recent: deque[tuple[int, str]] = deque(maxlen=RECENT_MAX)
         self._skipped = 0
-        self._stored_ns = 0
-        self._canary_not_before_ns: dict[str, int] = {}
         self._embedder: Embedder | None = None
         self._metrics: tuple[str, ...] = ()
         self._ticking = asyncio.Lock()
         self._replaced = False
         self._core: Core
+        self.table: DriftTable
+        self.events: DriftEvents
+        self._canaries: DailyCanaries
 
     def hooks(self) -> tuple[str, ...]:
         return ("on_delta", "on_finish") if self._share else ()
@@ -147,32 +132,29 @@ class DriftWatch(Module):
         else:
             wanted.discard("embedding")
         self._metrics = tuple(metric for metric in METRICS if metric in wanted)
-        if isinstance(previous, DriftWatch):
-            async with previous._ticking:
-                self.series, self._waiting, self._recent = previous.series, previous._waiting, previous._recent
-                previous._replaced = True
-            for series in self.series.values():
-                series.baseline_n = own.baseline_n
-                del series.baseline[own.baseline_n :]
-                series.window = deque(series.window, maxlen=own.window_n)
+        before = previous if isinstance(previous, DriftWatch) else None
+        self.events = before.events if before is not None else DriftEvents(core)
+        self.table = DriftTable(
+            core,
+            self.events,
+            self._metrics,
+            baseline_n=own.baseline_n,
+            window_n=own.window_n,
+            every_n=own.every_n,
+            alpha=own.alpha,
+            min_effect=own.min_effect,
+        )
+        self._canaries = DailyCanaries(core, own.canaries, own.canary_hour, self._embedder, self.events)
+        if before is not None:
+            async with before._ticking:
+                self._waiting = before._waiting
+                self.table.take_over(before.table)
+                before._replaced = True
         else:
-            await self._load(core)
+            await self.table.load()
+            await self.events.load()
         core.services[SERVICE] = self
-        core.services["lookout"].alerts.gauges["drift"] = self.recent
-
-    async def _load(self, core: Core) -> None:
-        own = self.settings
-        for name, samples in (await core.database.read(partial(store.baselines, limit=SERIES_MAX))).items():
-            series = self.series[name] = DriftSeries(own.baseline_n, own.window_n)
-            for sample in samples[: own.baseline_n]:
-                series.add(sample)
-            series.changed = False
-        for event_id, name, metric in await core.database.read(store.open_events):
-            if name in self.series:
-                self.series[name].open[metric] = event_id
-        since_ns = core.clock.wall_ns() - RECENT_NS
-        rows = await core.database.read(partial(store.events, limit=RECENT_MAX, since_ns=since_ns))
-        self._recent.extend((row[7], row[1]) for row in reversed(rows))
+        core.services["lookout"].alerts.gauges["drift"] = self.events.recent
 
     async def stop(self) -> None:
         if self._replaced:
@@ -181,7 +163,7 @@ class DriftWatch(Module):
             del self._core.services[SERVICE]
             self._core.services["lookout"].alerts.gauges.pop("drift", None)
         await self.take()
-        await self._store(everything=True)
+        await self.table.store(everything=True)
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         obj = delta.obj
@@ -250,9 +232,9 @@ class DriftWatch(Module):
 
     async def tick(self) -> None:
         await self.take()
-        await self._store()
+        await self.table.store()
         if self.settings.canaries:
-            await self._ask_canaries()
+            await self._canaries.ask()
 
     async def take(self) -> None:
         """Measure the answers that wait, and test what is due."""
@@ -268,12 +250,6 @@ class DriftWatch(Module):
                     await self._add(one, measured, vector if one.text else None)
 
     async def _add(self, one: _Waiting, measured: Features, vector: Any) -> None:
-        series = self.series.get(one.series)
-        if series is None:
-            if len(self.series) >= SERIES_MAX:
-                self._skipped += 1
-                return
-            series = self.series[one.series] = DriftSeries(self.settings.baseline_n, self.settings.window_n)
         sample = Sample(
             *measured[:4],
             one.tools,
@@ -284,105 +260,19 @@ class DriftWatch(Module):
             one.model_name,
             vector,
         )
-        for finding in series.add(sample):
-            if finding.metric in self._metrics:
-                await self._tell(one.series, finding)
-        if series.is_complete and series.is_due(self.settings.every_n):
-            own = self.settings
-            for finding in await asyncio.to_thread(series.round, self._metrics, own.alpha, own.min_effect):
-                await self._settle(one.series, series, finding)
-
-    async def _settle(self, name: str, series: DriftSeries, finding: Finding) -> None:
-        """Tell what begins to differ once, and that it is gone once it is."""
-        event_id = series.open.get(finding.metric)
-        if finding.drifted and event_id is None:
-            series.open[finding.metric] = await self._tell(name, finding)
-        elif not finding.drifted and event_id is not None:
-            del series.open[finding.metric]
-            await self._core.writer.write(
-                partial(store.end_event, event_id=event_id, now_ns=self._core.clock.wall_ns())
-            )
-
-    async def _tell(self, name: str, finding: Finding) -> int:
-        now_ns = self._core.clock.wall_ns()
-        self._recent.append((now_ns, name))
-        log.warning("%s drifted in %s: %s, before %s", name, finding.metric, finding.now, finding.before)
-        return await self._core.writer.write(partial(store.begin_event, series=name, finding=finding, now_ns=now_ns))
-
-    async def _store(self, *, everything: bool = False) -> None:
-        """Store baselines that are complete now; those that grow still, every few minutes."""
-        now = self._core.clock.mono_ns()
-        partly = everything or now - self._stored_ns > STORED_EVERY_NS
-        if partly:
-            self._stored_ns = now
-        for name, series in list(self.series.items()):
-            if series.changed and (partly or series.is_complete):
-                series.changed = False
-                samples = series.baseline[:]
-                save = partial(store.save_baseline, series=name, samples=samples, now_ns=self._core.clock.wall_ns())
-                await self._core.writer.write(save)
+        if not await self.table.add(one.series, sample):
+            self._skipped += 1
 
     async def rebase(self, name: str, *, take_window: bool) -> None:
         """Give a series a new baseline: its latest answers, or those to come. Raises `not_found`, `conflict`."""
-        series = self.series.get(name)
-        if series is None:
-            raise StockyardError("not_found", f"There is no series {name[:200]!r}.")
-        if take_window and len(series.window) < self.settings.window_n:
-            raise StockyardError("conflict", f"There are {len(series.window)} answers since the baseline: too few.")
+        series = self.table.restartable(name, take_window=take_window)
         async with self._ticking:
-            series.baseline_n = self.settings.baseline_n
-            series.restart(take_window=take_window)
-            now_ns = self._core.clock.wall_ns()
-            for event_id in series.open.values():
-                await self._core.writer.write(partial(store.end_event, event_id=event_id, now_ns=now_ns))
-            series.open.clear()
-            await self._core.writer.write(partial(store.delete_baseline, series=name))
-        await self._store()
-
-    async def _ask_canaries(self) -> None:
-        now_ns = self._core.clock.wall_ns()
-        local = datetime.fromtimestamp(now_ns / NS_PER_S).astimezone()
-        if local.hour < self.settings.canary_hour:
-            return
-        today = local.date().isoformat()
-        for canary in self.settings.canaries:
-            if self._canary_not_before_ns.get(canary.name, 0) > now_ns:
-                continue
-            asked_on, lengths, vectors = await self._core.database.read(partial(store.canary_past, name=canary.name))
-            if asked_on == today:
-                self._canary_not_before_ns[canary.name] = now_ns + CANARY_AGAIN_NS
-                continue
-            try:
-                text, label = await ask(self._core, canary)
-            except CanaryFailed as failure:
-                self._canary_not_before_ns[canary.name] = now_ns + CANARY_AGAIN_NS
-                log.warning("canary %s was not answered: %s", canary.name, failure)
-                continue
-            vector = None
-            if self._embedder is not None and text:
-                vector = (await self._embedder.embed([text[:EMBEDDED_CHARS]]))[0]
-            finding = compared(canary.name, text, vector, lengths, vectors)
-            if finding is not None:
-                await self._tell(label, finding)
-            lengths = [*lengths, len(text.split())]
-            vectors = [*vectors, *([vector] if vector is not None else [])]
-            await self._core.writer.write(
-                partial(store.save_canary, name=canary.name, asked_on=today, lengths=lengths, vectors=vectors)
-            )
-
-    def recent(self, narrowed: Mapping[str, str], window_s: int) -> float:
-        """How many drifts began in the last `window_s`; narrowed by provider and model."""
-        since_ns = self._core.clock.wall_ns() - window_s * NS_PER_S
-        count = 0
-        for at_ns, series in self._recent:
-            provider, _, model = series.partition(" ")[0].partition("/")
-            fits = fnmatchcase(model, narrowed.get("model", "*")) and provider == narrowed.get("provider", provider)
-            count += at_ns >= since_ns and fits
-        return float(count)
+            await self.table.restart(name, series, take_window=take_window)
+        await self.table.store()
 
     def report(self) -> dict[str, Any]:
         return {
-            "series": len(self.series),
+            "series": len(self.table.series),
             "waiting": len(self._waiting),
             "skipped": self._skipped,
             "metrics": list(self._metrics),

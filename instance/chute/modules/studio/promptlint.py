@@ -12,16 +12,9 @@ from pydantic import Field, field_validator
 
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.modules.studio.prompt_rules import (
-    INJECTION,
-    RULES,
-    Fault,
-    Prompt,
-    Severity,
-    faults,
-    text_of,
-    user_may_have_fault,
-)
+from instance.chute.modules.studio.prompt_fault import Fault, Prompt, text_of
+from instance.chute.modules.studio.prompt_rules import RULES, Severity, faults
+from instance.chute.modules.studio.user_message_rules import INJECTION, user_may_have_fault
 from instance.core.errors import StockyardError
 
 GRAVITY = {"off": 0, "info": 1, "warn": 2, "error": 3}

@@ -1,0 +1,128 @@
+"""Injection in a request: its texts scored by the rules and by what was learned, and what is done about one that scores high."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
+from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.first_look import first_look_of
+from instance.chute.modules.safety.injection import TRIGGERS, Rules
+from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
+from instance.chute.modules.safety.seen_text import LearnedLooker
+from instance.chute.modules.safety.texts_by_role import role_at
+from instance.chute.text import request_texts, rewrite_request
+from instance.chute.text_memory import TextMemory
+from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Embedder
+    from instance.core.core import Core
+
+DOUBTFUL = 2.0
+"""Learned points from which the rules are asked once more for the same text, to be weighed together."""
+OTHER_COUNTS = 0.4
+"""Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
+
+
+class InjectionGuard:
+    """Judges the texts of some roles: one that scores `least` points is noted, and refused where the action is to block."""
+
+    def __init__(self, least: float, roles: frozenset[str], action: str) -> None:
+        self._least = least
+        self._roles = roles
+        self._action = action
+        self._rules = Rules()
+        self._orders = Matcher([("", TRIGGERS)])
+        self._scores: TextMemory[tuple[float, list[str]]] = TextMemory()
+        self._tool_scores: TextMemory[tuple[float, list[str]]] = TextMemory()
+
+    def may_order(self, x: Exchange) -> bool:
+        """Whether a text of the request can score, by what the shared matcher only guesses."""
+        passages = x.state.get("passages")
+        texts = request_texts(x.req)
+        if passages:
+            texts.append(passages)
+        return bool(self._orders.scan_texts(texts, recur=x.session != ""))
+
+    def judge(self, x: Exchange) -> None:
+        """Score the request's texts by the rules; `injection` of the state says that one was found."""
+        rules = self._rules
+        passages = x.state.get("passages")
+        worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
+
+        def look(text: str, place: str) -> str:
+            nonlocal worst
+            role = role_at(x.req, place)
+            if role in self._roles and (passages is None or passages not in text):
+                from_tool = role == "tool" and ".tool_calls[" not in place
+                memory = self._tool_scores if from_tool else self._scores
+                score, names = memory.get(text) or memory.keep(text, rules.score(text, from_tool=from_tool))
+                if score > worst[0]:
+                    worst = (score, names, place)
+            return text
+
+        rewrite_request(x.req, look)
+        score, names, place = worst
+        if score >= self._least:
+            x.state["injection"] = True
+            self.refuse(x, score, names, place)
+
+    def learned(self, core: Core, embedder: Embedder) -> LearnedGuard:
+        """The same by what was learned too."""
+        return LearnedGuard(self, self._rules, self._least, core, embedder)
+
+    def refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:
+        """Note an injection, and refuse the call where that is to be."""
+        x.note("injection", {"score": score, "rules": names, "place": place, "action": self._action})
+        if self._action == "block":
+            raise StockyardError(
+                "injection_blocked",
+                f"A text of the request tries to give the model orders ({', '.join(names)}).",
+                param=place,
+                details={"score": score, "rules": names},
+                retryable=False,
+            )
+
+
+class LearnedGuard:
+    """Judges new texts by what was learned, and where that leaves a doubt together with the rules."""
+
+    def __init__(self, guard: InjectionGuard, rules: Rules, least: float, core: Core, embedder: Embedder) -> None:
+        self._guard = guard
+        self._rules = rules
+        self._least = least
+        self._clock = core.clock
+        self._learned = LearnedInjection(embedder)
+        self._first_look = first_look_of(core, embedder)
+        from_share = self._learned.share_of(min(DOUBTFUL, least))
+        self.looker = LearnedLooker(self._learned.classifier, from_share, lambda x: True, window=WINDOW_MAX_CHARS)
+
+    async def judge(self, x: Exchange, texts: list[tuple[str, str, str]]) -> Answer | None:
+        """`texts`: place, role and text of each."""
+        if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
+            return None
+        rules, least = self._rules, self._least
+
+        def first(points: list[float]) -> tuple[float, list[str], str] | None:
+            for (place, role, text), learned_points in zip(texts, points, strict=True):
+                score, names = learned_points, ["learned"]
+                if score >= DOUBTFUL:
+                    by_rules, named = rules.score(text, from_tool=role == "tool")
+                    score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+                if score >= least:
+                    return round(score, 1), names, place
+            return None
+
+        began = self._clock.mono_ns()
+        found = await self._learned.run([text for _, _, text in texts], first)
+        x.waited_ns += self._clock.mono_ns() - began
+        if found is not None:
+            self._guard.refuse(x, *found)
+        return None
+
+
+def with_rules(learned: float, by_rules: float) -> float:
+    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one."""
+    return max(learned, by_rules) + OTHER_COUNTS * min(learned, by_rules)
