@@ -53,6 +53,12 @@ def looks_secret(value: str, min_entropy: float) -> bool:
     return changes >= 3 and entropy_bits(value) >= min(min_entropy, _ENTROPY_SHARE * log2(len(value)))
 
 
+def is_typed_run(value: str) -> bool:
+    """Whether it was typed along the alphabet or the keys: `abc123def456`, `0123456789abcdef`, `aaaabbbb`."""
+    steps = [ord(other) - ord(one) for one, other in itertools.pairwise(value.lower())]
+    return bool(steps) and sum(step in (0, 1) for step in steps) >= len(steps) * 0.6
+
+
 def basic_credentials(encoded: str) -> bool:
     """Whether it is base64 of `user:password`."""
     try:

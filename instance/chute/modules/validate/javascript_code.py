@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from instance.chute.modules.validate.code_finding import CodeFinding, in_string, is_credential, is_sql
+from instance.chute.modules.validate.code_credentials import is_credential
+from instance.chute.modules.validate.code_finding import CodeFinding, in_string, is_sql
 from instance.chute.modules.validate.shell_code import commands_in
 from instance.chute.modules.validate.tree_sitter_code import first_error, line_of, nodes, text_of, tree_of
 

@@ -1,0 +1,58 @@
+"""Python as answers write it, brought to what the parser here takes: notebooks' commands, and the syntax of newer versions."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+_COMMAND = re.compile(r"(?m)^([ \t]*)([!%]{1,2}|\$(?= ))([^\n]*)$")
+_GENERIC = re.compile(r"(?m)^([ \t]*(?:async[ \t]+def|def|class)[ \t]+\w+)\[[^\]\n]*(?:\[[^\]\n]*\][^\]\n]*)*\]")
+_ALIAS = re.compile(r"(?m)^([ \t]*)type[ \t]+(\w+)(?:\[[^\]\n]*\])?[ \t]*=")
+_FORMATTED = re.compile(r"(?<![\w])([rR]?[fF][rR]?)(\"|')(?!\2)")
+
+
+def readable(code: str, commands: list[tuple[str, int]]) -> str:
+    """The code, changed only where it does not parse as it stands; lines keep their numbers. `commands` receives a notebook's shell
+    commands (`!pip install x`) with their lines."""
+    if _parses(code):
+        return code
+    changed = _COMMAND.sub(lambda match: _command(match, code, commands), code)
+    changed = _ALIAS.sub(r"\1\2 =", _GENERIC.sub(r"\1", changed))
+    if not _parses(changed):
+        changed = "\n".join(map(_other_quotes, changed.split("\n")))
+    return changed if _parses(changed) else code
+
+
+def _parses(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _command(match: re.Match[str], code: str, commands: list[tuple[str, int]]) -> str:
+    if match.group(2)[0] != "%":
+        commands.append((match.group(3), code.count("\n", 0, match.start()) + 1))
+    return f"{match.group(1)}pass"
+
+
+def _other_quotes(line: str) -> str:
+    """A line whose f-strings use their own quote inside of braces (Python 3.12), with the other quote there."""
+    position = 0
+    while (opening := _FORMATTED.search(line, position)) is not None:
+        quote, other = opening.group(2), "'" if opening.group(2) == '"' else '"'
+        depth, at = 0, opening.end()
+        letters = list(line)
+        while at < len(letters) and (depth or letters[at] != quote):
+            if letters[at] == "\\":
+                at += 1
+            elif letters[at] == "{":
+                depth += 1
+            elif letters[at] == "}":
+                depth = max(0, depth - 1)
+            elif letters[at] == quote:
+                letters[at] = other
+            at += 1
+        line, position = "".join(letters), at + 1
+    return line
