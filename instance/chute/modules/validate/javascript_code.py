@@ -19,12 +19,16 @@ _SHELLS = frozenset(
 )
 _STARTS = frozenset("spawn spawnSync execFile execFileSync".split())
 _EVALUATES = frozenset("eval window.eval globalThis.eval global.eval self.eval execScript".split())
-_COMPILES = frozenset("Function AsyncFunction vm.Script vm.SourceTextModule window.Function globalThis.Function".split())
+_COMPILES = frozenset(
+    "Function AsyncFunction vm.Script vm.SourceTextModule window.Function globalThis.Function".split()
+)
 _SENDS_SQL = frozenset(
     "query execute raw $queryRawUnsafe $executeRawUnsafe all get run each exec prepare unsafe none one many any oneOrNone manyOrNone queryRaw".split()
 )
 _DELETES = frozenset("rm rmSync rmdir rmdirSync".split())
-_DELETES_ALL = frozenset("rimraf rimraf.sync rimraf.rimraf rimraf.rimrafSync del fs-extra.remove fs-extra.removeSync fs-extra.emptyDir fs-extra.emptyDirSync".split())
+_DELETES_ALL = frozenset(
+    "rimraf rimraf.sync rimraf.rimraf rimraf.rimrafSync del fs-extra.remove fs-extra.removeSync fs-extra.emptyDir fs-extra.emptyDirSync".split()
+)
 _SIGNS = frozenset("jwt.sign jwt.verify jsonwebtoken.sign jsonwebtoken.verify".split())
 _SAYS = frozenset("console.log console.error console.warn console.info alert".split())
 _BRANCHES = frozenset(
@@ -57,7 +61,9 @@ class _Script:
             kind, line = node.type, line_of(node)
             if kind == "variable_declarator":
                 self._values.declares(node)
-                yield from self._named(text_of(node.child_by_field_name("name")), node.child_by_field_name("value"), line)
+                yield from self._named(
+                    text_of(node.child_by_field_name("name")), node.child_by_field_name("value"), line
+                )
             elif kind in ("assignment_pattern", "object_assignment_pattern", "field_definition"):
                 name = "property" if kind == "field_definition" else "left"
                 value = "value" if kind == "field_definition" else "right"
@@ -117,7 +123,9 @@ class _Script:
         if text_of(node.child_by_field_name("operator")) not in ("===", "==", "!==", "!="):
             return
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
-        if is_password(string_of(right)) and is_credential(self._values.called(left).rpartition(".")[2], string_of(right)):
+        if is_password(string_of(right)) and is_credential(
+            self._values.called(left).rpartition(".")[2], string_of(right)
+        ):
             yield CodeFinding("hardcoded_credential", "medium", line)
 
     def _is_said(self, node: Any) -> bool:
@@ -159,7 +167,9 @@ class _Script:
         elif called in ("yaml.load", "jsyaml.load", "js-yaml.load", "yaml.loadAll", "js-yaml.loadAll"):
             if any("UNSAFE" in text_of(each).upper() for each in given[1:]):
                 yield CodeFinding("deserialise", "high", line)
-        elif (last in _DELETES and len(given) > 1 and re.search(r"recursive:\s*true", text_of(given[1]))) or called in _DELETES_ALL:
+        elif (
+            last in _DELETES and len(given) > 1 and re.search(r"recursive:\s*true", text_of(given[1]))
+        ) or called in _DELETES_ALL:
             own = values.is_own_place(given[0] if given else None)
             yield CodeFinding("recursive_delete", "low" if own else "medium", line)
         elif last in _SENDS_SQL and given and values.is_built(given[0]) and is_sql(values.beginning(given[0])):
@@ -191,7 +201,8 @@ class _Script:
         if values.is_harmless(command) and string_of(value) and not values.is_added_to(command):
             yield from commands_in(string_of(value), line)
         elif values.is_built(command) or (
-            value.type in ("identifier", "member_expression", "subscript_expression") and not values.is_harmless(command)
+            value.type in ("identifier", "member_expression", "subscript_expression")
+            and not values.is_harmless(command)
         ):
             yield CodeFinding("shell_built", "high", line)
 
@@ -211,7 +222,9 @@ class _Script:
                 yield CodeFinding("shell_built", "high", line)
                 return
         if program and " " not in program:
-            line_of_words = " ".join([program, *(shlex.quote(string_of(part)) if string_of(part) else "word" for part in parts)])
+            line_of_words = " ".join(
+                [program, *(shlex.quote(string_of(part)) if string_of(part) else "word" for part in parts)]
+            )
             yield from commands_in(line_of_words, line)
 
 

@@ -8,11 +8,15 @@ from typing import Any
 from instance.chute.modules.validate.tree_sitter_code import text_of
 
 DEPTH_MAX = 20
-_NUMBERS = frozenset("Number parseInt parseFloat Math.floor Math.round Math.abs BigInt Date.now String.fromCharCode".split())
+_NUMBERS = frozenset(
+    "Number parseInt parseFloat Math.floor Math.round Math.abs BigInt Date.now String.fromCharCode".split()
+)
 _QUOTING = frozenset("escape escapeId escapeIdentifier escapeLiteral quote shellEscape shellescape format".split())
 _MODULE = re.compile(r"\A(?:node:)?")
 _PUT_TOGETHER = frozenset("join concat replace replaceAll".split())
-_OWN_PLACE = re.compile(r"(?i)(?:^|[_\W]|(?<=[a-z]))(?:te?mp|dist|build|cache|out(?:put)?|scratch|work|coverage|node_modules)(?:$|[_\W\d]|dir|path|folder)")
+_OWN_PLACE = re.compile(
+    r"(?i)(?:^|[_\W]|(?<=[a-z]))(?:te?mp|dist|build|cache|out(?:put)?|scratch|work|coverage|node_modules)(?:$|[_\W\d]|dir|path|folder)"
+)
 
 
 class ScriptValues:
@@ -42,7 +46,11 @@ class ScriptValues:
 
     def assigns(self, name: str, value: Any) -> None:
         self._given[name] = [value]
-        full = self.called(value) if value.type in ("identifier", "member_expression", "call_expression", "new_expression") else ""
+        full = (
+            self.called(value)
+            if value.type in ("identifier", "member_expression", "call_expression", "new_expression")
+            else ""
+        )
         if full:
             self._names[name] = full
         else:
@@ -90,12 +98,16 @@ class ScriptValues:
         if kind == "await_expression":
             return self.called(node.named_children[0], depth + 1) if node.named_children else ""
         if kind in ("call_expression", "new_expression"):
-            function = self.called(node.child_by_field_name("function" if kind == "call_expression" else "constructor"), depth + 1)
+            function = self.called(
+                node.child_by_field_name("function" if kind == "call_expression" else "constructor"), depth + 1
+            )
             first = first_argument(node)
             if function == "require" or function == "import":
                 return _MODULE.sub("", string_of(first))
             if function.rpartition(".")[2] == "promisify" or function.endswith(".bind"):
-                return self.called(first, depth + 1) if not function.endswith(".bind") else function.removesuffix(".bind")
+                return (
+                    self.called(first, depth + 1) if not function.endswith(".bind") else function.removesuffix(".bind")
+                )
             return f"{function}()" if function and function.count("()") < 3 else ""
         return ""
 
@@ -115,7 +127,9 @@ class ScriptValues:
         put = (
             self.is_added_to(node)
             or value.type == "binary_expression"
-            or (value.type == "template_string" and any(each.type == "template_substitution" for each in value.children))
+            or (
+                value.type == "template_string" and any(each.type == "template_substitution" for each in value.children)
+            )
             or (value.type == "call_expression" and _method(value) in _PUT_TOGETHER)
         )
         return put and not self.is_harmless(node)
@@ -132,13 +146,19 @@ class ScriptValues:
             given = self._given.get(text_of(node))
             return bool(given) and all(self.is_harmless(each, deeper) for each in given)
         if kind == "template_string":
-            return all(self.is_harmless(each.named_children[0], deeper) for each in node.children if each.type == "template_substitution" and each.named_children)
+            return all(
+                self.is_harmless(each.named_children[0], deeper)
+                for each in node.children
+                if each.type == "template_substitution" and each.named_children
+            )
         if kind in ("binary_expression", "array", "parenthesized_expression", "object"):
             return all(self.is_harmless(each, deeper) for each in node.named_children)
         if kind == "pair":
             return self.is_harmless(node.child_by_field_name("value"), deeper)
         if kind == "ternary_expression":
-            return all(self.is_harmless(node.child_by_field_name(each), deeper) for each in ("consequence", "alternative"))
+            return all(
+                self.is_harmless(node.child_by_field_name(each), deeper) for each in ("consequence", "alternative")
+            )
         if kind == "arrow_function":
             return self.is_harmless(node.child_by_field_name("body"), deeper)
         if kind == "subscript_expression":
@@ -154,9 +174,15 @@ class ScriptValues:
             if method == "map":
                 return self.is_harmless(first_argument(node), deeper)
             if method in ("fill", "repeat"):
-                return method == "repeat" and self.is_harmless(owner, deeper) or self.is_harmless(first_argument(node), deeper)
+                return (
+                    method == "repeat"
+                    and self.is_harmless(owner, deeper)
+                    or self.is_harmless(first_argument(node), deeper)
+                )
             if method in (*_PUT_TOGETHER, "trim", "toString"):
-                return self.is_harmless(owner, deeper) and all(self.is_harmless(each, deeper) for each in arguments_of(node))
+                return self.is_harmless(owner, deeper) and all(
+                    self.is_harmless(each, deeper) for each in arguments_of(node)
+                )
         return False
 
     def beginning(self, node: Any, depth: int = 0) -> str:
@@ -206,7 +232,11 @@ class ScriptValues:
 
 def _method(call: Any) -> str:
     function = call.child_by_field_name("function")
-    return text_of(function.child_by_field_name("property")) if function is not None and function.type == "member_expression" else ""
+    return (
+        text_of(function.child_by_field_name("property"))
+        if function is not None and function.type == "member_expression"
+        else ""
+    )
 
 
 def arguments_of(call: Any) -> list[Any]:

@@ -135,10 +135,13 @@ class _Script:
             yield CodeFinding("eval_exec", "low" if _OWN_OUTPUT.match(" ".join(arguments)) else "high", line)
         elif name in INTERPRETERS:
             inner = value_of(words, "-c", "-e")
-            if (re.match(r"[\"']?\$", inner) and not inner.startswith(("$(", '"$('))) or (name in SHELLS and any(
-                child.type == "herestring_redirect" and not is_fixed(text_of(child).removeprefix("<<<").strip())
-                for child in node.children
-            )):
+            if (re.match(r"[\"']?\$", inner) and not inner.startswith(("$(", '"$('))) or (
+                name in SHELLS
+                and any(
+                    child.type == "herestring_redirect" and not is_fixed(text_of(child).removeprefix("<<<").strip())
+                    for child in node.children
+                )
+            ):
                 yield CodeFinding("eval_exec", "high", line)
 
     def _pipeline(self, node: Any) -> Iterator[CodeFinding]:
@@ -154,9 +157,13 @@ class _Script:
                     and not all(map(is_fixed, before[-1][1:]))
                 ):
                     yield CodeFinding("eval_exec", "high", line_of(node))
-            elif words[0] == "rm" and deletes([*words, "/"], {}) and "xargs" in text_of(node) and any(
-                is_wide(word, {}) for word in before[0][1:] if before[0][0] in ("ls", "find", "echo")
-            ) and not any(word.startswith("-name") for word in before[0]):
+            elif (
+                words[0] == "rm"
+                and deletes([*words, "/"], {})
+                and "xargs" in text_of(node)
+                and any(is_wide(word, {}) for word in before[0][1:] if before[0][0] in ("ls", "find", "echo"))
+                and not any(word.startswith("-name") for word in before[0])
+            ):
                 yield CodeFinding("recursive_delete", "high", line_of(node))
 
     def _fed(self, node: Any) -> Iterator[CodeFinding]:
