@@ -49,9 +49,7 @@ def _commands(lists: dict[str, list[str]], over: str, name: str, value: str, lin
     """A command line, or a word of one that stands as a list: `["sh", "-c", ".."]`."""
     words = lists.setdefault(f"{over}\0{name}", [])
     words.append(value)
-    if len(words) > 2 and _SHELL.fullmatch(words[-3]) and re.fullmatch(r"-\w*c", words[-2]):
-        yield from commands_in(value, line)
-    elif " " in value.strip():
+    if (len(words) > 2 and _SHELL.fullmatch(words[-3]) and re.fullmatch(r"-\w*c", words[-2])) or " " in value.strip():
         yield from commands_in(value, line)
 
 

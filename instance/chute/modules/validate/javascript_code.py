@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ _DELETES_ALL = frozenset(
     "rimraf rimraf.sync rimraf.rimraf rimraf.rimrafSync del fs-extra.remove fs-extra.removeSync fs-extra.emptyDir fs-extra.emptyDirSync".split()
 )
 _SIGNS = frozenset("jwt.sign jwt.verify jsonwebtoken.sign jsonwebtoken.verify".split())
+_SETS_HEADER = frozenset(("setHeader", "set", "append", "header", "setRequestHeader"))
 _SAYS = frozenset("console.log console.error console.warn console.info alert".split())
 _BRANCHES = frozenset(
     "if_statement for_statement for_in_statement while_statement do_statement switch_case catch_clause ternary_expression".split()
@@ -180,9 +182,8 @@ class _Script:
             yield CodeFinding("forbidden_import", "high", line)
         elif called in _SIGNS and len(given) > 1 and is_password(string_of(given[1])):
             yield CodeFinding("hardcoded_credential", "medium", line)
-        elif last in ("setHeader", "set", "append", "header") and len(given) > 1:
-            if in_header(string_of(given[0]), string_of(given[1])):
-                yield CodeFinding("hardcoded_credential", "medium", line)
+        elif last in _SETS_HEADER and len(given) > 1 and in_header(string_of(given[0]), string_of(given[1])):
+            yield CodeFinding("hardcoded_credential", "medium", line)
         if text_of(node).startswith("require(") and string_of(first) in self._forbidden:
             yield CodeFinding("forbidden_import", "high", line)
         if last in ("join", "resolve") and names_key_file(values.place(node)):
@@ -213,14 +214,14 @@ class _Script:
         words = values.resolved(given[1]) if len(given) > 1 else None
         parts = words.named_children if words is not None and words.type == "array" else []
         if re.fullmatch(r"(?:/\S*/)?(?:ba|z|da|k)?sh|cmd(?:\.exe)?|powershell|pwsh", program):
-            for option, command in zip(parts, parts[1:], strict=False):
+            for option, command in itertools.pairwise(parts):
                 if string_of(option) in ("-c", "-lc", "/c", "-Command"):
                     yield from self._shell(command, line)
                     return
-        if any(re.search(r"\bshell\s*:\s*(?:true|[\"'])", text_of(each)) for each in given[1:]):
-            if values.is_built(given[0]) or not all(values.is_harmless(part) for part in parts):
-                yield CodeFinding("shell_built", "high", line)
-                return
+        by_shell = any(re.search(r"\bshell\s*:\s*(?:true|[\"'])", text_of(each)) for each in given[1:])
+        if by_shell and (values.is_built(given[0]) or not all(values.is_harmless(part) for part in parts)):
+            yield CodeFinding("shell_built", "high", line)
+            return
         if program and " " not in program:
             line_of_words = " ".join(
                 [program, *(shlex.quote(string_of(part)) if string_of(part) else "word" for part in parts)]

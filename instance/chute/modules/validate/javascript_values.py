@@ -144,7 +144,7 @@ class ScriptValues:
             return True
         if kind == "identifier":
             given = self._given.get(text_of(node))
-            return bool(given) and all(self.is_harmless(each, deeper) for each in given)
+            return given is not None and all(self.is_harmless(each, deeper) for each in given)
         if kind == "template_string":
             return all(
                 self.is_harmless(each.named_children[0], deeper)
@@ -174,10 +174,8 @@ class ScriptValues:
             if method == "map":
                 return self.is_harmless(first_argument(node), deeper)
             if method in ("fill", "repeat"):
-                return (
-                    method == "repeat"
-                    and self.is_harmless(owner, deeper)
-                    or self.is_harmless(first_argument(node), deeper)
+                return (method == "repeat" and self.is_harmless(owner, deeper)) or self.is_harmless(
+                    first_argument(node), deeper
                 )
             if method in (*_PUT_TOGETHER, "trim", "toString"):
                 return self.is_harmless(owner, deeper) and all(

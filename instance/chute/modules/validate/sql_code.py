@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -132,7 +133,7 @@ def _wrong_statement(tokens: list[Any]) -> int:
         return int(tokens[1].line)
     if words[0] == "DELETE" and words[1] != "FROM" and get_close_matches(words[1], ("FROM",), 1, 0.7):
         return int(tokens[1].line)
-    for place, pair in enumerate(zip(words, words[1:], strict=False)):
+    for place, pair in enumerate(itertools.pairwise(words)):
         if pair in _SECOND_WRONG or (
             words[0] == "INSERT" and pair[0] == "VALUES" and pair[1] not in ("(", "ROW", "?", "%", "$", ":", "@", "{")
         ):
