@@ -31,6 +31,8 @@ _ABOUT = re.compile(
 _OF_A_LIST = re.compile(
     r"(?i)(?:page|next|prev(?:ious)?|continuation|sync|cursor|cancel\w*|change|csrf|pad|eos|bos)[_ -]?token"
 )
+_TO_GIVE = re.compile(r"(?i)(?:\b|_)pass[\s\"'`]*\Z")
+"""`pass` as a verb: without a sign behind it no password follows."""
 _IN_A_HEADER = re.compile(r"(?i)authorization[\"']?\s*:\s*[\"']?token ")
 _NEXT_FIELD = re.compile(r"&[A-Za-z_]\w*=")
 _WORDS = re.compile(r"[A-Za-z]+\d{0,2}(?:[-_./:]+[A-Za-z]*\d{0,4})*")
@@ -52,6 +54,8 @@ def value_end(text: str, start: int, end: int) -> int:
 def counts(name: str, value: str, min_entropy: float) -> bool:
     """Whether a value is a secret; `name` is the text from a little before its keyword up to it."""
     if len(value) < MIN_CHARS or _ABOUT.search(name) or _OF_A_LIST.search(name) or is_filler(value):
+        return False
+    if _TO_GIVE.search(name) and not _EXPLICIT.search(name):
         return False
     if is_plain_hash(value):
         return _OF_A_KEY.search(name) is not None or _IN_A_HEADER.search(name) is not None

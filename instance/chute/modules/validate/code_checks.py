@@ -15,6 +15,7 @@ from instance.chute.modules.validate.javascript_code import check_javascript
 from instance.chute.modules.validate.python_code import check_python
 from instance.chute.modules.validate.shell_code import check_shell, without_prompts
 from instance.chute.modules.validate.sql_code import check_sql
+from instance.chute.modules.validate.unparsed_code import LANGUAGES, check_unparsed
 
 CODE_MAX_CHARS = 100_000
 """What of one block is parsed."""
@@ -43,15 +44,23 @@ def language_of(tag: str, code: str) -> str:
 def check_code(
     code: str, language: str, *, forbidden: Sequence[str] = (), max_complexity: int = 0
 ) -> list[CodeFinding]:
-    """Findings in a block, each once, by line. Raises `Skipped` for a language that has no parser here."""
+    """Findings in a block, each once, by line. Raises `Skipped` for a language that has no parser here, with what was found without."""
     code = code[:CODE_MAX_CHARS]
     found = dict.fromkeys(in_text(code))
-    found.update(dict.fromkeys(_by_language(code, language, forbidden, max_complexity)))
+    skipped: Skipped | None = None
+    try:
+        for each in _by_language(code, language, forbidden, max_complexity):
+            found[each] = None
+    except Skipped as error:
+        skipped = error
     # A credential of a known form is one finding, by whichever way it was found.
     kept: dict[tuple[str, int], CodeFinding] = {}
     for each in found:
         kept.setdefault((each.rule, each.line), each)
-    return sorted(kept.values(), key=lambda each: each.line)
+    in_order = sorted(kept.values(), key=lambda each: each.line)
+    if skipped is not None:
+        raise Skipped(str(skipped), in_order)
+    return in_order
 
 
 def _by_language(code: str, language: str, forbidden: Sequence[str], max_complexity: int) -> Iterator[CodeFinding]:
@@ -77,6 +86,9 @@ def _by_language(code: str, language: str, forbidden: Sequence[str], max_complex
         if line:
             yield CodeFinding("syntax", "medium", line)
         yield from check_data(entries)
+    elif language in LANGUAGES:
+        yield from check_unparsed(code, language)
+        raise Skipped(language)  # its syntax is not checked
     elif language:
         raise Skipped(language)
 

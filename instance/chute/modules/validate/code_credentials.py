@@ -13,7 +13,7 @@ _NAME = re.compile(
     r"|(?:\A|[_\-. ]|(?<=[a-z0-9])(?=[A-Z]))(?i:pass|pw|pwd|psw|passcode|secret|token|jwt)s?_?\d?\Z"
 )
 _OF_TEXTS = re.compile(
-    r"(?i)(?:next|prev|pad|eos|bos|sep|cls|mask|unk|stop|start|end|special|page|sync|continuation)_?tokens?\Z"
+    r"(?i)(?:next|prev|pad|eos|bos|sep|cls|mask|unk|stop|start|end|special|page|sync|continuation|input|output|client|change|cancellation|csrf|parse)_?tokens?\Z"
 )
 """Tokens of a language model's text, or of a list's pages."""
 _PLACEHOLDER = re.compile(
@@ -25,6 +25,7 @@ _WORDS = re.compile(r"[A-Za-z]+(?:[-_./:][A-Za-z]+)+")
 _WORD = re.compile(r"[^\W\d_]+")
 _ABOUT = re.compile(r"(?i)pass|secret|token|key|auth|credential|login|user|reset|label|field|header|cookie|bearer")
 _CRYPTED = re.compile(r"\$(?:2[abxy]?|argon2\w*|pbkdf2[\w-]*|[156y]|scrypt)\$|pbkdf2[:_]|scrypt:|sha\d+[:$]")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SCHEME = re.compile(r"(?i)(?:bearer|token|basic|apikey|api-key|key)\s+(\S{16,})\Z")
 
 
@@ -38,12 +39,12 @@ def is_credential(name: str, value: str, *, among_texts: bool = False) -> bool:
     `password` also stand before labels and messages, a word is none."""
     if len(value) < MIN_CHARS or not names_credential(name):
         return False
-    return looks_given(value) and not (among_texts and _WORD.fullmatch(value))
+    return looks_given(value) and not (among_texts and (_WORD.fullmatch(value) or _WORDS.fullmatch(value)))
 
 
 def looks_given(value: str) -> bool:
     """Whether it may be a password or key: no placeholder, place, hash, or name of one that is made of words."""
-    if _PLACEHOLDER.search(value) or _PLACE.match(value) or _CRYPTED.match(value):
+    if _PLACEHOLDER.search(value) or _PLACE.match(value) or _CRYPTED.match(value) or _UUID.fullmatch(value):
         return False
     return not (_WORDS.fullmatch(value) and _ABOUT.search(value))
 

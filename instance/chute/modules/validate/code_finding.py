@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -39,7 +39,11 @@ class CodeFinding(NamedTuple):
 
 
 class Skipped(Exception):
-    """The language has no parser here; the message names it."""
+    """The language has no parser here; the message names it. `found` is what was found without one."""
+
+    def __init__(self, language: str, found: Sequence[CodeFinding] = ()) -> None:
+        super().__init__(language)
+        self.found = found
 
 
 _MINER = re.compile(

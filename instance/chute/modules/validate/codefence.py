@@ -115,8 +115,8 @@ class CodeFence(Module):
         skipped = False
         try:
             found = check_code(code, language, forbidden=own.forbidden_imports, max_complexity=own.max_complexity)
-        except Skipped:
-            found, skipped = check_code(code, ""), True
+        except Skipped as error:
+            found, skipped = list(error.found), True
         for name, expression, severity in self._patterns:
             match = expression.search(code)
             if match is not None:

@@ -15,7 +15,9 @@ _INSTRUCTION = re.compile(r"(?im)^[ \t]*(RUN|CMD|ENTRYPOINT|ENV|ARG)[ \t]+((?:[^
 _OPTION = re.compile(r"\A(?:--\w+(?:=\S+)?\s+)+")
 _PAIR = re.compile(r"(\w+)[= ](\"[^\"]*\"|'[^']*'|\S+)")
 _RECIPE = re.compile(r"(?m)^\t[@+-]*((?:[^\\\n]|\\.|\\\n)*)")
-_SCRIPT = re.compile(r"(?is)<script\b([^>]*)>(.*?)</script\s*>")
+_VARIABLE = re.compile(r"(?m)^(\w+)[ \t]*[:?]?=([^\n#]*)$")
+_OPENS = re.compile(r"(?i)<script\b([^>]*)>")
+_CLOSES = re.compile(r"(?i)</script\s*>")
 _NO_SCRIPT = re.compile(r"(?i)type\s*=\s*[\"']?(?!module|text/javascript|application/javascript|text/babel)\w")
 
 
@@ -38,17 +40,23 @@ def check_dockerfile(code: str) -> Iterator[CodeFinding]:
 
 def check_makefile(code: str) -> Iterator[CodeFinding]:
     """Findings of its recipes; `$(NAME)` is a variable there, `$$` a dollar sign."""
+    given = {name: value.strip() for name, value in _VARIABLE.findall(code)}
     for found in _RECIPE.finditer(code):
-        command = re.sub(r"\$\((\w+)\)", r"${\1}", found.group(1)).replace("$$", "$")
+        command = re.sub(r"\$[({](\w+)[)}]", lambda name: given.get(name.group(1), "word"), found.group(1))
+        command = command.replace("$$", "$")
         yield from commands_in(command, code.count("\n", 0, found.start()) + 1)
 
 
 def check_html(code: str, forbidden: Sequence[str], max_complexity: int) -> Iterator[CodeFinding]:
     """Findings of its scripts. Raises `Skipped` where the grammar is not installed."""
-    for found in _SCRIPT.finditer(code):
-        if _NO_SCRIPT.search(found.group(1)) or not found.group(2).strip():
+    position = 0
+    while (opening := _OPENS.search(code, position)) is not None:
+        closing = _CLOSES.search(code, opening.end())
+        end = closing.start() if closing is not None else len(code)
+        script, before = code[opening.end() : end], code.count("\n", 0, opening.end())
+        position = end
+        if _NO_SCRIPT.search(opening.group(1)) or not script.strip():
             continue
-        before = code.count("\n", 0, found.start(2))
-        for each in check_javascript(found.group(2), forbidden, max_complexity):
+        for each in check_javascript(script, forbidden, max_complexity):
             if each.rule != "syntax":
                 yield CodeFinding(each.rule, each.severity, each.line + before)

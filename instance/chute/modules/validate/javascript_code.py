@@ -180,9 +180,9 @@ class _Script:
             yield CodeFinding("deserialise", "high", line)
         elif called in self._forbidden and text_of(node).startswith("require"):
             yield CodeFinding("forbidden_import", "high", line)
-        elif called in _SIGNS and len(given) > 1 and is_password(string_of(given[1])):
-            yield CodeFinding("hardcoded_credential", "medium", line)
-        elif last in _SETS_HEADER and len(given) > 1 and in_header(string_of(given[0]), string_of(given[1])):
+        elif (called in _SIGNS and len(given) > 1 and is_password(string_of(given[1]))) or (
+            last in _SETS_HEADER and len(given) > 1 and in_header(string_of(given[0]), string_of(given[1]))
+        ):
             yield CodeFinding("hardcoded_credential", "medium", line)
         if text_of(node).startswith("require(") and string_of(first) in self._forbidden:
             yield CodeFinding("forbidden_import", "high", line)

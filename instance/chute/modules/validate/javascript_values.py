@@ -134,36 +134,39 @@ class ScriptValues:
         )
         return put and not self.is_harmless(node)
 
-    def is_harmless(self, node: Any, depth: int = 0) -> bool:
+    def is_harmless(self, node: Any, names: dict[str, bool] | None = None) -> bool:
         """Whether nothing from outside can be in it: constants, numbers, quoted words, placeholders, choices among constants."""
-        deeper = depth + 1
-        if node is None or depth > DEPTH_MAX:
+        names = {} if names is None else names
+        if node is None:
             return False
         kind = node.type
         if kind in ("string", "number", "regex", "true", "false", "null", "undefined"):
             return True
         if kind == "identifier":
-            given = self._given.get(text_of(node))
-            return given is not None and all(self.is_harmless(each, deeper) for each in given)
+            given, name = self._given.get(text_of(node), []), text_of(node)
+            if name not in names:
+                names[name] = False  # while it is looked at
+                names[name] = bool(given) and all(self.is_harmless(each, names) for each in given)
+            return names[name]
         if kind == "template_string":
             return all(
-                self.is_harmless(each.named_children[0], deeper)
+                self.is_harmless(each.named_children[0], names)
                 for each in node.children
                 if each.type == "template_substitution" and each.named_children
             )
         if kind in ("binary_expression", "array", "parenthesized_expression", "object"):
-            return all(self.is_harmless(each, deeper) for each in node.named_children)
+            return all(self.is_harmless(each, names) for each in node.named_children)
         if kind == "pair":
-            return self.is_harmless(node.child_by_field_name("value"), deeper)
+            return self.is_harmless(node.child_by_field_name("value"), names)
         if kind == "ternary_expression":
             return all(
-                self.is_harmless(node.child_by_field_name(each), deeper) for each in ("consequence", "alternative")
+                self.is_harmless(node.child_by_field_name(each), names) for each in ("consequence", "alternative")
             )
         if kind == "arrow_function":
-            return self.is_harmless(node.child_by_field_name("body"), deeper)
+            return self.is_harmless(node.child_by_field_name("body"), names)
         if kind == "subscript_expression":
             owner = node.child_by_field_name("object")
-            return self.resolved(owner).type == "object" and self.is_harmless(owner, deeper)
+            return self.resolved(owner).type == "object" and self.is_harmless(owner, names)
         if kind == "member_expression" and text_of(node.child_by_field_name("property")) == "length":
             return True
         if kind == "call_expression":
@@ -172,46 +175,56 @@ class ScriptValues:
                 return True
             owner = node.child_by_field_name("function").child_by_field_name("object")
             if method == "map":
-                return self.is_harmless(first_argument(node), deeper)
+                return self.is_harmless(first_argument(node), names)
             if method in ("fill", "repeat"):
-                return (method == "repeat" and self.is_harmless(owner, deeper)) or self.is_harmless(
-                    first_argument(node), deeper
+                return (method == "repeat" and self.is_harmless(owner, names)) or self.is_harmless(
+                    first_argument(node), names
                 )
             if method in (*_PUT_TOGETHER, "trim", "toString"):
-                return self.is_harmless(owner, deeper) and all(
-                    self.is_harmless(each, deeper) for each in arguments_of(node)
+                return self.is_harmless(owner, names) and all(
+                    self.is_harmless(each, names) for each in arguments_of(node)
                 )
         return False
 
-    def beginning(self, node: Any, depth: int = 0) -> str:
+    def beginning(self, node: Any, names: set[str] | None = None) -> str:
         """The constant parts of a string that is put together, in order, with a word for each other part."""
-        if node is None or depth > DEPTH_MAX:
+        names = set() if names is None else names
+        if node is None:
             return " x "
-        if self.is_added_to(node):
-            return "".join(self.beginning(each, depth + 1) for each in self._given[text_of(node)])
-        node = self.resolved(node)
+        if node.type == "identifier":
+            given, name = self._given.get(text_of(node), []), text_of(node)
+            if not given or name in names:
+                return " x "
+            names.add(name)
+            return "".join(self.beginning(each, names) for each in given)
         if node.type == "binary_expression":
-            return "".join(self.beginning(node.child_by_field_name(side), depth + 1) for side in ("left", "right"))
+            return "".join(self.beginning(node.child_by_field_name(side), names) for side in ("left", "right"))
         if node.type == "call_expression" and _method(node) in _PUT_TOGETHER:
             owner = self.resolved(node.child_by_field_name("function").child_by_field_name("object"))
             if owner.type == "array":
-                return " ".join(self.beginning(each, depth + 1) for each in owner.named_children)
-            return self.beginning(owner, depth + 1)
+                return " ".join(self.beginning(each, names) for each in owner.named_children)
+            return self.beginning(owner, names)
         return string_of(node) or " x "
 
-    def place(self, node: Any, depth: int = 0) -> str:
+    def place(self, node: Any, names: set[str] | None = None) -> str:
         """A path's constant parts, joined; `?` for each part that is not known."""
-        if node is None or depth > DEPTH_MAX:
+        names = set() if names is None else names
+        if node is None:
             return "?"
-        node = self.resolved(node)
+        if node.type == "identifier":
+            given, name = self._given.get(text_of(node), []), text_of(node)
+            if not given or name in names:
+                return "?"
+            names.add(name)
+            return self.place(given[0], names)
         if node.type == "call_expression":
             called = self.called(node.child_by_field_name("function"))
             if called.endswith(("homedir", "os.homedir")):
                 return "~"
             if called.endswith((".join", ".resolve")) or called in ("join", "resolve"):
-                return "/".join(self.place(each, depth + 1) for each in arguments_of(node))
+                return "/".join(self.place(each, names) for each in arguments_of(node))
         if node.type == "binary_expression":
-            return "".join(self.place(node.child_by_field_name(side), depth + 1) for side in ("left", "right"))
+            return "".join(self.place(node.child_by_field_name(side), names) for side in ("left", "right"))
         return string_of(node) or "?"
 
     def is_own_place(self, node: Any) -> bool:

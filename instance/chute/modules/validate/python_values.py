@@ -16,7 +16,6 @@ _OWN_PLACE = re.compile(
 )
 _JOINS = frozenset(("join", "joinpath", "resolve", "absolute", "expanduser"))
 _PUT_TOGETHER = frozenset("format format_map join replace substitute safe_substitute".split())
-DEPTH_MAX = 20
 
 
 class Values:
@@ -36,6 +35,10 @@ class Values:
         self._names[local] = name
 
     def assign(self, name: str, value: ast.expr) -> None:
+        adds = isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add)
+        if adds and isinstance(value.left, ast.Name) and value.left.id == name and name in self._given:  # type: ignore[attr-defined]
+            self.add(name, value.right)  # type: ignore[attr-defined]
+            return
         constant = isinstance(value, ast.Constant) and (name in self._constants or name not in self._given)
         (self._constants.add if constant else self._constants.discard)(name)
         full = self.dotted(value) if isinstance(value, ast.Name | ast.Attribute | ast.Call) else ""
@@ -107,71 +110,81 @@ class Values:
         """Whether a string is put together from what is neither constant nor quoted."""
         return is_put_together(node) and not self.is_harmless(node)
 
-    def is_harmless(self, node: ast.expr, depth: int = 0) -> bool:
-        """Whether nothing from outside can be in it: constants, numbers, quoted words, placeholders, choices among constants."""
-        deeper = depth + 1
-        if depth > DEPTH_MAX:
-            return False
+    def is_harmless(self, node: ast.expr, names: dict[str, bool] | None = None) -> bool:
+        """Whether nothing from outside can be in it: constants, numbers, quoted words, placeholders, choices among constants.
+        `names` are the variables that were looked at already."""
+        names = {} if names is None else names
         if self.is_constant(node):
             return True
         if isinstance(node, ast.Name):
             value = self._given.get(node.id)
-            return value is not None and not isinstance(value, ast.Name) and self.is_harmless(value, deeper)
+            if node.id not in names:
+                names[node.id] = False  # while it is looked at
+                names[node.id] = value is not None and self.is_harmless(value, names)
+            return names[node.id]
         if isinstance(node, ast.Call):
             if self.called(node.func) in _QUOTING:
                 return True
             if isinstance(node.func, ast.Attribute) and node.func.attr in (*_PUT_TOGETHER, "get", "strip", "lower"):
                 if node.func.attr == "get":  # a table of constants
-                    return self.is_harmless(node.func.value, deeper)
+                    return self.is_harmless(node.func.value, names)
                 parts = [node.func.value, *node.args, *(keyword.value for keyword in node.keywords)]
-                return all(self.is_harmless(part, deeper) for part in parts)
+                return all(self.is_harmless(part, names) for part in parts)
             return False
         if isinstance(node, ast.BinOp):
             if isinstance(node.op, ast.Mult):
-                return any(self.is_harmless(part, deeper) for part in (node.left, node.right))
-            return self.is_harmless(node.left, deeper) and self.is_harmless(node.right, deeper)
+                return any(self.is_harmless(part, names) for part in (node.left, node.right))
+            return self.is_harmless(node.left, names) and self.is_harmless(node.right, names)
         if isinstance(node, ast.IfExp):
-            return self.is_harmless(node.body, deeper) and self.is_harmless(node.orelse, deeper)
+            return self.is_harmless(node.body, names) and self.is_harmless(node.orelse, names)
         if isinstance(node, ast.JoinedStr):
-            return all(self.is_harmless(part, deeper) for part in node.values)
+            return all(self.is_harmless(part, names) for part in node.values)
         if isinstance(node, ast.FormattedValue):
-            return self.is_harmless(node.value, deeper)
+            return self.is_harmless(node.value, names)
         if isinstance(node, ast.Tuple | ast.List | ast.Set):
-            return all(self.is_harmless(part, deeper) for part in node.elts)
+            return all(self.is_harmless(part, names) for part in node.elts)
         if isinstance(node, ast.Dict):
-            return all(self.is_harmless(part, deeper) for part in node.values)
+            return all(self.is_harmless(part, names) for part in node.values)
         if isinstance(node, ast.ListComp | ast.GeneratorExp):
-            return self.is_harmless(node.elt, deeper)
+            return self.is_harmless(node.elt, names)
         if isinstance(node, ast.Subscript):
-            return isinstance(self.resolved(node.value), ast.Dict) and self.is_harmless(node.value, deeper)
+            return isinstance(self.resolved(node.value), ast.Dict) and self.is_harmless(node.value, names)
         return False
 
-    def beginning(self, node: ast.expr, depth: int = 0) -> str:
+    def beginning(self, node: ast.expr, names: set[str] | None = None) -> str:
         """The constant parts of a string that is put together, in order, with a word for each other part."""
-        if depth > DEPTH_MAX:
-            return " x "
-        node = self.resolved(node)
+        names = set() if names is None else names
+        if isinstance(node, ast.Name):
+            known = self._given.get(node.id)
+            if known is None or node.id in names:
+                return " x "
+            names.add(node.id)
+            return self.beginning(known, names)
         if isinstance(node, ast.BinOp):
-            right = self.beginning(node.right, depth + 1) if isinstance(node.op, ast.Add) else ""
-            return self.beginning(node.left, depth + 1) + right
+            right = self.beginning(node.right, names) if isinstance(node.op, ast.Add) else ""
+            return self.beginning(node.left, names) + right
         if isinstance(node, ast.JoinedStr):
             return "".join(text_of(part) or " x " for part in node.values)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr == "join" and node.args and isinstance(node.args[0], ast.List | ast.Tuple):
-                return text_of(node.func.value).join(self.beginning(part, depth + 1) for part in node.args[0].elts)
-            return self.beginning(node.func.value, depth + 1)
+                return text_of(node.func.value).join(self.beginning(part, names) for part in node.args[0].elts)
+            return self.beginning(node.func.value, names)
         if isinstance(node, ast.Call) and node.args and self.dotted(node.func).endswith("Template"):
-            return self.beginning(node.args[0], depth + 1)
+            return self.beginning(node.args[0], names)
         return text_of(node) or " x "
 
-    def place(self, node: ast.expr, depth: int = 0) -> str:
+    def place(self, node: ast.expr, names: set[str] | None = None) -> str:
         """A path's constant parts, joined: of `os.path.join`, `Path(..) / ".."`, a constant; `?` for each part that is not known."""
-        if depth > DEPTH_MAX:
-            return "?"
-        node = self.resolved(node)
+        names = set() if names is None else names
+        if isinstance(node, ast.Name):
+            known = self._given.get(node.id)
+            if known is None or node.id in names:
+                return "?"
+            names.add(node.id)
+            return self.place(known, names)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
             sign = "/" if isinstance(node.op, ast.Div) else ""
-            return self.place(node.left, depth + 1) + sign + self.place(node.right, depth + 1)
+            return self.place(node.left, names) + sign + self.place(node.right, names)
         if isinstance(node, ast.Call):
             called = self.dotted(node.func)
             if called.endswith("Path.home"):
@@ -180,9 +193,9 @@ class Values:
                 base = (
                     [node.func.value] if called.endswith(".joinpath") and isinstance(node.func, ast.Attribute) else []
                 )
-                return "/".join(self.place(part, depth + 1) for part in (*base, *node.args))
+                return "/".join(self.place(part, names) for part in (*base, *node.args))
             if isinstance(node.func, ast.Attribute) and node.func.attr in _JOINS:
-                return self.place(node.func.value, depth + 1)
+                return self.place(node.func.value, names)
         if isinstance(node, ast.JoinedStr):
             return "".join(text_of(part) or "?" for part in node.values)
         return text_of(node) or "?"

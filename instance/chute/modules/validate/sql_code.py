@@ -34,7 +34,7 @@ _THINGS = (
     "COLUMN",
 )
 _PROCEDURE = re.compile(
-    r"(?i)\$\$|\bdelimiter\b|\bcreate\s+(?:or\s+\w+\s+)?(?:function|procedure|trigger|package)\b|\bbegin\b[^;]*\n"
+    r"(?i)\$\$|\bdelimiter\b|\bcreate\s+(?:or\s+\w+\s+)?(?:function|procedure|trigger|package|operator|aggregate|type|cast|extension|event)\b|\bdrop\s+(?:function|procedure)\b|\bbegin\b[^;\n]{0,100}\n"
 )
 _CLIENT_COMMAND = re.compile(r"(?m)^[ \t]*(?:\\\w.*|GO[ \t]*|\.\w+.*)$")
 _SECOND_WRONG = {
@@ -49,7 +49,9 @@ def check_sql(code: str) -> Iterator[CodeFinding]:
     """Findings in order. Raises `Skipped` where the parser is not installed."""
     line = _refused(code)
     tokens = _tokens(code)
-    if not line and not _PROCEDURE.search(code):
+    if _PROCEDURE.search(code):
+        line = 0  # the parser knows little of what stands in them
+    elif not line:
         line = _overlooked(tokens)
     if line:
         yield CodeFinding("syntax", "medium", line)
