@@ -14,13 +14,15 @@ from instance.chute.modules.safety.secret_values import (
 )
 
 MIN_CHARS = 8
-MAX_CHARS = 128
+MAX_CHARS = 2_048
 NAME_CHARS = 24
 """So much of the text before a keyword belongs to its name."""
 _QUOTES = ('"', "'", "`")
 _SIGN = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:|>|\"\s{1,3}value=|\s{1,20}value:)[\s\\\"'`]*\Z"
 _EXPLICIT = re.compile(_SIGN)
-_OF_A_KEY = re.compile(r"(?i)key[a-z0-9_-]{0,20}" + _SIGN)
+_OF_A_KEY = re.compile(r"(?i)(?:key|[a-z0-9][_-]?(?:secret|token))[a-z0-9_-]{0,20}" + _SIGN)
+"""A value of a hash's form counts where the name is that of a key, as `api_token`; `secret` alone may be a digest."""
+_MARKED_HASH = re.compile(r"sha\d+-")
 _OF_A_PASSWORD = re.compile(r"(?i)pass|pwd|kennwort|contrase|senha|key")
 _ABOUT = re.compile(
     r"(?i)(?:path|file(?:name)?|folder|dir|ur[il]|name|arn|type|length|len|counts?|field|input|ttl|expir\w*|lifetime|days|header|endpoint|regex|pattern|prefix|version|"
@@ -36,7 +38,10 @@ _TO_GIVE = re.compile(r"(?i)(?:\b|_)pass[\s\"'`]*\Z")
 _IN_A_HEADER = re.compile(r"(?i)authorization[\"']?\s*:\s*[\"']?token ")
 _NEXT_FIELD = re.compile(r"&[A-Za-z_]\w*=")
 _WORDS = re.compile(r"[A-Za-z]+\d{0,2}(?:[-_./:]+[A-Za-z]*\d{0,4})*")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]|\Z)")
 _HUMPED = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+\d{0,2}")
+_RARE_SIGNS = frozenset("#%^&@$+=~!*")
+_ADDRESS = re.compile(r"@[\w-]+\.")
 _PART = re.compile(r"[-_./:]+")
 
 
@@ -53,18 +58,28 @@ def value_end(text: str, start: int, end: int) -> int:
 
 def counts(name: str, value: str, min_entropy: float) -> bool:
     """Whether a value is a secret; `name` is the text from a little before its keyword up to it."""
-    if len(value) < MIN_CHARS or _ABOUT.search(name) or _OF_A_LIST.search(name) or is_filler(value):
+    if (
+        not MIN_CHARS <= len(value) <= MAX_CHARS
+        or _ABOUT.search(name)
+        or _OF_A_LIST.search(name)
+        or is_filler(value)
+        or _DATE.match(value)
+    ):
         return False
     if _TO_GIVE.search(name) and not _EXPLICIT.search(name):
         return False
     if is_plain_hash(value):
-        return _OF_A_KEY.search(name) is not None or _IN_A_HEADER.search(name) is not None
+        return (_OF_A_KEY.search(name) is not None and not _MARKED_HASH.match(value)) or _IN_A_HEADER.search(
+            name
+        ) is not None
     if is_made_of_words(value):
         return False
     if looks_secret(value, min_entropy):
         return True
+    if not _OF_A_PASSWORD.search(name):
+        return False
     stated = name[-1:] in _QUOTES or _EXPLICIT.search(name) is not None
-    return stated and _OF_A_PASSWORD.search(name) is not None and _is_chosen(value, min_entropy)
+    return _is_chosen(value, min_entropy) if stated else _is_chosen_in_prose(value, min_entropy)
 
 
 def is_made_of_words(value: str) -> bool:
@@ -77,13 +92,14 @@ def is_made_of_words(value: str) -> bool:
 
 
 def _is_word(part: str) -> bool:
+    """Whether a part is a word or several humped ones, perhaps with a number, or a number: kinds of characters change seldom in it."""
     letters = part.rstrip("0123456789")
     if not letters:
         return len(part) <= 4
-    return (
-        letters.isalpha()
-        and len(part) - len(letters) <= 4
-        and letters in (letters.lower(), letters.upper(), letters.capitalize())
+    if not letters.isalpha() or len(part) - len(letters) > 4:
+        return False
+    return letters in (letters.lower(), letters.upper(), letters.capitalize()) or len(letters) >= 3 * (
+        class_changes(letters) + 1
     )
 
 
@@ -92,3 +108,9 @@ def _is_chosen(value: str, min_entropy: float) -> bool:
     kinds = (str.islower, str.isupper, str.isdigit, lambda each: not each.isalnum())
     varied = sum(any(map(kind, value)) for kind in kinds) >= 3
     return varied and class_changes(value) >= 3 and entropy_bits(value) >= min(min_entropy, 0.8 * log2(len(value)))
+
+
+def _is_chosen_in_prose(value: str, min_entropy: float) -> bool:
+    """The same behind words alone, where emphasis, hyphens and addresses look like signs."""
+    plain = value.strip(".!?*_-")
+    return any(each in _RARE_SIGNS for each in plain) and not _ADDRESS.search(plain) and _is_chosen(plain, min_entropy)

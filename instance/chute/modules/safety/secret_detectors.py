@@ -88,6 +88,13 @@ _U = "[0-9A-Za-z_-]"
 
 DETECTORS: tuple[Detector, ...] = (
     _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", "[A-Z0-9]{16}", not_followed_by=_W),
+    Detector(
+        "aws_secret_key",
+        r"(?:AKIA|ASIA)[A-Z0-9]{16}[\s\"',;:|/]",
+        r"(?:AKIA|ASIA)[A-Z0-9]{16}[\s\"',;:|/]{1,12}([0-9A-Za-z/+]{40})",
+        check=opaque_token,
+        not_followed_by=_W + "/+=",
+    ),
     _prefixed("gcp_api_key", "AIza", f"{_U}{{35}}", not_followed_by=_T),
     _prefixed("google_oauth_secret", "GOCSPX-", f"{_U}{{28}}"),
     _prefixed("google_oauth_token", "ya29.", f"{_U}{{20,}}", severity="medium"),
@@ -257,7 +264,7 @@ _BARE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$?]"
 GENERIC = Detector(
     name="generic_secret",
     trigger=f"{KEYWORD}(?:(?:{_DIRECTLY}){QUOTED}{_BARE}|{_OF_WHAT})",
-    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({_BARE}{{4,128}})",
+    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({_BARE}{{4,}})",
     severity="medium",
     not_followed_by=_T + "+/=~@#%^&*$(",
 )

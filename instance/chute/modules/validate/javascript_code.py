@@ -80,6 +80,7 @@ class _Script:
             elif kind == "binary_expression":
                 yield from self._compared(node, line)
             elif kind == "call_expression":
+                self._values.pushes(node)
                 yield from self._call(node, line)
             elif kind == "new_expression":
                 yield from self._made(node, line)

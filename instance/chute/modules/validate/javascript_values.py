@@ -62,6 +62,14 @@ class ScriptValues:
         if name in self._given:
             self._given[name].append(node.child_by_field_name("right"))
 
+    def pushes(self, call: Any) -> None:
+        """A `call_expression` that may be `name.push(value)`."""
+        function = call.child_by_field_name("function")
+        if function.type == "member_expression" and text_of(function.child_by_field_name("property")) == "push":
+            name = text_of(function.child_by_field_name("object"))
+            if name in self._given:
+                self._given[name].extend(arguments_of(call))
+
     def imports(self, node: Any) -> None:
         """An `import_statement`."""
         module = _MODULE.sub("", string_of(node.child_by_field_name("source")))

@@ -61,3 +61,4 @@ SAYS = (
     "echo",
     "secho",
 )
+JOINS_PATHS = frozenset("join joinpath Path PurePath expanduser".split())

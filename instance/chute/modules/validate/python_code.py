@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from instance.chute.modules.validate import python_calls as calls
 from instance.chute.modules.validate.code_credentials import in_header, is_credential, is_password
 from instance.chute.modules.validate.code_finding import CodeFinding, in_string, is_sql, names_key_file
-from instance.chute.modules.validate.python_source import readable
+from instance.chute.modules.validate.python_source import parsed
 from instance.chute.modules.validate.python_values import Values, is_put_together, parts_of, text_of
 from instance.chute.modules.validate.shell_code import commands_in
 from instance.chute.modules.validate.transport_checks import unchecked, unchecked_by_variable
@@ -38,7 +38,7 @@ def check_python(code: str, forbidden: Sequence[str], max_complexity: int) -> It
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(readable(code, commands))
+            tree = parsed(code, commands)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         yield CodeFinding("syntax", "medium", getattr(error, "lineno", None) or 1)
         return
@@ -207,9 +207,11 @@ class _Checker(ast.NodeVisitor):
             self._add("tls_disabled", "medium", node)
         elif self._sends_built_sql(name, last, first, given):
             self._add("sql_concat", "high", node)
+        if last in ("append", "insert", "extend") and isinstance(node.func, ast.Attribute) and node.args:
+            values.append(node.func.value, node.args[-1])
         self._functions_passed(node, name)
         self._credentials_passed(node, name, last, given)
-        if names_key_file(values.place(node)):
+        if last in calls.JOINS_PATHS and names_key_file(values.place(node)):
             self._add("key_file", "high", node)
         self.visit(node.func)
         for each in node.args:

@@ -11,24 +11,21 @@ _ALIAS = re.compile(r"(?m)^([ \t]*)type[ \t]+(\w+)(?:\[[^\]\n]*\])?[ \t]*=")
 _FORMATTED = re.compile(r"(?<![\w])([rR]?[fF][rR]?)(\"|')(?!\2)")
 
 
-def readable(code: str, commands: list[tuple[str, int]]) -> str:
-    """The code, changed only where it does not parse as it stands; lines keep their numbers. `commands` receives a notebook's shell
-    commands (`!pip install x`) with their lines."""
-    if _parses(code):
-        return code
-    changed = _COMMAND.sub(lambda match: _command(match, code, commands), code)
-    changed = _ALIAS.sub(r"\1\2 =", _GENERIC.sub(r"\1", changed))
-    if not _parses(changed):
-        changed = "\n".join(map(_other_quotes, changed.split("\n")))
-    return changed if _parses(changed) else code
-
-
-def _parses(code: str) -> bool:
+def parsed(code: str, commands: list[tuple[str, int]]) -> ast.Module:
+    """The code's tree; where it does not parse as it stands, that of the code brought up to what does. Lines keep their numbers;
+    `commands` receives a notebook's shell commands (`!pip install x`) with their lines. Raises what `ast.parse` does of the code as it is."""
     try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return ast.parse(code)
+    except SyntaxError:
+        changed = _COMMAND.sub(lambda match: _command(match, code, commands), code)
+        changed = _ALIAS.sub(r"\1\2 =", _GENERIC.sub(r"\1", changed))
+        for other in (changed, "\n".join(map(_other_quotes, changed.split("\n")))):
+            try:
+                return ast.parse(other)
+            except SyntaxError:
+                continue
+        commands.clear()
+        raise
 
 
 def _command(match: re.Match[str], code: str, commands: list[tuple[str, int]]) -> str:

@@ -55,6 +55,12 @@ class Values:
             self._given[name] = ast.BinOp(before, ast.Add(), value)
             self._constants.discard(name)
 
+    def append(self, owner: ast.expr, value: ast.expr) -> None:
+        """`owner.append(value)`."""
+        before = self.resolved(owner)
+        if isinstance(owner, ast.Name) and isinstance(before, ast.List):
+            self._given[owner.id] = ast.List([*before.elts, value], ast.Load())
+
     def loop(self, target: ast.expr, values: ast.expr) -> None:
         """`for target in values`: over constants alone its name is one."""
         if isinstance(target, ast.Name):

@@ -40,6 +40,7 @@ _OWN_KEYS = frozenset(
 )
 _STRINGS = frozenset("string raw_string word concatenation".split())
 _UNCHECKED_HOST = re.compile(r"(?i)stricthostkeychecking[= ]\"?(?:no|off)\b")
+_ABOUT_CHECKS = re.compile(r"(?i)ssl|tls|verif|secure|cert|trust|httpsverify")
 _CURL_VALUED = "AbCcdeFHhKmoPQrTtUuwXxyYz"
 _SIGNS_IN = frozenset(
     ("docker", "podman", "sshpass", "redis-cli", "az", "helm", "oc", "vault", "mosquitto_pub", "mysqldump")
@@ -212,15 +213,16 @@ def _redirected_to(command: Any) -> str:
 
 def _in_word(node: Any) -> Iterator[CodeFinding]:
     """What a word gives away, unless it is only said, or belongs to what tends the caller's own keys."""
+    found = list(in_string(text_of(node), line_of(node)))
+    if not found:
+        return
     text, parent = text_of(node), node.parent
-    words: list[str] = []
-    if parent.type == "command":
-        words = words_of(parent)
-    elif parent.type == "variable_assignment" and text_of(parent.child_by_field_name("name")) in _OWN_KEYS:
+    words = words_of(parent) if parent.type == "command" else []
+    if parent.type == "variable_assignment" and text_of(parent.child_by_field_name("name")) in _OWN_KEYS:
         return
     if words and words[0] in _SAYS:
         return
-    for each in in_string(text, line_of(node)):
+    for each in found:
         own = words and (words[0] in _TENDS_KEYS or (words[0] in ("scp", "rsync", "curl") and text in _own_keys(words)))
         if not (each.rule == "key_file" and own):
             yield each
@@ -240,6 +242,8 @@ def _is_unchecked(words: list[str]) -> bool:
         return True
     if name == "curl":
         return has_letter(words, "k", _CURL_VALUED) or "--insecure" in words or "--proxy-insecure" in words
+    if not _ABOUT_CHECKS.search(" ".join(words)):
+        return False
     for place, word in enumerate(words[1:], 1):
         option, sign, value = unquoted(word).partition("=")
         following = unquoted(words[place + 1]) if place + 1 < len(words) else ""

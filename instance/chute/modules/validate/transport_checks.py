@@ -11,6 +11,8 @@ _OFF_IF_TRUE = frozenset(
     "insecureskiptlsverify skiptlsverify tlsskipverify acceptinsecurecerts disablesslcertificatevalidation allowselfsigned dangeracceptinvalidcerts "
     "allowinsecure noverifyssl".split()
 )
+_FALSE = frozenset(("false", "0", "no", "off", "!1"))
+_TRUE = frozenset(("true", "1", "yes", "!0"))
 _VARIABLES = {
     "NODE_TLS_REJECT_UNAUTHORIZED": ("0",),
     "PYTHONHTTPSVERIFY": ("0",),
@@ -23,11 +25,9 @@ _VARIABLES = {
 
 def unchecked(name: str, value: str) -> bool:
     """Whether a setting with this value, written as in code (`false`, `False`, `0`), switches the check off."""
-    plain = name.replace("_", "").replace("-", "").lower()
     said = value.strip("\"'").lower()
-    return (said in ("false", "0", "no", "off", "!1") and plain in _OFF_IF_FALSE) or (
-        said in ("true", "1", "yes", "!0") and plain in _OFF_IF_TRUE
-    )
+    names = _OFF_IF_FALSE if said in _FALSE else _OFF_IF_TRUE if said in _TRUE else None
+    return names is not None and name.replace("_", "").replace("-", "").lower() in names
 
 
 def unchecked_by_variable(name: str, value: str) -> bool:
