@@ -11,7 +11,7 @@ from instance.chute.modules.validate.code_finding import CodeFinding, Skipped, i
 from instance.chute.modules.validate.data_code import check_data
 from instance.chute.modules.validate.data_readers import DATA, read_json
 from instance.chute.modules.validate.embedded_code import check_dockerfile, check_html, check_makefile
-from instance.chute.modules.validate.javascript_code import check_javascript
+from instance.chute.modules.validate.javascript_code import check_javascript, check_typescript
 from instance.chute.modules.validate.python_code import check_python
 from instance.chute.modules.validate.shell_code import check_shell, without_prompts
 from instance.chute.modules.validate.sql_code import check_sql
@@ -71,8 +71,7 @@ def _by_language(code: str, language: str, forbidden: Sequence[str], max_complex
     elif language == "javascript":
         yield from check_javascript(code, forbidden, max_complexity)
     elif language == "typescript":
-        # Types are foreign to the grammar, which reads on behind them: what it does not take is no finding.
-        yield from (each for each in check_javascript(code, forbidden, max_complexity) if each.rule != "syntax")
+        yield from check_typescript(code, forbidden, max_complexity)
     elif language == "sql":
         yield from check_sql(code)
     elif language == "dockerfile":

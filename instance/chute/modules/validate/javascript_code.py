@@ -33,6 +33,10 @@ _DELETES_ALL = frozenset(
 _SIGNS = frozenset("jwt.sign jwt.verify jsonwebtoken.sign jsonwebtoken.verify".split())
 _SETS_HEADER = frozenset(("setHeader", "set", "append", "header", "setRequestHeader"))
 _SAYS = frozenset("console.log console.error console.warn console.info alert".split())
+_FIELD = re.compile(
+    r"\b(?:private|public|protected|readonly|static)\s+(\w+)\s*(?::\s*string\s*)?=\s*[\"'`]([^\"'`\n]+)[\"'`]"
+)
+"""A field of a class with its value."""
 _BRANCHES = frozenset(
     "if_statement for_statement for_in_statement while_statement do_statement switch_case catch_clause ternary_expression".split()
 )
@@ -48,6 +52,14 @@ def check_javascript(code: str, forbidden: Sequence[str], max_complexity: int) -
     if error:
         yield CodeFinding("syntax", "medium", error)
     yield from _Script(forbidden, max_complexity).findings(root)
+
+
+def check_typescript(code: str, forbidden: Sequence[str], max_complexity: int) -> Iterator[CodeFinding]:
+    """Findings of what the grammar of JavaScript reads behind the types, which are foreign to it: what it does not take is no finding."""
+    yield from (each for each in check_javascript(code, forbidden, max_complexity) if each.rule != "syntax")
+    for found in _FIELD.finditer(code):
+        if is_credential(found.group(1), found.group(2)):
+            yield CodeFinding("hardcoded_credential", "medium", code.count("\n", 0, found.start()) + 1)
 
 
 class _Script:

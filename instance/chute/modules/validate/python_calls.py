@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 SHELLS = frozenset(
-    "os.system os.popen subprocess.getoutput subprocess.getstatusoutput commands.getoutput asyncio.create_subprocess_shell pexpect.run pexpect.spawn".split()
+    "os.system os.popen subprocess.getoutput subprocess.getstatusoutput commands.getoutput asyncio.create_subprocess_shell pexpect.run pexpect.spawn fabric.Connection().run "
+    "fabric.Connection().sudo fabric.Connection().local fabric.api.run fabric.api.sudo fabric.api.local invoke.run".split()
 )
 """Their first argument is a command line."""
 REMOTE_SHELLS = ("exec_command", "exec_run")

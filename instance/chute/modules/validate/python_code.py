@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from instance.chute.modules.validate import python_calls as calls
 from instance.chute.modules.validate.code_credentials import in_header, is_credential, is_password
-from instance.chute.modules.validate.code_finding import CodeFinding, in_string, is_sql, names_key_file
+from instance.chute.modules.validate.code_finding import CodeFinding, in_string, names_key_file
+from instance.chute.modules.validate.python_dangers import (
+    as_written,
+    deserialises,
+    is_false,
+    is_true,
+    last_of,
+    sends_built_sql,
+    switches_checks_off,
+)
 from instance.chute.modules.validate.python_source import parsed
 from instance.chute.modules.validate.python_values import Values, is_put_together, parts_of, text_of
 from instance.chute.modules.validate.shell_code import commands_in
@@ -18,7 +27,6 @@ from instance.chute.modules.validate.transport_checks import unchecked, unchecke
 
 _SHELL = re.compile(r"(?:/\S*/)?(?:ba|z|da|k|)sh|cmd(?:\.exe)?|powershell|pwsh")
 _CLIENT = re.compile(r"(?i)sess|client|http|req|conn|\As\Z|api|self")
-_CONDITION = re.compile(r"(?is)\A\s*[\w.\"]+\s*(?:=|<>|!=|<|>|like\b|in\b)\s*['(x ]")
 _BRANCHES = (
     ast.If,
     ast.For,
@@ -110,7 +118,7 @@ class _Checker(ast.NodeVisitor):
         name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
         if isinstance(target, ast.Subscript):
             name = text_of(target.slice)
-            if unchecked_by_variable(name, _as_written(value)):
+            if unchecked_by_variable(name, as_written(value)):
                 self._add("tls_disabled", "medium", target)
         self._named(name, value, target)
         if isinstance(target, ast.Name):
@@ -119,8 +127,8 @@ class _Checker(ast.NodeVisitor):
             for one, its in zip(target.elts, value.elts, strict=True):
                 self._assigned(one, its)
         if (
-            unchecked(name, _as_written(value))
-            or (name == "verify" and isinstance(target, ast.Attribute) and _is_false(value) and self._is_client(target))
+            unchecked(name, as_written(value))
+            or (name == "verify" and isinstance(target, ast.Attribute) and is_false(value) and self._is_client(target))
             or (isinstance(value, ast.Attribute) and value.attr in ("_create_unverified_context", "CERT_NONE"))
         ):
             self._add("tls_disabled", "medium", target)
@@ -142,14 +150,14 @@ class _Checker(ast.NodeVisitor):
         for key, value in zip(node.keys, node.values, strict=True):
             if key is not None:
                 self._named(text_of(key), value, value, among_texts=True)
-                if text_of(key).count("_") and unchecked(text_of(key), _as_written(value)):
+                if text_of(key).count("_") and unchecked(text_of(key), as_written(value)):
                     self._add("tls_disabled", "medium", value)
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         if isinstance(node.ops[0], ast.Eq | ast.NotEq):
             for one, other in ((node.left, node.comparators[0]), (node.comparators[0], node.left)):
-                name = text_of(one.slice) if isinstance(one, ast.Subscript) else self._last_of(one)
+                name = text_of(one.slice) if isinstance(one, ast.Subscript) else last_of(self._values, one)
                 if is_password(text_of(other)):
                     self._named(name, other, node)
         self.generic_visit(node)
@@ -189,23 +197,23 @@ class _Checker(ast.NodeVisitor):
         given = self._keywords(node)
         first = values.resolved(node.args[0]) if node.args else None
         command = first if first is not None else given.get("args") or given.get("command") or given.get("cmd")
-        if name in calls.SHELLS or last in calls.REMOTE_SHELLS or (name in calls.RUNS and _is_true(given.get("shell"))):
+        if name in calls.SHELLS or last in calls.REMOTE_SHELLS or (name in calls.RUNS and is_true(given.get("shell"))):
             self._shell(command, node)
         elif name in calls.RUNS or name.startswith(calls.STARTS):
             self._started(command, node)
         elif name in calls.EVALUATES or name in calls.EVALUATES_SOURCE:
             if not isinstance(first, ast.Constant):
                 self._add("eval_exec", "high", node)
-        elif self._deserialises(name, node, given):
+        elif deserialises(values, name, node, given):
             weak = name in ("numpy.load", "torch.load")
             self._add("deserialise", "medium" if weak else "high", node)
         elif last == "rmtree":
             self._add(
                 "recursive_delete", "low" if first is None or values.is_own_place(node.args[0]) else "medium", node
             )
-        elif self._switches_checks_off(name, last, given, node):
+        elif switches_checks_off(values, name, last, given, node):
             self._add("tls_disabled", "medium", node)
-        elif self._sends_built_sql(name, last, first, given):
+        elif sends_built_sql(values, name, last, first, given):
             self._add("sql_concat", "high", node)
         if last in ("append", "insert", "extend") and isinstance(node.func, ast.Attribute) and node.args:
             values.append(node.func.value, node.args[-1])
@@ -247,7 +255,12 @@ class _Checker(ast.NodeVisitor):
         if text:
             self.found += commands_in(text, node.lineno)
         elif isinstance(command, ast.List | ast.Tuple):
-            self._started(command, node)
+            if command.elts and is_put_together(
+                command.elts[0]
+            ):  # a shell runs the first, the others are its arguments
+                self._shell(command.elts[0], node)
+            else:
+                self._started(command, node)
         elif is_put_together(command):
             if not self._values.is_harmless(command):
                 self._add("shell_built", "high", node)
@@ -269,45 +282,6 @@ class _Checker(ast.NodeVisitor):
         if isinstance(program, ast.List | ast.Tuple) and texts and texts[0]:
             line = " ".join(shlex.quote(text) if text else "word" for text in texts)
             self.found += commands_in(line, node.lineno)
-
-    def _deserialises(self, name: str, node: ast.Call, given: dict[str, ast.expr]) -> bool:
-        if name in calls.YAML_LOADS:
-            return not self._is_safe_loader(given.get("Loader") or (node.args[1] if len(node.args) > 1 else None))
-        if name == "numpy.load":
-            return _is_true(given.get("allow_pickle"))
-        if name == "torch.load":
-            return not _is_true(given.get("weights_only"))
-        if name.endswith(".YAML"):
-            return text_of(given.get("typ")) == "unsafe"
-        return name in calls.LOADS or (name.endswith("load_model") and _is_false(given.get("safe_mode")))
-
-    def _switches_checks_off(self, name: str, last: str, given: dict[str, ast.expr], node: ast.Call) -> bool:
-        if last == "set_missing_host_key_policy" and node.args:
-            return self._values.dotted(node.args[0]).removesuffix("()").endswith(("AutoAddPolicy", "WarningPolicy"))
-        if name in calls.READS_VARIABLE or last in ("setdefault", "setenv", "putenv"):
-            return len(node.args) > 1 and unchecked_by_variable(text_of(node.args[0]), _as_written(node.args[1]))
-        return (
-            name in ("ssl._create_unverified_context", "urllib3.disable_warnings")
-            or (_is_false(given.get("verify")) and "decode" not in last and "add_argument" not in last)
-            or (_is_false(given.get("ssl")) and last in calls.REQUESTS)
-            or ("known_hosts" in given and _is_none(given["known_hosts"]))
-            or any(unchecked(word, _as_written(value)) for word, value in given.items())
-            or any(
-                "CERT_NONE" in (text_of(given.get(word)), self._last_of(given.get(word)))
-                for word in ("cert_reqs", "ssl_cert_reqs")
-            )
-        )
-
-    def _sends_built_sql(self, name: str, last: str, first: ast.expr | None, given: dict[str, ast.expr]) -> bool:
-        query = first
-        if query is None:
-            query = next((given[word] for word in ("query", "sql", "statement", "stmt") if word in given), None)
-        if query is None or not self._values.is_built(query):
-            return False
-        beginning = self._values.beginning(query)
-        if name in calls.TEXT_OF_SQL:
-            return is_sql(beginning) or _CONDITION.match(beginning) is not None
-        return last in calls.SENDS_SQL and is_sql(beginning)
 
     def _functions_passed(self, node: ast.Call, name: str) -> None:
         """`map(eval, lines)`: a function that is dangerous, given to another that calls it."""
@@ -344,26 +318,3 @@ class _Checker(ast.NodeVisitor):
             text_of(other if name.startswith("jwt") else one)
         ):
             self._add("hardcoded_credential", "medium", node)
-
-    def _last_of(self, node: ast.expr | None) -> str:
-        return self._values.dotted(node).rpartition(".")[2] if node is not None else ""
-
-    def _is_safe_loader(self, node: ast.expr | None) -> bool:
-        return node is not None and ("Safe" in self._last_of(node) or "BaseLoader" in self._last_of(node))
-
-
-def _as_written(node: ast.expr) -> str:
-    """A constant as it is written in code; empty for anything else."""
-    return str(node.value) if isinstance(node, ast.Constant) else "?"
-
-
-def _is_true(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value not in (None, "") and bool(node.value)
-
-
-def _is_false(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, int) and not node.value
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None

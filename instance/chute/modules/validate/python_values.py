@@ -152,6 +152,9 @@ class Values:
         if isinstance(node, ast.Dict):
             return all(self.is_harmless(part, names) for part in node.values)
         if isinstance(node, ast.ListComp | ast.GeneratorExp):
+            for each in node.generators:
+                if isinstance(each.target, ast.Name):
+                    names[each.target.id] = self.is_harmless(each.iter, names)
             return self.is_harmless(node.elt, names)
         if isinstance(node, ast.Subscript):
             return isinstance(self.resolved(node.value), ast.Dict) and self.is_harmless(node.value, names)

@@ -6,22 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from instance.chute.modules.safety.secret_values import given_password
-from instance.chute.modules.validate.code_credentials import in_header, is_credential
+from instance.chute.modules.validate.code_credentials import is_credential
 from instance.chute.modules.validate.code_finding import CodeFinding, Skipped, in_string
 from instance.chute.modules.validate.shell_deletes import deletes, is_wide
 from instance.chute.modules.validate.shell_downloads import FETCHED, FETCHES, Downloads, runs_input
+from instance.chute.modules.validate.shell_options import SAYS, gives_password, is_unchecked
 from instance.chute.modules.validate.shell_words import (
     INTERPRETERS,
     SHELLS,
-    has_letter,
     inner_script,
     is_fixed,
     unquoted,
     value_of,
     words_of,
 )
-from instance.chute.modules.validate.transport_checks import unchecked, unchecked_by_variable
+from instance.chute.modules.validate.transport_checks import unchecked_by_variable
 from instance.chute.modules.validate.tree_sitter_code import first_error, line_of, nodes, text_of, tree_of
 
 DEPTH_MAX = 4
@@ -30,7 +29,6 @@ _OWN_OUTPUT = re.compile(r"\A[\"']?(?:\$\(|`)[\w./-]+(?: [\w./=-]+)*(?:\)|`)[\"'
 """What a named program says, given no variable: `eval "$(ssh-agent -s)"`."""
 _PROMPT = re.compile(r"(?m)^[ \t]*(?:\$|#|>|%|PS>|\w+@[\w.-]+[:~][^$#\n]*[$#])[ \t]+(?=\S)")
 _DECODES = frozenset("base64 base32 xxd openssl uudecode rev tr".split())
-_SAYS = frozenset("echo printf : logger read".split())
 _TENDS_KEYS = frozenset(
     "chmod chown ls stat test [ [[ mkdir touch ssh-keygen ssh-add ssh-copy-id ssh sftp mosh sshfs kubectl helm k9s restorecon file git ansible ansible-playbook".split()
 )
@@ -39,13 +37,6 @@ _OWN_KEYS = frozenset(
     "KUBECONFIG AWS_SHARED_CREDENTIALS_FILE GIT_SSH_COMMAND SSH_KEY SSH_KEY_PATH KEY_PATH KEY_FILE NETRC PGPASSFILE DOCKER_CONFIG".split()
 )
 _STRINGS = frozenset("string raw_string word concatenation".split())
-_UNCHECKED_HOST = re.compile(r"(?i)stricthostkeychecking[= ]\"?(?:no|off)\b")
-_ABOUT_CHECKS = re.compile(r"(?i)ssl|tls|verif|secure|cert|trust|httpsverify")
-_CURL_VALUED = "AbCcdeFHhKmoPQrTtUuwXxyYz"
-_SIGNS_IN = frozenset(
-    ("docker", "podman", "sshpass", "redis-cli", "az", "helm", "oc", "vault", "mosquitto_pub", "mysqldump")
-)
-"""Their `-p` or `-a` is a password."""
 
 
 def check_shell(code: str, depth: int = 0) -> Iterator[CodeFinding]:
@@ -111,9 +102,9 @@ class _Script:
             yield CodeFinding("curl_pipe_shell", "high", line)
         else:
             yield from self._evaluates(words, node, line)
-        if _is_unchecked(words):
+        if is_unchecked(words):
             yield CodeFinding("tls_disabled", "medium", line)
-        if _gives_password(words):
+        if gives_password(words):
             yield CodeFinding("hardcoded_credential", "medium", line)
         script = inner_script(words)
         if script and (is_fixed(script) or words[0] in ("ssh", "docker", "kubectl")):
@@ -220,7 +211,7 @@ def _in_word(node: Any) -> Iterator[CodeFinding]:
     words = words_of(parent) if parent.type == "command" else []
     if parent.type == "variable_assignment" and text_of(parent.child_by_field_name("name")) in _OWN_KEYS:
         return
-    if words and words[0] in _SAYS:
+    if words and words[0] in SAYS:
         return
     for each in found:
         own = words and (words[0] in _TENDS_KEYS or (words[0] in ("scp", "rsync", "curl") and text in _own_keys(words)))
@@ -231,57 +222,3 @@ def _in_word(node: Any) -> Iterator[CodeFinding]:
 def _own_keys(words: list[str]) -> tuple[str, ...]:
     """What a command signs in with."""
     return tuple(filter(None, (value_of(words, "-i", "--netrc-file", "--key", "-e"),)))
-
-
-def _is_unchecked(words: list[str]) -> bool:
-    """Whether a command does not check a certificate or the key of a host."""
-    name = words[0]
-    if name in _SAYS or name in ("grep", "rg", "sed", "man"):
-        return False
-    if any(map(_UNCHECKED_HOST.search, words[1:])):
-        return True
-    if name == "curl":
-        return has_letter(words, "k", _CURL_VALUED) or "--insecure" in words or "--proxy-insecure" in words
-    if not _ABOUT_CHECKS.search(" ".join(words)):
-        return False
-    for place, word in enumerate(words[1:], 1):
-        option, sign, value = unquoted(word).partition("=")
-        following = unquoted(words[place + 1]) if place + 1 < len(words) else ""
-        if option in (
-            "--no-check-certificate",
-            "--no-verify-ssl",
-            "--trusted-host",
-            "--insecure-skip-tls-verify",
-            "--skip-tls-verify",
-        ):
-            return value.lower() != "false"
-        if option == "--insecure" and name in ("helm", "http", "https", "argocd", "mc", "grpcurl", "vault", "oc"):
-            return True
-        setting = option.rpartition(".")[2].rpartition("::")[2].lstrip("-")
-        if unchecked(setting, value if sign else following) or (
-            setting in ("verify", "check-certificate", "Verify-Peer") and value.lower() in ("no", "false")
-        ):
-            return True
-        if unchecked_by_variable(option, value) and sign:
-            return True
-    return False
-
-
-def _gives_password(words: list[str]) -> bool:
-    """Whether a command is given a password or key in its words."""
-    if words[0] in _SAYS:
-        return False
-    for place, word in enumerate(words[1:], 1):
-        option, sign, value = word.partition("=")
-        following = words[place + 1] if place + 1 < len(words) else ""
-        if option in ("-H", "--header") or word.startswith(("-H'", '-H"')):
-            header, _, said = unquoted(following if option in ("-H", "--header") else word[2:]).partition(":")
-            if in_header(header, said.strip()):
-                return True
-        elif option.startswith("--") and is_credential(option.lstrip("-"), unquoted(value if sign else following)):
-            return True
-        elif option in ("-p", "-a", "--passphrase") and words[0] in _SIGNS_IN and given_password(unquoted(following)):
-            return not re.fullmatch(r"[\d:./]+\w*", unquoted(following))  # a port
-        elif "pass:" in word and given_password(unquoted(word).partition("pass:")[2]):
-            return True
-    return False
