@@ -20,8 +20,8 @@ NAME_CHARS = 24
 _QUOTES = ('"', "'", "`")
 _SIGN = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:|>|\"\s{1,3}value=|\s{1,20}value:)[\s\\\"'`]*\Z"
 _EXPLICIT = re.compile(_SIGN)
-_OF_A_KEY = re.compile(r"(?i)(?:key|[a-z0-9][_-]?(?:secret|token))[a-z0-9_-]{0,20}" + _SIGN)
-"""A value of a hash's form counts where the name is that of a key, as `api_token`; `secret` alone may be a digest."""
+_OF_A_KEY = re.compile(r"(?i)(?:key|token|[a-z0-9][_-]?secret)[a-z0-9_-]{0,20}" + _SIGN)
+"""A value of a hash's form counts where the name is that of a key or token; `secret` alone may be a digest."""
 _MARKED_HASH = re.compile(r"sha\d+-")
 _OF_A_PASSWORD = re.compile(r"(?i)pass|pwd|kennwort|contrase|senha|key")
 _ABOUT = re.compile(

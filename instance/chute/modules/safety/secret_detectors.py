@@ -251,7 +251,7 @@ DETECTORS: tuple[Detector, ...] = (
 
 KEYWORD = (
     r"(?i)(?:passw(?:or)?(?:d|t)|passphrase|passcode|kennwort|contraseña|mot de passe|senha|secret|token|"
-    r"(?:api|access|auth|account|private|encryption|enc|signing|master|app|service|secret|shared|hmac|deploy|wi-?fi|wlan)[ _-]?key|"
+    r"(?:api|access|auth|account|private|encryption|enc|signing|master|app|service|secret|shared|hmac|deploy|storage|subscription|wi-?fi|wlan)[ _-]?key|"
     r"credential|client[_-]?secret|\bpwd\b|(?:\b|_)pass\b)[a-z0-9_-]{0,20}"
 )
 _DIRECTLY = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:|>)|\"\s{1,3}value=|\s{1,20}value:|\s{1,3}(?:is|was|ist|lautet|es|est|to)\b:?|[ \t]"
