@@ -86,12 +86,15 @@ _W = ascii_letters + digits
 _T = _W + "_-"
 _U = "[0-9A-Za-z_-]"
 
+_AFTER_AN_AWS_KEY = r"(?:(?:AKIA|ASIA)[A-Z0-9]{16}|\[SECRET:aws_access_key\])"
+"""In a stream the marker stands there already."""
+
 DETECTORS: tuple[Detector, ...] = (
     _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", "[A-Z0-9]{16}", not_followed_by=_W),
     Detector(
         "aws_secret_key",
-        r"(?:AKIA|ASIA)[A-Z0-9]{16}[\s\"',;:|/]",
-        r"(?:AKIA|ASIA)[A-Z0-9]{16}[\s\"',;:|/]{1,12}([0-9A-Za-z/+]{40})",
+        _AFTER_AN_AWS_KEY + r"[\s\"',;:|/]",
+        _AFTER_AN_AWS_KEY + r"[\s\"',;:|/]{1,12}([0-9A-Za-z/+]{40})",
         check=opaque_token,
         not_followed_by=_W + "/+=",
     ),
