@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from instance.chute.modules.validate.code_blocks import FencedText
+from instance.chute.modules.validate.codefence import CodeFence
 from tests.mock_replies import chunks, text, tool
 from tests.modules.conftest import Running, running
 
@@ -95,6 +96,44 @@ async def test_a_language_without_a_parser_is_skipped_and_said_so() -> None:
         await said(s, "```cobol\nDISPLAY 'HI'.\n```", False)
         (trace,) = await s.recent_traces(1)
         assert await s.trail(trace["id"], "codefence") == [("skipped", {"language": "cobol"})]
+
+
+async def test_without_a_parser_calls_and_strings_are_looked_at_all_the_same() -> None:
+    async with running({"codefence": {}}) as s:
+        await said(s, '```go\nc := &tls.Config{InsecureSkipVerify: true} // eval(x)\nlog.Print("rm -rf /")\n```', False)
+        (trace,) = await s.recent_traces(1)
+        actions = await s.trail(trace["id"], "codefence")
+        assert ("skipped", {"language": "go"}) in actions
+        assert await rules(s) == [("tls_disabled", 1)]
+
+
+def _found(code: str, tag: str) -> list[tuple[str, int]]:
+    return [(each.rule, each.line) for each in CodeFence(CodeFence.Settings()).findings(code, tag)[1]]
+
+
+def test_lines_are_those_of_the_block_in_what_is_embedded() -> None:
+    assert _found("FROM debian\n\nRUN curl -s https://x.io/i | sh\n", "dockerfile") == [("curl_pipe_shell", 3)]
+    assert _found("OUT = build\nclean:\n\trm -rf $(OUT)\n\trm -rf /\n", "makefile") == [("recursive_delete", 4)]
+    assert _found("<p>a</p>\n<script>\nlet a = 1;\neval(b);\n</script>", "html") == [("eval_exec", 4)]
+    assert _found("a: 1\nsteps:\n- run: curl -k https://x\n", "yaml") == [("tls_disabled", 3)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "first", "line", "last"),
+    [
+        ("python", 'a0 = "x"', "a{0} = a{1} + a{1}", "os.system(a39)"),
+        ("javascript", 'const a0 = "x";', "const a{0} = a{1} + a{1};", "child.exec(a39);"),
+    ],
+)
+def test_names_that_double_each_other_are_looked_at_once(tag: str, first: str, line: str, last: str) -> None:
+    lines = [line.format(each, each - 1) for each in range(1, 40)]
+    assert _found("\n".join((first, *lines, last)), tag) == []
+    assert _found("\n".join((first.replace('"x"', "given"), *lines, last)), tag) == [("shell_built", 41)]
+
+
+def test_a_name_that_is_made_of_itself_is_not_harmless() -> None:
+    assert _found("import os\ndef f(x):\n    x = x + 'a'\n    os.system(x)", "python") == [("shell_built", 4)]
+    assert _found("x = x + 'a';\nchild.exec(x);", "javascript") == [("shell_built", 2)]
 
 
 async def test_a_rule_that_there_is_not_is_refused() -> None:

@@ -82,10 +82,35 @@ def test_each_form_is_found_by_its_own_detector(name: str) -> None:
         "max_tokens: 4096 and temperature = 0.7",
         "eyJub3RqdXN0.eyJhYmNkZWZn.c2lnbmF0dXJl",
         "The password is kept in the vault.",
+        "nextPageToken: CiAKGjBpNDd2Nmp2Zml2cXRwYjBpOXA",
+        "private_key_path = /etc/app/keys/private-2024.pem",
+        "secretName: prod-db-credentials-v2",
+        'api_key = "abc123def456ghi789jkl012"',
+        "password hash: $2b$12$KIXQ5Q1rY5p7H5lq8J5n7uQ3m9Zc1a2b3c4d5e6f7g8h9i0j1k2lm",
+        "PasswordLastUsed: 2016-09-08T21:47:36Z",
+        "pass `dtype=datetime64[ns]` to it",
     ],
 )
 def test_what_only_looks_like_a_secret_is_not_reported(text: str) -> None:
     assert Scanner().find(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('SECRET_KEY = "7xqi#vc(3-4jk)ru@7d3"', "7xqi#vc(3-4jk)ru@7d3"),
+        ("ENCRYPTION_KEY=" + "0a1b2c3d4e5f60718293a4b5c6d7e8f9" * 2, "0a1b2c3d4e5f60718293a4b5c6d7e8f9" * 2),
+        ("user=root&password=Herbst-6917Q&submit=1", "Herbst-6917Q"),
+        ("<password>tUhtP#X6l6d%</password>", "tUhtP#X6l6d%"),
+        ("- name: DB_PASSWORD\n  value: Vx91kQpz72Lm", "Vx91kQpz72Lm"),
+        ("password for root@web1 is Kq8!xm29Lp, rotate it", "Kq8!xm29Lp"),
+        ("db_pass: BYEyw*BvChd#", "BYEyw*BvChd#"),
+        (f"{AWS} / {B64[:40]}", B64[:40]),
+        ("session_token = " + B64 * 3, B64 * 3),
+    ],
+)
+def test_a_secret_is_found_whole_by_the_name_that_it_stands_under(text: str, secret: str) -> None:
+    assert secret in [text[finding.start : finding.end].rstrip(",") for finding in Scanner().find(text)]
 
 
 def test_every_trigger_finds_what_its_form_finds() -> None:

@@ -86,8 +86,18 @@ _W = ascii_letters + digits
 _T = _W + "_-"
 _U = "[0-9A-Za-z_-]"
 
+_AFTER_AN_AWS_KEY = r"(?:(?:AKIA|ASIA)[A-Z0-9]{16}|\[SECRET:aws_access_key\])"
+"""In a stream the marker stands there already."""
+
 DETECTORS: tuple[Detector, ...] = (
     _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", "[A-Z0-9]{16}", not_followed_by=_W),
+    Detector(
+        "aws_secret_key",
+        _AFTER_AN_AWS_KEY + r"[\s\"',;:|/]",
+        _AFTER_AN_AWS_KEY + r"[\s\"',;:|/]{1,12}([0-9A-Za-z/+]{40})",
+        check=opaque_token,
+        not_followed_by=_W + "/+=",
+    ),
     _prefixed("gcp_api_key", "AIza", f"{_U}{{35}}", not_followed_by=_T),
     _prefixed("google_oauth_secret", "GOCSPX-", f"{_U}{{28}}"),
     _prefixed("google_oauth_token", "ya29.", f"{_U}{{20,}}", severity="medium"),
@@ -182,7 +192,13 @@ DETECTORS: tuple[Detector, ...] = (
     _prefixed("airtable_token", "pat", r"[0-9A-Za-z]{14}\.[0-9a-f]{64}", not_followed_by=_W),
     _prefixed("pulumi_token", "pul-", "[0-9a-f]{40}", not_followed_by=_W),
     _prefixed("doppler_token", "dp.pt. dp.st. dp.ct. dp.sa.", "[0-9A-Za-z]{40,}", not_followed_by=_W),
-    _prefixed("fly_token", "FlyV1 fm1_ fm2_", "[0-9A-Za-z_+/=,]{60,}"),
+    Detector(
+        "fly_token",
+        r"fm[12]_[0-9A-Za-z_+/=]",
+        _EDGE + r"((?:FlyV1 )?fm[12]_[0-9A-Za-z_+/=,]{60,})",
+        ("FlyV1 ", "fm1_", "fm2_"),
+        random_looking,
+    ),
     _prefixed("square_access_token", "EAAA", f"{_U}{{56,}}"),
     _prefixed("supabase_token", "sbp_", "[0-9a-f]{40}", not_followed_by=_W),
     _prefixed("netlify_token", "nfp_", "[0-9A-Za-z]{36,}", not_followed_by=_W),
@@ -229,25 +245,30 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         "command_line_password",
-        r"(?:-u|--user)[ =][\"']?[^\s:\"']+:[^\s\"']|\bmysql\w*\b[^\n]* -p[^\s]",
-        r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p)([^\s\"']{6,128})",
+        r"(?:-u|--user)[ =][\"']?[^\s:\"']+:[^\s\"']|\b(?:mysql|sshpass|login)\w*\b[^\n]* -p[^\s]|\b(?:sshpass|login)\b[^\n]* -p [^\s]|\bpass:[^\s]",
+        r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p|\b(?:sshpass|login)\b[^\n]{0,120} -p ?|-pass(?:in|out)? pass:)[\"']?([^\s\"']{6,128})",
         check=given_password,
         severity="medium",
     ),
 )
 
 KEYWORD = (
-    r"(?i)(?:passw(?:or)?(?:d|t)|passphrase|passcode|kennwort|contraseña|mot de passe|senha|secret|token|(?:api|access|auth|account|private|encryption|signing|master|app|service)[ _-]?key|"
-    r"credential|client[_-]?secret|\bpwd\b)[a-z0-9_-]{0,20}"
+    r"(?i)(?:passw(?:or)?(?:d|t)|passphrase|passcode|kennwort|contraseña|mot de passe|senha|secret|token|"
+    r"(?:api|access|auth|account|private|encryption|enc|signing|master|app|service|secret|shared|hmac|deploy|storage|subscription|wi-?fi|wlan)[ _-]?key|"
+    r"credential|client[_-]?secret|\bpwd\b|(?:\b|_)pass\b)[a-z0-9_-]{0,20}"
 )
-ASSIGNED = r"(?:[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:)|\s{1,3}(?:is|was|ist|lautet|es|est|to)\b:?|[ \t])"
+_DIRECTLY = r"[\\\"'\]]{0,3}\s{0,3}(?:=>|:=|=|:|>)|\"\s{1,3}value=|\s{1,20}value:|\s{1,3}(?:is|was|ist|lautet|es|est|to)\b:?|[ \t]"
+_OF_WHAT = r"\s(?:for|of|on|del?|d[oa]|von|für|pour|du|zum|im)\s"
+ASSIGNED = rf"(?:{_DIRECTLY}|{_OF_WHAT}[^\n\"'=:,.;]{{1,40}}?(?:\s(?:is|ist|lautet|es|est|é)\b:?|\s?[:=]))"
 QUOTED = r"\s{0,3}[\\\"'`]{0,2}"
-VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$]"
+VALUE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$?()]"
+"""What may stand in a value; the brackets only between quotes."""
+_BARE = r"[0-9A-Za-z_\-.+/=~!@#%^&*$?]"
 GENERIC = Detector(
     name="generic_secret",
-    trigger=KEYWORD + ASSIGNED + QUOTED + VALUE,
-    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({VALUE}{{8,128}})",
+    trigger=f"{KEYWORD}(?:(?:{_DIRECTLY}){QUOTED}{_BARE}|{_OF_WHAT})",
+    form=f"{KEYWORD}{ASSIGNED}{QUOTED}({_BARE}{{4,}})",
     severity="medium",
     not_followed_by=_T + "+/=~@#%^&*$(",
 )
-"""`key = value` behind a keyword; whether the value counts is decided by entropy and placeholders."""
+"""`key = value` behind a keyword; whether the value counts is decided by its name, entropy and placeholders (`named_secrets`)."""

@@ -11,8 +11,8 @@ from functools import lru_cache
 import re2
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.named_secrets import NAME_CHARS, counts, value_end
 from instance.chute.modules.safety.secret_detectors import DETECTORS, GENERIC, Detector
-from instance.chute.modules.safety.secret_values import is_placeholder, looks_secret
 
 PREVIEW_MIN_CHARS = 16
 FINDINGS_MAX = 1000
@@ -74,9 +74,6 @@ class Scanner:
         self._matcher = Matcher([("secretscan", self.triggers)]) if self.triggers else None
         self.own: frozenset[str] = frozenset()
 
-    def _generic(self, value: str) -> bool:
-        return not is_placeholder(value) and looks_secret(value, self._min_entropy)
-
     def suspects(self, text: str) -> frozenset[int]:
         """Which detectors could find something in the text, by a single pass over it."""
         return self._matcher.scan(text) if self._matcher is not None else frozenset()
@@ -103,16 +100,21 @@ class Scanner:
 
     def _find_one(self, text: str, detector: Detector) -> list[Finding]:
         found: list[Finding] = []
-        check = self._generic if detector is GENERIC else detector.check
-        after, extent = detector.not_followed_by, detector.extent
+        named = detector is GENERIC
+        check, after, extent = detector.check, detector.not_followed_by, detector.extent
         for match in _compiled(detector.form).finditer(text):
             start, end = match.span(1)
             if extent is not None:
                 end = extent(text, end)
+            elif named:
+                end = value_end(text, start, end)
             secret = text[start:end]
-            if not secret or (after and text[end : end + 1] and text[end] in after):
+            as_matched = extent is not None or end == match.end(1)
+            if not secret or (as_matched and after and text[end : end + 1] and text[end] in after):
                 continue
             if (check is not None and not check(secret)) or self._allowed(secret):
+                continue
+            if named and not counts(text[max(0, match.start() - NAME_CHARS) : start], secret, self._min_entropy):
                 continue
             found.append(Finding(start, end, detector.name, detector.severity, _preview(secret)))
             if len(found) >= FINDINGS_MAX:

@@ -25,7 +25,9 @@ def random_looking(token: str) -> bool:
     """Whether the part behind the prefix varies as random text does: rules out `xxxx…` and `1234…` fillers."""
     prefix = token[:12].rfind("_") + 1
     body = token[prefix:]
-    return len(set(body)) >= 8 and entropy_bits(body) >= 2.8 and "EXAMPLE" not in body.upper()
+    return (
+        len(set(body)) >= 8 and entropy_bits(body) >= 2.8 and "EXAMPLE" not in body.upper() and not is_typed_run(body)
+    )
 
 
 def class_changes(value: str) -> int:
@@ -51,6 +53,12 @@ def looks_secret(value: str, min_entropy: float) -> bool:
     if len(value) < 12 and (changes < 4 or (value.isalnum() and value.upper() == value)):
         return False
     return changes >= 3 and entropy_bits(value) >= min(min_entropy, _ENTROPY_SHARE * log2(len(value)))
+
+
+def is_typed_run(value: str) -> bool:
+    """Whether it was typed along the alphabet or the keys: `abc123def456`, `0123456789abcdef`, `aaaabbbb`."""
+    steps = [ord(other) - ord(one) for one, other in itertools.pairwise(value.lower())]
+    return bool(steps) and sum(step in (0, 1) for step in steps) >= len(steps) * 0.6
 
 
 def basic_credentials(encoded: str) -> bool:
@@ -91,12 +99,25 @@ _UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _PLAIN_HASH = re.compile(
     r"(?:sha(?:1|256|384|512)-[A-Za-z0-9+/=]+|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
 )
+_CRYPTED = re.compile(r"\$(?:2[abxy]?|argon2\w*|pbkdf2[\w-]*|scrypt|[156y])\$")
 _PLAIN_PASSWORDS = frozenset(("password", "passwd", "pass", "secret", "user", "root", "postgres", "admin", "guest"))
 
 
 def is_placeholder(value: str) -> bool:
     """Whether a value stands for a secret rather than being one: `your-key`, `xxxx`, UUIDs, hashes as in lock files."""
-    return bool(_PLACEHOLDER_WORDS.search(value) or _UUID.fullmatch(value) or _PLAIN_HASH.fullmatch(value))
+    return is_filler(value) or is_plain_hash(value)
+
+
+def is_filler(value: str) -> bool:
+    """Whether it is a word for a value that is to be put in, was typed along the keys, or is an id or the hash of a password."""
+    return bool(_PLACEHOLDER_WORDS.search(value) or _UUID.fullmatch(value) or _CRYPTED.match(value)) or is_typed_run(
+        value
+    )
+
+
+def is_plain_hash(value: str) -> bool:
+    """Whether it has the form of a hash, as in lock files and of commits."""
+    return _PLAIN_HASH.fullmatch(value) is not None
 
 
 def real_password(value: str) -> bool:

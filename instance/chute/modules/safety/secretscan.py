@@ -13,23 +13,21 @@ from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.matcher import BadPattern
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.modules.safety.secret_scanner import PROVIDER_KEY, Finding, Scanner, replace
+from instance.chute.modules.safety.secret_reports import SecretReports, refusal
+from instance.chute.modules.safety.secret_scanner import Finding, Scanner, replace
 from instance.chute.modules.safety.secret_stream import ANCHOR_CHARS, HoldBack, Openings, OwnKeyGuard, Report, Watch
 from instance.chute.modules.safety.secret_stream_texts import StreamTexts
 from instance.chute.text import INPUTS, answer_text, rewrite_answer, rewrite_request
 from instance.chute.text_memory import TextMemory
 from instance.chute.tokens import PLAIN_FIELDS
 from instance.chute.upstream import UpstreamUrl
-from instance.chute.webhook import Webhook
 from instance.core.errors import StockyardError
-from instance.core.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from instance.chute.chain import Plan
     from instance.chute.providers import ProviderTable
     from instance.core.core import Core
 
-FINDINGS_NOTED_MAX = 20
 SUSPECTS_MAX = 3
 """So few detectors are asked at once; of more it is found out first which could find something in a text."""
 _INPUTS = frozenset(INPUTS)
@@ -125,7 +123,7 @@ class SecretScan(Module):
         self._plan: Plan | None = None
         """The latest call's: what its matchers remember of texts."""
         self._core: Core | None = None
-        self._notices: Webhook | None = None
+        self._reports = SecretReports(settings.action)
         self._providers: ProviderTable | None = None
         self._own: frozenset[str] = frozenset()
         self._anchors: tuple[str, ...] = ()
@@ -134,11 +132,10 @@ class SecretScan(Module):
         self._core = core
         self._refresh_own()
         if self.settings.webhook:
-            self._notices = Webhook(self.settings.webhook, core, self.name)
+            self._reports.tell(self.settings.webhook, core, self.name)
 
     async def stop(self) -> None:
-        if self._notices is not None:
-            await self._notices.close()
+        await self._reports.close()
 
     def patterns(self) -> Sequence[str]:
         return self._scanner.triggers
@@ -195,9 +192,9 @@ class SecretScan(Module):
         if not found:
             return
         x.stored_request = orjson.dumps(redacted)
-        self._note(x, found, "in")
+        self._reports.note(x, found, "in")
         if self.settings.action == "block":
-            raise _blocked(found, "in")
+            raise refusal(found, "in")
         if self.settings.action == "redact":
             x.req = redacted
             x.change()
@@ -269,9 +266,9 @@ class SecretScan(Module):
             redacted if x.stored_response is None else rewrite_answer(orjson.loads(x.stored_response), self._replaced)
         )
         x.stored_response = orjson.dumps(stored)
-        self._note(x, found, "out")
+        self._reports.note(x, found, "out")
         if self.settings.action == "block" and self.settings.scan_output:
-            raise _blocked(found, "out")
+            raise refusal(found, "out")
         if not self._holds:
             redacted = rewrite_answer(obj, lambda text, place: replace(text, self._scanner.find_own(text)))
         if redacted is not obj:
@@ -307,9 +304,9 @@ class SecretScan(Module):
         """What a stream's texts call with each finding: notes it, and in block mode ends the stream."""
 
         def report(finding: Finding, place: str) -> None:
-            self._note(x, [(finding, place)], "out")
+            self._reports.note(x, [(finding, place)], "out")
             if self._holds and self.settings.action == "block":
-                raise _blocked([(finding, place)], "out")
+                raise refusal([(finding, place)], "out")
 
         return report
 
@@ -320,39 +317,3 @@ class SecretScan(Module):
         if self._holds:
             return HoldBack(self._scanner, self._openings, place, report)
         return OwnKeyGuard(self._scanner, self._anchors, place, report) if self._anchors else None
-
-    def _note(self, x: Exchange, found: list[tuple[Finding, str]], direction: str) -> None:
-        action = self.settings.action
-        if direction == "out":
-            x.state["redacted"] = True
-        for finding, place in found[:FINDINGS_NOTED_MAX]:
-            did = "redact" if finding.detector == PROVIDER_KEY and action == "flag" else action
-            x.note(
-                "secret",
-                {
-                    "detector": finding.detector,
-                    "severity": finding.severity,
-                    "direction": direction,
-                    "place": place,
-                    "action": did,
-                    "preview": finding.preview,
-                },
-            )
-        if self._notices is not None and self._core is not None:
-            detectors = sorted({finding.detector for finding, _ in found})
-            at = rfc3339(self._core.clock.wall_ns())
-            notice = {"event": "secret.found", "trace_id": x.id, "model": x.model_requested, "team": x.team, "at": at}
-            self._notices.add({**notice, "detectors": detectors, "direction": direction, "action": action})
-
-
-def _blocked(found: list[tuple[Finding, str]], direction: str) -> StockyardError:
-    names = ", ".join(sorted({finding.detector for finding, _ in found}))
-    where = "request" if direction == "in" else "answer"
-    hint = " Take it out of the text, or have an operator allow the value." if direction == "in" else ""
-    return StockyardError(
-        "secret_blocked",
-        f"The {where} holds what looks like a credential ({names}).{hint}",
-        param=found[0][1] if direction == "in" else None,
-        details=[{"detector": finding.detector, "place": place} for finding, place in found[:FINDINGS_NOTED_MAX]],
-        retryable=False,
-    )

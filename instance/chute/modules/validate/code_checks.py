@@ -6,12 +6,16 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from instance.chute.modules.validate.code_finding import CodeFinding, Skipped, in_text
-from instance.chute.modules.validate.javascript_code import check_javascript
+from instance.chute.modules.validate.data_code import check_data
+from instance.chute.modules.validate.data_readers import DATA, read_json
+from instance.chute.modules.validate.embedded_code import check_dockerfile, check_html, check_makefile
+from instance.chute.modules.validate.javascript_code import check_javascript, check_typescript
 from instance.chute.modules.validate.python_code import check_python
 from instance.chute.modules.validate.shell_code import check_shell, without_prompts
+from instance.chute.modules.validate.sql_code import check_sql
+from instance.chute.modules.validate.unparsed_code import LANGUAGES, check_unparsed
 
 CODE_MAX_CHARS = 100_000
 """What of one block is parsed."""
@@ -19,7 +23,9 @@ CODE_MAX_CHARS = 100_000
 ALIASES = {
     "py": "python", "python3": "python", "pycon": "python", "ipython": "python", "sh": "bash", "shell": "bash", "zsh": "bash", "console": "bash",
     "shell-session": "bash", "shellscript": "bash", "terminal": "bash", "js": "javascript", "node": "javascript", "jsx": "javascript", "mjs": "javascript",
-    "yml": "yaml", "jsonc": "json5", "html": "html", "svg": "xml", "postgresql": "sql", "mysql": "sql", "sqlite": "sql", "ts": "typescript",
+    "yml": "yaml", "jsonc": "json5", "svg": "xml", "postgresql": "sql", "postgres": "sql", "plpgsql": "sql", "mysql": "sql", "sqlite": "sql", "tsql": "sql", "ts": "typescript",
+    "tsx": "typescript", "cjs": "javascript", "ksh": "bash", "docker": "dockerfile", "containerfile": "dockerfile", "make": "makefile", "htm": "html", "vue": "html",
+    "svelte": "html", "jupyter": "python", "py3": "python",
 }  # fmt: skip
 NO_CODE = frozenset(
     ("text", "txt", "plain", "plaintext", "output", "log", "markdown", "md", "diff", "none", "csv", "mermaid")
@@ -38,15 +44,23 @@ def language_of(tag: str, code: str) -> str:
 def check_code(
     code: str, language: str, *, forbidden: Sequence[str] = (), max_complexity: int = 0
 ) -> list[CodeFinding]:
-    """Findings in a block, each once, by line. Raises `Skipped` for a language that has no parser here."""
+    """Findings in a block, each once, by line. Raises `Skipped` for a language that has no parser here, with what was found without."""
     code = code[:CODE_MAX_CHARS]
     found = dict.fromkeys(in_text(code))
-    found.update(dict.fromkeys(_by_language(code, language, forbidden, max_complexity)))
+    skipped: Skipped | None = None
+    try:
+        for each in _by_language(code, language, forbidden, max_complexity):
+            found[each] = None
+    except Skipped as error:
+        skipped = error
     # A credential of a known form is one finding, by whichever way it was found.
     kept: dict[tuple[str, int], CodeFinding] = {}
     for each in found:
         kept.setdefault((each.rule, each.line), each)
-    return sorted(kept.values(), key=lambda each: each.line)
+    in_order = sorted(kept.values(), key=lambda each: each.line)
+    if skipped is not None:
+        raise Skipped(str(skipped), in_order)
+    return in_order
 
 
 def _by_language(code: str, language: str, forbidden: Sequence[str], max_complexity: int) -> Iterator[CodeFinding]:
@@ -57,12 +71,23 @@ def _by_language(code: str, language: str, forbidden: Sequence[str], max_complex
     elif language == "javascript":
         yield from check_javascript(code, forbidden, max_complexity)
     elif language == "typescript":
-        # Types are foreign to the grammar, which reads on behind them: what it does not take is no finding.
-        yield from (each for each in check_javascript(code, forbidden, max_complexity) if each.rule != "syntax")
-    elif language in _DATA:
-        line = _DATA[language](code)
+        yield from check_typescript(code, forbidden, max_complexity)
+    elif language == "sql":
+        yield from check_sql(code)
+    elif language == "dockerfile":
+        yield from check_dockerfile(code)
+    elif language == "makefile":
+        yield from check_makefile(code)
+    elif language == "html":
+        yield from check_html(code, forbidden, max_complexity)
+    elif language in DATA:
+        line, entries = DATA[language](code)
         if line:
             yield CodeFinding("syntax", "medium", line)
+        yield from check_data(entries)
+    elif language in LANGUAGES:
+        yield from check_unparsed(code, language)
+        raise Skipped(language)  # its syntax is not checked
     elif language:
         raise Skipped(language)
 
@@ -78,7 +103,7 @@ def _guess(code: str) -> str:
     if head.startswith("#!"):
         first = head.split("\n", 1)[0]
         return "python" if "python" in first else "javascript" if "node" in first else "bash"
-    if head.startswith(("{", "[")) and not _json(code):
+    if head.startswith(("{", "[")) and not read_json(code)[0]:
         return "json"
     if (
         re.match(r"(?i)(?:select|insert into|update|delete from|create table|alter table|with)\b[^\n]*", head)
@@ -104,76 +129,3 @@ def _guess(code: str) -> str:
     ):
         return "bash"
     return ""
-
-
-def _json(code: str) -> int:
-    import json
-
-    try:
-        json.loads(code)
-    except json.JSONDecodeError as error:
-        return error.lineno
-    except (ValueError, RecursionError):
-        return 1
-    return 0
-
-
-def _toml(code: str) -> int:
-    import tomllib
-
-    try:
-        tomllib.loads(code)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        return int(line.group(1)) if line else 1
-    return 0
-
-
-def _yaml(code: str) -> int:
-    try:
-        import yaml
-    except ImportError:
-        raise Skipped("yaml") from None
-    try:
-        for _ in yaml.parse(code, Loader=yaml.SafeLoader):  # events only: nothing is built, no alias is followed
-            pass
-    except yaml.YAMLError as error:
-        mark: Any = getattr(error, "problem_mark", None)
-        return mark.line + 1 if mark is not None else 1
-    return 0
-
-
-def _xml(code: str) -> int:
-    from xml.parsers import expat
-
-    parser = expat.ParserCreate()
-
-    def refuse(*_: object) -> None:
-        raise Skipped("xml with entities of its own")
-
-    parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(code.strip(), True)
-    except expat.ExpatError as error:
-        return error.lineno
-    return 0
-
-
-def _sql(code: str) -> int:
-    try:
-        from sqlglot import parse
-        from sqlglot.errors import ErrorLevel, SqlglotError
-    except ImportError:
-        raise Skipped("sql") from None
-    for dialect in (None, "postgres", "mysql", "sqlite", "tsql"):
-        try:
-            parse(code, dialect=dialect, error_level=ErrorLevel.RAISE)
-        except (SqlglotError, RecursionError) as error:
-            problem = getattr(error, "errors", None) or [{}]
-            line = int(problem[0].get("line") or 1)
-        else:
-            return 0
-    return line
-
-
-_DATA = {"json": _json, "toml": _toml, "yaml": _yaml, "xml": _xml, "sql": _sql}

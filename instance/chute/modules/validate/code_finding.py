@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
 from instance.chute.modules.safety.secret_scanner import Scanner
+from instance.chute.modules.validate.code_credentials import is_credential
 
 Severity = Literal["low", "medium", "high"]
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
@@ -38,29 +39,26 @@ class CodeFinding(NamedTuple):
 
 
 class Skipped(Exception):
-    """The language has no parser here; the message names it."""
+    """The language has no parser here; the message names it. `found` is what was found without one."""
+
+    def __init__(self, language: str, found: Sequence[CodeFinding] = ()) -> None:
+        super().__init__(language)
+        self.found = found
 
 
-_CREDENTIAL_NAME = re.compile(
-    r"(?i)(?:^|[_\-.]|(?<=[a-z])(?=[A-Z]))(?:pass(?:word|wd|phrase)?|pwd|secret(?:_?key)?|api_?key|access_?key|auth_?token|access_?token|token|private_?key|client_?secret)s?$"
-)
-_PLACEHOLDER = re.compile(
-    r"(?i)your|xxx|\*\*\*|example|placeholder|change_?me|dummy|insert|<|\{|\$|todo|^(?:test|none|null|secret|password|token|string|str|key|foo|bar|abc)\w{0,4}$|here$|env|^\s*$|\s"
-)
 _MINER = re.compile(
-    r"(?i)\b(?:stratum\+(?:tcp|ssl)://|xmrig|minerd|cpuminer|coinhive|cryptonight|ethminer|nbminer|t-rex miner|phoenixminer|minexmr)"
+    r"(?i)\b(?:stratum\+(?:tcp|ssl|tls)://|xmrig|minerd|cpuminer|cgminer|bfgminer|lolminer|coin-?hive|coinimp|cryptoloot|cryptonight|ethminer|nbminer|t-rex miner|"
+    r"phoenixminer|minexmr|supportxmr|moneroocean|hashvault|donate-level)"
 )
 _KEY_FILE = re.compile(
-    r"(?:^|[/~\\\s\"'@=])(?:\.ssh/(?:id_\w+|\*)|id_(?:rsa|ed25519|ecdsa|dsa)\b(?!\.pub)|etc/shadow\b|\.aws/credentials|\.kube/config|\.netrc|\.pgpass|\.docker/config\.json|\.gnupg/|\.config/gcloud/)(?!\S*\.pub)"
+    r"(?:^|[/~\\\s\"'@=<])(?:\.ssh[/\\](?:id_\w+|\*)|id_(?:rsa|ed25519|ecdsa|dsa)\b(?!\.pub)|etc/g?shadow\b|\.aws[/\\]credentials|\.kube/config\b|\.netrc|\.pgpass|"
+    r"\.git-credentials|\.docker/config\.json|\.gnupg/|\.config/gcloud/|\.config/gh/hosts|\.azure/(?:accessTokens|msal_token)|\.vault-token|\.password-store/|"
+    r"wallet\.dat\b|etc/ssl/private/|kubernetes\.io/serviceaccount/token|(?i:hklm\\+sam\b))(?!\S*\.pub)"
 )
+_IN_ADDRESS = re.compile(r"(?i)\b(?:password|passwd|pwd)=([^\s;'\"&{}]{6,})")
 _SQL = re.compile(
     r"(?is)\A\s*(?:select\b.+\bfrom\b|insert\s+into\b|update\b.+\bset\b|delete\s+from\b|drop\s+(?:table|database)\b|alter\s+table\b|create\s+table\b|with\b.+\bselect\b)"
 )
-
-
-def is_credential(name: str, value: str) -> bool:
-    """Whether a value under this name is a credential written into the code."""
-    return len(value) >= 6 and bool(_CREDENTIAL_NAME.search(name)) and not _PLACEHOLDER.search(value)
 
 
 def is_sql(text: str) -> bool:
@@ -71,8 +69,20 @@ def in_string(text: str, line: int) -> Iterator[CodeFinding]:
     """What a string gives away by itself, in whatever language it stands."""
     if _MINER.search(text):
         yield CodeFinding("miner", "high", line)
-    if _KEY_FILE.search(text):
+    if names_key_file(text):
         yield CodeFinding("key_file", "high", line)
+    given = _IN_ADDRESS.search(text)
+    if given is not None and is_credential("password", given.group(1), among_texts=True):
+        yield CodeFinding("hardcoded_credential", "medium", line)
+
+
+def names_key_file(text: str) -> bool:
+    """Whether the text is, or holds, the place of a file of keys or passwords."""
+    return _KEY_FILE.search(text) is not None
+
+
+def names_miner(text: str) -> bool:
+    return _MINER.search(text) is not None
 
 
 @cache

@@ -47,8 +47,10 @@ class CodeFence(Module):
     """Looks into fenced blocks and into tools' arguments that hold code, by the language's parser, not by words.
 
     With `block` a notice stands in place of the block, with `annotate` a note stands under it; with `flag` alone nothing is held
-    back. Python, JSON, TOML and XML are parsed by what comes with Python; YAML, SQL, shell and JavaScript need the extra `code`.
-    Code in other languages is searched for credentials and your patterns, and the trail says that it was skipped.
+    back. Python, JSON, TOML and XML are parsed by what comes with Python; YAML, SQL, shell and JavaScript need the extra `code`, as
+    do the commands in Dockerfiles and Makefiles and the scripts in HTML. In PHP, Ruby, Go, Java, C#, Rust, C, PowerShell and the like
+    calls are looked at beside strings, without a parser; in every other language credentials and your patterns are looked for. Of
+    what is not parsed the trail says that it was skipped.
     """
 
     name: ClassVar[str] = "codefence"
@@ -115,8 +117,8 @@ class CodeFence(Module):
         skipped = False
         try:
             found = check_code(code, language, forbidden=own.forbidden_imports, max_complexity=own.max_complexity)
-        except Skipped:
-            found, skipped = check_code(code, ""), True
+        except Skipped as error:
+            found, skipped = list(error.found), True
         for name, expression, severity in self._patterns:
             match = expression.search(code)
             if match is not None:

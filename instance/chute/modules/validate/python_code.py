@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import ast
+import re
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 
-from instance.chute.modules.validate.code_finding import CodeFinding, in_string, is_credential, is_sql
+from instance.chute.modules.validate import python_calls as calls
+from instance.chute.modules.validate.code_credentials import in_header, is_credential, is_password
+from instance.chute.modules.validate.code_finding import CodeFinding, in_string, names_key_file
+from instance.chute.modules.validate.python_dangers import (
+    as_written,
+    deserialises,
+    is_false,
+    is_true,
+    last_of,
+    sends_built_sql,
+    switches_checks_off,
+)
+from instance.chute.modules.validate.python_source import parsed
+from instance.chute.modules.validate.python_values import Values, is_put_together, parts_of, text_of
 from instance.chute.modules.validate.shell_code import commands_in
+from instance.chute.modules.validate.transport_checks import unchecked, unchecked_by_variable
 
-_SHELLS = frozenset(
-    "os.system os.popen subprocess.getoutput subprocess.getstatusoutput commands.getoutput asyncio.create_subprocess_shell".split()
-)
-_RUNS = frozenset(
-    "subprocess.run subprocess.call subprocess.Popen subprocess.check_call subprocess.check_output".split()
-)
-_LOADS = frozenset(
-    "pickle.load pickle.loads pickle.Unpickler cPickle.load cPickle.loads _pickle.loads dill.load dill.loads cloudpickle.load cloudpickle.loads marshal.load marshal.loads "
-    "shelve.open jsonpickle.decode joblib.load pandas.read_pickle yaml.unsafe_load yaml.full_load yaml.unsafe_load_all".split()
-)
-_REQUESTS = frozenset("get post put patch delete head request ws_connect TCPConnector fetch".split())
+_SHELL = re.compile(r"(?:/\S*/)?(?:ba|z|da|k|)sh|cmd(?:\.exe)?|powershell|pwsh")
+_CLIENT = re.compile(r"(?i)sess|client|http|req|conn|\As\Z|api|self")
 _BRANCHES = (
     ast.If,
     ast.For,
@@ -35,13 +42,16 @@ _BRANCHES = (
 
 def check_python(code: str, forbidden: Sequence[str], max_complexity: int) -> Iterator[CodeFinding]:
     """Findings in the order of the tree. Code that does not parse has one, of its syntax."""
+    commands: list[tuple[str, int]] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(code)
+            tree = parsed(code, commands)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         yield CodeFinding("syntax", "medium", getattr(error, "lineno", None) or 1)
         return
+    for command, line in commands:
+        yield from commands_in(command, line)
     checker = _Checker(tuple(forbidden), max_complexity)
     try:
         checker.visit(tree)
@@ -55,13 +65,7 @@ class _Checker(ast.NodeVisitor):
         self.found: list[CodeFinding] = []
         self._forbidden = forbidden
         self._max_complexity = max_complexity
-        self._names: dict[str, str] = {}
-        self._constants: set[str] = set()
-        """Variables that are given a constant string and nothing else."""
-        self._temporary: set[str] = set()
-        """Variables that hold a temporary folder."""
-        self._built: dict[str, ast.expr] = {}
-        """Variable -> the expression that a string was put together by."""
+        self._values = Values()
 
     def _add(self, rule: str, severity: str, node: ast.AST) -> None:
         self.found.append(CodeFinding(rule, severity, getattr(node, "lineno", 1)))  # type: ignore[arg-type]
@@ -70,29 +74,18 @@ class _Checker(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self._names[alias.asname or alias.name.partition(".")[0]] = (
-                alias.name if alias.asname else alias.name.partition(".")[0]
-            )
+            first = alias.name.partition(".")[0]
+            self._values.imports(alias.asname or first, alias.name if alias.asname else first)
             self._imported(alias.name, node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self._imported(node.module or "", node)
         for alias in node.names:
-            self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            self._values.imports(alias.asname or alias.name, f"{node.module}.{alias.name}")
 
     def _imported(self, name: str, node: ast.AST) -> None:
         if any(name == each or name.startswith(each + ".") for each in self._forbidden):
             self._add("forbidden_import", "high", node)
-
-    def _dotted(self, node: ast.expr) -> str:
-        """The full name of what is called, through the imports; of a method of an unknown thing `?.name`."""
-        if isinstance(node, ast.Name):
-            return self._names.get(node.id, node.id)
-        if isinstance(node, ast.Attribute):
-            return f"{self._dotted(node.value)}.{node.attr}"
-        if isinstance(node, ast.Call) and self._dotted(node.func) in ("__import__", "importlib.import_module"):
-            return _text(node.args[0]) if node.args else "?"
-        return "?"
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -111,43 +104,62 @@ class _Checker(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        if (
-            isinstance(node.target, ast.Name)
-            and isinstance(node.op, ast.Add)
-            and not isinstance(node.value, ast.Constant)
-        ):
-            before = self._built.get(node.target.id)
-            if before is not None:
-                self._built[node.target.id] = ast.BinOp(before, ast.Add(), node.value)
+        if isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
+            self._values.add(node.target.id, node.value)
         self.generic_visit(node)
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        self._values.loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    visit_AsyncFor = visit_For
 
     def _assigned(self, target: ast.expr, value: ast.expr) -> None:
         name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
         if isinstance(target, ast.Subscript):
-            name = _text(target.slice)
-        text = _text(value)
-        if text and is_credential(name, text):
-            self._add("hardcoded_credential", "medium", target)
+            name = text_of(target.slice)
+            if unchecked_by_variable(name, as_written(value)):
+                self._add("tls_disabled", "medium", target)
+        self._named(name, value, target)
         if isinstance(target, ast.Name):
-            self._note_kind(target.id, value)
-            self._built[target.id] = value
-        if _is_false(value) and (name == "check_hostname" or (name == "verify" and isinstance(target, ast.Attribute))):
-            self._add("tls_disabled", "medium", target)
-        if isinstance(value, ast.Attribute) and value.attr == "_create_unverified_context":
-            self._add("tls_disabled", "medium", target)
-        if isinstance(value, ast.Attribute) and value.attr == "CERT_NONE":
+            self._values.assign(target.id, value)
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            for one, its in zip(target.elts, value.elts, strict=True):
+                self._assigned(one, its)
+        if (
+            unchecked(name, as_written(value))
+            or (name == "verify" and isinstance(target, ast.Attribute) and is_false(value) and self._is_client(target))
+            or (isinstance(value, ast.Attribute) and value.attr in ("_create_unverified_context", "CERT_NONE"))
+        ):
             self._add("tls_disabled", "medium", target)
 
-    def _note_kind(self, name: str, value: ast.expr) -> None:
-        constant = isinstance(value, ast.Constant) and (name in self._constants or name not in self._built)
-        (self._constants.add if constant else self._constants.discard)(name)
-        folder = isinstance(value, ast.Call) and self._dotted(value.func).startswith("tempfile.")
-        (self._temporary.add if folder else self._temporary.discard)(name)
+    def _is_client(self, target: ast.Attribute) -> bool:
+        """Whether the owner of `verify` sends requests."""
+        return _CLIENT.search(self._values.dotted(target.value).removesuffix("()").rpartition(".")[2]) is not None
+
+    def _named(self, name: str, value: ast.expr | None, node: ast.AST, *, among_texts: bool = False) -> None:
+        """A value under a name that may be a credential's, also behind `or` and in `getenv(.., default)`."""
+        text = text_of(value)
+        if text and (is_credential(name, text, among_texts=among_texts) or (among_texts and in_header(name, text))):
+            self._add("hardcoded_credential", "medium", node)
+        elif isinstance(value, ast.BoolOp):
+            for each in value.values:
+                self._named(name, each, node)
 
     def visit_Dict(self, node: ast.Dict) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
-            if key is not None and is_credential(_text(key), _text(value)):
-                self._add("hardcoded_credential", "medium", value)
+            if key is not None:
+                self._named(text_of(key), value, value, among_texts=True)
+                if text_of(key).count("_") and unchecked(text_of(key), as_written(value)):
+                    self._add("tls_disabled", "medium", value)
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        if isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            for one, other in ((node.left, node.comparators[0]), (node.comparators[0], node.left)):
+                name = text_of(one.slice) if isinstance(one, ast.Subscript) else last_of(self._values, one)
+                if is_password(text_of(other)):
+                    self._named(name, other, node)
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
@@ -162,6 +174,16 @@ class _Checker(ast.NodeVisitor):
             )
             if branches > self._max_complexity:
                 self._add("complexity", "medium", node)
+        given = node.args
+        named = [*given.posonlyargs, *given.args]
+        first = len(named) - len(given.defaults)
+        for argument, value in (
+            *zip(named[first:], given.defaults, strict=True),
+            *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+        ):
+            self._named(argument.arg, value, node)
+        for argument in (*named, *given.kwonlyargs):
+            self._values.forget(argument.arg)
         self.generic_visit(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -169,134 +191,130 @@ class _Checker(ast.NodeVisitor):
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def visit_Call(self, node: ast.Call) -> None:
-        name = self._dotted(node.func)
+        values = self._values
+        name = values.called(node.func)
         last = name.rpartition(".")[2]
-        first = self._resolved(node.args[0]) if node.args else None
-        given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-        if name in _SHELLS or (name in _RUNS and _is_true(given.get("shell"))):
-            self._shell(first if first is not None else given.get("args"), node)
-        elif name in _RUNS and isinstance(first, ast.List) and len(first.elts) == 3 and _text(first.elts[1]) == "-c":
-            self._shell(self._resolved(first.elts[2]), node)
-        elif name in ("eval", "exec", "builtins.eval", "builtins.exec") and not isinstance(first, ast.Constant):
-            self._add("eval_exec", "high", node)
-        elif name in _LOADS or (
-            name in ("yaml.load", "yaml.load_all")
-            and not self._is_safe_loader(given.get("Loader") or (node.args[1] if len(node.args) > 1 else None))
-        ):
-            self._add("deserialise", "high", node)
-        elif (name == "numpy.load" and _is_true(given.get("allow_pickle"))) or (
-            name == "torch.load" and not _is_true(given.get("weights_only"))
-        ):
-            self._add("deserialise", "medium", node)
-        elif name == "shutil.rmtree":
-            literal = _text(first) if first is not None else ""
-            own = isinstance(node.args[0] if node.args else None, ast.Name) and node.args[0].id in self._temporary  # type: ignore[attr-defined]
-            harmless = own or (literal and not literal.startswith(("/", "~")))
-            self._add("recursive_delete", "low" if harmless else "medium", node)
-        elif (
-            name in ("ssl._create_unverified_context", "urllib3.disable_warnings")
-            or _is_false(given.get("verify"))
-            or _is_false(given.get("verify_ssl"))
-            or (_is_false(given.get("ssl")) and last in _REQUESTS)
-            or "CERT_NONE" in (_text(given.get("cert_reqs")), self._last_of(given.get("cert_reqs")))
-        ):
-            self._add("tls_disabled", "medium", node)
-        elif (
-            (
-                last
-                in ("execute", "executemany", "executescript", "raw", "text", "read_sql", "read_sql_query", "mogrify")
-                and first is not None
+        given = self._keywords(node)
+        first = values.resolved(node.args[0]) if node.args else None
+        command = first if first is not None else given.get("args") or given.get("command") or given.get("cmd")
+        if name in calls.SHELLS or last in calls.REMOTE_SHELLS or (name in calls.RUNS and is_true(given.get("shell"))):
+            self._shell(command, node)
+        elif name in calls.RUNS or name.startswith(calls.STARTS):
+            self._started(command, node)
+        elif name in calls.EVALUATES or name in calls.EVALUATES_SOURCE:
+            if not isinstance(first, ast.Constant):
+                self._add("eval_exec", "high", node)
+        elif deserialises(values, name, node, given):
+            weak = name in ("numpy.load", "torch.load")
+            self._add("deserialise", "medium" if weak else "high", node)
+        elif last == "rmtree":
+            self._add(
+                "recursive_delete", "low" if first is None or values.is_own_place(node.args[0]) else "medium", node
             )
-            and self._is_built(first)
-            and is_sql(_beginning(first))
-        ):
+        elif switches_checks_off(values, name, last, given, node):
+            self._add("tls_disabled", "medium", node)
+        elif sends_built_sql(values, name, last, first, given):
             self._add("sql_concat", "high", node)
-        for word, value in given.items():
-            if is_credential(word, _text(value)):
-                self._add("hardcoded_credential", "medium", node)
+        if last in ("append", "insert", "extend") and isinstance(node.func, ast.Attribute) and node.args:
+            values.append(node.func.value, node.args[-1])
+        self._functions_passed(node, name)
+        self._credentials_passed(node, name, last, given)
+        if last in calls.JOINS_PATHS and names_key_file(values.place(node)):
+            self._add("key_file", "high", node)
+        self.visit(node.func)
+        for each in node.args:
+            if not (last in calls.SAYS and isinstance(each, ast.Constant | ast.JoinedStr)):
+                self.visit(each)
+        for keyword in node.keywords:
+            if keyword.arg not in calls.NAMES_KEY_OF_ITS_OWN and keyword.arg not in ("help", "description"):
+                self.visit(keyword.value)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Div) and names_key_file(self._values.place(node)):
+            self._add("key_file", "high", node)
         self.generic_visit(node)
 
-    def _last_of(self, node: ast.expr | None) -> str:
-        return self._dotted(node).rpartition(".")[2] if node is not None else ""
-
-    def _is_built(self, node: ast.expr) -> bool:
-        """Whether a string is put together from what is neither constant nor quoted for a shell."""
-        return _is_built(node) and not all(self._is_harmless(part) for part in _parts(node))
-
-    def _is_harmless(self, node: ast.expr) -> bool:
-        if isinstance(node, ast.Name):
-            return node.id in self._constants
-        return isinstance(node, ast.Constant) or (
-            isinstance(node, ast.Call)
-            and self._dotted(node.func) in ("shlex.quote", "shlex.join", "pipes.quote", "int")
-        )
-
-    def _resolved(self, node: ast.expr) -> ast.expr:
-        """What a variable was last given, where that is known."""
-        return self._built.get(node.id, node) if isinstance(node, ast.Name) else node
+    def _keywords(self, node: ast.Call) -> dict[str, ast.expr]:
+        """The arguments with names, also of a dictionary that is unpacked."""
+        given: dict[str, ast.expr] = {}
+        for keyword in node.keywords:
+            value = self._values.resolved(keyword.value)
+            if keyword.arg:
+                given[keyword.arg] = value
+            elif isinstance(value, ast.Dict):
+                given |= {text_of(key): its for key, its in zip(value.keys, value.values, strict=True) if text_of(key)}
+            elif isinstance(value, ast.Call) and self._values.dotted(value.func) == "dict":
+                given |= {each.arg: each.value for each in value.keywords if each.arg}
+        return given
 
     def _shell(self, command: ast.expr | None, node: ast.Call) -> None:
+        """A command line that is given to a shell."""
         if command is None:
             return
-        text = _text(command)
+        text = text_of(command)
         if text:
             self.found += commands_in(text, node.lineno)
-        elif isinstance(command, ast.Name) and command.id in self._constants:
-            return
-        elif self._is_built(command) or isinstance(command, ast.Name | ast.Call | ast.Attribute | ast.Subscript):
+        elif isinstance(command, ast.List | ast.Tuple):
+            if command.elts and is_put_together(
+                command.elts[0]
+            ):  # a shell runs the first, the others are its arguments
+                self._shell(command.elts[0], node)
+            else:
+                self._started(command, node)
+        elif is_put_together(command):
+            if not self._values.is_harmless(command):
+                self._add("shell_built", "high", node)
+        elif isinstance(command, ast.Name | ast.Call | ast.Attribute | ast.Subscript | ast.BoolOp) and not (
+            self._values.is_harmless(command)
+        ):
             self._add("shell_built", "high", node)
 
-    def _is_safe_loader(self, node: ast.expr | None) -> bool:
-        return node is not None and "Safe" in self._dotted(node).rpartition(".")[2]
+    def _started(self, program: ast.expr | None, node: ast.Call) -> None:
+        """A program with its words; a shell's `-c` is a command line."""
+        words = list(program.elts) if isinstance(program, ast.List | ast.Tuple) else list(node.args)
+        texts = [text_of(word) for word in words]
+        shell = next((place for place, text in enumerate(texts) if text and _SHELL.fullmatch(text)), -1)
+        if shell >= 0:
+            for place in range(shell + 1, len(words) - 1):
+                if texts[place] in ("-c", "-lc", "-ic", "/c", "-Command"):
+                    self._shell(self._values.resolved(words[place + 1]), node)
+                    return
+        if isinstance(program, ast.List | ast.Tuple) and texts and texts[0]:
+            line = " ".join(shlex.quote(text) if text else "word" for text in texts)
+            self.found += commands_in(line, node.lineno)
 
+    def _functions_passed(self, node: ast.Call, name: str) -> None:
+        """`map(eval, lines)`: a function that is dangerous, given to another that calls it."""
+        for value in parts_of(node):
+            if not isinstance(value, ast.Name | ast.Attribute):
+                continue
+            passed = self._values.called(value)
+            if passed in calls.EVALUATES:
+                self._add("eval_exec", "high", node)
+            elif passed in calls.LOADS:
+                self._add("deserialise", "high", node)
+            elif passed in ("os.system", "os.popen") and name.rpartition(".")[2] in (
+                "map",
+                "submit",
+                "apply_async",
+                "starmap",
+            ):
+                self._add("shell_built", "high", node)
 
-def _text(node: ast.expr | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-
-
-def _is_true(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is True
-
-
-def _is_false(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is False
-
-
-def _is_built(node: ast.expr) -> bool:
-    """Whether a string is put together from what is not constant."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
-        return not (isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant)) or _is_built(
-            node.left
-        )
-    if isinstance(node, ast.JoinedStr):
-        return any(isinstance(part, ast.FormattedValue) for part in node.values)
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("format", "join", "replace")
-    )
-
-
-def _parts(node: ast.expr) -> Iterator[ast.expr]:
-    """What a string is put together from."""
-    if isinstance(node, ast.BinOp):
-        yield from _parts(node.left)
-        yield from node.right.elts if isinstance(node.right, ast.Tuple) else _parts(node.right)
-    elif isinstance(node, ast.JoinedStr):
-        yield from (part.value for part in node.values if isinstance(part, ast.FormattedValue))
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-        yield from node.args
-        yield from (keyword.value for keyword in node.keywords)
-    else:
-        yield node
-
-
-def _beginning(node: ast.expr) -> str:
-    """The constant parts of a string that is put together, in order, with a word for each other part."""
-    if isinstance(node, ast.BinOp):
-        return _beginning(node.left) + (_beginning(node.right) if isinstance(node.op, ast.Add) else "")
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part) or " x " for part in node.values)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        return _beginning(node.func.value)
-    return _text(node) or " x "
+    def _credentials_passed(self, node: ast.Call, name: str, last: str, given: dict[str, ast.expr]) -> None:
+        for word, value in given.items():
+            self._named(word, value, node)
+        pair = given.get("auth") or given.get("basic_auth") or given.get("http_auth")
+        if isinstance(pair, ast.Tuple | ast.List) and len(pair.elts) == 2 and is_password(text_of(pair.elts[1])):
+            self._add("hardcoded_credential", "medium", node)
+        if len(node.args) < 2:
+            return
+        one, other = node.args[0], node.args[1]
+        if last in calls.TAKES_PASSWORD and is_password(text_of(other)):
+            self._add("hardcoded_credential", "medium", node)
+        elif name in calls.READS_VARIABLE or last in ("setdefault", "setenv", "putenv"):
+            self._named(text_of(one), other, node)
+        elif name in ("jwt.encode", "jwt.decode", "hmac.new") and is_password(
+            text_of(other if name.startswith("jwt") else one)
+        ):
+            self._add("hardcoded_credential", "medium", node)
