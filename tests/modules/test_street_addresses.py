@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from instance.chute.modules.safety import street_addresses
 from instance.chute.modules.safety.street_addresses import TRIGGER, find_addresses
 
-PATTERNS = [each for each in vars(street_addresses).values() if isinstance(each, re.Pattern)]
+PATTERNS = street_addresses._PATTERNS
 EXAMPLES = [
     "12 North Main Street, Apt 4, Springfield, IL 62704",
     "221B Baker St",

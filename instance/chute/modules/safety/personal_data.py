@@ -24,6 +24,8 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+MEMORY_MAX_BYTES = 16 << 20
+"""Of the states of the kinds' expressions together."""
 TRIGGERS: dict[str, str] = {
     "email": r"(?i)\w at [\w-]+ dot [a-z]|[\w.+%-]\s?(?:@|[\[({]\s?at\s?[\])}])\s?[\w\[]",
     "phone": r"\d(?:[ .()/\x{a0}\x{2011}\x{2013}-]{0,3}\d){6}",
@@ -83,7 +85,10 @@ def trigger_of(kind: str) -> str:
 def _triggers(kinds: frozenset[str]) -> tuple[Callable[[bytes], list[int] | None], tuple[str, ...]]:
     """One set of the kinds' expressions, and whose each is."""
     ordered = tuple(sorted(kinds))
-    patterns = re2.Set.SearchSet()
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MEMORY_MAX_BYTES
+    patterns = re2.Set.SearchSet(options)
     for kind in ordered:
         patterns.Add(trigger_of(kind))
     patterns.Compile()

@@ -1,0 +1,68 @@
+"""The expression for the shared matcher that occurs wherever there may be a name."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from instance.chute.modules.safety.name_columns import HEADER
+from instance.chute.modules.safety.name_words import (
+    BEFORE,
+    CLOSINGS,
+    FAMILY_FIRST,
+    GREETINGS,
+    KIN,
+    LABELS,
+    LOWER_TITLES,
+    RELATIVES,
+    ROLES,
+    SAYS,
+    TITLES,
+    WEAK_LABELS,
+    family_names,
+    given_names,
+)
+
+UP = r"[A-Z\x{c0}-\x{de}\x{100}-\x{17d}\x{1a0}\x{1af}\x{1e00}-\x{1eff}]"
+ANNOUNCES = 2.5
+"""So many points has a word that makes a name of one that no list knows."""
+
+
+@cache
+def trigger() -> str:
+    """RE2 expression that occurs wherever there is a name: one of the listed, or a word that makes a name of what follows it.
+
+    Words that only speak for a listed name are not in it; what stands between is written without repeats, as the matcher puts an
+    expression that reaches elsewhere."""
+    labels = LABELS | WEAK_LABELS | ROLES | GREETINGS | CLOSINGS
+    announcing = (
+        {phrase for phrase, points in BEFORE.items() if points >= ANNOUNCES}
+        | labels
+        | LOWER_TITLES
+        | {"named", "called"}
+    )
+    announcing |= {word[0].upper() + word[1:] for word in announcing}
+    given = given_names()
+    ascii_first = "|".join(sorted(name for name in given if name[0].isascii()))
+    others = "|".join(sorted(name for name in given if not name[0].isascii()))
+    return "|".join(
+        (
+            rf"\b(?:{ascii_first})(?:$|[^a-z])",
+            f"(?:{others})",
+            rf"\b(?:{_any(FAMILY_FIRST)})[ \x{{a0}}]{UP}",
+            rf"[a-z-][ \x{{a0}}](?:{_any(family_names())})(?:$|[^a-z])",
+            rf"\b(?:{_any(TITLES | KIN)})\.?[ \x{{a0}}]{UP}",
+            rf"\b[A-Z]\.[ \x{{a0}}]?{UP}",
+            rf"(?:\b|_)(?:{_any(announcing)})(?:_?[Nn]ame)?(?:\*\*)?[.,:!]?(?:\*\*)?\s\s?\s?[\"']?{UP}",
+            rf"\b(?:{_any(RELATIVES)}),?[ \x{{a0}}]{UP}",
+            rf"{UP}[a-z]+[ \x{{a0}}]{UP}[a-z]+ (?:{_any(SAYS)})\b",
+            rf"[\"']\s?:\s?\[?[\"']{UP}",
+            r"[a-z],?[ \x{a0}][(<]?[\w.-]+@",
+            HEADER,
+            r"(?i:my name(?:['’]?s| is)|me llamo|ich heiße|m['’]appelle|mi chiamo) \pL",
+            r"(?i:\bi['’]?m|\bi am|this is) [a-z]+(?:$|[,.!;]| from| and| here)",
+        )
+    )
+
+
+def _any(words: set[str] | frozenset[str]) -> str:
+    return "|".join(word.replace(".", r"\.") for word in sorted(words))
