@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from instance.chute.modules.safety.name_shapes import is_known_given
-from instance.chute.modules.safety.name_stops import LOWER_THINGS
+from instance.chute.modules.safety.name_stops import LOWER_THINGS, THINGS
 from instance.chute.modules.safety.name_words import (
     ACTS,
     BEFORE,
@@ -24,6 +24,8 @@ from instance.chute.modules.safety.name_words import (
 
 CONTEXT_CHARS = 48
 """How much is read before and behind a run."""
+GAP_MAX_CHARS = 3
+LINK_MAX_CHARS = 6
 KEY_CHARS = 160
 """How far before a quoted value its key is looked for."""
 KEY_MAX_CHARS = 44
@@ -41,11 +43,22 @@ _LINE_BELOW = re.compile(
     r"(?:[A-Z]\w+ ){0,3}(?:Manager|Engineer|Director|Officer|Sales|Support|Assistant|Analyst|Developer|Consultant|Lead|Head|CEO|CTO|CFO|Professor|Department|Inc|Ltd|GmbH)\b)"
 )
 """An address or an office in the line below."""
+_IS = frozenset("is was are were ist war est es è".split())
+_IS_THING = re.compile(
+    r" \w+ (?:(?:an?|the|both|all|ein|eine|un|une|una|el|la|le) )?(?:[\w-]+ ){0,2}?(?:musical|novel|film|movie|book|play|series|show|song|album|opera|game|band|brand|restaurant|store|hotel|company|firm|startup|"
+    r"language|framework|library|tool|model|variant|assistant|algorithm|method|city|cities|town|village|country|countries|state|river|mountain|lake|island|district|suburb|character|hurricane|storm|"
+    r"street|unit|month|season|flower|colou?r|stone|Stadt|Sprache|Firma|ville|langue|ciudad|lenguaje|empresa|città|lingua)s?\b"
+)
+"""That it is a thing: "Mary Poppins is a musical"."""
+_ADDRESSED = re.compile(
+    r"(?:,|!+|\?)\s(?:can|could|please|pls|would|will you|are you|do you|did you|have you|thanks|thank|i|I|I'm|I’m|we|you|your|what|how|when|where|why|let|just|long|got|happy|good|great|sorry|here|this|that|it|any|quick)\b"
+)
+"""Behind somebody who is spoken to: "Ngozi, can you come?"."""
 _STATE = re.compile(
     r", (?:[A-Z]{2}\b(?! [A-Z])|Texas|Florida|California|Ohio|Italy|France|Spain|Germany|Canada|Australia|England)"
 )
 """Behind a town."""
-_CODE = re.compile(r"[=`_@\\/]| = |::|->|\(\)|\(self|[.(][a-z]")
+_CODE = re.compile(r"[=`_@\\/\[{]| = |::|->|\(\)|\(self|[.(][a-z]")
 _KEY = re.compile(r"[\"']([A-Za-z_ -]{2,40})[\"']\s*:\Z")
 _PERSONS_KEY = re.compile(
     r"[\"'](?:e-?mail|phone|mobile|age|birth\w*|dob|gender|ssn|salary|department|job_?title|role|nationality|married|first_?name)[\"']\s*:",
@@ -67,6 +80,10 @@ def begins(text: str, start: int) -> bool:
     return not place or text[place - 1] in _BEGINS
 
 
+def _begins_line(text: str, start: int) -> bool:
+    return start <= 0 or text[max(0, start - 4) : start].rstrip(" *>-")[-1:] in ("", "\n", "]")
+
+
 def ends_line(text: str, end: int) -> bool:
     """Whether nothing but a mark stands between there and the line's end."""
     rest = text[end : end + 2]
@@ -75,7 +92,7 @@ def ends_line(text: str, end: int) -> bool:
 
 def linked(text: str, end: int, start: int) -> bool:
     """Whether what begins at `start` is listed with what ends at `end`."""
-    return 0 < start - end <= 6 and _LINK.fullmatch(text, end, start) is not None
+    return 0 < start - end <= LINK_MAX_CHARS and _LINK.fullmatch(text, end, start) is not None
 
 
 def before(text: str, start: int, end: int, first: str) -> float:
@@ -89,7 +106,7 @@ def before(text: str, start: int, end: int, first: str) -> float:
     gap = shown[len(bare) :]
     line = bare.rpartition("\n")[2].lower()
     tail = line.split()[-3:]
-    if not tail:
+    if not tail or len(gap) > GAP_MAX_CHARS:
         return 0.0
     if "\n" in gap:
         closes = tail[-1].rstrip(",.!:–-") in CLOSINGS and len(line.split()) <= SIGNATURE_WORDS
@@ -204,11 +221,17 @@ def behind(text: str, end: int, count: int, first: str) -> float:
             owns, word = match.groups()
             lower = word.lower()
             if owns:
+                if word[0].isupper():
+                    return -2.0 if word in THINGS else 0.0
                 return 2.0 if lower in BELONGS else 1.5 if is_known_given(first) and lower not in ACTS else 0.5
-            if lower in SAYS or shown.startswith((" was born", " a dit", " ha detto", " hat gesagt")):
-                return 3.0 if is_known_given(first) else 2.5
+            if lower in SAYS or shown.startswith(
+                (" was born", " will call", " called me", " signed the", " a dit", " ha detto", " hat gesagt")
+            ):
+                return 3.0 if is_known_given(first) else 2.5 if count > 1 else 2.0
             if lower in ACTS:
-                return 1.5
+                return -3.0 if lower in _IS and _IS_THING.match(shown) else 1.5
+            if lower in _IS and _IS_THING.match(shown):
+                return -3.0
             if word in LOWER_THINGS:
                 return -2.0
     if shown.startswith(" & ") or _STATE.match(shown):
@@ -219,7 +242,9 @@ def behind(text: str, end: int, count: int, first: str) -> float:
     if reached is not None:
         return 3.0 if reached[1] and first[:3].lower() in reached[1].lower() else 2.5
     if shown[0] == ":" and shown[1:2] in (" ", "\n", ""):
-        return 1.5 if count > 1 or "\n" in text[max(0, end - CONTEXT_CHARS) : end] else 0.5
+        return 1.5 if count > 1 or (is_known_given(first) and _begins_line(text, end - len(first))) else 0.5
+    if shown[0] in ",!" and is_known_given(first) and begins(text, end - len(first)) and _ADDRESSED.match(shown):
+        return 1.5
     if _APPOSED.match(shown):
         return 1.5
     return 2.0 if count > 1 and _LINE_BELOW.match(shown) else 0.0

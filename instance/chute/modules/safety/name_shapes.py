@@ -16,6 +16,8 @@ _PART = (
 )
 _JOINT = r"van der|van den|van de|van|von der|von|de la|de los|del|della|de|da|dos|das|di|du|le|la|el|al|bin|bint|ibn|ben|ter|ten|zu|af"
 JOINTS = frozenset(word for joint in _JOINT.split("|") for word in joint.split())
+LARGE_JOINTS = frozenset(word.capitalize() for word in JOINTS) - {"Ben", "Ter", "Ten", "Zu"}
+"""As some write them: Nadia El Amrani."""
 _INITIAL = r"[A-Z]\.(?:-?[A-Z]\.)*"
 _TITLE = r"(?:Mr|Mrs|Ms|Mx|Dr|Prof|Sr|Sra|Mme|Mlle|Rev|Capt|Col|Lt|Sgt|Dra|Dott|Dhr)\."
 INITIAL = re.compile(_INITIAL)

@@ -23,6 +23,9 @@ from instance.chute.modules.safety.name_words import (
 )
 
 UP = r"[A-Z\x{c0}-\x{de}\x{100}-\x{17d}\x{1a0}\x{1af}\x{1e00}-\x{1eff}]"
+_SPACE = r"[\s\x{a0}]"
+GAP = f"{_SPACE}{_SPACE}?{_SPACE}?"
+"""As much as may stand between a name and what is read of the words before it (`name_context.GAP_MAX_CHARS`)."""
 ANNOUNCES = 2.5
 """So many points has a word that makes a name of one that no list knows."""
 
@@ -52,9 +55,10 @@ def trigger() -> str:
             rf"[a-z-][ \x{{a0}}](?:{_any(family_names())})(?:$|[^a-z])",
             rf"\b(?:{_any(TITLES | KIN)})\.?[ \x{{a0}}]{UP}",
             rf"\b[A-Z]\.[ \x{{a0}}]?{UP}",
-            rf"(?:\b|_)(?:{_any(announcing)})(?:_?[Nn]ame)?(?:\*\*)?[.,:!]?(?:\*\*)?\s\s?\s?[\"']?{UP}",
-            rf"\b(?:{_any(RELATIVES)}),?[ \x{{a0}}]{UP}",
-            rf"{UP}[a-z]+[ \x{{a0}}]{UP}[a-z]+ (?:{_any(SAYS)})\b",
+            rf"(?:\b|_)(?:{_any(announcing)})(?:_?[Nn]ame)?(?:\*\*)?[.,:!]?(?:\*\*)?{GAP}[\"']?{UP}",
+            rf"\b(?:{_any(RELATIVES | {word.capitalize() for word in RELATIVES})}),?{GAP}{UP}",
+            rf"\b(?:{_any(RELATIVES | ROLES)})[ \x{{a0}}](?:is|was){GAP}{UP}",
+            rf"{UP}[a-z]+[ \x{{a0}}]{UP}[a-z]+[ \x{{a0}}](?:{_any(SAYS)}|was born|will call|called me|signed the|a dit|ha detto|hat gesagt)\b",
             rf"[\"']\s?:\s?\[?[\"']{UP}",
             r"[a-z],?[ \x{a0}][(<]?[\w.-]+@",
             HEADER,

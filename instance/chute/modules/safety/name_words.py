@@ -9,46 +9,13 @@ GIVEN_LIST = Path(__file__).with_name("given_names.txt")
 FAMILY_LIST = Path(__file__).with_name("family_names.txt")
 
 AMBIGUOUS = frozenset(
-    "Pascal Ada Travis Kelvin Tor Ava Celeste Carmela Electra Albert Roberta Alba Alma Amber America Angel Apache Apollo April Aria Art Ashton August Aurora Austin Autumn Axel Basil Bill Blanca Brad Brooklyn Carlo Carmen Carol "
-    "Cassandra Charlotte Chase Chelsea Chen Christian Claude Clark Clementine Clint Cody Coleman Colin Constance Cyrus Daisy Dakota Dale Dallas Dan Dawn Dean Delphi "
-    "Delphine Desiree Devon Diego Don Drew Earl Eden Elba Ella Elm Emir Esperanza Eunice Eve Faith Felicity Flora Florence Frank Gene Georgia Glen Glory "
-    "Grace Grant Guadalupe Guy Hank Harmony Harper Harvey Hazel Heather Holly Homer Hope Hui Hunter Ian Ibis India Iris Israel Ivory Ivy Jack Jade Jasmine Jasper Java "
-    "Jean Jersey Jewel Ji Jordan Josef Joy Juan Jules Julia June Juri Kay Ken Kent Kenya Kerry Kirk Kitty Kong Lance Laurel Leo Levi Lewis Li Liberty Lily Lincoln "
-    "Lima Ling Lou Louis Lourdes Luna Magnolia Mai Malaga Mark Marina Martin Max May Maya Mei Melody Mercedes Mercy Mia Milan Miles Min Ming Miranda Mira Mona Montana Morgan "
-    "Morris Nana Nelson Nova Olive Opal Otto Paige Paris Parker Pat Patience Pearl Penny Pet Phoenix Piper Poppy Prairie Prudence Quincy Rama Ray Red Regina Reid "
-    "Rex Rich Rita River Rob Robin Roman Rosa Rose Rosario Rosemary Rowan Roy Ruby Rusty Ruth Sabrina Sage Sahara Said Salvador Sally Sandy San Santiago Savannah "
-    "Scarlett Selma Serena Shelby Shelley Sienna Skip Sofia Solomon Spencer Stan Stella Sterling Stone Storm Sue Summer Sydney Tal Tan Tara Tasmania Taylor Ted "
-    "Temple Terra Thi Tiffany Tom-Tom Trinity Troy Valencia Valentine Vera Victor Victoria Viola Violet Virginia Vista Warren Wayne Wei Wendy Will Willow Winter Wolf "
-    "Xin Yi Yan Yong Young Zion Zara Zen Jin Jing Jun Jia Jian Juju Kai Kang Hoa Han Lin Ling Liang Lei Qi Qing Shi Sung Yuan Ying Zhen Zhi Xiao Xiu Heng Hong Cheng "
-    "Sol Sal Sam-Sung Bob Rana Som Kiki Lola Linus Gil Bella Bertha Bianca Eureka Sana Alto Hana Mika Mina Nadir Rocco Toby Era Dino Emmy Oscar Tony Grammy Ted Edna Elsa".split()
-) - {
-    "Bob",
-    "Albert",
-    "Ada",
-    "Oscar",
-    "Ruth",
-    "Max",
-    "Julia",
-    "Martin",
-    "Tony",
-    "Ian",
-    "Colin",
-    "Serena",
-    "Toby",
-    "Bianca",
-    "Regina",
-    "Mia",
-    "Sam",
-    "Dan",
-    "Ken",
-    "Juan",
-    "Louis",
-    "Hank",
-    "Rosa",
-    "Ted",
-    "Sally",
-    "Ella",
-}
+    "Alba Amber Ella Uma Jun April Ashton Aurora Axel Bella Bill Carlo Carol Cassandra Charlotte Chelsea Chen Cheng Christian Claude Clementine Coleman Daisy Dale Dean "
+    "Dino Eden Emir Esperanza Faith Flora Florence Frank Georgia Grace Grant Guadalupe Guy Hazel Heather Heng Hoa Holly Homer Hope Hui Iris Ivy Jack Jade "
+    "Jan Jasmine Jewel Ji Jin Jordan Joy Jules June Juri Kai Kelvin Kirk Lance Levi Li Lily Linus Lourdes Mai Marina Mark Mercedes Mika Milan Miles Min "
+    "Ming Mira Miranda Morgan Nana Olive Otto Parker Pascal Pat Penny Piper Poppy Qi Qing Quincy Rama Rana Reid Rex Rich Rob Roberta Robin Rocco Roman "
+    "Rosario Rose Rosemary Ruby Sabrina Said Salvador Santiago Savannah Scarlett Selma Shelby Shi Sofia Solomon Stella Tal Tara Taylor Thi Tiffany Tor Troy "
+    "Victor Victoria Viola Violet Virginia Wei Will Xin Xiu Yan Yi Yuan Zara Zhen Zhi".split()
+)
 """Given names that as often are words, months, places, things or other people's surnames."""
 
 PLACES = frozenset(
@@ -75,7 +42,7 @@ RELATIVES = frozenset(
     "frau mann bruder schwester tochter sohn freund freundin kollege kollegin chef nachbar nachbarin mutter vater "
     "femme mari frère soeur sœur fils fille ami amie collègue voisin voisine mère père "
     "esposa esposo marido hermano hermana hijo hija amigo amiga compañero compañera vecino vecina jefe jefa madre padre "
-    "moglie marito fratello sorella figlio figlia amico amica collega vicino vicina capo irmão irmã filho filha vrouw man broer zus zoon dochter vriend vriendin".split()
+    "moglie marito fratello sorella figlio figlia amico amica collega vicino vicina capo irmão irmã filho filha vrouw broer zus zoon dochter vriend vriendin".split()
 )
 PERSONS = frozenset("man woman boy girl guy person someone somebody user lady gentleman child teenager patient".split())
 OWNERS = frozenset(
@@ -90,7 +57,7 @@ ROLES = frozenset(
     "activist politician reporter editor photographer programmer administrator consultant plumber electrician contractor technician instructor trainer "
     "owner contact lead resident guest passenger victim suspect complainant mathematician philosopher mayor governor senator player striker goalkeeper golfer "
     "kunde kundin mitarbeiter mitarbeiterin patientin geschäftsführer geschäftsführerin ansprechpartner ansprechpartnerin arzt ärztin "
-    "cliente clienta paciente empleado empleada directora médico cliente avvocato paziente dottore professoressa élève docteur maître avocat avocate".split()
+    "cliente clienta paciente empleado empleada directora médico cliente avvocato paziente dottore professoressa élève docteur maître avocat avocate solicitor barrister paralegal notary broker realtor banker trustee executor successor predecessor widow widower guardian caregiver nanny babysitter pediatrician vet veterinarian dermatologist psychologist psychiatrist counselor counsellor pharmacist principal headmaster dean librarian bishop priest imam rabbi gardener mechanic carpenter builder hairdresser stylist waiter waitress bartender cashier clerk receptionist bookkeeper auditor translator interpreter publisher producer drummer guitarist rapper comedian presenter blogger swimmer runner cyclist boxer quarterback admiral trader analyst jugador jugadora abogado abogada médica profesor profesora ingeniero ingeniera presidente presidenta ministro ministra escritor escritora periodista advogado advogada médica engenheiro engenheira jogador jogadora diretor diretora écrivain écrivaine ingénieur ingénieure directeur directrice ministre président présidente joueur joueuse anwalt anwältin lehrer lehrerin schauspieler schauspielerin autorin ärztin leiter leiterin trainer trainerin spieler spielerin minister ministerin attore attrice giocatore giocatrice ingegnere professore".split()
 )
 LABELS = frozenset(
     "attendee attendees participant participants present reviewer reviewers reviewed-by signed-off-by co-authored-by acked-by tested-by reported-by driver nurse "
@@ -113,13 +80,13 @@ BEFORE: dict[str, float] = {
          "me chamo", "ik heet", "naam is", "nazywam się", "jag heter", "jeg heter", "jeg hedder", "nom est", "se llama", "si chiama", "s'appelle", "heißt", "c/o", "goes by"), 4.0),
     **dict.fromkeys(
         ("speak to", "speak with", "spoke to", "spoke with", "spoken to", "spoken with", "speaking to", "speaking with", "talk to", "talk with", "talked to", "talked with", "talking to", "ask for", "asked for",
-         "interview with", "written by", "signed by", "chat with", "chatted with", "i met", "i saw", "i know", "i emailed", "i called", "behalf of", "attn", "married to", "interviewed by", "sprach mit", "gesprochen mit", "parlé avec", "hablé con", "parlato con"), 3.0),
+         "interview with", "signed by", "chat with", "chatted with", "i met", "i saw", "i know", "i emailed", "i called", "behalf of", "attn", "married to", "interviewed by", "sprach mit", "gesprochen mit", "parlé avec", "hablé con", "parlato con"), 3.0),
     **dict.fromkeys(
         ("ask", "asked", "asking", "tell", "told", "telling", "email", "emailed", "emailing", "call", "called", "calling", "text", "texted", "message", "messaged", "ping", "pinged",
          "contact", "contacted", "contacting", "remind", "reminded", "meet", "met", "meeting", "thank", "thanked", "invite", "invited", "notify", "notified", "inform", "informed",
          "married", "hired", "interviewed", "introduce", "check with", "work with", "works with", "worked with", "reply to", "write to", "wrote to", "respond to", "forward to", "this to", "it to", "hear from",
          "heard from", "email from", "message from", "letter from", "call from", "email to", "letter to", "message to", "note to", "assigned to", "reports to", "report to", "assign to", "belongs to",
-         "according to", "letter by", "report by", "approved by", "requested by", "opened by", "created by", "submitted by", "prepared by", "filed by", "authored by", "represented by", "chaired by", "led by", "managed by",
+         "according to", "written by", "letter by", "report by", "approved by", "requested by", "opened by", "created by", "submitted by", "prepared by", "filed by", "authored by", "represented by", "chaired by", "led by", "managed by",
          "said", "says", "asked", "replied", "wrote", "sagte", "schrieb", "dijo", "dit", "disse", "zei", "soy", "fragt", "frag", "dile a", "pregunta a", "dis à", "demande à", "with attorney", "cc'd", "assign", "thanks", "congrats", "welcome", "signed"), 2.0),
     **dict.fromkeys(("named", "called", "i am", "i'm", "i’m", "this is", "je suis", "ich bin", "ik ben", "jestem", "sono", "sou", "contact is", "it's", "hier ist", "aquí"), 1.5),
     **dict.fromkeys(
@@ -138,11 +105,11 @@ BEFORE: dict[str, float] = {
 
 SAYS = frozenset(
     "said says told tells asked asks wrote writes replied replies answered explained mentioned smiled laughed nodded agreed insisted apologised apologized complained emailed e-mailed phoned texted messaged pinged "
-    "lives lived married resigned retired sagte schrieb fragte meinte dijo escribió preguntó disse chiese zei vroeg moved thinks thought believes admitted added whispered shouted cried sighed wohnt".split()
+    "lives lived moved joined attended graduated married resigned retired sagte schrieb fragte meinte dijo escribió preguntó disse chiese zei vroeg moved thinks thought believes admitted added whispered shouted cried sighed wohnt".split()
 )
 """What people do and things do not, after a name."""
 ACTS = frozenset(
-    "attended joined moved works worked born lavora approved reviewed confirmed requested submitted reported left manages managed leads led wants wanted needs needed prefers knows knew forgot promised suggested signed "
+    "works worked lavora approved reviewed confirmed requested submitted reported left manages managed leads led wants wanted needs needed prefers knows knew forgot promised suggested signed "
     "sent sends visited finished started filed opened closed fixed is was will would has had can could should might must did does didn't doesn't won't isn't hasn't can't wasn't couldn't wouldn't loves likes hates keeps tried plans denies "
     "presents presented takes took got gets went came made gave bought ordered paid booked passed died teaches studies plays played handles handled called calls signed testified pleaded ist hat war wird kann möchte arbeitet est "
     "travaille habite veut es tiene quiere vive trabaja è ha vuole heeft wil also never always just still already usually often really scheduled noticed wrote responded accepted declined refused stayed arrived returned enjoys cooked drove ran feels felt owes owns lost found".split()

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from instance.chute.modules.safety.found import Found
 from instance.chute.modules.safety.name_columns import cells
-from instance.chute.modules.safety.name_context import before, begins, behind, linked
+from instance.chute.modules.safety.name_context import LINK_MAX_CHARS, before, begins, behind, linked
 from instance.chute.modules.safety.name_shapes import (
     INITIAL,
     JOINTS,
+    LARGE_JOINTS,
     RUN,
     SURNAMES_TOO,
     Word,
@@ -37,6 +38,7 @@ from instance.chute.modules.safety.name_words import (
     LABELS,
     NAMES_THING,
     NO_PERSON,
+    OWNERS,
     PLACES,
     RELATIVES,
     ROLES,
@@ -99,6 +101,7 @@ class _Run(NamedTuple):
 def find_names(text: str) -> Iterator[Found]:
     """Full names and single ones, without the titles before them, in order; they may overlap. Linear in the text."""
     found: list[Found] = []
+    sure: list[_Run] = []
     undecided: list[_Run] = []
     last: _Run | None = None
     thing_end = 0
@@ -117,12 +120,13 @@ def find_names(text: str) -> Iterator[Found]:
             found.append(Found("name", last.start, run.end))
         elif run.points >= ENOUGH:
             found.append(Found("name", run.start, run.end))
+            sure.append(run)
         elif run.points > HOPELESS:
             undecided.append(run)
         last = run
     found += cells(text, _fits)
     if undecided and found:
-        found += _by_others(text, undecided, found)
+        found += _by_others(text, undecided, sure, found)
     found += _small(text)
     yield from sorted(found)
 
@@ -162,8 +166,10 @@ def _lead(text: str, words: list[Word]) -> tuple[int, float]:
             lead = 2.5
         elif lower in GREETINGS and goes_on and word not in given_names():
             lead = 3.0 if begins(text, start) else 0.0
-        elif lower in ROLES and goes_on:
-            lead = max(lead, 2.0)
+        elif (lower in ROLES or lower in RELATIVES) and goes_on:
+            lead = max(lead, 2.5)
+        elif lower in OWNERS and goes_on:
+            lead = 0.0
         elif word in STOPS and word not in AMBIGUOUS:
             lead = -2.5 if word == "The" else -2.0 if word in QUALIFIERS else BEFORE.get(lower, 0.0) if goes_on else 0.0
             lead = 0.0 if lead == 0.5 else lead
@@ -184,6 +190,8 @@ def _kept(words: list[Word], *, titled: bool) -> list[Word]:
     end = len(words)
     plain_given = is_known_given(words[0].text) and words[0].text not in AMBIGUOUS
     for place, (word, _, _) in enumerate(words[1:], 1):
+        if (word in JOINTS or word in LARGE_JOINTS) and place + 1 < len(words):
+            continue
         if word in THINGS and not (plain_given and len(words) == 2 and word in SURNAMES_TOO):
             if not titled:
                 return []
@@ -197,10 +205,14 @@ def _kept(words: list[Word], *, titled: bool) -> list[Word]:
         ):
             end = place
             break
-    while end and (words[end - 1].text in JOINTS or (end > 1 and INITIAL.fullmatch(words[end - 1].text))):
+    while end and (
+        words[end - 1].text in JOINTS
+        or words[end - 1].text in LARGE_JOINTS
+        or (end > 1 and INITIAL.fullmatch(words[end - 1].text))
+    ):
         end -= 1
     kept = words[:end]
-    if not kept or (kept[0].text in THINGS and not _is_family_first(kept)):
+    if not kept or kept[0].text.islower() or (kept[0].text in THINGS and not _is_family_first(kept)):
         return []
     if len(kept) == 1 and kept[0].text.lower() in NO_SINGLE:
         return []
@@ -238,7 +250,10 @@ def _of_words(words: list[str], at_begin: bool) -> float:
         points = 3.0
     elif surname:
         points = 3.0 if not at_begin or final in family_names() else 2.5
-    inside = any(word in JOINTS or word.startswith(("Al-", "El-", "O'", "O’", "Mc")) for word in words[1:])
+    inside = any(
+        word in JOINTS or word in LARGE_JOINTS or word.startswith(("Al-", "El-", "O'", "O’", "Mc"))
+        for word in words[1:]
+    )
     return points + 1.0 if inside else points
 
 
@@ -281,20 +296,24 @@ def _fits(value: str) -> bool:
     return not any(word not in SURNAMES_TOO and (word in THINGS or word in STOPS) for word in others)
 
 
-def _by_others(text: str, undecided: list[_Run], found: list[Found]) -> Iterator[Found]:
-    """Of the runs that lack points those that a found name speaks for: it holds the same word, or stands beside."""
+def _by_others(text: str, undecided: list[_Run], sure: list[_Run], found: list[Found]) -> Iterator[Found]:
+    """Of the runs that lack points those that a found name speaks for: it holds the same word, or stands beside. What people do whose
+    names are joined each of them does: "Mark and Rose told me"."""
     known = {
         word for each in found for word in text[each.start : each.end].split() if len(word) > 2 and word not in JOINTS
     }
-    starts, ends = {each.start for each in found}, {each.end for each in found}
+    starts, ends = {each.start: each for each in sure}, {each.end for each in sure}
     for run in undecided:
         if text[run.start : run.end] in known and (run.before >= 0 or run.words[0].text not in AMBIGUOUS):
             yield Found("name", run.start, run.end)
-        elif is_known_given(run.words[0].text) and run.points + BESIDE >= ENOUGH:
-            near = range(1, 7)
-            if any(run.end + gap in starts and linked(text, run.end, run.end + gap) for gap in near) or any(
-                run.start - gap in ends and linked(text, run.start - gap, run.start) for gap in near
-            ):
+        elif is_known_given(run.words[0].text):
+            points = run.points
+            for gap in range(1, LINK_MAX_CHARS + 1):
+                if run.end + gap in starts and linked(text, run.end, run.end + gap):
+                    points += BESIDE + max(0.0, starts[run.end + gap].behind)
+                elif run.start - gap in ends and linked(text, run.start - gap, run.start):
+                    points += BESIDE
+            if points >= ENOUGH:
                 yield Found("name", run.start, run.end)
 
 
