@@ -20,7 +20,7 @@ _WORDS = (
     "Their lawyer|Grace Hopper|Ada Lovelace|Bob|Dr. Grace Hopper|Prof Ada|Mr. Smith|Mrs|Ms.|O'Brien|O’Neil|McDonald|D'Angelo|Okafor|"
     "Jean-Luc Picard|van der|de|Li Wei|Kim Jong|New York|Visual Studio|Lake Victoria|R.|José García|Žofia Nováková|Åsa|Sir|FooBar|"
     "Foo_1|X|The|Dear Bob|Hi|Hello Ada|Chère Marie|Estimada Ana|Ana's|was born|lives|wrote|iPhone|will call|the|cat|.|,|!|?|:|\"|'|-|(|"
-    "Zed Quux|Zorblax|<z.quux@firm.dev>|DUPONT|[10:42]|name,phone|1,2"
+    "ask|tell|whether|to|Zed Quux|Zorblax|<z.quux@firm.dev>|DUPONT|[10:42]|name,phone|1,2"
 ).split("|")
 _GAPS = [" ", " ", " ", "", "\n", "  ", "\u00a0", " ,", ", ", "\n\n", " and "]
 
@@ -77,6 +77,7 @@ def test_where_a_name_is_found_the_expression_occurs(pieces: list[tuple[str, str
         ("Can Priya join?", "Priya"),
         ("I told Zofia and Ravi", "Ravi"),
         ("Mark and Rose told me that they marry", "Mark"),
+        ("please ask Zorblax whether it is done", "Zorblax"),
         ("Ngozi, can you send it again?", "Ngozi"),
         ("Nadia El Amrani est absente", "Nadia El Amrani"),
         ("Meine Mutter Zorblax Quux ist alt", "Zorblax Quux"),

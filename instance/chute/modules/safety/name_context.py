@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import re2
+
 from instance.chute.modules.safety.name_shapes import is_known_given
 from instance.chute.modules.safety.name_stops import LOWER_THINGS, THINGS
 from instance.chute.modules.safety.name_words import (
@@ -28,7 +30,6 @@ GAP_MAX_CHARS = 3
 LINK_MAX_CHARS = 6
 KEY_CHARS = 160
 """How far before a quoted value its key is looked for."""
-KEY_MAX_CHARS = 44
 SIGNATURE_WORDS = 6
 """A line of more words closes no letter."""
 _LINK = re.compile(r"(?:,? (?:and|und|et|y|e|och|og|en|or|oder|o|ou)|,|;|/| &)[ \n]|,? ?[&/] ?")
@@ -59,15 +60,12 @@ _STATE = re.compile(
 )
 """Behind a town."""
 _CODE = re.compile(r"[=`_@\\/\[{]| = |::|->|\(\)|\(self|[.(][a-z]")
-_KEY = re.compile(r"[\"']([A-Za-z_ -]{2,40})[\"']\s*:\Z")
-_PERSONS_KEY = re.compile(
-    r"[\"'](?:e-?mail|phone|mobile|age|birth\w*|dob|gender|ssn|salary|department|job_?title|role|nationality|married|first_?name)[\"']\s*:",
-    re.IGNORECASE,
+_PERSONS_KEY = re2.compile(
+    r"(?i)[\"'](?:e-?mail|phone|mobile|age|birth\w*|dob|gender|ssn|salary|department|job_?title|role|nationality|married|first_?name)[\"']\s*:"
 )
-_NAMES_FIELD = re.compile(
-    r"(?:first|last|given|family|sur|full|middle|nick|contact|customer|user|patient|employee|display|client|student|guest|tenant|author|owner|manager|sender|recipient|card_?holder|"
-    r"account_?holder|person)[_ -]?name\Z|\w_by\Z|assigned_?to\Z",
-    re.IGNORECASE,
+_NAMES_FIELD = re2.compile(
+    r"(?i)(?:first|last|given|family|sur|full|middle|nick|contact|customer|user|patient|employee|display|client|student|guest|tenant|author|owner|manager|sender|recipient|card_?holder|"
+    r"account_?holder|person)[_ -]?name$|\w_by$|assigned_?to$"
 )
 _OF_SOMEONE = LABELS | ROLES | {"full", "contact", "first", "last", "your", "my"}
 
@@ -194,7 +192,7 @@ def _of_key(text: str, start: int, end: int) -> float:
     ):
         return 3.0
     if name in WEAK_LABELS or name in ROLES:
-        return 2.5 if _PERSONS_KEY.search(text, max(0, start - KEY_CHARS), end + KEY_CHARS) else 1.0
+        return 2.5 if _PERSONS_KEY.search(text[max(0, start - KEY_CHARS) : end + KEY_CHARS]) else 1.0
     return 0.0
 
 
@@ -206,8 +204,13 @@ def _key_of(text: str, start: int) -> str | None:
         if opened < 0 or "]" in ahead[opened:]:
             return None
         ahead = ahead[: opened + 1]
-    key = _KEY.search(ahead.removesuffix("[").rstrip()[-KEY_MAX_CHARS:])
-    return key[1].lower() if key is not None else None
+    ahead = ahead.removesuffix("[").rstrip()
+    if not ahead.endswith(":"):
+        return None
+    ahead = ahead[:-1].rstrip()
+    quote = ahead[-1:]
+    begin = ahead.rfind(quote, 0, -1) if quote in ("'", '"') else -1
+    return ahead[begin + 1 : -1].lower() if begin >= 0 else None
 
 
 def behind(text: str, end: int, count: int, first: str) -> float:

@@ -25,6 +25,11 @@ THINGS = frozenset(
     "Field Trip Step Steps Level Levels Stage Phase Round Part Parts Item Items Quarter Budget Forecast Revenue Profit Cost Costs Price Prices Tax Income Loan Credit Debit Mortgage Meeting Standup Agenda Summary Overview Introduction Conclusion Appendix Background Results Discussion "
     "Morning Evening Night Afternoon Birthday Christmas Easter Halloween Thanksgiving Holiday Holidays Sunrise Sunset War Battle Revolution Crisis Treaty Pact Accord Doctrine Manifesto Speech Petals Chains Saga Chronicles "
     "Straße Platz Weg Gasse Universität Bahnhof Flughafen Brücke Kirche Schloss Rue Place Pont Gare Université Calle Plaza Universidad Banco Via Piazza Ponte "
+    "Springs Rapids Gorge Creek Canyon Peak Point Glacier Reef Strait Peninsula Plateau Heights Village Town Estate Manor Abbey Chapel Cemetery Pier Dock Wharf Terrace Crescent Mews Junction Crossing Tunnel Canal Dam Reservoir Circuit "
+    "Speedway Pavilion Aquarium Zoo Observatory Laboratory Medical Hospice Academy Seminary Kindergarten Fever Virus Inequality Conjecture Hypothesis Lemma Constant Operator Integral Polynomial Sequence Regression Classifier Kernel "
+    "Estimator Sampling Identity Criterion Correlation Coefficient Diagram Guitars Amplifier Motorcycle Motorcycles Burger Sandwich Whiskey Whisky Vodka Chocolate Pudding Collection Perfume Jewelry Cosmetics Medal Fellowship Scholarship "
+    "Lecture Lectures Symposium Trust Charity Realty Properties Homes Construction Plumbing Electric Associates Sons Brothers Bros Co Plc Logistics Pharma Pharmaceuticals Robotics Catering Entertainment Pictures Publishing Publishers "
+    "Orchestra Quartet Trio Ensemble Choir "
     "Bakery Café Cafe Restaurant Pharmacy Salon Boutique Clinic Grill Bar Pub Kitchen Deli Winery Brewery Farm Ranch Gym Spa Diner Bistro "
     "Google Microsoft Amazon Apple Facebook Meta Twitter Netflix Tesla OpenAI Oracle Salesforce Uber Airbnb Paypal Stripe Slack Zoom Alexa Siri Cortana Claude Gemini Copilot Docker Python Java Javascript Linux Ubuntu Android Chrome Firefox Excel Word Outlook Powerpoint "
     "Jira Figma Kubernetes Postgres Redis Kafka Spark Hadoop Airflow Terraform Ansible Samsung Sony Nokia Toyota Honda Ford Volkswagen Siemens Bosch Nike Adidas Walmart Ikea Spotify Youtube Instagram Whatsapp Telegram Tiktok Linkedin".split()

@@ -26,7 +26,7 @@ UP = r"[A-Z\x{c0}-\x{de}\x{100}-\x{17d}\x{1a0}\x{1af}\x{1e00}-\x{1eff}]"
 _SPACE = r"[\s\x{a0}]"
 GAP = f"{_SPACE}{_SPACE}?{_SPACE}?"
 """As much as may stand between a name and what is read of the words before it (`name_context.GAP_MAX_CHARS`)."""
-ANNOUNCES = 2.5
+ANNOUNCES = 2.25
 """So many points has a word that makes a name of one that no list knows."""
 
 

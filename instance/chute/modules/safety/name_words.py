@@ -74,7 +74,10 @@ WEAK_LABELS = frozenset(
 )
 """The same, but also of things, companies and departments."""
 
+ASKED = 2.25
+"""What people are that are asked, told or thanked."""
 BEFORE: dict[str, float] = {
+    **dict.fromkeys("ask asked asking tell told telling remind reminded remember invite invited thank thanked married hired".split(), ASKED),
     **dict.fromkeys(
         ("name is", "name's", "name is:", "ich heiße", "ich heisse", "name ist", "m'appelle", "m’appelle", "me llamo", "mi chiamo", "nome è", "nome é", "nombre es",
          "me chamo", "ik heet", "naam is", "nazywam się", "jag heter", "jeg heter", "jeg hedder", "nom est", "se llama", "si chiama", "s'appelle", "heißt", "c/o", "goes by"), 4.0),
@@ -82,12 +85,12 @@ BEFORE: dict[str, float] = {
         ("speak to", "speak with", "spoke to", "spoke with", "spoken to", "spoken with", "speaking to", "speaking with", "talk to", "talk with", "talked to", "talked with", "talking to", "ask for", "asked for",
          "interview with", "signed by", "chat with", "chatted with", "i met", "i saw", "i know", "i emailed", "i called", "behalf of", "attn", "married to", "interviewed by", "sprach mit", "gesprochen mit", "parlé avec", "hablé con", "parlato con"), 3.0),
     **dict.fromkeys(
-        ("ask", "asked", "asking", "tell", "told", "telling", "email", "emailed", "emailing", "call", "called", "calling", "text", "texted", "message", "messaged", "ping", "pinged",
-         "contact", "contacted", "contacting", "remind", "reminded", "meet", "met", "meeting", "thank", "thanked", "invite", "invited", "notify", "notified", "inform", "informed",
-         "married", "hired", "interviewed", "introduce", "check with", "work with", "works with", "worked with", "reply to", "write to", "wrote to", "respond to", "forward to", "this to", "it to", "hear from",
+        ("email", "emailed", "emailing", "call", "called", "calling", "text", "texted", "message", "messaged", "ping", "pinged",
+         "contact", "contacted", "contacting", "meet", "met", "meeting", "notify", "notified", "inform", "informed",
+         "interviewed", "introduce", "check with", "work with", "works with", "worked with", "reply to", "write to", "wrote to", "respond to", "forward to", "this to", "it to", "hear from",
          "heard from", "email from", "message from", "letter from", "call from", "email to", "letter to", "message to", "note to", "assigned to", "reports to", "report to", "assign to", "belongs to",
          "according to", "written by", "letter by", "report by", "approved by", "requested by", "opened by", "created by", "submitted by", "prepared by", "filed by", "authored by", "represented by", "chaired by", "led by", "managed by",
-         "said", "says", "asked", "replied", "wrote", "sagte", "schrieb", "dijo", "dit", "disse", "zei", "soy", "fragt", "frag", "dile a", "pregunta a", "dis à", "demande à", "with attorney", "cc'd", "assign", "thanks", "congrats", "welcome", "signed"), 2.0),
+         "said", "says", "replied", "wrote", "sagte", "schrieb", "dijo", "dit", "disse", "zei", "soy", "fragt", "frag", "dile a", "pregunta a", "dis à", "demande à", "with attorney", "cc'd", "assign", "thanks", "congrats", "welcome", "signed"), 2.0),
     **dict.fromkeys(("named", "called", "i am", "i'm", "i’m", "this is", "je suis", "ich bin", "ik ben", "jestem", "sono", "sou", "contact is", "it's", "hier ist", "aquí"), 1.5),
     **dict.fromkeys(
         ("with", "for", "from", "by", "to", "and", "or", "that", "if", "when", "because", "but", "while", "since", "as", "until", "about", "than", "let", "think", "hope", "where", "whether", "see", "saw", "made", "gave", "give", "send",

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
+import re2
+
 from instance.chute.modules.safety.found import Found
 from instance.chute.modules.safety.name_columns import cells
 from instance.chute.modules.safety.name_context import LINK_MAX_CHARS, before, begins, behind, linked
@@ -30,6 +32,7 @@ from instance.chute.modules.safety.name_stops import QUALIFIERS, STOPS, THINGS
 from instance.chute.modules.safety.name_trigger import trigger
 from instance.chute.modules.safety.name_words import (
     AMBIGUOUS,
+    ASKED,
     BEFORE,
     CLOSINGS,
     FAMILY_FIRST,
@@ -52,6 +55,10 @@ __all__ = ["find_names", "given_names", "trigger"]
 ENOUGH = 3.0
 BESIDE = 1.5
 """What a found name beside it is worth to a given name."""
+_OF_WHAT = re.compile(r" (?:if|whether|to|about|that|for|when|how|why|not to)\b")
+"""Behind somebody who is asked or told."""
+_NOTHING = (STOPS - AMBIGUOUS) | THINGS
+"""Words that are no name when they stand alone or together."""
 IN_A_PLACE = -0.5
 """What "in" and "of" say against a single name."""
 HOPELESS = -1.0
@@ -61,22 +68,8 @@ _INTRODUCED = re.compile(
     r"\b(my name(?:['’]?s| is)|i['’]?m|i am|this is|me llamo|ich heiße|je m['’]appelle|mi chiamo) ((?-i:[a-zß-ÿ]{2,20}))(?: ((?-i:[a-zß-ÿ]{2,20})))?\b",
     re.IGNORECASE,
 )
-_SAY_WHO = (
-    "y name",
-    "Y NAME",
-    "'m ",
-    "’m ",
-    "i am ",
-    "I am ",
-    "im ",
-    "his is ",
-    "llamo ",
-    "ich hei",
-    "Ich hei",
-    "appelle ",
-    "chiamo ",
-)
-"""One of these is in every text that `_INTRODUCED` finds something in."""
+_SAYS_WHO = re2.compile(r"(?i:my name|\bi['’]?m |\bi am |this is |llamo |ich hei|appelle |chiamo )")
+"""Occurs wherever `_INTRODUCED` does."""
 _NO_LOWER_NAME = frozenset(
     "and but or from with the a an my at here in on of by for to calling writing who is was i im also not working trying looking using having living currently please can could would need want "
     "und aus von y soy et je e sono de speaking again yes no ok so just now today about as".split()
@@ -107,7 +100,7 @@ def find_names(text: str) -> Iterator[Found]:
     thing_end = 0
     for match in runs(text):
         shown = match.group()
-        run = None if shown in STOPS and shown not in AMBIGUOUS else _judged(text, match, last)
+        run = None if _is_nothing(shown) else _judged(text, match, last)
         if run is None:
             last = None
             thing_end = match.end() if shown.rpartition(" ")[2] in THINGS else 0
@@ -118,10 +111,13 @@ def find_names(text: str) -> Iterator[Found]:
             found = [each for each in found if each.start != last.start]
             undecided = [each for each in undecided if each is not last]
             found.append(Found("name", last.start, run.end))
-        elif run.points >= ENOUGH:
+            last = run
+            continue
+        points = run.points
+        if points >= ENOUGH:
             found.append(Found("name", run.start, run.end))
             sure.append(run)
-        elif run.points > HOPELESS:
+        elif points > HOPELESS:
             undecided.append(run)
         last = run
     found += cells(text, _fits)
@@ -129,6 +125,11 @@ def find_names(text: str) -> Iterator[Found]:
         found += _by_others(text, undecided, sure, found)
     found += _small(text)
     yield from sorted(found)
+
+
+def _is_nothing(shown: str) -> bool:
+    """Whether the run is no name whatever stands around it: most are such."""
+    return shown in _NOTHING or shown in TITLES or (" " in shown and _NOTHING.issuperset(shown.split(" ")))
 
 
 def _judged(text: str, match: re.Match[str], last: _Run | None) -> _Run | None:
@@ -150,6 +151,8 @@ def _judged(text: str, match: re.Match[str], last: _Run | None) -> _Run | None:
     ahead = lead or _before(text, words[0].start, end, last, kept[0].text, len(kept))
     if moved and not lead and ahead <= 0:
         ahead += 0.5
+    if ahead == ASKED and _OF_WHAT.match(text, end) is not None:
+        ahead += 1.0
     of_words = _of_words([word.text for word in kept], not moved and begins(text, start))
     return _Run(start, end, kept, of_words, ahead, behind(text, end, len(kept), kept[0].text))
 
@@ -324,7 +327,7 @@ def _small_given() -> frozenset[str]:
 
 def _small(text: str) -> Iterator[Found]:
     """Names that people write small when they say who they are."""
-    if not any(map(text.__contains__, _SAY_WHO)):
+    if _SAYS_WHO.search(text) is None:
         return
     for match in _INTRODUCED.finditer(text):
         said, first, second = match.groups()
