@@ -35,6 +35,7 @@ SIGNATURE_WORDS = 6
 _LINK = re.compile(r"(?:,? (?:and|und|et|y|e|och|og|en|or|oder|o|ou)|,|;|/| &)[ \n]|,? ?[&/] ?")
 _BEGINS = frozenset('.!?:\n"“”«»*#>|•(-–—[')
 _BEHIND = re.compile(r"(['’]s)?[ \u00a0]([\w'’-]+)")
+_HAPPENS = re.compile(r" (?:was born|will call|called me|signed the|a dit|ha detto|hat gesagt)\b")
 _REACHED = re.compile(r"\s?(?:[,:–—-]\s?)?[(<\[]?(?:mailto:)?(?:([\w.+%-]{1,64})@|\+?\d[\d ()-]{6})")
 _APPOSED = re.compile(
     r", (?:(?:our|my|the|an?|his|her|their|your|el|la|le|die|der) [a-z]|\d{1,2}[,)]|who\b|whose\b|aged\b|geb\.|née?\b)| \((?:\d{1,3}|he|she|they|[a-z]+ )[),/ ]"
@@ -104,7 +105,7 @@ def before(text: str, start: int, end: int, first: str) -> float:
     gap = shown[len(bare) :]
     line = bare.rpartition("\n")[2].lower()
     tail = line.split()[-3:]
-    if not tail or len(gap) > GAP_MAX_CHARS:
+    if not tail or (not gap and bare[-1] not in ".,:!*") or len(gap) > GAP_MAX_CHARS:
         return 0.0
     if "\n" in gap:
         closes = tail[-1].rstrip(",.!:–-") in CLOSINGS and len(line.split()) <= SIGNATURE_WORDS
@@ -227,9 +228,7 @@ def behind(text: str, end: int, count: int, first: str) -> float:
                 if word[0].isupper():
                     return -2.0 if word in THINGS else 0.0
                 return 2.0 if lower in BELONGS else 1.5 if is_known_given(first) and lower not in ACTS else 0.5
-            if lower in SAYS or shown.startswith(
-                (" was born", " will call", " called me", " signed the", " a dit", " ha detto", " hat gesagt")
-            ):
+            if lower in SAYS or _HAPPENS.match(shown):
                 return 3.0 if is_known_given(first) else 2.5 if count > 1 else 2.0
             if lower in ACTS:
                 return -3.0 if lower in _IS and _IS_THING.match(shown) else 1.5
@@ -243,7 +242,9 @@ def behind(text: str, end: int, count: int, first: str) -> float:
         return -3.0
     reached = _REACHED.match(shown)
     if reached is not None:
-        return 3.0 if reached[1] and first[:3].lower() in reached[1].lower() else 2.5
+        if reached[1]:
+            return 3.0 if first[:3].lower() in reached[1].lower() else 2.5
+        return 2.5 if is_known_given(first) else 2.0
     if shown[0] == ":" and shown[1:2] in (" ", "\n", ""):
         return 1.5 if count > 1 or (is_known_given(first) and _begins_line(text, end - len(first))) else 0.5
     if shown[0] in ",!" and is_known_given(first) and begins(text, end - len(first)) and _ADDRESSED.match(shown):

@@ -31,11 +31,11 @@ SURNAMES_TOO = frozenset(
     "Church Street Field Head Book Winter Summer May March Will Grant Bush Rivers Banks Knight Wise Love Hope Joy Chase Major Royal Baker Cross Little Nash Bond Stone Wood".split()
 )
 """Surnames that are other words as well; one is a surname behind a given name."""
-_FAMILY_ENDS = tuple(
+FAMILY_ENDS = tuple(
     "ov ova ev eva enko chuk czyk wicz ski ska sky cki cka ić vić vich escu opoulos akis idis oğlu oglu yan dze shvili sson sen sdóttir dottir quist qvist mann stein feld bauer meyer meier "
     "moto mura yama zaki shita hara ñez éz ínez guez ndez elli etti ucci acci ini ão eira wala pati murthy swamy nathan asinghe sekera ová berg ström gren lund zadeh pour ullah uddin".split()
 )
-_FAMILY_BEGINS = ("O'", "O’", "Mc", "Al-", "El-", "Fitz", "Ogun", "Ola", "Okon", "Chukwu")
+FAMILY_BEGINS = ("O'", "O’", "Mc", "Al-", "El-", "Fitz", "Ogun", "Ola", "Okon", "Chukwu")
 _FAMILY_MIN_CHARS = 6
 """Shorter words end so by chance."""
 
@@ -84,4 +84,4 @@ def is_surname(word: str) -> bool:
     first, _, second = word.partition("-")
     if second and (first in names or second in names):
         return True
-    return len(word) >= _FAMILY_MIN_CHARS and (word.endswith(_FAMILY_ENDS) or word.startswith(_FAMILY_BEGINS))
+    return len(word) >= _FAMILY_MIN_CHARS and (word.endswith(FAMILY_ENDS) or word.startswith(FAMILY_BEGINS))

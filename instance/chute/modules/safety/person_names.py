@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
-
-import re2
 
 from instance.chute.modules.safety.found import Found
 from instance.chute.modules.safety.name_columns import cells
@@ -29,7 +26,7 @@ from instance.chute.modules.safety.name_shapes import (
     words_of,
 )
 from instance.chute.modules.safety.name_stops import QUALIFIERS, STOPS, THINGS
-from instance.chute.modules.safety.name_trigger import trigger
+from instance.chute.modules.safety.name_trigger import ANNOUNCES
 from instance.chute.modules.safety.name_words import (
     AMBIGUOUS,
     ASKED,
@@ -49,8 +46,7 @@ from instance.chute.modules.safety.name_words import (
     family_names,
     given_names,
 )
-
-__all__ = ["find_names", "given_names", "trigger"]
+from instance.chute.modules.safety.small_names import small_names
 
 ENOUGH = 3.0
 BESIDE = 1.5
@@ -59,21 +55,15 @@ _OF_WHAT = re.compile(r" (?:if|whether|to|about|that|for|when|how|why|not to)\b"
 """Behind somebody who is asked or told."""
 _NOTHING = (STOPS - AMBIGUOUS) | THINGS
 """Words that are no name when they stand alone or together."""
+ACTED = 2.5
+"""What is behind a full name is worth when it says what only people do, or gives an address of theirs."""
+LISTED = 2.0
+"""What several words are worth of which one is known as somebody's name."""
 IN_A_PLACE = -0.5
 """What "in" and "of" say against a single name."""
 HOPELESS = -1.0
 NO_SINGLE = ROLES | RELATIVES | GREETINGS | CLOSINGS | LABELS
 """What people are, not what they are called: "Dear Recruiter"."""
-_INTRODUCED = re.compile(
-    r"\b(my name(?:['’]?s| is)|i['’]?m|i am|this is|me llamo|ich heiße|je m['’]appelle|mi chiamo) ((?-i:[a-zß-ÿ]{2,20}))(?: ((?-i:[a-zß-ÿ]{2,20})))?\b",
-    re.IGNORECASE,
-)
-_SAYS_WHO = re2.compile(r"(?i:my name|\bi['’]?m |\bi am |this is |llamo |ich hei|appelle |chiamo )")
-"""Occurs wherever `_INTRODUCED` does."""
-_NO_LOWER_NAME = frozenset(
-    "and but or from with the a an my at here in on of by for to calling writing who is was i im also not working trying looking using having living currently please can could would need want "
-    "und aus von y soy et je e sono de speaking again yes no ok so just now today about as".split()
-)
 
 
 class _Run(NamedTuple):
@@ -108,12 +98,14 @@ def find_names(text: str) -> Iterator[Found]:
         if thing_end and linked(text, thing_end, run.start) and "\n" not in text[thing_end : run.start]:
             run = run._replace(before=min(run.before, -1.5))
         if last is not None and _is_turned(text, last, run):
-            found = [each for each in found if each.start != last.start]
-            undecided = [each for each in undecided if each is not last]
+            if found and found[-1].start == last.start:
+                found.pop()
+            if undecided and undecided[-1] is last:
+                undecided.pop()
             found.append(Found("name", last.start, run.end))
             last = run
             continue
-        points = run.points
+        points = run.points if _is_announced(run) else HOPELESS + 1.0
         if points >= ENOUGH:
             found.append(Found("name", run.start, run.end))
             sure.append(run)
@@ -123,8 +115,18 @@ def find_names(text: str) -> Iterator[Found]:
     found += cells(text, _fits)
     if undecided and found:
         found += _by_others(text, undecided, sure, found)
-    found += _small(text)
+    found += small_names(text)
     yield from sorted(found)
+
+
+def _is_announced(run: _Run) -> bool:
+    """Whether one thing makes a name of it, be it a word of it: many weak signs do not, where no list knows any of its words."""
+    if run.before >= ANNOUNCES or run.behind >= ACTED:
+        return True
+    first = run.words[0].text
+    if len(run.words) == 1:
+        return is_known_given(first) or first in family_names()
+    return run.of_words >= LISTED or INITIAL.fullmatch(first) is not None
 
 
 def _is_nothing(shown: str) -> bool:
@@ -239,7 +241,7 @@ def _of_words(words: list[str], at_begin: bool) -> float:
         if known:
             return 1.5 if at_begin else 3.0
         return (0.5 if is_surname(first) else 0.0) + (0.0 if at_begin else 0.25)
-    surname = is_surname(final.capitalize() if final.isupper() else final)
+    surname = is_surname(final.capitalize() if known and final.isupper() else final)
     points = 0.5
     if known and not ambiguous:
         points = 4.0 if surname else 2.5 if final in SURNAMES_TOO and final in THINGS else 3.0
@@ -310,7 +312,7 @@ def _by_others(text: str, undecided: list[_Run], sure: list[_Run], found: list[F
         if text[run.start : run.end] in known and (run.before >= 0 or run.words[0].text not in AMBIGUOUS):
             yield Found("name", run.start, run.end)
         elif is_known_given(run.words[0].text):
-            points = run.points
+            points = run.points if _is_announced(run) else HOPELESS + 1.0
             for gap in range(1, LINK_MAX_CHARS + 1):
                 if run.end + gap in starts and linked(text, run.end, run.end + gap):
                     points += BESIDE + max(0.0, starts[run.end + gap].behind)
@@ -318,22 +320,3 @@ def _by_others(text: str, undecided: list[_Run], sure: list[_Run], found: list[F
                     points += BESIDE
             if points >= ENOUGH:
                 yield Found("name", run.start, run.end)
-
-
-@cache
-def _small_given() -> frozenset[str]:
-    return frozenset(name.lower() for name in given_names() - AMBIGUOUS)
-
-
-def _small(text: str) -> Iterator[Found]:
-    """Names that people write small when they say who they are."""
-    if _SAYS_WHO.search(text) is None:
-        return
-    for match in _INTRODUCED.finditer(text):
-        said, first, second = match.groups()
-        certain = not said.lower().startswith(("i", "this"))
-        certain = certain or said.lower().startswith("ich")
-        if first not in _small_given() and not (certain and first.capitalize() in given_names()):
-            continue
-        with_second = second and second not in _NO_LOWER_NAME and (certain or second.capitalize() in family_names())
-        yield Found("name", match.start(2), match.end(3 if with_second else 2))

@@ -12,9 +12,9 @@ import re2
 
 from instance.chute.modules.safety import check_digits
 from instance.chute.modules.safety.found import Found, apart
+from instance.chute.modules.safety.name_trigger import trigger as name_trigger
 from instance.chute.modules.safety.national_ids import find_ids
 from instance.chute.modules.safety.person_names import find_names
-from instance.chute.modules.safety.person_names import trigger as name_trigger
 from instance.chute.modules.safety.phone_numbers import REGIONS, find_phones
 from instance.chute.modules.safety.street_addresses import TRIGGER as ADDRESS_TRIGGER
 from instance.chute.modules.safety.street_addresses import find_addresses
