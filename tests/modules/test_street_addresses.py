@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from instance.chute.modules.safety import street_addresses
 from instance.chute.modules.safety.street_addresses import TRIGGER, find_addresses
 
-PATTERNS = [each for each in vars(street_addresses).values() if isinstance(each, re.Pattern)]
+PATTERNS = street_addresses._PATTERNS
 EXAMPLES = [
     "12 North Main Street, Apt 4, Springfield, IL 62704",
     "221B Baker St",
@@ -26,6 +26,8 @@ EXAMPLES = [
     "Am Alten Markt 3 b, D-50667 Köln",
     "P.O. Box 1234",
     "boîte postale 12",
+    "Av. Paulista 1578",
+    "i live at 45 elm street now",
 ]
 
 
@@ -41,6 +43,11 @@ def test_an_address_has_its_expression_and_is_found(text: str) -> None:
 def test_whatever_a_form_takes_for_an_address_has_the_expression(pattern: re.Pattern[str], data: st.DataObject) -> None:
     text = data.draw(st.from_regex(pattern, fullmatch=True))
     assert re2.search(TRIGGER, text)
+
+
+@pytest.mark.parametrize("text", ["Level 3 Support Way", "we got to 2 lane road", "look at 4 wheel drive", "at 3 Ways"])
+def test_a_number_that_counts_is_of_no_address(text: str) -> None:
+    assert not list(find_addresses(text))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import re2
 
 from instance.chute.modules.safety import check_digits
 from instance.chute.modules.safety.found import Found, apart
+from instance.chute.modules.safety.name_trigger import trigger as name_trigger
 from instance.chute.modules.safety.national_ids import find_ids
 from instance.chute.modules.safety.person_names import find_names
-from instance.chute.modules.safety.person_names import trigger as name_trigger
 from instance.chute.modules.safety.phone_numbers import REGIONS, find_phones
 from instance.chute.modules.safety.street_addresses import TRIGGER as ADDRESS_TRIGGER
 from instance.chute.modules.safety.street_addresses import find_addresses
@@ -24,6 +24,8 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+MEMORY_MAX_BYTES = 16 << 20
+"""Of the states of the kinds' expressions together."""
 TRIGGERS: dict[str, str] = {
     "email": r"(?i)\w at [\w-]+ dot [a-z]|[\w.+%-]\s?(?:@|[\[({]\s?at\s?[\])}])\s?[\w\[]",
     "phone": r"\d(?:[ .()/\x{a0}\x{2011}\x{2013}-]{0,3}\d){6}",
@@ -83,7 +85,10 @@ def trigger_of(kind: str) -> str:
 def _triggers(kinds: frozenset[str]) -> tuple[Callable[[bytes], list[int] | None], tuple[str, ...]]:
     """One set of the kinds' expressions, and whose each is."""
     ordered = tuple(sorted(kinds))
-    patterns = re2.Set.SearchSet()
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MEMORY_MAX_BYTES
+    patterns = re2.Set.SearchSet(options)
     for kind in ordered:
         patterns.Add(trigger_of(kind))
     patterns.Compile()
