@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from instance.chute.modules.safety.checkable_facts import doubts
 from instance.chute.modules.safety.clauses import Clauses
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
@@ -117,3 +118,20 @@ def test_json_is_read_record_by_record():
         "users: name: Tan | on call: true",
     ]
     assert records("[not json") == records("plain") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "doubted"),
+    [
+        ("See https://acme.example/refunds for it.", True),
+        ("See https://acme.example/help for it.", False),
+        ("See https://acme.example for it.", False),
+        ("See https://docs.python.org/3/ for it.", False),
+        ("Mail returns@acme.example for it.", True),
+        ("Mail help@acme.example for it.", False),
+    ],
+)
+def test_a_page_of_a_known_host_that_no_source_names_is_doubted(answer, doubted):
+    prompt = "Our help is at https://acme.example/help or help@acme.example."
+    found = [each.why for each in doubts(answer, prompt, frozenset(("url", "email")), grounded=True)]
+    assert found == ["address"] * doubted

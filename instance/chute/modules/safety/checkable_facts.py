@@ -96,12 +96,16 @@ def doubts(answer: str, prompt: str, checks: frozenset[str], *, grounded: bool) 
         for match in _URL.finditer(prose):
             if match.group() not in prompt and not is_url(match.group()):
                 yield Doubt(*match.span(), "url")
+            elif grounded and _is_other_page(match.group(), prompt):
+                yield Doubt(*match.span(), "address")
     if "email" in checks and _HAS_EMAIL in may_have:
         for match in _TWO_SIGNS.finditer(prose):
             yield Doubt(*match.span(), "email")
         for match in _EMAIL.finditer(prose):
             if match.group() not in prompt and not is_email(match.group()):
                 yield Doubt(*match.span(), "email")
+            elif grounded and match.group() not in prompt and "@" + match.group().rpartition("@")[2] in prompt:
+                yield Doubt(*match.span(), "address")
     if "citation" in checks:
         if _HAS_WORK in may_have:
             yield from _works(prose, prompt)
@@ -133,6 +137,14 @@ def is_url(text: str) -> bool:
     if re.fullmatch(r"\d{1,3}(?:\.\d{1,3}){3}", host):
         return all(int(part) < 256 for part in host.split("."))
     return host in _NO_HOST or is_host(host)
+
+
+def _is_other_page(url: str, prompt: str) -> bool:
+    """Whether a prompt names pages of an address's host, and not this one."""
+    bare = url.rstrip(".,;:!?/").partition("://")[2] or url
+    bare = bare.removeprefix("www.").rstrip("/").partition("#")[0]
+    host, _, path = bare.partition("/")
+    return bool(path) and f"{host}/" in prompt and bare not in prompt
 
 
 def is_host(host: str) -> bool:

@@ -15,6 +15,7 @@ _WHY = {
     "negation": "the sources may say the opposite",
     "url": "an address that cannot be",
     "email": "an e-mail address that cannot be",
+    "address": "an address that the sources do not have",
     "gone": "an address that does not answer",
     "doi": "no DOI",
     "isbn": "an ISBN whose check digit is wrong",
