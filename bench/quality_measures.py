@@ -148,23 +148,21 @@ async def topics(rows: Rows) -> list[Case]:
 async def grounding(rows: Rows) -> list[Case]:
     """Whether hallucicheck takes a statement for made up, with its default settings."""
     from instance.chute.embedding.embedder import Embedder
-    from instance.chute.modules.safety.checkable_facts import doubts
-    from instance.chute.modules.safety.grounding import Reference
+    from instance.chute.modules.safety.checked_answer import CheckedAnswer
+    from instance.chute.modules.safety.grounding import Given
     from instance.chute.modules.safety.hallucicheck import HalluciCheck
-    from instance.chute.sentences import split_sentences
 
-    least = HalluciCheck.Settings().min_support
-    checks = frozenset(HalluciCheck.Settings().checks)
+    settings = HalluciCheck.Settings()
+    checks = frozenset(settings.checks)
     embedder = Embedder()
     cases = []
     for label, reference, statement in rows:
-        support = 1.0
-        doubted = bool(list(doubts(statement, reference, checks, grounded=bool(reference))))
-        if reference:
-            sentences = [sentence.strip() for sentence in split_sentences(reference)]
-            ((support, _),) = await Reference(sentences).support(embedder, [statement], by_number=True)
-            doubted = doubted or support < least
-        cases.append(Case(label == "1", doubted, f"{support:.2f} {statement}"))
+        given = [Given(reference, tool=True)] if reference else []
+        check = CheckedAnswer(statement, given, [reference], checks, settings.min_support)
+        await embedder.run(check.read, check.judge)
+        _, findings, _ = check.result()
+        shown = " ".join(f"{each.support:.2f} {'/'.join(each.why)}" for each in findings)
+        cases.append(Case(label == "1", bool(findings), f"{shown} {statement}"))
     embedder.close()
     return cases
 

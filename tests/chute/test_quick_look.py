@@ -10,14 +10,14 @@ from instance.chute.modules.safety import (
     grounding,
     person_names,
     personal_data,
+    stated_sums,
     street_addresses,
-    told,
 )
 from instance.chute.quick_look import QuickLook
 
 EXPRESSIONS = [
     expression
-    for module in (maskmode, checkable_facts, grounding, personal_data, person_names, street_addresses, told)
+    for module in (maskmode, checkable_facts, grounding, personal_data, person_names, stated_sums, street_addresses)
     for expression in vars(module).values()
     if isinstance(expression, re.Pattern)
 ]

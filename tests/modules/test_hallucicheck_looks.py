@@ -12,7 +12,7 @@ from instance.chute.modules.safety import grounding
 from instance.chute.modules.safety import told as telling
 from instance.chute.modules.safety.age_rules import NOTES
 from instance.chute.modules.safety.checkable_facts import FACT, MORE, doubts, fact_look
-from instance.chute.modules.safety.grounding import given_texts, references, short_texts
+from instance.chute.modules.safety.grounding import _WORD, given_texts, references, short_texts
 from instance.chute.modules.safety.told import Told
 from instance.chute.system_message import with_system_text
 
@@ -20,6 +20,7 @@ WORDS = (
     "The the museum never not isn't pas kein keine No now north nothing costs free half six sixteen often one 9 1,200 12.5 7% per cent cost "
     "percent days before afterwards won most almost grew Ärzte lost . , : ; ? ! ( ) [ ] [3] [12]: \n \n\n ` `x` \" “ ” ''' doi doing DOI: isbn "
     "ISBN 978-3-16-148410-1 arXiv:2313.12345 10.1/x https://a.notatld www.x.zz a@b.zz a@@b 3 + 4 = 8 is equals sum of and double twice a third "
+    "average of 3, 5 and 9 is 6 10% off $90 makes $80 20 is 3% of from 4 to 5 an increase 5! = 100 sqrt(16) √9 square root of tax tip "
     'Context Documents: text: <doc> <source based on given the following context says """ use only this information report of may: sſ ıs'
 ).split(" ")
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=14).flatmap(
@@ -32,14 +33,13 @@ TEXTS = st.lists(st.sampled_from(WORDS), max_size=14).flatmap(
 def test_a_look_loses_nothing_of_what_a_text_tells(text: str) -> None:
     told = Told(text)
 
-    assert told.negates == (telling._NEGATION.search(text) is not None)
-    assert told.ends == {n for n, end in enumerate(telling._ENDS) if end.search(text)}
     assert told.numbers == telling.numbers(text)
     assert told.counted == telling.counted(text)
     assert told.shares == telling.shares(text)
     assert told.has_numbers == bool(told.numbers or told.counted or told.shares)
-    assert all(told.says(word) for word in told.words)
-    assert not any(told.says(word) for word in re.findall(r"[^\W\d_]\w*", text.casefold()) if word not in told.words)
+    words = set(_WORD.findall(text.casefold()))
+    assert all(told.says(word) for word in words)
+    assert not any(told.says(word) for word in re.findall(r"[^\W\d_]\w*", text.casefold()) if word not in words)
 
 
 @given(TEXTS)

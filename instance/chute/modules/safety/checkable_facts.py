@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, DivisionByZero, InvalidOperation
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from instance.chute.modules.safety.stated_sums import SUM_BEGINS, SUMS, wrong_sums
 from instance.chute.quick_look import QuickLook
 
 _TLDS = frozenset(
@@ -50,39 +50,17 @@ _LISTED = re.compile(
 )
 _QUOTE = re.compile(r"[\"“«]([^\"“”«»\n]{20,400})[\"”»]")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
-_NUM = r"[-−]?\$?\d[\d,]*(?:\.\d+)?"
-_SUM = re.compile(
-    rf"(?<![\w.,+*/×÷=^-])(?<![-+*/×÷−x] )({_NUM}%?(?:\s*(?:[+*/×÷−x-]|\*\*|\^|plus|minus|times|divided by)\s*{_NUM})+)\s*(=|≈|~|equals|is equal to|is)\s*({_NUM})(?![\w%]|[.,]?\d|\s*[+*/×÷])"
-)
-_WORDED = re.compile(
-    rf"\b(?:(sum|product|difference) (?:of|between) ({_NUM}) and ({_NUM})|(half|double|twice|a third|a quarter) (?:of )?({_NUM})) (?:is|equals|=|makes) ({_NUM})(?![\w%]|[.,]?\d)",
-    re.IGNORECASE,
-)
-_PARTS = {
-    "half": Decimal("0.5"),
-    "double": Decimal(2),
-    "twice": Decimal(2),
-    "a third": Decimal(1) / 3,
-    "a quarter": Decimal("0.25"),
-}
 _TWO_SIGNS = re.compile(r"(?<![\w.+-])[\w.+'-]+@{2,}[\w.-]+\w")
-_PERCENT = re.compile(rf"(?<![\w.])({_NUM})\s?(?:%|percent) of ({_NUM}) (?:is|equals|=) ({_NUM})(?![\d,]*\d)")
 
-_LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, (_SUM, _PERCENT, _WORDED))
+_LOOK = QuickLook(_CODE, _URL, (_EMAIL, _TWO_SIGNS), (_DOI, _ISBN, _ARXIV), _CITED, _QUOTE, SUMS)
 _HAS_CODE, _HAS_URL, _HAS_EMAIL, _HAS_WORK, _HAS_CITATION, _HAS_QUOTE, _HAS_SUM = range(7)
 
 
-_SIGN = r"[-−]?\$?\d"
 _BEGINS = {
     "url": (r"https?://", r"www\."),
     "email": (r"[\w.+'-]@",),
     "citation": (r"\bdoi(?::|\s+\d|\.org/)", r"10\.\d+/", r"\bisbn", r"\barxiv[.:]", r"\[\d"),
-    "arithmetic": (
-        rf"[\d%]\s*(?:=|≈|~|equals|is equal to|is)\s*{_SIGN}",
-        rf"\b(?:sum|product|difference) (?:of|between) {_SIGN}",
-        rf"\b(?:half|double|twice|a third|a quarter) (?:of )?{_SIGN}",
-        rf"(?:%|percent) of {_SIGN}",
-    ),
+    "arithmetic": SUM_BEGINS,
 }
 _BEGIN_QUOTE = re.compile('["“«]')
 
@@ -118,12 +96,16 @@ def doubts(answer: str, prompt: str, checks: frozenset[str], *, grounded: bool) 
         for match in _URL.finditer(prose):
             if match.group() not in prompt and not is_url(match.group()):
                 yield Doubt(*match.span(), "url")
+            elif grounded and _is_other_page(match.group(), prompt):
+                yield Doubt(*match.span(), "address")
     if "email" in checks and _HAS_EMAIL in may_have:
         for match in _TWO_SIGNS.finditer(prose):
             yield Doubt(*match.span(), "email")
         for match in _EMAIL.finditer(prose):
             if match.group() not in prompt and not is_email(match.group()):
                 yield Doubt(*match.span(), "email")
+            elif grounded and match.group() not in prompt and "@" + match.group().rpartition("@")[2] in prompt:
+                yield Doubt(*match.span(), "address")
     if "citation" in checks:
         if _HAS_WORK in may_have:
             yield from _works(prose, prompt)
@@ -135,7 +117,8 @@ def doubts(answer: str, prompt: str, checks: frozenset[str], *, grounded: bool) 
                 if len(match.group(1).split()) >= 4 and _plain(match.group(1)) not in known:
                     yield Doubt(*match.span(), "quote")
     if "arithmetic" in checks and _HAS_SUM in may_have:
-        yield from _sums(prose)
+        for start, end in wrong_sums(prose):
+            yield Doubt(start, end, "arithmetic")
 
 
 def _without_code(text: str, may_have: frozenset[int]) -> str:
@@ -154,6 +137,14 @@ def is_url(text: str) -> bool:
     if re.fullmatch(r"\d{1,3}(?:\.\d{1,3}){3}", host):
         return all(int(part) < 256 for part in host.split("."))
     return host in _NO_HOST or is_host(host)
+
+
+def _is_other_page(url: str, prompt: str) -> bool:
+    """Whether a prompt names pages of an address's host, and not this one."""
+    bare = url.rstrip(".,;:!?/").partition("://")[2] or url
+    bare = bare.removeprefix("www.").rstrip("/").partition("#")[0]
+    host, _, path = bare.partition("/")
+    return bool(path) and f"{host}/" in prompt and bare not in prompt
 
 
 def is_host(host: str) -> bool:
@@ -202,97 +193,6 @@ def _citations(answer: str, prompt: str) -> Iterator[Doubt]:
             continue  # an entry of the list itself
         if any(int(number) not in listed for number in re.findall(r"\d+", match.group(1))):
             yield Doubt(*match.span(), "citation")
-
-
-def _sums(answer: str) -> Iterator[Doubt]:
-    for match in _SUM.finditer(answer):
-        right = _value(match.group(1))
-        if right is not None and not _agrees(
-            right, match.group(3), exact=match.group(2) in ("=", "equals", "is equal to")
-        ):
-            yield Doubt(*match.span(), "arithmetic")
-    for match in _WORDED.finditer(answer):
-        kind, one, other, part, whole, said = match.groups()
-        if kind:
-            a, b = Decimal(_number(one)), Decimal(_number(other))
-            value = a + b if kind.lower() == "sum" else a * b if kind.lower() == "product" else abs(a - b)
-        else:
-            value = _PARTS[part.lower()] * Decimal(_number(whole))
-        if not _agrees(value, said, exact=True):
-            yield Doubt(*match.span(), "arithmetic")
-    for match in _PERCENT.finditer(answer):
-        part, whole = (Decimal(_number(match.group(place))) for place in (1, 2))
-        if not _agrees(part * whole / 100, match.group(3), exact=True):
-            yield Doubt(*match.span(), "arithmetic")
-
-
-def _number(shown: str) -> str:
-    return re.sub(r"[$,%]", "", shown).replace("−", "-")
-
-
-def _value(expression: str) -> Decimal | None:
-    """What `a op b …` is, by the usual precedence; `None` when it is not that simple."""
-    text = expression
-    for word, sign in (
-        ("divided by", "/"),
-        ("plus", "+"),
-        ("minus", "-"),
-        ("times", "*"),
-        ("**", "^"),
-        ("×", "*"),
-        ("x", "*"),
-        ("÷", "/"),
-        ("−", "-"),
-    ):
-        text = text.replace(word, sign)
-    if "%" in text:
-        return None
-    tokens = re.findall(r"\d[\d,]*(?:\.\d+)?|[-+*/^]", text)
-    values: list[Decimal] = []
-    signs: list[str] = []
-    negative = False
-    for token in tokens:
-        if token[0].isdigit():
-            value = Decimal(token.replace(",", ""))
-            values.append(-value if negative else value)
-            negative = False
-        elif len(signs) == len(values) and token == "-":
-            negative = not negative
-        elif len(signs) == len(values) - 1:
-            signs.append(token)
-        else:
-            return None
-    if len(signs) != len(values) - 1 or not signs:
-        return None
-    try:
-        for level in ("^", "*/", "+-"):
-            place = 0
-            while place < len(signs):
-                if signs[place] in level:
-                    values[place : place + 2] = [_apply(values[place], signs.pop(place), values[place + 1])]
-                else:
-                    place += 1
-    except (DivisionByZero, InvalidOperation, OverflowError):
-        return None
-    return values[0]
-
-
-def _apply(one: Decimal, sign: str, other: Decimal) -> Decimal:
-    if sign == "^":
-        if abs(other) > 64 or abs(one) > 10**9:
-            raise OverflowError
-        return one**other
-    return one + other if sign == "+" else one - other if sign == "-" else one * other if sign == "*" else one / other
-
-
-def _agrees(right: Decimal, shown: str, *, exact: bool) -> bool:
-    """Whether a shown result is right as far as it is shown; what is said to be about right may be off by a twentieth."""
-    text = _number(shown)
-    said = Decimal(text)
-    decimals = len(text.partition(".")[2])
-    if abs(right - said) <= Decimal(10) ** -decimals * (Decimal("0.5000001") if decimals or right % 1 else 0):
-        return True
-    return not exact and right != right.to_integral_value() and abs(right - said) <= abs(right) / 20
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
-from instance.chute.modules.safety.stated_numbers import NUMBER, numbers
+from instance.chute.modules.safety.clauses import Clauses
+from instance.chute.modules.safety.json_records import records
+from instance.chute.modules.safety.measures import Measures
+from instance.chute.modules.safety.stated_numbers import NUMBER, numbers, share_follows
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
@@ -27,7 +30,9 @@ TOOL_ROLES = ("tool", "function")
 KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
-"""Texts of a reference that a statement's numbers and negation are compared with."""
+"""Texts of a reference that a statement's numbers are compared with."""
+DOUBTED = 0.45
+"""What is left of a statement's support where something in it speaks against it."""
 LONG_CHARS = 400
 """A text of the user or system that is this long and states things is taken for reference."""
 
@@ -54,7 +59,7 @@ _ORDERS = re.compile(
 )
 _SAYS_NOTHING = re.compile(
     r"\A\W*(?:sure|of course|certainly|absolutely|great question|i hope|hope this|let me know|feel free|here(?:'s| is| are)|happy to|sorry|i(?:'m| am) (?:sorry|afraid|not sure|happy|glad|unable|an? (?:ai|assistant))|"
-    r"i (?:can(?:'t|not)?|could|would|don't|do not|think|believe|hope|understand|apologi[sz]e|see)|thank|thanks|hello|hi|yes|no|ok(?:ay)?|you(?:'re| are) welcome|please|if you|would you|do you|does that|in summary|note that i|"
+    r"i (?:can(?:'t|not)?|could|would|don't|do not|think|believe|hope|understand|apologi[sz]e|see)|thank|thanks|hello|hi|(?:yes|no|ok(?:ay)?)\W*\Z|(?:ok(?:ay)?[,.!])|you(?:'re| are) welcome|please|if you|would you|do you|does that|you (?:could|might|may want)|consider|try|make sure|(?:i|we) (?:recommend|suggest|advise)|in summary|note that i|"
     r"the (?:context|document|text|passage|source|article|information)[^.]{0,40} (?:does not|doesn't|do not)|unfortunately|according to what i|echo)\b",
     re.IGNORECASE,
 )
@@ -62,6 +67,10 @@ _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
 _MARKS = QuickLook(MARK_BEGINS)
+_IN_GERMAN = re.compile(
+    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt)\b", re.IGNORECASE
+)
+"""Where any noun has a capital."""
 
 
 class Given(NamedTuple):
@@ -151,7 +160,9 @@ def references(given: Iterable[Given]) -> list[str]:
     for text, tool, system in given:
         sentences: Sequence[str] | None = _KNOWN.get(text) if system else None
         if sentences is None:
-            sentences = _pieces(text) if tool else _given_by(without_own_notes(text) if system else text)
+            sentences = (
+                (records(text) or _pieces(text)) if tool else _given_by(without_own_notes(text) if system else text)
+            )
             if system:
                 _KNOWN.keep(text, sentences)
         found.update(dict.fromkeys(sentences))
@@ -196,13 +207,8 @@ class Reference:
         self.windows = [*self._sentences, *map(" ".join, itertools.pairwise(self._sentences))]
         """The texts whose vectors are compared with the statements'."""
         self._whole = Told(" ".join(self._sentences))
-        self._told: dict[str, Told] = {}
-
-    def _of(self, sentence: str) -> Told:
-        told = self._told.get(sentence)
-        if told is None:
-            told = self._told[sentence] = Told(sentence)
-        return told
+        self._clauses = Clauses(self._sentences)
+        self._measures = Measures(self._whole.text)
 
     async def support(
         self, embedder: Embedder, statements: Sequence[str], *, by_number: bool
@@ -218,52 +224,61 @@ class Reference:
         cosines = vectors[count:] @ vectors[:count].T
         found = []
         for statement, row, best in zip(statements, cosines, cosines.max(axis=1).tolist(), strict=True):
-            support, why = max(0.0, best), []
             told = Told(statement)
-            if by_number and told.has_numbers:
-                factor, least = self._by_numbers(told, row)
+            support, why = self._clauses.carried(statement, max(0.0, best)), []
+            converted = self._measures.converted(statement) if by_number else set()
+            if by_number and (told.has_numbers or converted):
+                factor, least = self._by_numbers(told, row, converted)
                 if factor < 1:
                     why.append("number")
-                support = max(support * factor, least)
-            names = {word.casefold() for word in _NAME.findall(statement)}
-            if any(name != "i" and not self._whole.says(name) for name in names):
-                support *= 0.45
+                support = max(best, support, least) if least else support * factor
+            against = self._clauses.against(statement)
+            if against and against not in why and (by_number or against != "number"):
+                why.append(against)
+                support *= DOUBTED
+            if "name" not in why and self._names_others(statement):
                 why.append("name")
-            if self._opposed(told, row):
-                support *= 0.45
-                why.append("negation")
+                support *= DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 
-    def _by_numbers(self, told: Told, row: Any) -> tuple[float, float]:
-        """What a statement's numbers make of its support: a factor, and what it is at least."""
+    def _names_others(self, statement: str) -> bool:
+        """Whether it holds a name that stands nowhere in the reference."""
+        if _IN_GERMAN.search(statement):
+            return False
+        names = {word.casefold() for word in _NAME.findall(statement)}
+        return any(name != "i" and not self._whole.says(name) for name in names)
+
+    def _by_numbers(self, told: Told, row: Any, converted: set[str]) -> tuple[float, float]:
+        """What a statement's numbers, some of them in other units, make of its support: a factor, and what it is at least."""
         whole = self._whole
-        new = told.numbers - whole.numbers
-        if any(not whole.implies(each, told) for each in new) or self._counts_others(told):
+        stated = told.numbers - converted
+        new = stated - whole.numbers
+        if self._measures.contradicts(told.text) or any(not whole.implies(each, told) for each in new):
             return 0.4, 0.0
-        if new:
-            return 1.0, 0.5
-        if told.numbers and told.numbers - numbers(" ".join([self.windows[place] for place in _nearest(row)])):
-            return 0.5, 0.0  # it is somewhere, but of something else
-        return 1.0, 0.0
+        if self._counts_others(told, converted):
+            return 0.4, 0.0
+        if not new:
+            nearest = numbers(" ".join([self.windows[place] for place in _nearest(row)]))
+            if any(not whole.implies(each, told) for each in stated - nearest):
+                return 0.5, 0.0  # it is somewhere, but of something else
+        return 1.0, 0.5 if told.numbers or converted else 0.0
 
-    def _opposed(self, told: Told, row: Any) -> bool:
-        """Whether the nearest sentence that says the same says the opposite."""
-        if not (told.negates or told.ends or self._whole.negates):
-            return False
-        nearest = [self._of(self._sentences[place]) for place in _nearest(row[: len(self._sentences)])]
-        if not any(map(told.may_oppose, nearest)):
-            return False
-        return told.opposes(max(nearest, key=told.shared_with))
-
-    def _counts_others(self, told: Told) -> bool:
+    def _counts_others(self, told: Told, converted: set[str]) -> bool:
         """Whether it gives another number of something that the reference counts, or another share."""
         for noun, given in told.counted.items():
             known = self._whole.counted.get(noun)
-            if known and not given & known and not all(self._whole.implies(each, told) for each in given):
+            if (
+                known
+                and not given & converted
+                and not given & known
+                and not all(self._whole.implies(each, told) for each in given)
+            ):
                 return True
-        return bool(told.shares and self._whole.shares) and all(
-            abs(one - other) >= 1 for one in told.shares for other in self._whole.shares
+        return (
+            bool(told.shares and self._whole.shares)
+            and all(abs(one - other) >= 1 for one in told.shares for other in self._whole.shares)
+            and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
 
 

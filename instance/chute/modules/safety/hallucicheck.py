@@ -17,10 +17,10 @@ from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checkable_facts import FACT, MORE, Doubt, fact_look, named_addresses
 from instance.chute.modules.safety.checked_answer import CheckedAnswer, Finding
 from instance.chute.modules.safety.checked_sentences import contents, is_content
-from instance.chute.modules.safety.grounding import MARK_BEGINS, Given, Reference, every_text, given_texts, short_texts
+from instance.chute.modules.safety.doubt_notes import notes, with_note
+from instance.chute.modules.safety.grounding import MARK_BEGINS, Given, every_text, given_texts, short_texts
 from instance.chute.modules.safety.live_addresses import LiveAddresses
-from instance.chute.modules.safety.made_answer import text_event
-from instance.chute.sentences import split_sentences
+from instance.chute.modules.safety.other_answers import disagreeing
 from instance.chute.sub_request import SubRequestFailed
 from instance.chute.text import request_texts, rewrite_answer
 from instance.core.errors import StockyardError
@@ -136,7 +136,7 @@ class HalluciCheck(Module):
         if self._blocks(score, findings):
             raise self._unsupported(findings)
         if self._action == "annotate" and findings:
-            note, first = _notes(findings), texts[0]
+            note, first = notes(findings), texts[0]
             answer.obj = rewrite_answer(
                 obj or {}, lambda text, place: text + note if is_content(place) and text is first else text
             )
@@ -163,7 +163,7 @@ class HalluciCheck(Module):
                     checked = True
                     _, findings = await self._check(x, "".join(text))
                     if findings and self.settings.action == "annotate":
-                        yield _with_note(batch, _notes(findings))
+                        yield with_note(batch, notes(findings))
                         continue
                 yield batch
 
@@ -258,20 +258,7 @@ class HalluciCheck(Module):
                 return ""
 
         samples = [text for text in await asyncio.gather(*(sample() for _ in range(self.settings.samples))) if text]
-        if not samples:
-            return []
-        support = [0.0] * len(statements)
-        for text in samples:
-            sentences = [each.strip() for each in split_sentences(text) if each.strip()]
-            judged = await Reference(sentences).support(
-                self._embedder, [sentence for _, sentence in statements], by_number=True
-            )
-            support = [total + one for total, (one, _) in zip(support, judged, strict=True)]
-        return [
-            (start, sentence, total / len(samples))
-            for (start, sentence), total in zip(statements, support, strict=True)
-            if total / len(samples) < self._min_support
-        ]
+        return await disagreeing(self._embedder, statements, samples, self._min_support)
 
     def _blocks(self, score: float, findings: Sequence[Finding]) -> bool:
         return self._action == "block" and bool(findings) and score < self.settings.block_below
@@ -287,42 +274,3 @@ class HalluciCheck(Module):
             module=self.name,
             retryable=False,
         )
-
-
-_WHY = {
-    "meaning": "not in the sources",
-    "number": "a number that the sources do not have",
-    "name": "a name that the sources do not have",
-    "negation": "the sources may say the opposite",
-    "url": "an address that cannot be",
-    "email": "an e-mail address that cannot be",
-    "gone": "an address that does not answer",
-    "doi": "no DOI",
-    "isbn": "an ISBN whose check digit is wrong",
-    "arxiv": "no arXiv number",
-    "citation": "a source that is not listed",
-    "quote": "a quotation that the sources do not have",
-    "arithmetic": "a sum that is not right",
-    "samples": "other answers to the question do not say so",
-}
-
-
-def _notes(findings: Sequence[Finding]) -> str:
-    lines = [
-        f"- “{each.sentence.strip()[:160]}”: {', '.join(_WHY[why] for why in dict.fromkeys(each.why))}"
-        for each in findings
-    ]
-    return "\n\n---\nNot confirmed:\n" + "\n".join(lines)
-
-
-def _with_note(batch: list[Delta], note: str) -> list[Delta]:
-    """The events with a note before the one that ends the first choice; what that one says itself comes before the note."""
-    out: list[Delta] = []
-    for delta in batch:
-        ends = [choice for choice in delta.choices() if choice.index == 0 and choice.finished]
-        if ends and ends[0].text:
-            ends[0].text += note
-        elif ends:
-            out.append(text_event(delta, note))
-        out.append(delta)
-    return out

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import combinations, permutations
 
 import re2
 
 DERIVED_FROM_MAX = 24
 """Numbers of a reference that are added and subtracted; a reference with more derives nothing."""
+
+SHARE_OF_MIN = 100
+"""Smaller numbers have too many shares that fit."""
+RATIO_FROM_MAX = 12
+"""Numbers of a reference of which one is divided by another."""
 
 NUMBER = re.compile(r"\d(?<![\w.]\d)\d*(?:[.,\u00a0 ]\d{3})*(?:[.,]\d+)?(?!\w)")
 """A number in digits, without a sign. It begins with the digit, so that the search tries no other place."""
@@ -18,7 +23,27 @@ _SMALL = {
     for number, word in enumerate(
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
     )
-} | {"twice": 2, "thrice": 3, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "ninety": 90, "hundred": 100}
+} | {
+    "twice": 2,
+    "thrice": 3,
+    "dozen": 12,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
+    "hundred": 100,
+}
+for _first, _of_language in (
+    (2, "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf"),
+    (2, "deux trois quatre cinq six sept huit neuf dix onze douze"),
+    (2, "dos tres cuatro cinco seis siete ocho nueve diez once doce"),
+):
+    _SMALL |= {word: number for number, word in enumerate(_of_language.split(), _first) if word not in ("once", "neuf")}
+WORD_NUMBERS = _SMALL
+"""Words for small numbers."""
 _SHARES = {
     "half": 50.0,
     "third": 100 / 3,
@@ -32,10 +57,17 @@ _DIGIT = re.compile(r"\d(?<![\w.]\d)")
 _COUNTS = re.compile(
     rf"(?<![\w.])(?:(\d[\d.,]*\d|\d)(?:\s+|-|(?=[a-z%]))|({'|'.join(_SMALL)})(?:\s+|-))(?:of\s+)?([a-z]+)(?:\s+(?:of\s+)?([a-z]+))?"
 )
-_DERIVES = re.compile(
-    r"\b(?:total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
+_SCALED = re.compile(
+    r"(\d(?:[\d.,]*\d)?)[ \u00a0-]?(?:(thousand|tausend|mille|mil)|(million(?:s|en)?|millones|mio\.?|mn|(?-i:M))|(billions?|bn|milliarden?|milliards?|mrd\.?)|(?<=\d)(k))(?![\w])",
     re.IGNORECASE,
 )
+_CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
+_MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
+_DERIVES = re.compile(
+    r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
+    re.IGNORECASE,
+)
+_YEARS = re.compile(r"\b(?:years?|jahren?|took|lasted|ans|años)\b", re.IGNORECASE)
 _SHARE_SIGN = re.compile(r"(\d\d*(?:[.,]\d+)?)\s?(?:%|percent|per cent|prozent)", re.IGNORECASE)
 NUMBERS_AND_SHARES = (re.compile(r"\d"), re.compile(rf"\b(?:{'|'.join([*_SMALL, *_SHARES])})\b", re.IGNORECASE))
 """Of which one stands in every text that states a number or a share."""
@@ -56,8 +88,30 @@ def number_words(text: str) -> frozenset[str]:
     return frozenset([_WORDS[hit] for hit in _WORD_SET.Match(text.encode("utf-8", "replace")) or ()])
 
 
+def in_full(text: str) -> str:
+    """The text with `4.2 million`, `60k` and `3:37 pm` as `4200000`, `60000` and `15:37`."""
+    if _MAY_BE_SHORT.search(text) is None:
+        return text
+    return _CLOCK.sub(_of_day, _SCALED.sub(_scaled, text))
+
+
+def _scaled(match: re.Match[str]) -> str:
+    shown, thousand, million, billion, kilo = match.groups()
+    times = 10**3 if thousand or kilo else 10**6 if million else 10**9 if billion else 1
+    return f"{float(plain_number(shown)) * times:.10g}" if times > 1 else match.group()
+
+
+def _of_day(match: re.Match[str]) -> str:
+    hour, minutes, half, whole = match.groups()
+    if whole:
+        return str(whole)
+    shown = str(int(hour) % 12 + (12 if half in "pP" else 0))
+    return f"{shown}:{minutes}" if minutes and minutes != "00" else shown
+
+
 def numbers(text: str) -> set[str]:
     """The numbers of a text in plain form; small ones in words too."""
+    text = in_full(text)
     found = set(map(plain_number, NUMBER.findall(text)))
     found.update([str(_SMALL[word]) for word in number_words(text.casefold()) if _SMALL.get(word, 0) > 1])
     return found
@@ -66,7 +120,7 @@ def numbers(text: str) -> set[str]:
 def counted(text: str) -> dict[str, set[str]]:
     """What is counted or measured -> its numbers: `{"days": {"30"}, "bag": {"2"}}`; nouns without a plural's s."""
     found: dict[str, set[str]] = {}
-    text = text.casefold()
+    text = in_full(text).casefold()
     end = 0
     for place in sorted(_number_places(text)):
         match = _COUNTS.match(text, place) if place >= end else None
@@ -102,19 +156,53 @@ def shares(text: str) -> set[float]:
     return found
 
 
+def derives(statement: str) -> bool:
+    """Whether a statement may give a number that is worked out ("in total", "two days later")."""
+    return _DERIVES.search(statement) is not None
+
+
 def follows(number: str, statement: str, own_shares: set[float], known: set[str], known_shares: set[float]) -> bool:
     """Whether a number that does not stand in the reference follows from the numbers and shares that do: a sum or difference, or
     a share in other words; only in a statement that says so ("in total", "two days later")."""
     value = float(number)
+    given = [float(each) for each in known]
+    if any(share_follows(share, known) for share in own_shares):
+        return True
     if own_shares and any(abs(value - share) < 1 for share in known_shares):
+        return True
+    if _YEARS.search(statement) and any(
+        abs(value - (one - other)) < 0.005 for one, other in permutations(filter(_is_year, given), 2)
+    ):
         return True
     if len(known) > DERIVED_FROM_MAX or not _DERIVES.search(statement):
         return False
-    return any(
+    if any(
         abs(value - result) < 0.005
-        for one, other in permutations([float(each) for each in known], 2)
+        for one, other in permutations(given, 2)
         for result in (one + other, one - other, one + 2 * other)
-    )
+    ):
+        return True
+    if any(abs(value - sum(some)) < 0.005 for some in combinations(given, 3)) or (
+        given and abs(value - sum(given)) < 0.005
+    ):
+        return True
+    return any(abs(value - ratio) < 0.005 for ratio in _ratios(known))
+
+
+def _is_year(number: float) -> bool:
+    return 1700 <= number < 2100 and number.is_integer()
+
+
+def share_follows(share: float, known: set[str]) -> bool:
+    """Whether a share, in per cent, is what one large number is of another, or by which it is more or less."""
+    large = {number for number in known if float(number) >= SHARE_OF_MIN and not _is_year(float(number))}
+    return any(abs(share - 100 * each) < 0.6 for ratio in _ratios(large) for each in (ratio, abs(ratio - 1)))
+
+
+def _ratios(known: set[str]) -> list[float]:
+    if len(known) > RATIO_FROM_MAX:
+        return []
+    return [one / other for one, other in permutations(map(float, known), 2) if other]
 
 
 def plain_number(shown: str) -> str:

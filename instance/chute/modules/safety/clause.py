@@ -1,0 +1,199 @@
+"""The clauses of a text: what each names, counts, negates, and who does what to whom in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+
+from instance.chute.modules.safety.exclusive_words import Members, in_group, members
+from instance.chute.modules.safety.measures import is_unit
+from instance.chute.modules.safety.stated_numbers import numbers
+
+SUBJECT_WORDS = 2
+"""Words at a sentence's begin that its later clauses may be about."""
+NEGATED_WORDS = 2
+"""Words behind a negation that it is about."""
+STEM_CHARS = 6
+DO_MAX_WORDS = 2
+"""Words between who does something and the word for it."""
+
+_WORD = re.compile(r"[^\W_](?:[\w’'\-]*\w)?|[$€£¥₹]")
+_LITTLE = frozenset(
+    "a an the this that these those its it his her their our your my he she they we you i him them us me one is are was were be been being am has have had do does did "
+    "will would can could should shall must may might of in on at to for from by with as and or but nor so than then there here which who whom whose what when where while if "
+    "also very just now still already about into over under up down out off per each both such not no s "
+    "der die das den dem des ein eine einer einen einem und oder ist sind war waren wird werden im am zu zum zur mit von für auf bei aus nach nicht kein keine es sie er "
+    "le la les un une des du de et ou est sont était dans sur pour par avec ne pas il elle ce se el los las una y o es son en con por para del al no lo su".split()
+)
+_NEGATES = frozenset(
+    "not no never none nobody nothing neither nor without cannot avoid avoids lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non".split()
+)
+_WAYS = frozenset("from to by than over against of von nach zu de à a".split())
+_DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support", re.IGNORECASE)
+_PRONOUNS = frozenset(
+    "he she it they him her them his its their er sie es ihr sein il elle ils elles ella ellos".split()
+)
+_SPLIT = re.compile(
+    r"\s*(?:[;\n]|,?\s\b(?:and|but|while|whereas|und|aber|et|mais|y|pero)\b\s)\s*|(?<=\w),\s+", re.IGNORECASE
+)
+_GOES_ON = re.compile(
+    r"(?:which|who|whose|that|where|when|unless|if|an?|to|of|at|from|by|with|for|der|die|das|qui|que)\b", re.IGNORECASE
+)
+_BETWEEN = re.compile(r"\bbetween\s+\S+\s+and\b", re.IGNORECASE)
+_ENDING = re.compile(r"(?<=\w{3})(?:ings?|edly|ed|ies|es|ly|s|e|en|er)\Z")
+_BE = frozenset("is are was were be been being got gets get wird wurde wurden".split())
+_DONE = re.compile(r"\w{2,}(?:ed|[^s]s|ought|aught|ade|old|ave|ook|ote|ew|ept|elt|id|ent)\Z")
+
+
+def stem(word: str) -> str:
+    """A word, without case, by what its forms have in common."""
+    short = _ENDING.sub("", word.replace("’s", "").replace("'s", ""))
+    return short[:STEM_CHARS]
+
+
+class Clause:
+    """A piece of a sentence with what it states."""
+
+    def __init__(
+        self, text: str, carried: frozenset[str] = frozenset(), sentence: int = -1, subject: Sequence[str] = ()
+    ) -> None:
+        """`carried`: the names that its pronouns may stand for; `sentence`: its sentence's number; `subject`: the words that it begins with."""
+        self.text = text
+        self.sentence = sentence
+        self.subject = frozenset(subject)
+        shown = _WORD.findall(text)
+        self.tokens = [word.casefold() for word in shown]
+        self.order = tuple(
+            stem(word)
+            for before, word, form in zip(["", *self.tokens], self.tokens, shown, strict=False)
+            if (word not in _LITTLE or (len(form) == 1 and form.isupper() and form not in "AI"))
+            and not word[0].isdecimal()
+            and not (before[:1].isdecimal() and is_unit(word))
+        )
+        self.words = frozenset(self.order)
+        """Stems of the words that say something, but for numbers."""
+        self.capitals = frozenset(
+            word for word, form in zip(self.tokens, shown, strict=True) if form[0].isupper() and word not in _LITTLE
+        )
+        has_pronoun = not _PRONOUNS.isdisjoint(self.tokens)
+        self.carried = carried if has_pronoun else frozenset()
+
+    @cached_property
+    def members(self) -> Members:
+        """The members of groups that it names."""
+        return members(self.tokens)
+
+    @cached_property
+    def plain_words(self) -> frozenset[str]:
+        """Its words but for those of groups."""
+        return frozenset(stem(word) for word in self.tokens if not in_group(word)) & self.words
+
+    @cached_property
+    def numbers(self) -> set[str]:
+        return numbers(self.text)
+
+    @property
+    def negates(self) -> bool:
+        """Whether it holds a negation."""
+        return any(map(_negates, self.tokens)) or _DROPS.search(self.text) is not None
+
+    @cached_property
+    def negated(self) -> frozenset[str]:
+        """The words right behind a negation."""
+        return (
+            frozenset(
+                stem(word)
+                for place, negation in enumerate(self.tokens)
+                if _negates(negation)
+                for word in self.tokens[place + 1 : place + 1 + NEGATED_WORDS]
+            )
+            & self.words
+        )
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The single capitals that stand behind words: `{"room": "b"}`."""
+        shown = _WORD.findall(self.text)
+        return {
+            one.casefold(): other
+            for one, other in pairwise(shown)
+            if len(other) == 1 and other.isupper() and len(one) > 2
+        }
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """The name or number behind words for a way, and the name that it begins with: `{"from": "14", "to": "21"}`."""
+        found = {"": self.tokens[0]} if self.tokens and self.tokens[0] in self.capitals else {}
+        for one, other in pairwise(self.tokens):
+            if one in _WAYS and (other in self.capitals or other[0].isdecimal()):
+                found[one] = other
+        return found
+
+    @cached_property
+    def first(self) -> str:
+        """The first word that says something, but for those of groups: mostly what it is about."""
+        return next((word for word in self.order if word in self.plain_words), "")
+
+    def deeds(self) -> Iterator[tuple[str, str, str]]:
+        """Who, did what, to whom: of each word for a deed the nearest words beside it, a passive turned round."""
+        said = [(word, stem(word)) for word in self.tokens]
+        for place, (word, form) in enumerate(said):
+            if word in _LITTLE or _DONE.match(word) is None:
+                continue
+            before = _nearest(said[max(0, place - DO_MAX_WORDS - 1) : place][::-1])
+            rest = said[place + 1 : place + DO_MAX_WORDS + 3]
+            by = bool(rest) and rest[0][0] in ("by", "von", "par", "por")
+            passive = by and any(each in _BE for each, _ in said[max(0, place - 3) : place])
+            after = _nearest(rest[1:] if by else rest)
+            if before and after and (not by or passive):
+                yield (after, form, before) if passive else (before, form, after)
+
+
+def bare(text: str) -> str:
+    """The words of a text without case and marks."""
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def _negates(word: str) -> bool:
+    return word in _NEGATES or word.endswith(("n't", "n’t"))
+
+
+def _nearest(words: Sequence[tuple[str, str]]) -> str:
+    for word, form in words:
+        if word in ("and", "or", "by", "to", "with", "from", "for", "of", "in", "on", "at", "und", "et", "y"):
+            return ""
+        if word not in _LITTLE:
+            return form
+    return ""
+
+
+def clauses_of(sentences: Sequence[str]) -> list[Clause]:
+    """The clauses of sentences that follow each other, and each sentence that has several."""
+    found: list[Clause] = []
+    carried: frozenset[str] = frozenset()
+    for number, sentence in enumerate(sentences):
+        whole = Clause(sentence, carried, number)
+        pieces = pieces_of(sentence)
+        if len(pieces) > 1:
+            subject = Clause(pieces[0]).order[:SUBJECT_WORDS]
+            found += [Clause(each, carried | whole.capitals, number, subject) for each in pieces]
+        found.append(whole)
+        carried = whole.capitals | whole.carried
+    return found
+
+
+def pieces_of(sentence: str) -> list[str]:
+    """A sentence's clauses; one that goes on about the one before ("which …") stands with it."""
+    kept = _BETWEEN.sub(lambda match: re.sub(r"\sand\b", "\x00", match.group()), sentence)
+    pieces: list[str] = []
+    for piece in _SPLIT.split(kept):
+        shown = piece.replace("\x00", " and").strip()
+        if not shown:
+            continue
+        if pieces and (len(shown.split()) == 1 or _GOES_ON.match(shown)):
+            pieces[-1] += ", " + shown
+        else:
+            pieces.append(shown)
+    return pieces

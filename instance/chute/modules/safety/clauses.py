@@ -1,0 +1,224 @@
+"""How a statement goes against the clauses of a reference that it is about: another word of a group, another number, another name,
+or who did it and to whom it was done exchanged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import log
+
+from instance.chute.modules.safety.clause import Clause, bare, clauses_of, pieces_of, stem
+from instance.chute.modules.safety.exclusive_words import PAIRS
+from instance.chute.modules.safety.stated_numbers import derives
+
+ALIGNED_MIN = 0.5
+"""Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
+SAME_SUBJECT = 0.4
+SAME_WORDS = 0.6
+"""Part of a clause's words in another from which the two say the same, or its opposite."""
+SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
+"""A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
+DERIVED_SMALL = 12
+"""Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
+
+
+class Clauses:
+    """A reference's clauses; `against` says how a statement goes against them."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self._clauses = clauses_of(sentences)
+        self._least = [clause for clause in self._clauses if len(pieces_of(clause.text)) < 2]
+        self._bare = bare(" ".join(sentences))
+        seen = Counter(word for clause in self._clauses for word in clause.words)
+        count = len(self._clauses) + 1
+        self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
+        self._unseen = log(1 + count) / 2
+        self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+
+    def against(self, statement: str) -> str:
+        """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
+        if bare(statement) in self._bare:
+            return ""
+        for said in map(Clause, pieces_of(statement) or [statement]):
+            why = self._against(said)
+            if why:
+                return why
+        return ""
+
+    def _against(self, said: Clause) -> str:
+        if not said.words:
+            return ""
+        about = self._about(said)
+        if about is not None and _opposes(said, about):
+            return "negation"
+        if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said):
+            return "name"
+        if self._is_denied(said):
+            return "negation"
+        if self._is_anothers_number(said):
+            return "number"
+        return "name" if self._is_anothers_deed(said) else ""
+
+    def _share(self, said: frozenset[str], clause: Clause) -> float:
+        """Part of words, by rarity, that a clause has."""
+        weights = {word: self._rarity.get(word, self._unseen) for word in said}
+        total = sum(weights.values())
+        return sum(weight for word, weight in weights.items() if word in clause.words) / total if total else 0.0
+
+    def _about(self, said: Clause) -> Clause | None:
+        """The clause that says most of what a clause of the statement says, groups aside."""
+        if not said.plain_words:
+            return None
+        for clauses in (self._least, self._clauses):
+            shares = [
+                (self._share(said.plain_words, clause) + self._bonus(said.first, clause), -len(clause.words))
+                for clause in clauses
+            ]
+            best = max(range(len(shares)), key=shares.__getitem__, default=-1)
+            if best >= 0 and shares[best][0] >= ALIGNED_MIN:
+                return clauses[best]
+        return None
+
+    @staticmethod
+    def _bonus(first: str, clause: Clause) -> float:
+        """What it adds that a clause has what a statement is about, more where it begins with it."""
+        return SAME_SUBJECT if first == clause.first else SAME_SUBJECT / 2 if first in clause.words else 0.0
+
+    def carried(self, statement: str, cosine: float) -> float:
+        """A cosine of a statement, 1 where the reference says it word for word, lowered where few of its words stand in the reference and none of its numbers."""
+        if bare(statement) in self._bare:
+            return 1.0
+        said = Clause(statement)
+        if len(said.words) < 2 or cosine >= SURE:
+            return cosine
+        known = sum(word in self._rarity for word in said.words) / len(said.words)
+        return cosine * FEW_WORDS if known <= FEW else cosine
+
+    def _exchanges(self, said: Clause) -> bool:
+        """Whether it has somebody do what was done to them by the other."""
+        deeds = set(said.deeds())
+        if not deeds:
+            return False
+        known = {deed for clause in self._clauses for deed in clause.deeds()}
+        return any(
+            (whom, did, who) in known and (who, did, whom) not in known for who, did, whom in deeds if who != whom
+        )
+
+    def _turns_round(self, said: Clause) -> bool:
+        """Whether it goes from one to the other what goes the other way."""
+        own = said.places
+        return len(own) > 1 and any(
+            one != other and clause.places.get(way) == other and clause.places.get(back) == one
+            for clause in self._clauses
+            for way, one in own.items()
+            for back, other in own.items()
+        )
+
+    def _has_other_label(self, said: Clause) -> bool:
+        """Whether it says `room C` where the reference knows only `room B`."""
+        for word, label in said.labels.items():
+            known = {clause.labels[word] for clause in self._clauses if word in clause.labels}
+            if known and label not in known:
+                return True
+        return False
+
+    def _is_denied(self, said: Clause) -> bool:
+        """Whether it says without a negation what the reference has only behind one, where they share more than that."""
+        if said.negates:
+            return False
+        for word in said.plain_words:
+            having = [clause for clause in self._least if word in clause.words]
+            if (
+                having
+                and all(word in clause.negated for clause in having)
+                and not any(_one_says_un(said, clause) for clause in having)
+            ):
+                near = {each.sentence for each in having}
+                about = [clause for clause in self._clauses if clause.sentence in near]
+                if any(len(said.plain_words & clause.words) > 1 for clause in about):
+                    return True
+        return False
+
+    def _is_anothers_number(self, said: Clause) -> bool:
+        """Whether it gives one of its numbers to what another number belongs to."""
+        derived = derives(said.text)
+        for number in said.numbers:
+            if derived and float(number) <= DERIVED_SMALL:
+                continue
+            holding = [clause for clause in self._least if number in clause.numbers]
+            others = [clause for clause in self._least if clause.numbers and clause.numbers.isdisjoint(said.numbers)]
+            if holding and all(any(_belongs(said, other, clause) for other in others) for clause in holding):
+                return True
+        return False
+
+    def _is_anothers_deed(self, said: Clause) -> bool:
+        """Whether it begins with a name of the reference, and what it says of it is said of another one."""
+        first = said.tokens[0] if said.tokens else ""
+        if first not in said.capitals or first not in self._names or stem(first) != said.first:
+            return False
+        rest = said.words - {stem(name) for name in said.capitals & self._names}
+        if not rest:
+            return False
+        best = max(self._clauses, key=lambda clause: (self._share(rest, clause), -len(clause.words)))
+        if self._share(rest, best) < 0.75 or first in best.capitals | best.carried or first in best.tokens:
+            return False
+        begins = best.tokens[0] if best.tokens else ""
+        return begins in best.capitals and begins not in said.tokens
+
+
+def _opposes(said: Clause, about: Clause) -> bool:
+    """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
+    turned = (said.negates != about.negates) != _one_says_un(said, about)
+    for group, named in said.members.items():
+        known = about.members.get(group)
+        if known and named.isdisjoint(known):
+            if group not in PAIRS or not turned:
+                return True
+            turned = False
+    return turned and len(said.words & about.words) >= SAME_WORDS * len(said.words)
+
+
+def _one_says_un(said: Clause, about: Clause) -> bool:
+    """Whether a word of one is the other's with a negating prefix ("unknown" for "known")."""
+    return any(
+        prefix + word in other.tokens
+        for one, other in ((said, about), (about, said))
+        for word in one.tokens
+        if len(word) > 3
+        for prefix in ("un", "in", "im", "dis", "non", "non-")
+    )
+
+
+def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
+    """Whether what is said of the number in `holding` is about `other`, which has a number of its own."""
+    held = holding.words | holding.subject  # a later clause may go on about what its sentence is about
+    if held >= other.words or other.words >= holding.words:
+        return False
+    theirs = said.words & (other.words - held)
+    if not theirs:
+        return False
+    ours = said.words & (held - other.words)
+    siblings = holding.sentence == other.sentence
+    if not ours:
+        return True
+    if not siblings:
+        return False
+    if said.first in theirs and holding.first not in said.words:
+        return True
+    return any(
+        stand in said.words and _slot(other, stand) & _slot(holding, instead)
+        for stand in theirs
+        for instead in holding.words - other.words - said.words
+    )
+
+
+def _slot(clause: Clause, word: str) -> set[tuple[int, str]]:
+    """What stands beside a word, before (-1) or behind (1) it."""
+    found = set()
+    for place, each in enumerate(clause.order):
+        if each == word:
+            if place:
+                found.add((-1, clause.order[place - 1]))
+            if place + 1 < len(clause.order):
+                found.add((1, clause.order[place + 1]))
+    return found

@@ -1,0 +1,120 @@
+"""Words of which only one is true of the same thing: units, days, months, amounts, states, and the opposites of everyday speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_GROUPS = (
+    # Each line is a group; what stands between bars is one member, in any of its words.
+    "monday mondays montag lundi lunes | tuesday tuesdays dienstag mardi martes | wednesday wednesdays mittwoch mercredi miércoles | "
+    "thursday thursdays donnerstag jeudi jueves | friday fridays freitag vendredi viernes | saturday saturdays samstag samedi sábado | "
+    "sunday sundays sonntag dimanche domingo",
+    "january jan januar janvier enero | february feb februar février febrero | march märz marzo | april avril abril | june juni juin junio | "
+    "july juli juillet julio | august août agosto | september sept septembre septiembre | october oktober octobre octubre | november novembre noviembre | "
+    "december dezember décembre diciembre",
+    "spring frühling printemps primavera | summer sommer été verano | autumn herbst automne otoño | winter hiver invierno",
+    "morning mornings | noon midday | afternoon afternoons | evening evenings | night nights midnight overnight",
+    "breakfast | lunch | dinner supper",
+    "yesterday gestern ayer | today heute aujourd'hui hoy | tomorrow demain mañana",
+    "hourly | daily | weekly | monthly | quarterly | yearly annually annual",
+    "dollar dollars usd $ | euro euros eur € | pound pounds gbp £ | yen jpy ¥ | franc francs chf | rupee rupees inr ₹ | kronor kroner",
+    "celsius | fahrenheit",
+    "all every entire entirely completely fully alle tous todos | most majority mostly largely meisten | some several einige | few hardly minority wenige | none",
+    "always immer toujours siempre | often usually frequently | sometimes occasionally | rarely seldom",
+    "only solely exclusively | also additionally",
+    "first | second | third | fourth | fifth | sixth | last final",
+    "largest biggest highest longest tallest fastest oldest heaviest dearest | smallest lowest shortest slowest youngest lightest cheapest newest",
+    "bigger larger higher longer faster older heavier stronger | smaller lower shorter slower younger lighter weaker",
+    "north northern | south southern | east eastern | west western",
+    "left | right",
+    "red rot rouge rojo | green grün vert verde | blue blau bleu azul | yellow gelb jaune | black schwarz noir negro | white weiß blanc blanco | brown | grey gray | orange | purple | pink",
+    "senior | junior | intern trainee",
+    "ceo | cfo | cto | coo | chairman chairwoman chair | president | vice",
+    "male men man boy boys | female women woman girl girls",
+    "mother | father | brother | sister | son | daughter | uncle | aunt | husband | wife",
+    "adult adults | child children kids | infant infants | elderly",
+    "teacher | pupil student",
+    "buyer | seller",
+    "landlord lessor | tenant lessee",
+    "free kostenlos gratis gratuit gratuite | paid chargeable pay pays cost costs fee fees charged kostet kosten gebühr",
+    "allow allows allowed permit permits permitted permissible erlaubt autorisé permitido | forbid forbids forbidden prohibit prohibits prohibited ban bans banned disallowed verboten interdit prohibido",
+    "optional voluntary optionally freiwillig | mandatory compulsory required requires obligatory verpflichtend obligatoire",
+    "include includes included including | exclude excludes excluded excluding",
+    "open opened opens geöffnet ouvert abierto | closed shut closes geschlossen fermé cerrado",
+    "enable enables enabled | disable disables disabled",
+    "accept accepts accepted approve approves approved agreed granted | reject rejects rejected refuse refused decline declined denied deny",
+    "increase increases increased increasing doubled tripled surged jumped rise rises rose risen raise raised raises grow grows grew grown climbed gained growth gestiegen | "
+    "decrease decreases decreased decreasing fall falls fell fallen reduce reduced reduces halved shrunk plunged slipped drop drops dropped decline declines shrank cut lowered gesunken | "
+    "unchanged stable steady flat constant unverändert",
+    "hire hires hired hiring recruited employed | dismiss dismissed fired sacked layoffs laid",
+    "buy buys bought purchase purchased acquire acquired | sell sells sold",
+    "import imports imported | export exports exported",
+    "win wins won winner victory | lose loses lost loser defeat defeated | draw drew tied",
+    "succeed succeeds succeeded success successful successfully passed | fail fails failed failure unsuccessful",
+    "profit profits profitable | loss losses unprofitable",
+    "start starts started begin begins began begun | end ends ended finish finished stop stopped",
+    "arrive arrives arrived arrival | depart departs departed departure leaves",
+    "add adds added | drops dropped remove removes removed delete deletes deleted",
+    "common frequent commonest | rare uncommon",
+    "severe serious | mild moderate light",
+    "safe harmless | dangerous unsafe harmful hazardous",
+    "positive | negative",
+    "public | private",
+    "internal | external",
+    "temporary | permanent",
+    "manual manually | automatic automatically",
+    "synchronous synchronously | asynchronous asynchronously",
+    "online remote remotely | offline onsite",
+    "indoor indoors | outdoor outdoors",
+    "sunny sonnig | cloudy overcast bewölkt | rainy rain raining regen | snow snowy snowing schnee | foggy fog",
+    "cold | hot",
+    "warmer hotter | colder cooler",
+    "wet | dry",
+    "full | empty",
+    "early earlier | late later",
+    "legal lawful | illegal unlawful",
+    "guilty convicted | innocent acquitted",
+    "alive living | dead deceased died",
+    "married | single unmarried | divorced | widowed",
+    "before | after",
+    "until | since",
+    "minimum min least | maximum max",
+    "better best improved improve improves | worse worst worsened worsen",
+    "agree agrees | disagree disagrees",
+    "support supports supported | oppose opposes opposed opposition",
+    "encrypted | unencrypted plaintext",
+    "upload uploads uploaded | download downloads downloaded",
+    "upstream | downstream",
+    "deposit deposits | withdraw withdraws withdrawal withdrawals",
+    "credit | debit",
+    "gross brutto | net netto",
+    "vegan | vegetarian | meat",
+    "inbound incoming | outbound outgoing",
+    "domestic national | international foreign",
+    "refundable | nonrefundable non-refundable",
+    "valid | invalid expired",
+)
+
+_MEMBER: dict[str, tuple[tuple[int, int], ...]] = {}
+for _number, _line in enumerate(_GROUPS):
+    for _place, _member in enumerate(_line.split("|")):
+        for _word in _member.split():
+            _MEMBER[_word] = (*_MEMBER.get(_word, ()), (_number, _place))
+PAIRS = frozenset(number for number, line in enumerate(_GROUPS) if line.count("|") == 1)
+"""Groups of two: not to be the one is to be the other."""
+
+Members = dict[int, frozenset[int]]
+
+
+def members(words: Iterable[str]) -> Members:
+    """Group -> its members that are named by these words, which are without case."""
+    found: dict[int, set[int]] = {}
+    for word in words:
+        for group, member in _MEMBER.get(word, ()):
+            found.setdefault(group, set()).add(member)
+    return {group: frozenset(each) for group, each in found.items()}
+
+
+def in_group(word: str) -> bool:
+    """Whether a word, without case, is of some group."""
+    return word in _MEMBER

@@ -1,0 +1,30 @@
+"""Which statements of an answer others to the same question do not make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from instance.chute.modules.safety.grounding import Reference
+from instance.chute.sentences import split_sentences
+
+if TYPE_CHECKING:
+    from instance.chute.embedding.embedder import Embedder
+
+
+async def disagreeing(
+    embedder: Embedder, statements: Sequence[tuple[int, str]], answers: Sequence[str], least: float
+) -> list[tuple[int, str, float]]:
+    """The statements whose mean support by the answers is less than `least`, with where they begin and that support."""
+    if not answers:
+        return []
+    support = [0.0] * len(statements)
+    for text in answers:
+        sentences = [each.strip() for each in split_sentences(text) if each.strip()]
+        judged = await Reference(sentences).support(embedder, [sentence for _, sentence in statements], by_number=True)
+        support = [total + one for total, (one, _) in zip(support, judged, strict=True)]
+    return [
+        (start, sentence, total / len(answers))
+        for (start, sentence), total in zip(statements, support, strict=True)
+        if total / len(answers) < least
+    ]
