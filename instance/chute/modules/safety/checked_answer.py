@@ -56,7 +56,7 @@ class CheckedAnswer:
         self._reference = references(self.given)
         if not self._reference or "grounding" not in self._checks or not self.statements:
             return []
-        self._compared = Reference(self._reference)
+        self._compared = Reference(self._reference, [sentence for _, sentence in self.statements])
         return [*self._compared.windows, *(sentence for _, sentence in self.statements)]
 
     def judge(self, vectors: Vectors | None) -> None:

@@ -13,6 +13,7 @@ from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
+from instance.chute.modules.safety.near_sentences import near_sentences
 from instance.chute.modules.safety.stated_numbers import NUMBER, numbers, share_follows
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 REFERENCE_MAX = 400
 """Sentences of reference that are compared with."""
 STATEMENTS_MAX = 100
+WINDOWS_MAX = 120
+"""Windows of a reference that are embedded, some 5 ms each."""
 TOOL_ROLES = ("tool", "function")
 KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
@@ -198,13 +201,23 @@ def is_statement(sentence: str) -> bool:
     return True
 
 
+def _windows(sentences: list[str], statements: Sequence[str]) -> list[str]:
+    """The sentences, and each two that follow each other: what a statement says may stand in two."""
+    if 2 * len(sentences) <= WINDOWS_MAX:
+        return [*sentences, *map(" ".join, itertools.pairwise(sentences))]
+    near = near_sentences(sentences, statements, WINDOWS_MAX // 3)
+    pairs = {first for place in near for first in (place - 1, place) if 0 <= first < len(sentences) - 1}
+    return [*(sentences[place] for place in near), *(" ".join(sentences[first : first + 2]) for first in sorted(pairs))]
+
+
 class Reference:
     """Reference sentences; how far they carry statements, 0 to 1, and what each of those lacks."""
 
-    def __init__(self, sentences: Sequence[str]) -> None:
+    def __init__(self, sentences: Sequence[str], statements: Sequence[str]) -> None:
+        """`statements`: those that are going to be judged. Of a long reference only what shares words with them is compared with
+        them by meaning."""
         self._sentences = list(sentences)
-        # What a statement says may stand in two sentences that follow each other.
-        self.windows = [*self._sentences, *map(" ".join, itertools.pairwise(self._sentences))]
+        self.windows = _windows(self._sentences, statements)
         """The texts whose vectors are compared with the statements'."""
         self._whole = Told(" ".join(self._sentences))
         self._clauses = Clauses(self._sentences)
