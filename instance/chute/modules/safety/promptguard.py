@@ -15,7 +15,7 @@ from instance.chute.call_identity import holder
 from instance.chute.embedding.embedder import embedder_where_possible
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
-from instance.chute.held_texts import HeldTexts
+from instance.chute.held_texts import HeldTexts, Hold
 from instance.chute.matcher import Matcher
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.first_look import FirstLook, first_look_of
@@ -426,10 +426,10 @@ class PromptGuard(Module):
             if not self._holds() and (self.settings.mode != "restore" or placeholders is None):
                 x.skipped = (x.skipped or set()) | {self.name}
                 return
-            texts = x.state["promptguard_stream"] = HeldTexts(self._hold_of(x, placeholders))
+            texts = x.state["promptguard_stream"] = HeldTexts(self._hold_of(x, placeholders), x, self.name)
         texts.take(delta)
 
-    def _hold_of(self, x: Exchange, placeholders: Placeholders | None) -> Callable[[str], _Text]:
+    def _hold_of(self, x: Exchange, placeholders: Placeholders | None) -> Callable[[str], Hold]:
         name = _namer(placeholders)
 
         def substitute(kind: str, value: str) -> str:
@@ -441,8 +441,10 @@ class PromptGuard(Module):
 
         restores = self.settings.mode == "restore"
 
-        def hold(place: str) -> _Text:
+        def hold(place: str) -> Hold:
             scan = WindowedHold(self.find, substitute) if self._holds() else None
+            if scan is not None and (placeholders is None or not restores):
+                return scan
             return _Text(scan, placeholders if restores else None, place.endswith("arguments"))
 
         return hold

@@ -195,17 +195,6 @@ class OwnKeyGuard:
         self._held = ""
         self.place = place
 
-    def passes(self, text: str) -> bool:
-        """Count the text as sent when nothing is held and no own key can begin in it; else leave it to `feed`."""
-        if self._held:
-            return False
-        window = self._tail + text
-        for anchor in self._anchors:
-            if anchor in window:
-                return False
-        self._tail = window[1 - ANCHOR_CHARS :]
-        return True
-
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         window = self._tail + self._held + text
@@ -255,6 +244,15 @@ class Watch:
             self._pieces = [joined[cut:]] if cut < len(joined) else []
             self._size = len(joined) - cut
             self._look(joined[:cut])
+
+    def before(self, feed: Callable[[str, bool], str] | None) -> Callable[[str, bool], str]:
+        """A feed that looks at the text and gives it to the next one, if there is any."""
+
+        def watched(text: str, last: bool) -> str:
+            self.feed(text)
+            return text if feed is None else feed(text, last)
+
+        return watched
 
     def end(self) -> None:
         """Look at what is left; may be called more than once."""

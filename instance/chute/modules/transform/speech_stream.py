@@ -59,6 +59,17 @@ class SpeechStream:
         self.chars_after = 0
         self.ended = False
 
+    def waits(self, text: str, last: bool) -> str | None:
+        """Take a text that is no end of anything, as most are: nothing may be sent then. `None`: it has to be fed."""
+        if not self._is_quiet or self._is_json is not False or last or self.ended:
+            return None
+        stirs = _ENDS_BLOCK if self._is_block else _STIRS
+        if stirs.search(text) is not None or len(self._held) + len(text) > HOLD_MAX_CHARS:
+            return None
+        self.chars_before += len(text)
+        self._held += text
+        return ""
+
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         if last and not self.chars_before and text and not (self._ssml or self._speech.spell):
@@ -68,15 +79,13 @@ class SpeechStream:
                 self.ended = length < len(text)
                 self._said = length + 1
                 return text[:length] if self.ended else text
+        if self.waits(text, last) is not None:
+            return ""
         self.chars_before += len(text)
         if self.ended:
             return ""
         self._held += text
-        if self._is_quiet and self._is_json is False and not last:
-            stirs = _ENDS_BLOCK if self._is_block else _STIRS
-            if stirs.search(text) is None and len(self._held) <= HOLD_MAX_CHARS:
-                return ""
-            self._is_quiet = False
+        self._is_quiet = False
         if self._is_json is None:
             if not last and _JSON_MAYBE.match(self._held):
                 return ""
