@@ -339,6 +339,7 @@ class Plan:
             except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
                 x.skipped = (x.skipped or set()) | {link.name}
                 delta.obj = obj
+                text = None  # whatever it did to the event before: those that follow see all of it
                 fail(x, link, error)
             if len(decisions) != count:
                 now = perf_counter_ns()

@@ -41,5 +41,5 @@ class DeltaHooks:
                     follows = follows or feed is not None
             self.texts = tuple(reversed(texts))
         self.empty = self.texts
-        if not any([follows for _, _, _, follows in self.texts]):
-            self.empty = tuple([each for each in self.texts if each[0] is None])
+        if not any(follows for feed, _, _, follows in self.texts if feed is None):
+            self.empty = tuple(each for each in self.texts if each[0] is None)
