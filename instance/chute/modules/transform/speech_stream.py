@@ -15,6 +15,7 @@ TAIL_CHARS = 12
 TAIL_KNOWN_CHARS = 6
 """What a mark or a new line ends is known once so many more characters came, of so many at the end that are no such mark."""
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
+_BLANK_LINE = re.compile(r"[^\S\n]*(?:\n|\Z)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
 _STIRS = re.compile(r"[\n.!?…。！？｡`~]")
@@ -103,7 +104,8 @@ class SpeechStream:
             self._is_block = False
             if block.strip():
                 out += self._speak(block)
-            self._fresh = _ends_paragraph(block)
+            if self._ssml:
+                self._fresh = _ends_paragraph(block)
         if not last:
             self._is_quiet = self._waits()
         if self._ssml and (last or self.ended) and self._said:
@@ -166,12 +168,13 @@ class SpeechStream:
             end = held.find("\n", place)
             if end < 0:
                 return len(held) if last else 0
-            following = held[end + 1 :]
-            if not following and not last:
+            start = end + 1
+            if start == len(held) and not last:
                 return 0
-            if _FENCE.match(following) and not (is_list and following[:1].isspace()):
-                return end + 1
-            if not following.partition("\n")[0].strip():
+            if _FENCE.match(held, start) and not (is_list and held[start].isspace()):
+                return start
+            if _BLANK_LINE.match(held, start):
+                following = held[start:]
                 rest = following.lstrip(" \t\n")
                 if not rest and not last:
                     return 0
@@ -179,8 +182,8 @@ class SpeechStream:
                 if is_list and rest and not last and "\n" not in rest and len(rest) < 6:
                     return 0  # whether the list goes on is not known yet
                 if not (is_list and rest and (_ITEM.match(rest) or len(indent) >= 2)):
-                    return end + 1
-            place = end + 1
+                    return start
+            place = start
 
     def _speak(self, block: str) -> list[str]:
         out: list[str] = []
