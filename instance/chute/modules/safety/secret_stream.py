@@ -238,18 +238,25 @@ class Watch:
         self._pieces.append(text)
         self._size += len(text)
         if self._size >= WATCH_CHARS:
-            joined = "".join(self._pieces)
-            cut = max(joined.rfind(" "), joined.rfind("\n")) + 1
-            cut = cut if len(joined) - cut <= WATCH_CHARS // 2 else len(joined)
-            self._pieces = [joined[cut:]] if cut < len(joined) else []
-            self._size = len(joined) - cut
-            self._look(joined[:cut])
+            self._look_at_most()
+
+    def _look_at_most(self) -> None:
+        """Look at what came, but for a last word that may go on."""
+        joined = "".join(self._pieces)
+        cut = max(joined.rfind(" "), joined.rfind("\n")) + 1
+        cut = cut if len(joined) - cut <= WATCH_CHARS // 2 else len(joined)
+        self._pieces = [joined[cut:]] if cut < len(joined) else []
+        self._size = len(joined) - cut
+        self._look(joined[:cut])
 
     def before(self, feed: Callable[[str, bool], str] | None) -> Callable[[str, bool], str]:
         """A feed that looks at the text and gives it to the next one, if there is any."""
 
         def watched(text: str, last: bool) -> str:
-            self.feed(text)
+            self._pieces.append(text)
+            self._size += len(text)
+            if self._size >= WATCH_CHARS:
+                self._look_at_most()
             return text if feed is None else feed(text, last)
 
         return watched
