@@ -306,26 +306,22 @@ class Plan:
         decisions = x.decisions
         count = len(decisions)
         x.current_hook = "on_delta"
-        before = 0
+        before = perf_counter_ns()
         obj = delta.obj
         for feed, hook, link, follows in hooks.texts if text else hooks.empty:
-            if feed is not None and text == "":
+            whole = feed is None or text is None
+            if not text and not whole:
                 continue
             x.current_module = link.name
-            if not before:
-                before = perf_counter_ns()
             try:
-                if feed is not None and text is not None:
-                    sent = feed(text, False)
-                    if sent is text:
-                        if len(decisions) == count:
-                            continue
-                    elif sent is not None and sent != text:
+                if not whole:
+                    sent = feed(text, False)  # type: ignore[arg-type,misc]
+                    if sent is None:
+                        whole = True
+                    elif sent is not text and sent != text:
                         part["content"] = text = sent
                         delta.changed = True
-                else:
-                    sent = None
-                if sent is None:
+                if whole:
                     hook(x, delta)
                     if delta.obj is not obj:
                         obj = _checked(delta)
