@@ -15,12 +15,15 @@ import instance.chute.chain as chain_module
 from bench.loop_clock import LoopClock
 from instance.chute import containment
 from instance.chute.chain import Plan
+from instance.chute.delta_hooks import DeltaHooks, Feed
+from instance.chute.exchange import Exchange
 from instance.chute.matcher import Matcher
 from instance.chute.meter import Histogram
 from instance.chute.registry import Registry
 
 SCAN = "shared scan"
 _scan = Matcher.scan
+_take_texts = Exchange.take_texts
 
 
 class _Adder(Histogram):
@@ -64,13 +67,18 @@ class Times:
 
     def watch_deltas(self, plan: Plan) -> None:
         """Time `on_delta` too, which the plan does not by itself."""
-        plan.deltas = tuple((self._timed(link.name, hook), link) for hook, link in plan.deltas)
+        plan.deltas = DeltaHooks(tuple((self._timed(link.name, hook), link) for hook, link in plan.deltas.events))
+
+        def take_texts(x: Exchange, module: str, feed: Feed | None) -> None:
+            _take_texts(x, module, feed and self._timed(module, feed))
+
+        Exchange.take_texts = take_texts  # type: ignore[method-assign]
 
     def _timed(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(x: Any, delta: Any) -> None:
+        def timed(*given: Any) -> Any:
             started = self._clock.now_ns()
             try:
-                hook(x, delta)
+                return hook(*given)
             finally:
                 self.add(name, self._clock.now_ns() - started)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from instance.chute.answer import Answer, Delta
+from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.containment import (
     Fits,
     Link,
@@ -24,6 +24,8 @@ from instance.chute.containment import (
     timed,
     within,
 )
+from instance.chute.delta_hooks import DeltaHooks
+from instance.chute.delta_text import plain_part
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.matcher import Matcher
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 
 ShimLink = tuple[Link, Fits | None]
-DeltaHooks = tuple[tuple[SyncHook, Link], ...]
 LoadShim = Callable[[str, str], Awaitable[ShimLink | None]]
 """`(dialect, kind of call)`."""
 
@@ -119,7 +120,7 @@ class Plan:
         self.steps = tuple(steps)
         self.whole_steps = tuple(step for step in steps if "on_request" not in step[1].module.streams_only or step[2])
         self.responses = tuple(reversed(responses))
-        self.deltas = tuple(reversed(deltas))
+        self.deltas = DeltaHooks(tuple(reversed(deltas)))
         self.finishes = tuple(finishes)
         self.whole_finishes = tuple(step for step in finishes if "on_finish" not in step[1].module.streams_only)
         self.last_place = self.links[-1].place if self.links else -1
@@ -278,21 +279,26 @@ class Plan:
 
     def delta(self, x: Exchange, delta: Delta) -> None:
         """One event of a stream through `on_delta`, innermost first. Raises `StockyardError` when a module ends the stream."""
+        hooks = x.delta_hooks or self.deltas
+        feeds = x.feeds
+        if hooks.skipped is not x.skipped or hooks.feeds is not feeds:
+            hooks = x.delta_hooks = DeltaHooks(self.deltas.events, x.skipped, feeds)
+        if feeds is not None:
+            part = plain_part(delta)
+            if part is not None:
+                self._plain_delta(x, delta, part, hooks)
+                return
         decisions = x.decisions
         count = len(decisions)
         x.current_hook = "on_delta"
-        skipped = x.skipped
-        hooks = self.deltas if skipped is None else x.deltas if x.deltas_skipped is skipped else self._deltas_of(x)
         before = perf_counter_ns()
         obj = delta.obj
-        for hook, link in hooks:
+        for hook, link in hooks.events:
             x.current_module = link.name
             try:
                 hook(x, delta)
                 if delta.obj is not obj:
-                    if type(delta.obj) is not dict:
-                        raise WrongAnswer(f"{type(delta.obj).__name__} in place of the event's object")
-                    obj = delta.obj
+                    obj = _checked(delta)
             except StockyardError as error:
                 refuse(x, link, error)
                 raise
@@ -306,12 +312,49 @@ class Plan:
                 count = len(decisions)
                 before = now
 
-    def _deltas_of(self, x: Exchange) -> DeltaHooks:
-        """The hooks of the modules that still want this call's events."""
-        skipped = x.skipped or ()
-        x.deltas_skipped = x.skipped
-        hooks = x.deltas = tuple(each for each in self.deltas if each[1].name not in skipped)
-        return hooks
+    def _plain_delta(self, x: Exchange, delta: Delta, part: JSON, hooks: DeltaHooks) -> None:
+        """The same for an event that is some text and nothing else: modules that gave a `Feed` are called with the text alone, and
+        not at all while another, further in, holds it."""
+        text: str | None = part["content"]
+        decisions = x.decisions
+        count = len(decisions)
+        x.current_hook = "on_delta"
+        before = perf_counter_ns()
+        obj = delta.obj
+        for feed, hook, link, follows in hooks.texts if text else hooks.empty:
+            whole = feed is None or text is None
+            if not text and not whole:
+                continue
+            x.current_module = link.name
+            try:
+                if not whole:
+                    sent = feed(text, False)  # type: ignore[arg-type,misc]
+                    if sent is None:
+                        whole = True
+                    elif sent is not text and sent != text:
+                        part["content"] = text = sent
+                        delta.changed = True
+                if whole:
+                    hook(x, delta)
+                    if delta.obj is not obj:
+                        obj = _checked(delta)
+                    if follows:
+                        left = plain_part(delta)
+                        text = left["content"] if left is not None else None
+                        part = left or part
+            except StockyardError as error:
+                refuse(x, link, error)
+                raise
+            except Exception as error:  # the module's own failure: recorded in the trail, then open or closed
+                x.skipped = (x.skipped or set()) | {link.name}
+                delta.obj = obj
+                text = None  # whatever it did to the event before: those that follow see all of it
+                fail(x, link, error)
+            if len(decisions) != count:
+                now = perf_counter_ns()
+                timed(x, link, count, now - before)
+                count = len(decisions)
+                before = now
 
     def finish(self, x: Exchange) -> None:
         """`on_finish` of every module that was reached, in order; never raises."""
@@ -338,3 +381,10 @@ class Plan:
                 timed(x, link, count, now - before)
                 count = len(decisions)
             before = now
+
+
+def _checked(delta: Delta) -> JSON:
+    """The event's object that a hook put in place of another. Raises `WrongAnswer` for what is none."""
+    if type(delta.obj) is not dict:
+        raise WrongAnswer(f"{type(delta.obj).__name__} in place of the event's object")
+    return delta.obj

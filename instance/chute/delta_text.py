@@ -16,6 +16,9 @@ FIRST_CONTENT = "choices[0].content"
 
 def first_choice(delta: Delta) -> tuple[str, bool]:
     """The content that an event has for the first choice, and whether that choice finishes with it."""
+    plain = plain_part(delta)
+    if plain is not None:
+        return plain["content"], False
     obj = delta.obj
     choices = obj.get("choices") if obj is not None else None
     text, finished = "", False
@@ -37,21 +40,22 @@ def plain_part(delta: Delta) -> JSON | None:
     obj = delta.obj
     if obj is None or delta.final:
         return None
-    choices = obj.get("choices")
-    if not choices or len(choices) != 1:
-        return None
-    choice = choices[0]
-    part = choice.get("delta")
-    if (
-        not part
-        or len(part) != 1
-        or type(part.get("content")) is not str
-        or choice.get("finish_reason") is not None
-        or choice.get("index")
-        or "text" in choice
-    ):
-        return None
-    return part  # type: ignore[no-any-return]
+    try:
+        (choice,) = obj["choices"]
+        if "text" in choice:
+            return None
+        part = choice["delta"]
+        if (
+            len(part) == 1
+            and "content" in part
+            and choice.get("finish_reason") is None
+            and not choice.get("index")
+            and type(part["content"]) is str
+        ):
+            return part  # type: ignore[no-any-return]
+    except (KeyError, TypeError, ValueError):  # no choice, several, or one without a part
+        pass
+    return None
 
 
 def delta_texts(delta: Delta) -> Iterable[tuple[str, JSON, str, JSON]]:

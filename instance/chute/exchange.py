@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from instance.chute.answer import Answer
-    from instance.chute.chain import DeltaHooks, Plan
+    from instance.chute.chain import Plan
     from instance.chute.containment import Link
+    from instance.chute.delta_hooks import DeltaHooks, Feed, Feeds
     from instance.chute.meter import Histogram
     from instance.chute.operation import Operation
     from instance.chute.provider_key import ProviderKey
@@ -118,9 +119,10 @@ class Exchange(SharedScan):
     """The times of the module whose `around` runs now."""
     skipped: set[str] | None
     """Modules that want no more events of the stream, by name; another set each time one is added."""
-    deltas: DeltaHooks
-    deltas_skipped: set[str] | None
-    """The plan's `on_delta` hooks without those of `skipped` as it was then."""
+    feeds: Feeds | None
+    """What modules gave by `take_texts`; another mapping each time one is added."""
+    delta_hooks: DeltaHooks | None
+    """The plan's `on_delta` hooks by `skipped` and `feeds` as they were at the last event."""
     current_module: str
     current_hook: str
     running: Link | None
@@ -241,8 +243,8 @@ class Exchange(SharedScan):
         self.sampled = True
         self.owner = None
         self.skipped = None
-        self.deltas = ()
-        self.deltas_skipped = None
+        self.feeds = None
+        self.delta_hooks = None
         self.current_module = ""
         self.current_hook = ""
         self.running = None
@@ -297,6 +299,10 @@ class Exchange(SharedScan):
         """Say that `req` was changed: what is sent is written anew from it."""
         self.changed = self.unscanned = True
         self._counted = None
+
+    def take_texts(self, module: str, feed: Feed | None) -> None:
+        """From the next event on, plain ones are the module's `feed`'s; `None`: they are nothing to it."""
+        self.feeds = {**(self.feeds or {}), module: feed}
 
     def prompt_tokens(self) -> int:
         """About how many tokens the request has (`tokens.count_prompt_tokens`), counted once until it is changed."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from instance.chute.answer import Delta
 from instance.chute.delta_text import FIRST_CONTENT, delta_texts, plain_part, release
 from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
 
 TEXTS_MAX = 256
 """Texts of one stream that are followed; a stream with more of them is ended."""
 
 
 class Hold(Protocol):
-    """One text on its way: a choice's content, a tool call's arguments."""
+    """One text on its way: a choice's content, a tool call's arguments. One that has a `Feed` of its own, `waits`, for plain events
+    is called by that."""
 
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left. May raise `StockyardError` to end the stream. It need not be
@@ -24,14 +28,17 @@ class Hold(Protocol):
 class HeldTexts:
     """What an `on_delta` hook keeps for a call. `hold(place)` makes the hold of a text when it first comes (`None`: it passes).
 
+    With `x` and the module's name, the hold of the first choice's content takes plain events by itself once it is there.
     Places are those of `delta_texts`: `choices[0].content`, `choices[0].tool_calls[1].arguments`, `choices[0].text` …
     """
 
-    __slots__ = ("_hold", "_texts")
+    __slots__ = ("_hold", "_module", "_texts", "_x")
 
-    def __init__(self, hold: Callable[[str], Hold | None]) -> None:
+    def __init__(self, hold: Callable[[str], Hold | None], x: Exchange | None = None, module: str = "") -> None:
         self._hold = hold
         self._texts: dict[str, Hold | None] = {}
+        self._x = x
+        self._module = module
 
     def take(self, delta: Delta) -> None:
         """Replace the event's texts by what may be sent of them, and give back what is held when a choice ends."""
@@ -67,6 +74,9 @@ class HeldTexts:
         if len(self._texts) >= TEXTS_MAX:
             raise StockyardError("bad_upstream_response", "The provider's stream has too many texts to be checked.")
         hold = self._texts[place] = self._hold(place)
+        if place == FIRST_CONTENT and self._x is not None:
+            self._x.take_texts(self._module, None if hold is None else getattr(hold, "waits", hold.feed))
+            self._x = None
         return hold
 
 

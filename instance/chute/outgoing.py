@@ -22,7 +22,7 @@ class Outgoing:
         self._encoder = x.operation.encoder(x)
         self._native = answer.native == x.operation.dialect
         self._x = x
-        self._hooks = plan is not None and bool(plan.deltas) and x.kind in TEXT_KINDS
+        self._hooks = plan is not None and bool(plan.deltas.events) and x.kind in TEXT_KINDS
         self._open = x.req.get("n") or 1
         self._finals = False
         self._last: dict[str, object] = {}

@@ -53,7 +53,7 @@ async def _gated(
         async for batch in events:
             for place, delta in enumerate(batch):
                 part = plain_part(delta)
-                if part is not None and texts.keeps(delta, part):
+                if part is not None and (not part["content"] or texts.keeps(delta, part)):
                     shaped = delta
                     continue
                 try:
@@ -76,13 +76,13 @@ class _Texts:
     def keeps(self, delta: Delta, part: JSON) -> bool:
         """Take an event that is some content of the first choice and nothing else, unless its hold has to await something for it;
         whether it was taken."""
-        text = part["content"]
-        if not text:
-            return True
-        hold = self._texts[FIRST_CONTENT] if FIRST_CONTENT in self._texts else self._made(FIRST_CONTENT)
-        if hold is None:
-            return True
-        if self._keeps is None or not self._keeps(text):
+        keeps = self._keeps
+        if keeps is None:
+            hold = self._texts[FIRST_CONTENT] if FIRST_CONTENT in self._texts else self._made(FIRST_CONTENT)
+            if hold is None:
+                return True
+            keeps = self._keeps
+        if keeps is None or not keeps(part["content"]):
             return False
         part["content"] = ""
         delta.changed = True

@@ -47,7 +47,12 @@ class Assembly:
             if part:
                 content = part.get("content")
                 if len(part) == 1 and type(content) is str:  # as nearly every event is
-                    self._add_text(kept["texts"], "content", content)
+                    if content:
+                        pieces = kept["texts"].get("content")
+                        if pieces is None:
+                            pieces = kept["texts"]["content"] = []
+                        pieces.append(content)
+                        self._size += len(content)
                 else:
                     self._add_part(kept, part)
             if choice.get("logprobs") is not None:

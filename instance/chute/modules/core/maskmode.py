@@ -223,7 +223,7 @@ class MaskMode(Module):
                     return _Arguments(originals) if originals else None
                 return WindowedHold(lambda text: self.find(text, more), self._counted(counts))
 
-            texts = x.state["maskmode"] = HeldTexts(hold)
+            texts = x.state["maskmode"] = HeldTexts(hold, x, self.name)
             x.state["maskmode_counts"] = counts
         texts.take(delta)
         if delta.final:

@@ -231,10 +231,13 @@ class CostCap(Module):
         accounts, estimate = x.state["costcap"]
         prompt_nano = line_cost_nano(x.prompt_tokens(), price.input)
         tokens = 0
+        covered = (estimate - prompt_nano) * 1000 // price.output
+        """So many tokens cost no more than what is reserved, but for what is rounded."""
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
             async for batch in events:
-                tokens += sum(has_content(delta) for delta in batch)
-                over = prompt_nano + line_cost_nano(tokens, price.output) - estimate
+                for delta in batch:
+                    tokens += has_content(delta)
+                over = prompt_nano + line_cost_nano(tokens, price.output) - estimate if tokens >= covered else 0
                 if over > 0:
                     for account in accounts:
                         if account.budget.action == "block" and not account.allows(over):

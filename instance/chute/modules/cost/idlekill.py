@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from math import ceil
 from time import perf_counter_ns
@@ -20,6 +20,7 @@ from instance.chute.module import ALL_KINDS, TEXT_KINDS, Call, Module, ModuleSet
 from instance.chute.modules.cost.rate_limits import Repeats
 from instance.chute.modules.cost.runaway import Runaway
 from instance.chute.modules.cost.stall_watch import StallWatch, Watched
+from instance.chute.modules.cost.stream_spending import StreamSpending
 from instance.chute.tokens import PLAIN_FIELDS
 from instance.chute.upstream import UpstreamUrl
 from instance.chute.webhook import Webhook
@@ -30,25 +31,10 @@ from instance.core.timestamps import rfc3339
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from instance.chute.price import Price
     from instance.core.core import Core
 
 NS = 1_000_000_000
-CHARACTERS_PER_TOKEN = 4
-
-
-class Spending:
-    """What a stream came to so far: its text's length, and whether its end repeats itself."""
-
-    __slots__ = ("characters", "runaway")
-
-    def __init__(self, runaway: Runaway | None) -> None:
-        self.characters = 0
-        self.runaway = runaway
-
-    @property
-    def tokens(self) -> int:
-        """About how many tokens were generated."""
-        return -(-self.characters // CHARACTERS_PER_TOKEN)
 
 
 class IdleKill(Module):
@@ -223,8 +209,9 @@ class IdleKill(Module):
     ) -> AsyncIterator[list[Delta]]:
         """The events of `source`, until one of the limits is reached."""
         own = self.settings
-        spending = Spending(Runaway(own.loop_span_chars, own.loop_repeats) if own.loop_repeats else None)
-        prompt_tokens = x.prompt_tokens() if self._max_nano else 0
+        runaway = Runaway(own.loop_span_chars, own.loop_repeats) if own.loop_repeats else None
+        over = StreamSpending(runaway, tuple(self._limits(x, answer))).over
+        mono_ns = self._clock.mono_ns
         last: list[Delta] = []
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", source)) as events:
             while True:
@@ -241,8 +228,8 @@ class IdleKill(Module):
                     break
                 finally:
                     watched.awaits_provider = False
-                    watched.moved(self._clock.mono_ns())
-                reason = self._over(x, answer, spending, batch, prompt_tokens) if self._limited else ""
+                    watched.moved_ns = mono_ns()
+                reason = over(batch) if self._limited else ""
                 last = batch
                 yield batch
                 if reason:
@@ -254,27 +241,26 @@ class IdleKill(Module):
         shaped = next((event for event in reversed(last) if event.obj is not None and event.obj.get("choices")), None)
         yield [last_event(shaped, "length"), Delta(DONE, None)]
 
-    def _over(self, x: Exchange, answer: Answer, spending: Spending, batch: list[Delta], prompt_tokens: int) -> str:
-        """Why the stream has to end after this batch; empty when it need not."""
-        for event in batch:
-            for choice in (event.obj.get("choices") or ()) if event.obj is not None else ():
-                part = choice.get("delta") or {}
-                text = part.get("content") or part.get("reasoning_content")
-                if text and isinstance(text, str):
-                    spending.characters += len(text)
-                    if spending.runaway is not None and spending.runaway.add(text):
-                        return "loop"
-        if self._max_tokens and spending.tokens > self._max_tokens:
-            return "output_tokens"
-        if self._max_nano and self._nano(answer, prompt_tokens, spending.tokens) > self._max_nano:
-            return "cost"
-        return ""
+    def _limits(self, x: Exchange, answer: Answer) -> Iterator[tuple[int, str]]:
+        """The most tokens that a stream's answer may have, by each ceiling."""
+        if self._max_tokens:
+            yield self._max_tokens, "output_tokens"
+        price = self._price(answer) if self._max_nano else None
+        if price is None:
+            return
+        left = (self._max_nano + 1) * 1000 - x.prompt_tokens() * price.input
+        if left <= 0:
+            yield -1, "cost"  # the prompt alone is over it
+        elif price.output:
+            yield (left - 1) // price.output, "cost"
+
+    def _price(self, answer: Answer) -> Price | None:
+        prices = self._core.services.get("prices") if self._core is not None else None
+        return prices.of(answer.target) if prices is not None and answer.target is not None else None
 
     def _nano(self, answer: Answer, tokens_in: int, tokens_out: int) -> int:
         """About what so many tokens cost, in nano-dollars; 0 where the price is not known."""
-        prices = self._core.services.get("prices") if self._core is not None else None
-        target = answer.target
-        price = prices.of(target) if prices is not None and target is not None else None
+        price = self._price(answer)
         return 0 if price is None else (tokens_in * price.input + tokens_out * price.output) // 1000
 
     def _killed(self, x: Exchange, reason: str) -> StockyardError:

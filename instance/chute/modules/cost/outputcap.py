@@ -127,10 +127,6 @@ class OutputCap(Module):
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         cuts: dict[int, CutStream] | None = x.state.get("outputcap")
-        if cuts and not delta.final:
-            choices = delta.obj["choices"]  # type: ignore[index]
-            if len(choices) == 1 and self._is_far(choices[0], cuts):
-                return
         if cuts is None:
             if _wants_json(x.req):
                 x.skipped = (x.skipped or set()) | {self.name}
@@ -138,23 +134,14 @@ class OutputCap(Module):
             cuts = x.state["outputcap"] = {}
         for choice in delta.obj["choices"]:  # type: ignore[index]
             self._feed(x, delta, choice, cuts)
+        first = cuts.get(0)
+        if first is not None and (x.feeds is None or self.name not in x.feeds):
+            x.take_texts(self.name, first.passed)
         if delta.final:
             return
         ended = sum([stream.ended for stream in cuts.values()])
         if ended and ended >= max(1, x.req.get("n") or 1):
             delta.end("length")
-
-    @staticmethod
-    def _is_far(choice: JSON, cuts: dict[int, CutStream]) -> bool:
-        """Whether an event with one choice only brings its text on, with the limit not near. The text is taken then."""
-        if choice.get("finish_reason") is not None or "text" in choice:
-            return False
-        stream = cuts.get(choice.get("index", 0))
-        part = choice.get("delta")
-        text = part.get("content") if type(part) is dict else None
-        if stream is None or not (text is None or type(text) is str):
-            return False
-        return not text or stream.passes(text)
 
     def _feed(self, x: Exchange, delta: Delta, choice: JSON, cuts: dict[int, CutStream]) -> None:
         index = choice.get("index", 0)

@@ -67,14 +67,14 @@ class CutStream:
         self.ended = False
         """The limit was reached: what was last given back is the end."""
 
-    def passes(self, text: str) -> bool:
-        """Whether the text is sent as it is, the limit being far: it is taken then, else it has to be fed."""
+    def passed(self, text: str, last: bool) -> str | None:
+        """The text as it is, the limit being far: it is taken then; `None`: it has to be fed."""
         room = self._room - len(text)
-        if room < 0:
-            return False
+        if room < 0 or last:
+            return None
         self._room = room
         self._sent.append(text)
-        return True
+        return text
 
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now."""

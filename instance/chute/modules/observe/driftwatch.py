@@ -174,6 +174,7 @@ class DriftWatch(Module):
             seen = x.state["driftwatch"] = _Streamed()
             seen.fingerprint = _name(obj.get("system_fingerprint"))
             seen.model_name = _name(obj.get("model"))
+            x.take_texts(self.name, None)
         for choice in obj["choices"]:
             reason = choice.get("finish_reason")
             if reason:

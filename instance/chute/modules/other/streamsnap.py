@@ -63,7 +63,10 @@ class _Snap:
                     pace.finish_reason = reason
                 if not content:
                     part = choice.get("delta")
-                    content = bool((part and (part.get("content") or _has_more(part))) or choice.get("text"))
+                    if part and (part.get("content") or ((len(part) > 1 or "content" not in part) and _has_more(part))):
+                        content = True
+                    elif "text" in choice:
+                        content = bool(choice["text"])
             left.append((left_ns, content))
         pace.events(left)
         if self.capture is not None and events:
@@ -72,7 +75,7 @@ class _Snap:
 
 def _has_more(part: JSON) -> bool:
     """Whether an event's part carries something of the answer beside content, as a call of a tool."""
-    return (len(part) > 1 or "content" not in part) and any(value and name != "role" for name, value in part.items())
+    return any(value and name != "role" for name, value in part.items())
 
 
 class StreamSnap(Module):

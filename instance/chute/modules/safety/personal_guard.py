@@ -10,6 +10,7 @@ import orjson
 
 from instance.chute.answer import JSON
 from instance.chute.exchange import Exchange
+from instance.chute.held_texts import Hold
 from instance.chute.modules.safety.found import Found, apart, replaced
 from instance.chute.modules.safety.personal_data import Kind, find_personal
 from instance.chute.modules.safety.placeholders import Placeholders
@@ -124,7 +125,7 @@ class PersonalGuard:
 
     def holds(
         self, x: Exchange, placeholders: Placeholders | None, *, scans: bool, restores: bool
-    ) -> Callable[[str], RestoredText]:
+    ) -> Callable[[str], Hold]:
         """What is made of each text of a streamed answer, by its place. `scans`: its own values are taken out, which may raise
         `pii_blocked`; `restores`: those of the request are put back."""
         name = _namer(placeholders)
@@ -136,8 +137,10 @@ class PersonalGuard:
             x.state["redacted"] = True
             return name(kind, value)
 
-        def hold(place: str) -> RestoredText:
+        def hold(place: str) -> Hold:
             scan = WindowedHold(self.find, substitute) if scans else None
+            if scan is not None and (placeholders is None or not restores):
+                return scan
             return RestoredText(scan, placeholders if restores else None, place.endswith("arguments"))
 
         return hold

@@ -227,7 +227,7 @@ class PromptGuard(Module):
                 x.skipped = (x.skipped or set()) | {self.name}
                 return
             texts = x.state["promptguard_stream"] = HeldTexts(
-                self._values.holds(x, placeholders, scans=self._holds(), restores=self._restores)
+                self._values.holds(x, placeholders, scans=self._holds(), restores=self._restores), x, self.name
             )
         texts.take(delta)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace as dataclass_replace
 
 import re2
@@ -25,7 +25,8 @@ WATCH_CHARS = 16_384
 Report = Callable[[Finding, str], None]
 """Called with each finding and its place; may raise to end the stream."""
 
-_RUN = re.compile(r"[0-9A-Za-z_~.%+/=:?&-]+\Z")
+_RUN_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_~.%+/=:?&-"
+_DIGIT = re.compile(r"[0-9]")
 ANNOUNCED_CHARS = 200
 """How far before its end a value's keyword is looked for."""
 _ANNOUNCES = ("pass", "secret", "token", "key", "credential", "pwd", "kennwort", "contrase", "senha", "basic", "bearer")
@@ -42,7 +43,7 @@ _TOKEN_REST = re.compile(r"[0-9A-Za-z_~.%+/=-]*")
 class Openings:
     """Tells from where on a text may be the beginning of a credential that goes on in the next delta."""
 
-    __slots__ = ("_literal", "_partial", "_partial_max")
+    __slots__ = ("_in_run", "_literal", "_partial", "_partial_max")
 
     def __init__(self, scanner: Scanner) -> None:
         literals = {prefix for detector in scanner.detectors for prefix in detector.prefixes}
@@ -51,34 +52,38 @@ class Openings:
             if literals
             else r"(?!)"
         )
-        self._partial = frozenset(literal[:end] for literal in literals for end in range(1, len(literal)))
-        self._partial_max = max(map(len, self._partial), default=0)
+        self._partial = re.compile(rf"(?<![^\W_]){_beginning(literals)}\Z" if literals else r"(?!)")
+        """A beginning of a literal at the text's end, at the beginning of a word."""
+        self._partial_max = max(map(len, literals), default=1) - 1
+        self._in_run = all(set(literal[:-1]) <= set(_RUN_CHARS) for literal in literals)
+        """Every beginning of one is looked for in the text's last run alone."""
 
     def find(self, text: str, own: frozenset[str]) -> int:
         """Index from which the text must be held back; its length when nothing is open."""
         opens = length = len(text)
         near = max(0, length - NEAR_CHARS)
-        run = _RUN.search(text, near)
-        if run is not None:
-            start = run.start()
-            token = run.group()
-            literal = self._literal.search(text, start)
+        run = max(near, len(text.rstrip(_RUN_CHARS)))
+        if run < length:
+            literal = self._literal.search(text, run)
             if literal is not None:
                 opens = literal.start()
-            elif any(map(str.isdigit, token)):
-                opens = start
+            elif _DIGIT.search(text, run) is not None:
+                opens = run
         ended = text.endswith("-----") and _END_PRIVATE_KEY.search(text, max(0, length - END_LINE_CHARS))
-        for size in range(0 if ended else min(self._partial_max, length), 0, -1):
-            if text[length - size :] in self._partial and (size == length or not text[length - size - 1].isalnum()):
-                opens = min(opens, length - size)
+        begins = max(run if self._in_run else 0, length - self._partial_max)
+        if begins < length and not ended:
+            partial = self._partial.search(text, begins)
+            if partial is not None:
+                opens = min(opens, partial.start())
+        folded = text[-ANNOUNCED_CHARS:].lower()
+        for word in _ANNOUNCES:
+            if word in folded:
+                recent = text[near:].encode("utf-8", "replace").decode()
+                generic = _OPEN_GENERIC.search(recent)
+                if generic is not None:
+                    opens = min(opens, near + generic.start(1))
                 break
-        recent = text[near:].encode("utf-8", "replace").decode()
-        folded = recent[-ANNOUNCED_CHARS:].lower()
-        if any(word in folded for word in _ANNOUNCES):
-            generic = _OPEN_GENERIC.search(recent)
-            if generic is not None:
-                opens = min(opens, length - len(recent) + generic.start(1))
-        if ":" in text:
+        if "://" in text:
             connection = _OPEN_CONNECTION.search(text, near)
             if connection is not None:
                 opens = min(opens, connection.start("s"))
@@ -90,9 +95,27 @@ class Openings:
         return opens
 
 
+def _beginning(literals: Collection[str]) -> str:
+    """An expression for a beginning of one of the literals, the longest that fits: not empty, and not a whole one."""
+    following: dict[str, list[str]] = {}
+    for literal in literals:
+        if len(literal) > 1:
+            following.setdefault(literal[0], []).append(literal[1:])
+    branches = [
+        re.escape(first) + (f"(?:{more})?" if (more := _beginning(rests)) else "")
+        for first, rests in sorted(following.items())
+    ]
+    return f"(?:{'|'.join(branches)})" if branches else ""
+
+
 def _own_opening(text: str, key: str, least: int) -> int:
     """Where the text ends with a beginning of `key` of at least `least` characters; its length if nowhere."""
     length = len(text)
+    if text[-3:] not in key:  # as with nearly all texts: no more than two characters can be it
+        for size in (2, 1):
+            if least <= size < len(key) and text.endswith(key[:size]):
+                return length - size
+        return length
     start = text.find(key[:least], max(0, length - len(key) + 1))
     while start >= 0:
         if key.startswith(text[start:]):
@@ -195,17 +218,6 @@ class OwnKeyGuard:
         self._held = ""
         self.place = place
 
-    def passes(self, text: str) -> bool:
-        """Count the text as sent when nothing is held and no own key can begin in it; else leave it to `feed`."""
-        if self._held:
-            return False
-        window = self._tail + text
-        for anchor in self._anchors:
-            if anchor in window:
-                return False
-        self._tail = window[1 - ANCHOR_CHARS :]
-        return True
-
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         window = self._tail + self._held + text
@@ -249,12 +261,28 @@ class Watch:
         self._pieces.append(text)
         self._size += len(text)
         if self._size >= WATCH_CHARS:
-            joined = "".join(self._pieces)
-            cut = max(joined.rfind(" "), joined.rfind("\n")) + 1
-            cut = cut if len(joined) - cut <= WATCH_CHARS // 2 else len(joined)
-            self._pieces = [joined[cut:]] if cut < len(joined) else []
-            self._size = len(joined) - cut
-            self._look(joined[:cut])
+            self._look_at_most()
+
+    def _look_at_most(self) -> None:
+        """Look at what came, but for a last word that may go on."""
+        joined = "".join(self._pieces)
+        cut = max(joined.rfind(" "), joined.rfind("\n")) + 1
+        cut = cut if len(joined) - cut <= WATCH_CHARS // 2 else len(joined)
+        self._pieces = [joined[cut:]] if cut < len(joined) else []
+        self._size = len(joined) - cut
+        self._look(joined[:cut])
+
+    def before(self, feed: Callable[[str, bool], str] | None) -> Callable[[str, bool], str]:
+        """A feed that looks at the text and gives it to the next one, if there is any."""
+
+        def watched(text: str, last: bool) -> str:
+            self._pieces.append(text)
+            self._size += len(text)
+            if self._size >= WATCH_CHARS:
+                self._look_at_most()
+            return text if feed is None else feed(text, last)
+
+        return watched
 
     def end(self) -> None:
         """Look at what is left; may be called more than once."""

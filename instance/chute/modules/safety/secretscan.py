@@ -285,9 +285,8 @@ class SecretScan(Module):
             if not own and not self._scans_output:
                 x.skipped = (x.skipped or set()) | {self.name}
                 return
-            stream = x.state["secretscan"] = StreamTexts(self, x, self._anchors if self._watches else None)
-        if stream.anchors is None or not stream.passes(delta):
-            stream.take(delta)
+            stream = x.state["secretscan"] = StreamTexts(self, x)
+        stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
         if self._defers and x.state.pop("unscanned", False) and (suspects := x.hits(self)):

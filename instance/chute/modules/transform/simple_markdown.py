@@ -15,7 +15,7 @@ _STARS = "|".join(
 _LINE = re.compile(
     rf"(?:{_CHAR}++|{_STARS}"
     r"|`(?! )[^`\x00-\x1f]++(?<! )`(?!`)"
-    rf"|(?<!!)\[{_CHAR}++\]\(https?://[A-Za-z0-9./?=#%:;,@+_-]++\))*+"
+    rf"|(?<!!)\[{_CHAR}++\]\(https?://[A-Za-z0-9./?=#%:;,@+_-]++\))*"
 )
 """Text without any sign, and the signs about which no two readers of Markdown differ."""
 _SIGNS = re.compile(r"(\*\*?)([^*]+)\1|`([^`]+)`|\[([^\]]+)\]\([^)]*\)")

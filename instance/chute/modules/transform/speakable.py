@@ -42,7 +42,7 @@ _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,60}\]")
 _SIGN = re.compile(r"[#*_`~\[\]<>|\\&$\n]")
 _LINE_START = re.compile(r"\s*(?:[-+]|\d{1,3}[.)])\s|\s{4}|\s*[-=]{3,}\s*\Z")
 _WORDS = re.compile(r"[A-Za-z0-9À-ÿ \n,.;:!?'\"()’“”-]*")
-_SPOKEN = re.compile(r"""(?:[A-Za-z0-9À-ÿ ,;:'"()’“”-]++(?<=[A-Za-z0-9])[.!?](?!['"”’)]*[ ](?:[-+]|\d{1,9}[.)])))*+""")
+_SPOKEN = re.compile(r"""(?:[A-Za-z0-9À-ÿ ,;:'"()’“”-]++(?<=[A-Za-z0-9])[.!?](?!['"”’)]*[ ](?:[-+]|\d{1,9}[.)])))*""")
 """Words on one line up to a mark, none of which stands behind no word, or before the item of a list."""
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 

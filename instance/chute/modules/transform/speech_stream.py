@@ -15,6 +15,7 @@ TAIL_CHARS = 12
 TAIL_KNOWN_CHARS = 6
 """What a mark or a new line ends is known once so many more characters came, of so many at the end that are no such mark."""
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
+_BLANK_LINE = re.compile(r"[^\S\n]*(?:\n|\Z)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _JSON = re.compile(r'\s*(?:\{\s*(?:["}])|\[\s*(?:["{\[\]\d-]|true\b|false\b|null\b))')
 _STIRS = re.compile(r"[\n.!?…。！？｡`~]")
@@ -59,6 +60,17 @@ class SpeechStream:
         self.chars_after = 0
         self.ended = False
 
+    def waits(self, text: str, last: bool) -> str | None:
+        """Take a text that is no end of anything, as most are: nothing may be sent then. `None`: it has to be fed."""
+        if not self._is_quiet or self._is_json is not False or last or self.ended:
+            return None
+        stirs = _ENDS_BLOCK if self._is_block else _STIRS
+        if stirs.search(text) is not None or len(self._held) + len(text) > HOLD_MAX_CHARS:
+            return None
+        self.chars_before += len(text)
+        self._held += text
+        return ""
+
     def feed(self, text: str, last: bool) -> str:
         """What may be sent now; with `last` everything that is left."""
         if last and not self.chars_before and text and not (self._ssml or self._speech.spell):
@@ -68,15 +80,13 @@ class SpeechStream:
                 self.ended = length < len(text)
                 self._said = length + 1
                 return text[:length] if self.ended else text
+        if self.waits(text, last) is not None:
+            return ""
         self.chars_before += len(text)
         if self.ended:
             return ""
         self._held += text
-        if self._is_quiet and self._is_json is False and not last:
-            stirs = _ENDS_BLOCK if self._is_block else _STIRS
-            if stirs.search(text) is None and len(self._held) <= HOLD_MAX_CHARS:
-                return ""
-            self._is_quiet = False
+        self._is_quiet = False
         if self._is_json is None:
             if not last and _JSON_MAYBE.match(self._held):
                 return ""
@@ -94,7 +104,8 @@ class SpeechStream:
             self._is_block = False
             if block.strip():
                 out += self._speak(block)
-            self._fresh = _ends_paragraph(block)
+            if self._ssml:
+                self._fresh = _ends_paragraph(block)
         if not last:
             self._is_quiet = self._waits()
         if self._ssml and (last or self.ended) and self._said:
@@ -157,12 +168,13 @@ class SpeechStream:
             end = held.find("\n", place)
             if end < 0:
                 return len(held) if last else 0
-            following = held[end + 1 :]
-            if not following and not last:
+            start = end + 1
+            if start == len(held) and not last:
                 return 0
-            if _FENCE.match(following) and not (is_list and following[:1].isspace()):
-                return end + 1
-            if not following.partition("\n")[0].strip():
+            if _FENCE.match(held, start) and not (is_list and held[start].isspace()):
+                return start
+            if _BLANK_LINE.match(held, start):
+                following = held[start:]
                 rest = following.lstrip(" \t\n")
                 if not rest and not last:
                     return 0
@@ -170,8 +182,8 @@ class SpeechStream:
                 if is_list and rest and not last and "\n" not in rest and len(rest) < 6:
                     return 0  # whether the list goes on is not known yet
                 if not (is_list and rest and (_ITEM.match(rest) or len(indent) >= 2)):
-                    return end + 1
-            place = end + 1
+                    return start
+            place = start
 
     def _speak(self, block: str) -> list[str]:
         out: list[str] = []

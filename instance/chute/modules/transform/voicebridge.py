@@ -171,7 +171,7 @@ class VoiceBridge(Module):
                 streams.append(self._stream())
                 return streams[-1]
 
-            kept = x.state["voicebridge"] = (HeldTexts(hold), streams)
+            kept = x.state["voicebridge"] = (HeldTexts(hold, x, self.name), streams)
         texts, streams = kept
         texts.take(delta)
         if not delta.final and streams and streams[0].ended:

@@ -121,7 +121,7 @@ class PolicyEnforcement:
             x.state["redacted"] = True
             return self._replacement(sought.policy)
 
-        return HeldTexts(lambda place: PolicyText(self.set, under.scoped, decide, holds=holds))
+        return HeldTexts(lambda place: PolicyText(self.set, under.scoped, decide, holds=holds), x, x.current_module)
 
     def _narrow(self, x: Exchange, under: _Under) -> None:
         """Keep the call from targets that a policy refuses, also from those that are added later."""

@@ -214,7 +214,7 @@ class CodeFence(Module):
                 fenced = FencedText(block, self.settings.hold_chars)
                 return fenced if self._holds else _Watched(fenced)
 
-            texts = x.state["codefence"] = HeldTexts(hold)
+            texts = x.state["codefence"] = HeldTexts(hold, x, self.name)
         texts.take(delta)
 
     def _arguments(self, x: Exchange, text: str) -> str:
