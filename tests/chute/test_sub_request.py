@@ -47,7 +47,7 @@ class Asker(Module):
 
 @pytest.fixture(autouse=True)
 def asker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instance.chute.registry.custom_modules", lambda: [("tests", Asker)])
+    monkeypatch.setattr("instance.chute.module_slots.custom_modules", lambda: [("tests", Asker)])
 
 
 async def _traced(s: Running, **more: Any) -> dict[str, Any]:
