@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
 
 SUSPICIOUS = 2.5
 """Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
+RULES_SUSPICIOUS = 5.0
+"""Score of promptguard's rules from which a text is: its medium sensitivity."""
 
 
 class Mark(NamedTuple):
@@ -36,7 +39,7 @@ MARKS = (
     Mark(
         "secrecy",
         3.0,
-        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|ask|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:user|users|human|humans|anyone|operator|customer)\b",
+        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|ask|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:users?|humans?|operator)\b",
     ),
     Mark(
         "chat_markup",
@@ -56,7 +59,7 @@ MARKS = (
     Mark(
         "secret_file",
         2.0,
-        r"(?i)\b(?:read|open|cat|load|fetch|get|add|send|upload|include|copy|attach|contents?|append|forward|transmit)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
+        r"(?i)\b(?:read|open|cat|load|fetch|get|send|upload|include|copy|contents?|forward|transmit)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
     ),
     Mark(
         "credentials",
@@ -85,16 +88,24 @@ MARKS = (
     ),
     Mark("invisible", 2.5, r"[\x{200B}\x{200C}\x{2060}-\x{2064}\x{202A}-\x{202E}\x{E0000}-\x{E007F}]{3,}"),
 )
-EXPRESSIONS = [mark.expression for mark in MARKS]
+EXPRESSIONS = [*(mark.expression for mark in MARKS), *WIDE_TRIGGERS]
+"""One of these occurs in every text that is suspicious."""
 
 
 class InjectionMarks:
-    """Finds marks in a text by one scan."""
+    """Finds marks in a text, and what promptguard's rules take for an injection in data."""
 
     def __init__(self) -> None:
-        self._matcher = Matcher([("", EXPRESSIONS)])
+        self._matcher = Matcher([("", [mark.expression for mark in MARKS])])
+        self._triggers = Matcher([("", TRIGGERS)])
+        self._rules = Rules()
 
     def found(self, text: str) -> list[str]:
         """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other."""
         marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
-        return [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        names = [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        if self._triggers.scan(text):
+            score, by_rules = self._rules.score(text, from_tool=True)
+            if score >= RULES_SUSPICIOUS:
+                names += [name for name in by_rules if name not in names]
+        return names
