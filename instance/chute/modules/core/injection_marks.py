@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from instance.chute.matcher import Matcher
-from instance.chute.modules.safety.injection import TRIGGERS, WIDE_TRIGGERS, Rules
+from instance.chute.modules.safety.injection import TRIGGERS, Rules
 
 SUSPICIOUS = 2.5
 """Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
+KNOWN_MAX, KNOWN_MAX_CHARS = 512, 16_000
+"""Texts of which it is known what they hold, and the longest that is kept."""
 RULES_SUSPICIOUS = 5.0
 """Score of promptguard's rules from which a text is: its medium sensitivity."""
 
@@ -88,8 +91,6 @@ MARKS = (
     ),
     Mark("invisible", 2.5, r"[\x{200B}\x{200C}\x{2060}-\x{2064}\x{202A}-\x{202E}\x{E0000}-\x{E007F}]{3,}"),
 )
-EXPRESSIONS = [*(mark.expression for mark in MARKS), *WIDE_TRIGGERS]
-"""One of these occurs in every text that is suspicious."""
 
 
 class InjectionMarks:
@@ -99,9 +100,21 @@ class InjectionMarks:
         self._matcher = Matcher([("", [mark.expression for mark in MARKS])])
         self._triggers = Matcher([("", TRIGGERS)])
         self._rules = Rules()
+        self._known: OrderedDict[str, list[str]] = OrderedDict()
 
     def found(self, text: str) -> list[str]:
-        """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other."""
+        """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other. A result that comes again
+        with each turn of a conversation is looked at once."""
+        names = self._known.get(text)
+        if names is None:
+            names = self._names(text)
+            if len(text) <= KNOWN_MAX_CHARS:
+                self._known[text] = names
+                if len(self._known) > KNOWN_MAX:
+                    self._known.popitem(last=False)
+        return names
+
+    def _names(self, text: str) -> list[str]:
         marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
         names = [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
         if self._triggers.scan(text):

@@ -13,7 +13,7 @@ from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
-from instance.chute.modules.safety.stated_numbers import NUMBER, numbers, share_follows
+from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
@@ -202,7 +202,7 @@ class Reference:
     """Reference sentences; how far they carry statements, 0 to 1, and what each of those lacks."""
 
     def __init__(self, sentences: Sequence[str]) -> None:
-        self._sentences = list(sentences)
+        self._sentences = [dated(sentence) for sentence in sentences]
         # What a statement says may stand in two sentences that follow each other.
         self.windows = [*self._sentences, *map(" ".join, itertools.pairwise(self._sentences))]
         """The texts whose vectors are compared with the statements'."""
