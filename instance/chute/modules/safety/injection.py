@@ -12,8 +12,8 @@ from typing import NamedTuple
 import re2
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection_concepts import TOLD_OF_PEOPLE, Concepts
 from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
-from instance.chute.modules.safety.injection_concepts import Concepts
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
 
 TEXT_MAX_CHARS = 200_000
@@ -72,10 +72,6 @@ _OF_A_THING = re.compile(
 )
 _GIVES_ORDER = re.compile(
     r"[^\n]*\b(?:you|your|yourself|assistant|must|ignore|disregard|override|overrid\w+|enabled?|disabled?|reveal|print|grant|send|forward|skip|new|execute|call|reply|respond|output|delete|say|answer|admin|unrestricted|rules|instructions?|policy|policies|mode)\b",
-    re.IGNORECASE,
-)
-_TOLD_OF_PEOPLE = re.compile(
-    r"\b(?:i|we|he|she|they) (?:really |just |often )?(?:have|had|has|am|are|was|speak|talk)\b[^.,]{0,20}\b(?:no|without)\b",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“«'‘`][^\"“”«»'’`\n]{8,300}[\"”»'’`]")
@@ -180,7 +176,7 @@ class Rules:
             return True
         expression, behind, there = self._unless[hit]
         return any(
-            (behind.match(text, match.end()) is not None) == there and not _TOLD_OF_PEOPLE.search(match.group())
+            (behind.match(text, match.end()) is not None) == there and not TOLD_OF_PEOPLE.search(match.group())
             for match in expression.finditer(text)
         )
 

@@ -142,6 +142,11 @@ _OF_A_THING = re2.compile(
 _IS_A_THING = re2.compile(
     r"(?i)\b(?:assistants?|agents?|models?|ai|llm|chat-?bots?|copilot)\W+(?:apis?|sdks?|apps?|frameworks?|managers?|directors?|coach\w*|professors?|teachers?|nurses?|editors?|settings?|page|features?|library|polic(?:y|ies)|ethics|act\b)"
 )
+TOLD_OF_PEOPLE = re.compile(
+    r"\b(?:i|we|he|she|they) (?:really |just |often )?(?:have|had|has|am|are|was|speak|talk)\b[^.,]{0,20}\b(?:no|without)\b",
+    re.IGNORECASE,
+)
+"""Somebody who has no limits, but not the model."""
 _ASKS_HOW = re2.compile(
     r"(?i)\A\W*(?:(?:and|so|hi|hello|hey|ok)\W+)?(?:how|why|what|which|who|when|where|is|are|does|did|do|can (?:i|we|the)|should (?:i|we)|could (?:i|we)|may i|explain|describe|wie|warum|comment|pourquoi|cómo|come)\b"
 )
@@ -302,6 +307,8 @@ class Concepts:
             means_you = bool(_MEANS_YOU.search(sentence))
             asks_how = not from_tool and bool(_ASKS_HOW.search(sentence))
             if not each.asked and not means_you and (asks_how or _SOMEBODY_ELSES.search(sentence)):
+                continue
+            if each.name == "jailbreak" and TOLD_OF_PEOPLE.search(sentence):
                 continue
             if each.name == "extraction" and _OF_A_THING.search(sentence):
                 continue
