@@ -58,6 +58,6 @@ TOXIC = LearnedFile(
 )
 AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.95)
 INJECTION = LearnedFile(
-    (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.93, harmless=(_TOXIC, _AGE)
+    (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.91, harmless=(_TOXIC, _AGE)
 )
 LEARNED = {"toxic": TOXIC, "age": AGE, "injection": INJECTION}
