@@ -106,8 +106,8 @@ class ResultGuard:
         self._settings = settings
         self._marks = marks
 
-    def check(self, x: Exchange, *, suspects: bool) -> None:
-        """Raise `tool_result_unknown`, `tool_denied`; `suspects`: some text of the request holds a mark of injection."""
+    def check(self, x: Exchange, *, scans: bool) -> None:
+        """Raise `tool_result_unknown`, `tool_denied`; `scans`: whether results are looked at for injection."""
         unknown = unknown_result(x.req)
         if unknown is not None:
             raise StockyardError(
@@ -121,7 +121,7 @@ class ResultGuard:
             x.req = cut
             x.change()
             note(x, "", "max_result_chars", "cut")
-        if not suspects:
+        if not scans:
             return
         for number, message in results(x.req):
             marks = self._marks.found(text_of(message))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection import TRIGGERS, Rules
 
 SUSPICIOUS = 2.5
 """Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
+KNOWN_MAX, KNOWN_MAX_CHARS = 512, 16_000
+"""Texts of which it is known what they hold, and the longest that is kept."""
+RULES_SUSPICIOUS = 5.0
+"""Score of promptguard's rules from which a text is: its medium sensitivity."""
 
 
 class Mark(NamedTuple):
@@ -36,7 +42,7 @@ MARKS = (
     Mark(
         "secrecy",
         3.0,
-        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|ask|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:user|users|human|humans|anyone|operator|customer)\b",
+        rf"(?i)\b(?:do not|don.?t|never|must not|without|avoid){_FEW}(?:tell|mention|inform|reveal|disclose|notify|alert|show|ask|telling|mentioning|informing|revealing|asking|notifying|disclosing){_FEW}(?:users?|humans?|operator)\b",
     ),
     Mark(
         "chat_markup",
@@ -56,7 +62,7 @@ MARKS = (
     Mark(
         "secret_file",
         2.0,
-        r"(?i)\b(?:read|open|cat|load|fetch|get|add|send|upload|include|copy|attach|contents?|append|forward|transmit)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
+        r"(?i)\b(?:read|open|cat|load|fetch|get|send|upload|include|copy|contents?|forward|transmit)\b[^\n]{0,80}(?:~/\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|mcp\.json|\bprivate keys?\b)",
     ),
     Mark(
         "credentials",
@@ -85,16 +91,34 @@ MARKS = (
     ),
     Mark("invisible", 2.5, r"[\x{200B}\x{200C}\x{2060}-\x{2064}\x{202A}-\x{202E}\x{E0000}-\x{E007F}]{3,}"),
 )
-EXPRESSIONS = [mark.expression for mark in MARKS]
 
 
 class InjectionMarks:
-    """Finds marks in a text by one scan."""
+    """Finds marks in a text, and what promptguard's rules take for an injection in data."""
 
     def __init__(self) -> None:
-        self._matcher = Matcher([("", EXPRESSIONS)])
+        self._matcher = Matcher([("", [mark.expression for mark in MARKS])])
+        self._triggers = Matcher([("", TRIGGERS)])
+        self._rules = Rules()
+        self._known: OrderedDict[str, list[str]] = OrderedDict()
 
     def found(self, text: str) -> list[str]:
-        """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other."""
+        """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other. A result that comes again
+        with each turn of a conversation is looked at once."""
+        names = self._known.get(text)
+        if names is None:
+            names = self._names(text)
+            if len(text) <= KNOWN_MAX_CHARS:
+                self._known[text] = names
+                if len(self._known) > KNOWN_MAX:
+                    self._known.popitem(last=False)
+        return names
+
+    def _names(self, text: str) -> list[str]:
         marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
-        return [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        names = [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        if self._triggers.scan(text):
+            score, by_rules = self._rules.score(text, from_tool=True)
+            if score >= RULES_SUSPICIOUS:
+                names += [name for name in by_rules if name not in names]
+        return names

@@ -14,7 +14,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.core.definition_guard import DefinitionGuard, ResultGuard, note
 from instance.chute.modules.core.guarded_calls import guarded
-from instance.chute.modules.core.injection_marks import EXPRESSIONS, InjectionMarks
+from instance.chute.modules.core.injection_marks import InjectionMarks
 from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
 from instance.chute.modules.core.tool_calls import CallCheck, Fault, calls_of, corrected
 from instance.chute.modules.core.tool_definitions import Offered
@@ -112,12 +112,6 @@ class ToolShield(Module):
     def report(self) -> dict[str, Any]:
         return {"pinned_tools": len(self._pins)}
 
-    def patterns(self) -> Sequence[str]:
-        return EXPRESSIONS if self.settings.scan_results != "off" else ()
-
-    def answer_patterns(self) -> Sequence[str]:
-        return ()
-
     def on_request(self, x: Exchange) -> None:
         req = x.req
         if req.get("tools") or req.get("functions"):
@@ -125,8 +119,7 @@ class ToolShield(Module):
         messages = req.get("messages")
         for message in messages if type(messages) is list else ():
             if type(message) is dict and message.get("role") in RESULT_ROLES:
-                suspects = self._scans_results and bool(x.hits(self))
-                self._results.check(x, suspects=suspects)
+                self._results.check(x, scans=self._scans_results)
                 return
 
     def passes(self, x: Exchange) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 
 from instance.chute.modules.safety.exclusive_words import Members, in_group, members
 from instance.chute.modules.safety.measures import is_unit
@@ -28,7 +28,7 @@ _LITTLE = frozenset(
     "le la les un une des du de et ou est sont était dans sur pour par avec ne pas il elle ce se el los las una y o es son en con por para del al no lo su".split()
 )
 _NEGATES = frozenset(
-    "not no never none nobody nothing neither nor without cannot avoid avoids lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non".split()
+    "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non".split()
 )
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
 _DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support", re.IGNORECASE)
@@ -39,12 +39,16 @@ _SPLIT = re.compile(
     r"\s*(?:[;\n]|,?\s\b(?:and|but|while|whereas|und|aber|et|mais|y|pero)\b\s)\s*|(?<=\w),\s+", re.IGNORECASE
 )
 _GOES_ON = re.compile(
-    r"(?:which|who|whose|that|where|when|unless|if|an?|to|of|at|from|by|with|for|der|die|das|qui|que)\b", re.IGNORECASE
+    r"(?:which|who|whose|that|where|when|unless|if|an? \w+ (?:of|by)|to|of|at|from|by|with|for|der|die|das|qui|que)\b",
+    re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\bbetween\s+\S+\s+and\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?<=\w{3})(?:ings?|edly|ed|ies|es|ly|s|e|en|er)\Z")
+_ENDS_SEARCH = frozenset("and or by to with from for of in on at und et y".split())
 _BE = frozenset("is are was were be been being got gets get wird wurde wurden".split())
-_DONE = re.compile(r"\w{2,}(?:ed|[^s]s|ought|aught|ade|old|ave|ook|ote|ew|ept|elt|id|ent)\Z")
+_DONE = re.compile(
+    r"\w*(?:ed|[^s]s|beat|won|led|met|hit|cut|put|paid|said|sold|told|held|kept|left|lost|made|sent|built|saw|gave|took|wrote|drove|chose|ought|aught|ade|old|ave|ook|ote|ew|ept|elt|id|ent)\Z"
+)
 
 
 def stem(word: str) -> str:
@@ -127,7 +131,7 @@ class Clause:
         """The name or number behind words for a way, and the name that it begins with: `{"from": "14", "to": "21"}`."""
         found = {"": self.tokens[0]} if self.tokens and self.tokens[0] in self.capitals else {}
         for one, other in pairwise(self.tokens):
-            if one in _WAYS and (other in self.capitals or other[0].isdecimal()):
+            if one in _WAYS and (other in self.capitals or other not in _LITTLE):
                 found[one] = other
         return found
 
@@ -138,17 +142,31 @@ class Clause:
 
     def deeds(self) -> Iterator[tuple[str, str, str]]:
         """Who, did what, to whom: of each word for a deed the nearest words beside it, a passive turned round."""
-        said = [(word, stem(word)) for word in self.tokens]
-        for place, (word, form) in enumerate(said):
-            if word in _LITTLE or _DONE.match(word) is None:
+        for place, word in enumerate(self.tokens):
+            if word in _LITTLE or word in self.capitals or _DONE.match(word) is None:
                 continue
-            before = _nearest(said[max(0, place - DO_MAX_WORDS - 1) : place][::-1])
-            rest = said[place + 1 : place + DO_MAX_WORDS + 3]
-            by = bool(rest) and rest[0][0] in ("by", "von", "par", "por")
-            passive = by and any(each in _BE for each, _ in said[max(0, place - 3) : place])
-            after = _nearest(rest[1:] if by else rest)
-            if before and after and (not by or passive):
-                yield (after, form, before) if passive else (before, form, after)
+            before = self._nearest(place - 1, -1)
+            by = self.tokens[place + 1 : place + 2] in (["by"], ["von"], ["par"], ["por"])
+            after = self._nearest(place + (2 if by else 1), 1)
+            passive = by and not _BE.isdisjoint(self.tokens[max(0, place - 3) : place])
+            if not by or passive:
+                for one, other in product(before, after):
+                    yield (other, stem(word), one) if passive else (one, stem(word), other)
+
+    def _nearest(self, place: int, step: int) -> list[str]:
+        """The stem of the nearest word beside a place that says something, of a name all of them; none behind a preposition."""
+        for at in range(place, place + step * (DO_MAX_WORDS + 1), step):
+            if not 0 <= at < len(self.tokens) or self.tokens[at] in _ENDS_SEARCH:
+                return []
+            word = self.tokens[at]
+            if word in self.capitals:
+                end = at
+                while 0 <= end + step < len(self.tokens) and self.tokens[end + step] in self.capitals:
+                    end += step
+                return [stem(each) for each in self.tokens[min(at, end) : max(at, end) + 1]]
+            if word not in _LITTLE:
+                return [stem(word)]
+        return []
 
 
 def bare(text: str) -> str:
@@ -158,15 +176,6 @@ def bare(text: str) -> str:
 
 def _negates(word: str) -> bool:
     return word in _NEGATES or word.endswith(("n't", "n’t"))
-
-
-def _nearest(words: Sequence[tuple[str, str]]) -> str:
-    for word, form in words:
-        if word in ("and", "or", "by", "to", "with", "from", "for", "of", "in", "on", "at", "und", "et", "y"):
-            return ""
-        if word not in _LITTLE:
-            return form
-    return ""
 
 
 def clauses_of(sentences: Sequence[str]) -> list[Clause]:

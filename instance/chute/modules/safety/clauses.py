@@ -28,7 +28,7 @@ class Clauses:
     def __init__(self, sentences: Sequence[str]) -> None:
         self._clauses = clauses_of(sentences)
         self._least = [clause for clause in self._clauses if len(pieces_of(clause.text)) < 2]
-        self._bare = bare(" ".join(sentences))
+        self._bare = {bare(clause.text) for clause in self._clauses}
         seen = Counter(word for clause in self._clauses for word in clause.words)
         count = len(self._clauses) + 1
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
@@ -43,7 +43,7 @@ class Clauses:
             why = self._against(said)
             if why:
                 return why
-        return ""
+        return "negation" if self._is_denied(Clause(statement)) else ""
 
     def _against(self, said: Clause) -> str:
         if not said.words:
@@ -126,7 +126,7 @@ class Clauses:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
         if said.negates:
             return False
-        for word in said.plain_words:
+        for word in said.words:
             having = [clause for clause in self._least if word in clause.words]
             if (
                 having
@@ -156,11 +156,13 @@ class Clauses:
         first = said.tokens[0] if said.tokens else ""
         if first not in said.capitals or first not in self._names or stem(first) != said.first:
             return False
-        rest = said.words - {stem(name) for name in said.capitals & self._names}
+        rest = said.words - {said.first}
         if not rest:
             return False
         best = max(self._clauses, key=lambda clause: (self._share(rest, clause), -len(clause.words)))
         if self._share(rest, best) < 0.75 or first in best.capitals | best.carried or first in best.tokens:
+            return False
+        if len(rest) == 1 and set(said.tokens[1:]).isdisjoint(each for each in best.tokens if stem(each) in rest):
             return False
         begins = best.tokens[0] if best.tokens else ""
         return begins in best.capitals and begins not in said.tokens
@@ -200,7 +202,7 @@ def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
     ours = said.words & (held - other.words)
     siblings = holding.sentence == other.sentence
     if not ours:
-        return True
+        return "|" in holding.text or bool(holding.words & other.words)
     if not siblings:
         return False
     if said.first in theirs and holding.first not in said.words:

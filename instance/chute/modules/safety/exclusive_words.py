@@ -40,7 +40,7 @@ _GROUPS = (
     "allow allows allowed permit permits permitted permissible erlaubt autorisé permitido | forbid forbids forbidden prohibit prohibits prohibited ban bans banned disallowed verboten interdit prohibido",
     "optional voluntary optionally freiwillig | mandatory compulsory required requires obligatory verpflichtend obligatoire",
     "include includes included including | exclude excludes excluded excluding",
-    "open opened opens geöffnet ouvert abierto | closed shut closes geschlossen fermé cerrado",
+    "open opened opens geöffnet ouvert ouverte abierto abierta offen | closed shut closes geschlossen fermé fermée cerrado cerrada",
     "enable enables enabled | disable disables disabled",
     "accept accepts accepted approve approves approved agreed granted | reject rejects rejected refuse refused decline declined denied deny",
     "increase increases increased increasing doubled tripled surged jumped rise rises rose risen raise raised raises grow grows grew grown climbed gained growth gestiegen | "

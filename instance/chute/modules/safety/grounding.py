@@ -14,7 +14,7 @@ from instance.chute.modules.safety.clauses import Clauses
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
-from instance.chute.modules.safety.stated_numbers import NUMBER, numbers, share_follows
+from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
@@ -216,7 +216,7 @@ class Reference:
     def __init__(self, sentences: Sequence[str], statements: Sequence[str]) -> None:
         """`statements`: those that are going to be judged. Of a long reference only what shares words with them is compared with
         them by meaning."""
-        self._sentences = list(sentences)
+        self._sentences = [dated(sentence) for sentence in sentences]
         self.windows = _windows(self._sentences, statements)
         """The texts whose vectors are compared with the statements'."""
         self._whole = Told(" ".join(self._sentences))

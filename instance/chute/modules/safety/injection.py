@@ -12,8 +12,8 @@ from typing import NamedTuple
 import re2
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.injection_concepts import TOLD_OF_PEOPLE, Concepts
 from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
-from instance.chute.modules.safety.injection_concepts import Concepts
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
 
 TEXT_MAX_CHARS = 200_000
@@ -43,22 +43,37 @@ RULES: tuple[Rule, ...] = (
     Rule("imposed_role", 5, r"<\|?(?:im_start|im_end|system|endoftext|start_header_id|end_of_turn|start_of_turn)\|?>|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|system[_-]prompt)>|\[system\]|(?m)^\W{0,4}(?:begin|end)\W+(?:of\W+)?(?:system|user|admin)\W+(?:prompt|input|instructions?|message)"),
     Rule("imposed_role", 4, r"(?m)^[ \t>*#\[(-]{0,6}(?:system|developer|admin(?:istrator)?|root)(?: (?:message|prompt|override|notice|instructions?|update|command))?[\])* \t]{0,4}:[ \t]*\S|\b(?:system|admin|developer|security) (?:override|update|notice)\b\W*:?|#{2,}[ \t]*(?:system|developer|admin|new instructions?)\b[ \t]*:"),
     Rule("imposed_turns", 3, r"(?m)^\W{0,4}(?:user|human)\W{0,3}:[^\n]*\n+\W{0,4}(?:assistant|ai|model|bot)\W{0,3}:\W{0,3}(?:sure|ok(?:ay)?|of course|certainly|done|understood|yes|i (?:have|will|am)|i'(?:ve|ll|m)|\w+ing)\b"),
-    Rule("jailbreak", 5, r"\bdo anything now\b|\bDAN\b(?:\W+(?:mode|prompt|\d))?|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
+    Rule("jailbreak", 5, r"\bdo anything now\b|\b(?:you(?:.re| are)|be|become|as|like|called|named|call yourself|into|persona)\W+(?:\w+\W+){0,2}(?-i:DAN)\b|(?-i:\bDAN)\W+(?:mode|prompt|jailbreak|\d|who can|can do|has no|answers)|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
     Rule("jailbreak", 5, r"\b(?:you|ai|assistant|chatbot|model|character|persona|it|that|who|answer|respond|reply|act|behave|pretend|imagine)\b(?:\W+[\w']+){0,14}\W+(?:without|with no|has no|have no|had no|free (?:of|from)|no longer (?:bound|restricted|limited|constrained)|not (?:bound|restricted|limited|constrained)|isn'?t bound|aren'?t bound|unbound|unconstrained|unrestricted|uncensored|unfiltered)(?:\W+[\w']+){0,4}\W+(?:restrictions?|rules?|filters?|limit(?:s|ations?)?|guidelines?|ethic\w*|moral\w*|censorship|safety|polic(?:y|ies)|constraints?|ai|responses?|answers?|assistant|model|chatbot|guardrails?|boundaries)"),
     Rule("persona", 3, r"\b(?:you are (?:now|no longer)|pretend (?:to be|that you|you(?:'re| are))|act as (?:if|though|an?|the|my)|role-?play as|assume the (?:role|identity|persona)|you will (?:now )?(?:act|behave|respond|play)|imagine you(?:'re| are))\b(?:\W+[\w']+){0,8}\W+(?:evil|unethical|unrestricted|unfiltered|uncensored|amoral|hacker|criminal|no (?:rules|filters?|limits|restrictions)|an ai|ai model|assistant|DAN|system|admin(?:istrator)?|root|developer|terminal|god)\b"),
     Rule("extraction", 5, rf"\b{_GIVE}\b(?:\W+[\w']+){{0,5}}\W+(?:(?:text|words?|content|sentences?|messages?|lines?|instructions?|prompt|conversation|everything)\W+(?:\w+\W+)?(?:above|before this|preceding|prior to this|that (?:came|comes|appears?) before)|(?:above|previous) (?:text|prompt|instructions?)|everything (?:above|before))"),
-    Rule("hides_from_user", 5, r"\b(?:do not|don'?t|never|without)\W+(?:\w+\W+){0,2}(?:tell(?:ing)?|inform(?:ing)?|mention(?:ing)?|reveal(?:ing)?|alert(?:ing)?|notify(?:ing)?|ask(?:ing)?|let(?:ting)?|disclos(?:e|ing)|show(?:ing)?)\W+(?:\w+\W+){0,5}(?:user|human|customer|anyone|operator|person)\b"),
+    Rule("hides_from_user", 5, r"\b(?:do not|don'?t|never|without)\W+(?:\w+\W+){0,2}(?:tell(?:ing)?|inform(?:ing)?|mention(?:ing)?|reveal(?:ing)?|alert(?:ing)?|notify(?:ing)?|ask(?:ing)?|let(?:ting)?|disclos(?:e|ing)|show(?:ing)?)\W+(?:\w+\W+){0,5}(?:users?|humans?|operator)\b|\b(?:keep|hide|conceal)\W+(?:this|it|that|them|these)\W+from\W+(?:the\W+)?(?:users?|humans?)\b"),
     Rule("exfiltration", 4, r"\b(?:send|forward|e-?mail|post|upload|transmit|exfiltrate|leak|submit|append|transfer|share)\b(?:\W+[\w']+){0,12}\W+(?:password|credential|api[ _-]?key|token|secret|conversation|chat history|history|contacts?|inbox|emails?|files?|data|funds|money|documents?|cookies?|\.env|prompt)\w*(?:\W+[\w']+){0,8}\W+(?:to|at|via)\W+(?:https?|\S+@|\w+\.(?:com|net|org|io)|this (?:url|address|server|endpoint))"),
     Rule("exfiltration", 4, r"!\[[^\]\n]{0,80}\]\(https?://[^)\s]{1,200}[?=/][^)\s]*(?:\{|\[|<|\$|DATA|SECRET|HISTORY|BASE64)"),
+    Rule("exfiltration", 3, r"\b(?:read|open|cat|load|fetch|copy|get|lee|lis|lisez|lies|leggi|leia)\b[^\n.]{0,60}(?:~/?\.\w+|\.ssh\b|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.env\b|\.aws\b|\.netrc\b|mcp\.json)[^\n]{0,80}\b(?:pass|put|send|post|upload|append|include|content|into|as|in the|p[aá]sa\w*|env[ií]a\w*|envoie\w*|übergib|sende)\b"),
     Rule("addresses_model", 3, r"\b(?:(?:attention|important|urgent|note|message|instructions?|hey|hello|dear)\b\W+(?:\w+\W+){0,3}(?:ai|llm|language model|assistant|chatbot|gpt|claude|gemini|copilot|agent|bot)s?\b|(?:if you are|as) an? (?:ai|llm|language model|assistant|agent)\b(?:\W+\w+){0,4}\W+(?:must|should|need|please|reading|processing|summari[sz]ing|have to|are required))"),
-    Rule("demands_action", 3, r"\b(?:you must|immediately|must now|required to|please)\W+(?:\w+\W+){0,3}(?:call|invoke|execute|run|use)\W+(?:the\W+|this\W+|following\W+|your\W+)*(?:\w+\W+){0,2}(?:tool|function|command|script|code|shell)\b"),
+    Rule("demands_action", 2, r"\b(?:you must|immediately|must now|required to|please)\W+(?:\w+\W+){0,3}(?:call|invoke|execute|run|use)\W+(?:the\W+|this\W+|following\W+|your\W+)*(?:\w+\W+){0,2}(?:tool|function|command|script|code|shell)\b"),
     Rule("claims_authority", 2, r"\b(?:i am|i'm|this is|speaking as|on behalf of)\W+(?:\w+\W+){0,3}(?:(?:your|the) (?:developer|creator|administrator|admin|owner|programmer|operator)|openai|anthropic|google deepmind|system administrator)\b|\b(?:user|admin(?:istrator)?|operator|owner) has (?:already )?(?:authori[sz]ed|approved|consented|granted)"),
     Rule("prefix_forcing", 3, r"\b(?:start|begin|prefix|open)\W+(?:your|the|each|every)\W+(?:\w+\W+)?(?:response|answer|reply|output|message)s?\W+with\b|\b(?:never|do not|don'?t|cannot|can'?t) (?:say|refuse|decline|apologi[sz]e|include (?:any )?(?:warnings?|disclaimers?))\b(?:\W+\w+){0,4}\W*(?:sorry|cannot|can'?t|refus|unable|warnings?|disclaimers?|unethical|illegal|any request)"),
 )  # fmt: skip
 _TALKS_ABOUT = re2.compile(
     r"(?i)\b(?:prompt[- ]injections?|injection attacks?|jailbreak(?:s|ing)? (?:attacks?|prompts?|techniques?|attempts?|of)|(?:what|how) (?:does|do|is|are|would|can|should)\b[^\n]{0,60}(?:mean|work|detect|prevent|defend|protect|mitigate)|(?:detect|prevent|defend|protect|mitigat|classif|filter|block)\w*\b[^\n]{0,60}(?:inject|jailbreak|attack|prompts?)|(?:article|paper|blog|essay|documentation|lecture|research|security)\b[^\n]{0,40}(?:about|on|of)\b|red[- ]team)"
 )
-_OF_A_PAGE = re.compile(r"\s+(?:the|an?|its?|in the)\s+(?!(?:user|prompt|line|message|text|conversation)\b)")
+_OF_A_PAGE = re.compile(
+    r"\s+(?:(?:line|row|column|page|step|level)\s+)?[$€]?\d|\s+(?:the|an?|its?|in the)\s+(?!(?:user|prompt|line|message|text|conversation)\b)"
+)
+_OF_A_DEVICE = re.compile(
+    r"\W+(?:on|in|for|of)\W+(?:(?:my|the|an?|your|our)\W+)?(?:\w+\W+){0,2}(?:android|phone|pixel|galaxy|tablet|tv|chromebook|laptop|browser|chrome|firefox|app|ide|editor|firmware|router|windows|xbox|steam|roblox|minecraft|game|oculus|quest|headset|device|stick|watch|box)\b",
+    re.IGNORECASE,
+)
+_OF_A_THING = re.compile(
+    r"\W+(?:apis?|sdks?|apps?|frameworks?|managers?|directors?|coach\w*|professors?|teachers?|nurses?|editors?|settings?|pages?|features?|library|polic(?:y|ies))\b",
+    re.IGNORECASE,
+)
+_GIVES_ORDER = re.compile(
+    r"[^\n]*\b(?:you|your|yourself|assistant|must|ignore|disregard|override|overrid\w+|enabled?|disabled?|reveal|print|grant|send|forward|skip|new|execute|call|reply|respond|output|delete|say|answer|admin|unrestricted|rules|instructions?|policy|policies|mode)\b",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"[\"“«'‘`][^\"“”«»'’`\n]{8,300}[\"”»'’`]")
 _ENCODED = re2.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,}")
 _MAY_BE_ENCODED = re2.compile(
@@ -94,15 +109,28 @@ WIDE_TRIGGERS: tuple[str, ...] = (*(_GAP.sub(r"[^\\x00]*", trigger) for trigger 
 that a scan waits for memory at every character. No distance goes over the edge of two texts. What these find has to be looked for by `TRIGGERS` again."""
 
 
+_UNLESS = {
+    "extraction": (_OF_A_PAGE, False),
+    "jailbreak": (_OF_A_DEVICE, False),
+    "imposed_role": (_GIVES_ORDER, True),
+    "addresses_model": (_OF_A_THING, False),
+}
+"""What must stand, or must not, behind a match of a rule for it to count."""
+_MARKUP = ("imposed_role", 5)
+"""The rule for marks of chat templates, which stand for themselves."""
+
+
 class Rules:
     """The rules, compiled; `score` judges one text."""
 
     def __init__(self) -> None:
         expressions = [_any_case(rule.expression) for rule in RULES]
         self._set = Matcher([("", expressions)])
-        self._extraction = [
-            re2.compile(each) for each, rule in zip(expressions, RULES, strict=True) if rule.name == "extraction"
-        ]
+        self._unless = {
+            place: (re2.compile(each), *_UNLESS[rule.name])
+            for place, (each, rule) in enumerate(zip(expressions, RULES, strict=True))
+            if rule.name in _UNLESS and (rule.name, rule.weight) != _MARKUP
+        }
         self._concepts = Concepts()
 
     def score(self, text: str, *, from_tool: bool = False) -> tuple[float, list[str]]:
@@ -138,12 +166,19 @@ class Rules:
         found: dict[str, float] = {}
         for hit in self._set.scan(text):
             name, weight, _ = RULES[hit]
-            found[name] = max(found.get(name, 0.0), weight)
-        if "extraction" in found and not any(
-            not _OF_A_PAGE.match(text, match.end()) for each in self._extraction for match in each.finditer(text)
-        ):
-            del found["extraction"]
+            if weight > found.get(name, 0.0) and self._counts(hit, text):
+                found[name] = weight
         return found
+
+    def _counts(self, hit: int, text: str) -> bool:
+        """Whether a rule's match is one by what stands behind it."""
+        if hit not in self._unless:
+            return True
+        expression, behind, there = self._unless[hit]
+        return any(
+            (behind.match(text, match.end()) is not None) == there and not TOLD_OF_PEOPLE.search(match.group())
+            for match in expression.finditer(text)
+        )
 
 
 def _readings(text: str, read: str) -> Iterator[str]:

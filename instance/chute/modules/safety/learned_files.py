@@ -57,5 +57,7 @@ TOXIC = LearnedFile(
     (_TOXIC,), _HERE / "toxic_weights.npz", 0.91, harmless=(_INJECTION,), words_length=1.0, by_word=False
 )
 AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.95)
-INJECTION = LearnedFile((_INJECTION,), _HERE / "injection_weights.npz", 0.93, harmless=(_TOXIC, _AGE))
+INJECTION = LearnedFile(
+    (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.91, harmless=(_TOXIC, _AGE)
+)
 LEARNED = {"toxic": TOXIC, "age": AGE, "injection": INJECTION}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import month_name
 from collections.abc import Iterator
 from itertools import combinations, permutations
 
@@ -63,10 +64,14 @@ _SCALED = re.compile(
 )
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
+_DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
     r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
     re.IGNORECASE,
 )
+_PIECES = frozenset(range(2, 13))
+"""Counts of pieces that have a price each."""
+_CENTS = re.compile(r"\d (?:cents?|pence|ct|centimes?)\b")
 _YEARS = re.compile(r"\b(?:years?|jahren?|took|lasted|ans|años)\b", re.IGNORECASE)
 _SHARE_SIGN = re.compile(r"(\d\d*(?:[.,]\d+)?)\s?(?:%|percent|per cent|prozent)", re.IGNORECASE)
 NUMBERS_AND_SHARES = (re.compile(r"\d"), re.compile(rf"\b(?:{'|'.join([*_SMALL, *_SHARES])})\b", re.IGNORECASE))
@@ -156,6 +161,16 @@ def shares(text: str) -> set[float]:
     return found
 
 
+def dated(text: str) -> str:
+    """The text with dates like `2025-02-11` also in words, as others say them."""
+    return _DATE.sub(_in_words, text) if "-" in text else text
+
+
+def _in_words(match: re.Match[str]) -> str:
+    year, month, day = match.groups()
+    return f"{match.group()} ({int(day)} {month_name[int(month)]} {year})"
+
+
 def derives(statement: str) -> bool:
     """Whether a statement may give a number that is worked out ("in total", "two days later")."""
     return _DERIVES.search(statement) is not None
@@ -164,7 +179,7 @@ def derives(statement: str) -> bool:
 def follows(number: str, statement: str, own_shares: set[float], known: set[str], known_shares: set[float]) -> bool:
     """Whether a number that does not stand in the reference follows from the numbers and shares that do: a sum or difference, or
     a share in other words; only in a statement that says so ("in total", "two days later")."""
-    value = float(number)
+    value = float(number) / (100 if _CENTS.search(statement) else 1)
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
@@ -176,10 +191,11 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
         return True
     if len(known) > DERIVED_FROM_MAX or not _DERIVES.search(statement):
         return False
+    times = [1.0, *(each for each in given if each in _PIECES)]
     if any(
         abs(value - result) < 0.005
         for one, other in permutations(given, 2)
-        for result in (one + other, one - other, one + 2 * other)
+        for result in (one - other, *(one + count * other for count in times))
     ):
         return True
     if any(abs(value - sum(some)) < 0.005 for some in combinations(given, 3)) or (
