@@ -163,7 +163,7 @@ class AgeGate(Module):
             x.state["age_hits"] = True
             limits = self._limits_in[tier]
             for text in new_texts(x.req):
-                category = self._over(text, limits)
+                category = self._over(text, limits, is_doubted=self.learned is not None and len(text) > SHORT_CHARS)
                 if category:
                     self._note(x, tier, category, "in", source)
                     return self._kept_away(x, tier)
@@ -232,7 +232,12 @@ class AgeGate(Module):
         def by_rules() -> tuple[str, list[str]]:
             """The category, and without one what is to be compared with what was learned."""
             pieces = [piece for text in texts for piece in _pieces(text)] if split else texts
-            found = (self._over(piece, limits) for piece in pieces) if has_hits else ()
+            asks = learned is not None and len(pieces) <= JUDGED_MAX
+            found = (
+                (self._over(piece, limits, is_doubted=asks and len(piece) > SHORT_CHARS) for piece in pieces)
+                if has_hits
+                else ()
+            )
             category = next(filter(None, found), "")
             return category, [] if category else [piece for piece in pieces if len(piece) > SHORT_CHARS]
 
@@ -265,9 +270,13 @@ class AgeGate(Module):
                 return category
         return ""
 
-    def _over(self, text: str, limits: dict[str, float]) -> str:
-        """The category whose limit the text is most over by the rules; empty when it is over none."""
-        return _most_over(self._toxicity.scores(text), limits) if self._toxicity.suspects(text) else ""
+    def _over(self, text: str, limits: dict[str, float], *, is_doubted: bool) -> str:
+        """The category whose limit the text is most over by the rules; empty when it is over none. `is_doubted`: what was learned
+        is asked too, so only what it cannot doubt counts by itself."""
+        if not self._toxicity.suspects(text):
+            return ""
+        scores = self._toxicity.scores(text)
+        return _most_over(combined(scores, {}) if is_doubted else scores, limits)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
