@@ -17,10 +17,18 @@ import numpy as np
 
 from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.classifier import fit_regression, readable, softmax, unit
-from instance.chute.modules.safety.learned_files import BIAS, HARMLESS, LEARNED, LearnedFile
+from instance.chute.modules.safety.learned_files import (
+    BIAS,
+    HARMLESS,
+    LEARNED,
+    PAIRS_LENGTH,
+    LearnedFile,
+)
 from instance.chute.modules.safety.word_places import BUCKETS, word_places
 
-FOLDS = 8
+FOLDS = 5
+BLOCK = 10
+"""Examples that stand together are left out together: a text is often followed by one that differs in a word, with another label."""
 
 
 def main() -> None:
@@ -39,7 +47,10 @@ async def learn(name: str, files: LearnedFile) -> None:
     mean = vectors.mean(axis=0)
     meaning = unit(vectors - mean)
     words, rarity = _words([text for _, text in rows], files)
+    directions = _directions(meaning, files.directions)
+    along = meaning @ directions
     likeness = (meaning @ meaning.T + words @ words.T + BIAS).astype(np.float32)
+    likeness += PAIRS_LENGTH * np.square(along @ along.T)
     names = sorted({label for label, _ in rows})
     labels = np.array([label for label, _ in rows])
     wanted = (labels[:, None] == np.array(names)[None]).astype(np.float32)
@@ -47,6 +58,10 @@ async def learn(name: str, files: LearnedFile) -> None:
     threshold = _threshold(name, names, labels, shares, files.precision)
     weights = fit_regression(likeness, wanted)
     of_words = words.T @ weights
+    of_pairs: dict[str, Any] = {}
+    if files.directions:
+        products = [PAIRS_LENGTH * (along.T * of_name) @ along for of_name in weights.T]
+        of_pairs = {"directions": directions.astype(np.float16), "pairs": np.stack(products).astype(np.float16)}
     scale = np.abs(of_words).max(axis=0) / 127
     np.savez_compressed(
         files.weights,
@@ -60,8 +75,15 @@ async def learn(name: str, files: LearnedFile) -> None:
         by_word=files.by_word,
         words=np.round(of_words / scale).astype(np.int8),
         scale=(scale * files.words_length).astype(np.float32),
+        **of_pairs,
     )
     print(f"  {files.weights.name}: {Path(files.weights).stat().st_size // 1000} kB")
+
+
+def _directions(meaning: Any, count: int) -> Any:
+    """float32[meaning, count]: the directions in which the meanings differ the most, each of length 1."""
+    _, found = np.linalg.eigh(meaning.T @ meaning)
+    return found[:, ::-1][:, :count].astype(np.float16).astype(np.float32)
 
 
 def _words(texts: Sequence[str], files: LearnedFile) -> tuple[Any, Any]:
@@ -84,12 +106,12 @@ def _words(texts: Sequence[str], files: LearnedFile) -> tuple[Any, Any]:
 
 
 def _left_out(likeness: Any, wanted: Any) -> Any:
-    """The logits of each example by weights that were fitted without it."""
-    order = np.random.default_rng(1).permutation(len(likeness))
+    """The logits of each example by weights that were fitted without it and those beside it."""
+    block = np.arange(len(likeness)) // BLOCK
+    fold_of = np.random.default_rng(1).permutation(block[-1] + 1)[block] % FOLDS
     logits = np.zeros(wanted.shape, np.float32)
     for fold in range(FOLDS):
-        out = order[fold::FOLDS]
-        kept = np.setdiff1d(order, out)
+        (out,), (kept,) = np.nonzero(fold_of == fold), np.nonzero(fold_of != fold)
         logits[out] = likeness[np.ix_(out, kept)] @ fit_regression(likeness[np.ix_(kept, kept)], wanted[kept])
     return logits
 

@@ -9,7 +9,11 @@ from typing import Any
 import openai
 import pytest
 
+from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.age_rules import NOTES, REPLACEMENTS, reading_grade
+from instance.chute.modules.safety.agegate import AgeGate
+from instance.chute.modules.safety.learned_files import AGE
+from instance.chute.modules.safety.toxicity import Learned
 from tests.mock_replies import chunks, text
 from tests.modules.conftest import Running, running
 
@@ -134,6 +138,33 @@ async def test_a_hard_answer_for_a_child_is_said_again_in_simpler_words(stream: 
         scripted(s, EASY, stream)
         assert await said(s, "How do plants grow?", stream) == (EASY, "stop")
         assert len(s.mock.calls) == 3
+
+
+ORDINARY = (
+    "The second batch of rolls costs ninety cents.",
+    "Lean the rake against the wall, she hammered the nail in.",
+    "Bullet points make a list easy to read.",
+    "What is your favourite school subject?",
+    "The mosquito sucks a drop of blood.",
+    "Keep your eyes on the ball and swing.",
+)
+
+
+@pytest.mark.parametrize("said", ORDINARY)
+async def test_words_that_have_a_harmless_meaning_too_are_for_children(said: str) -> None:
+    assert await AgeGate(AgeGate.Settings()).kept_from("child", said) == ""
+
+
+async def test_what_was_learned_may_doubt_a_rule_that_is_not_sure() -> None:
+    module, embedder = AgeGate(AgeGate.Settings()), Embedder()
+    doubtful, meant = (
+        "A rum baba is a small cake made of yeast dough.",
+        "Get a bottle of rum and drink it with your friends.",
+    )
+    assert [await module.kept_from("child", said) for said in (doubtful, meant)] == ["alcohol_drugs"] * 2
+    module.learned = Learned(embedder, learned=AGE)
+    assert [await module.kept_from("child", said) for said in (doubtful, meant)] == ["", "alcohol_drugs"]
+    embedder.close()
 
 
 def test_grades() -> None:

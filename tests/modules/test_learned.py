@@ -5,12 +5,13 @@ from __future__ import annotations
 from threading import current_thread
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 
 from instance.chute.embedding.embedder import Embedder
-from instance.chute.modules.safety.all_learned import AllLearned
-from instance.chute.modules.safety.classifier import FOUND, Classifier, readable
+from instance.chute.modules.safety.all_learned import AllLearned, all_learned
+from instance.chute.modules.safety.classifier import FOUND, Classifier, readable, unit
 from instance.chute.modules.safety.learned_files import LEARNED
 from instance.chute.modules.safety.learned_injection import WINDOWS_MAX, LearnedInjection, sentences_of
 from instance.chute.modules.safety.texts_by_role import new_texts_by_role, plain_texts_by_role
@@ -78,6 +79,25 @@ def test_disguised_texts_are_read() -> None:
     assert word_places("ｈｅｌｌｏ") == word_places("hello")
     assert word_places("Y0u sh!t!!") == word_places("you shit")
     assert word_places("") == word_places("!?") == (word_places("")[0], [])
+
+
+def test_a_meaning_adds_what_the_weights_say_of_it_and_of_each_two_of_its_directions() -> None:
+    vectors = unit(np.random.default_rng(7).standard_normal((3, EMBEDDED)).astype(np.float32))
+    found = all_learned().by_meaning(vectors)
+    for files in LEARNED.values():
+        with np.load(files.weights) as kept:
+            meaning = unit(vectors - kept["mean"])
+            wanted = meaning @ kept["meaning"].astype(np.float32)
+            if files.directions:
+                along = meaning @ kept["directions"].astype(np.float32)
+                of_pairs = np.einsum("ta,nab,tb->tn", along, kept["pairs"].astype(np.float32), along)
+                assert np.abs(of_pairs).max() > 0.05
+                wanted = wanted + of_pairs
+        assert np.allclose(found[:, all_learned().columns[files.weights]], wanted, atol=1e-3)
+
+
+EMBEDDED = 384
+"""Numbers in a vector of the packaged embedder."""
 
 
 async def test_an_order_is_found_in_a_long_document_of_which_few_windows_are_read() -> None:

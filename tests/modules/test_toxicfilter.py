@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from instance.chute.modules.safety.toxicity import Toxicity, combined
 from tests.mock_replies import chunks, text
 from tests.mock_upstream import until
 from tests.modules.conftest import Running, running
@@ -77,6 +78,26 @@ async def test_paraphrases_are_near_to_an_example() -> None:
         await s.configure({"toxicfilter": plain})
         await s.chat(content)
         assert await noted(s) == [("in", "illicit", "flag")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["The batch job can't start before ten.", "It costs a cent, and I can't pay it.", "A bastard file is coarse."],
+)
+def test_words_that_are_near_to_a_swear_word_are_none(content: str) -> None:
+    assert "profanity" not in Toxicity().scores(content)
+
+
+def test_masked_swear_words_are_read() -> None:
+    assert all(Toxicity().scores(each).get("profanity", 0) >= 0.7 for each in ("what a b*tch", "f*ck this", "you c#nt"))
+
+
+def test_a_word_of_the_body_near_to_a_child_is_doubted_and_a_lewd_one_is_not() -> None:
+    harmless: dict[str, float] = {}
+    sculpture, sought = "The fountain shows a naked child with a fish.", "where can i see porn with kids"
+    assert Toxicity().scores(sculpture)["sexual/minors"] >= 0.7
+    assert combined(Toxicity().scores(sculpture), harmless)["sexual/minors"] < 0.7
+    assert combined(Toxicity().scores(sought), harmless)["sexual/minors"] >= 0.7
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, SecretStr
@@ -17,6 +15,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
+from instance.chute.modules.safety.age_tier import AgeTiers, Tier
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
 from instance.chute.modules.safety.classifier import SHORT_CHARS
 from instance.chute.modules.safety.first_look import FirstLook, first_look_of, is_silent
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from instance.chute.modules.safety.classifier import Classifier
     from instance.core.core import Core
 
-HEADER = b"x-stockyard-age-tier"
-TOKEN_MAX_S = 30 * 86_400
-"""A signed tier that says it is valid for longer is not taken."""
 BUFFER_MAX_BYTES = 4 << 20
 """A child's answer that is longer is replaced."""
 _SIMPLER = (
@@ -53,7 +49,6 @@ SEEN_MAX, JUDGED_MAX = 1_000, 48
 LEARNED_FROM = 0.6
 """Least score of what only rules and learned together are over: below it too much is taken for what it is not."""
 
-Tier = Literal["child", "teen", "adult"]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -126,11 +121,13 @@ class AgeGate(Module):
                     )
         self._texts: dict[str, str] = dict(REPLACEMENTS)
         self._texts.update({str(tier): text for tier, text in settings.replace_text.items()})
-        self._secret = settings.header_secret.get_secret_value().encode()
-        self._default = settings.default_tier
-        self._by_key = settings.key_tiers
-        self._by_team = settings.team_tiers
-        self._by_header = bool(self._secret or settings.trust_header)
+        self._tiers = AgeTiers(
+            settings.default_tier,
+            settings.key_tiers,
+            settings.team_tiers,
+            settings.header_secret.get_secret_value().encode(),
+            trust_header=settings.trust_header,
+        )
         self._core: Core
         self.learned: Learned | None = None
         self._first_look: FirstLook
@@ -144,17 +141,13 @@ class AgeGate(Module):
             self._first_look = first_look_of(core, embedder)
             self.looker = self._looker(self.learned.classifier)
 
-    @property
-    def _only_adults(self) -> bool:
-        return self._default == "adult" and not (self._by_key or self._by_team or self._by_header)
-
     def hooks(self) -> tuple[str, ...]:
-        if self._only_adults:
+        if self._tiers.only_adults:
             return ()
         return ("on_request", *(("prepare",) if self.learned is not None else ()), "around")
 
     def patterns(self) -> Sequence[str]:
-        return () if self._only_adults else self._toxicity.triggers
+        return () if self._tiers.only_adults else self._toxicity.triggers
 
     def passes(self, x: Exchange) -> bool:
         return bool(x.state.get("age_tier", "adult") == "adult")
@@ -162,7 +155,7 @@ class AgeGate(Module):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def on_request(self, x: Exchange) -> Answer | None:
-        tier, source = self._tier(x)
+        tier, source = self._tiers.of(x, self._core.clock)
         x.state["age_tier"] = tier
         if tier == "adult":
             return None
@@ -170,7 +163,7 @@ class AgeGate(Module):
             x.state["age_hits"] = True
             limits = self._limits_in[tier]
             for text in new_texts(x.req):
-                category = self._over(text, limits)
+                category = self._over(text, limits, is_doubted=self.learned is not None and len(text) > SHORT_CHARS)
                 if category:
                     self._note(x, tier, category, "in", source)
                     return self._kept_away(x, tier)
@@ -189,7 +182,7 @@ class AgeGate(Module):
         if "age_tier" in x.state:  # the note that the instructions have since then may itself have hits
             return "age_hits" not in x.state
         try:
-            tier, _ = self._tier(x)
+            tier, _ = self._tiers.of(x, self._core.clock)
         except StockyardError:  # raised again when it is this module's turn
             return False
         return tier != "adult" and not x.hits(self)
@@ -212,51 +205,8 @@ class AgeGate(Module):
         category = await self._first_over(x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state)
         if not category:
             return None
-        self._note(x, tier, category, "in", self._tier(x)[1])
+        self._note(x, tier, category, "in", self._tiers.of(x, self._core.clock)[1])
         return self._kept_away(x, tier)
-
-    def _tier(self, x: Exchange) -> tuple[Tier, str]:
-        """The caller's tier and what says so. Raises `age_token_invalid` for a header that cannot be believed."""
-        by_header = self._of_header(x) if self._by_header else None
-        if self._by_key and x.principal is not None:
-            for name in (str(x.principal.key_id), x.principal.name):
-                if name in self._by_key:
-                    return self._by_key[name], "key"
-        if self._by_team and x.team:
-            for glob, tier in self._by_team.items():
-                if fnmatchcase(x.team, glob):
-                    return tier, "team"
-        return (by_header, "header") if by_header else (self._default, "default")
-
-    def _of_header(self, x: Exchange) -> Tier | None:
-        """What the header says; nothing without one."""
-        given = x.headers.get(HEADER)
-        if given is None:
-            return None
-        tier, _, rest = given.decode("latin-1").strip().partition(":")
-        if tier not in TIERS:
-            raise self._bad_token("It names no tier: child, teen or adult.")
-        if not rest:
-            if self.settings.trust_header:
-                return cast("Tier", tier)
-            raise self._bad_token("It is not signed.")
-        expires, _, signature = rest.partition(":")
-        right = hmac.new(self._secret, f"{tier}:{expires}".encode(), "sha256").hexdigest()
-        if not self._secret or not hmac.compare_digest(right, signature.lower()):
-            raise self._bad_token("Its signature is wrong.")
-        left_s = int(expires) - self._core.clock.wall_ns() // 10**9 if expires.isascii() and expires.isdigit() else -1
-        if not 0 <= left_s <= TOKEN_MAX_S:
-            raise self._bad_token("It has expired, or says that it is valid for longer than 30 days.")
-        return cast("Tier", tier)
-
-    @staticmethod
-    def _bad_token(why: str) -> StockyardError:
-        return StockyardError(
-            "age_token_invalid",
-            f"The header X-Stockyard-Age-Tier is not accepted. {why}",
-            param="X-Stockyard-Age-Tier",
-            retryable=False,
-        )
 
     def _kept_away(self, x: Exchange, tier: str) -> Answer:
         if self.settings.action == "reply" and x.kind == "chat":
@@ -282,7 +232,12 @@ class AgeGate(Module):
         def by_rules() -> tuple[str, list[str]]:
             """The category, and without one what is to be compared with what was learned."""
             pieces = [piece for text in texts for piece in _pieces(text)] if split else texts
-            found = (self._over(piece, limits) for piece in pieces) if has_hits else ()
+            asks = learned is not None and len(pieces) <= JUDGED_MAX
+            found = (
+                (self._over(piece, limits, is_doubted=asks and len(piece) > SHORT_CHARS) for piece in pieces)
+                if has_hits
+                else ()
+            )
             category = next(filter(None, found), "")
             return category, [] if category else [piece for piece in pieces if len(piece) > SHORT_CHARS]
 
@@ -315,9 +270,13 @@ class AgeGate(Module):
                 return category
         return ""
 
-    def _over(self, text: str, limits: dict[str, float]) -> str:
-        """The category whose limit the text is most over by the rules; empty when it is over none."""
-        return _most_over(self._toxicity.scores(text), limits) if self._toxicity.suspects(text) else ""
+    def _over(self, text: str, limits: dict[str, float], *, is_doubted: bool) -> str:
+        """The category whose limit the text is most over by the rules; empty when it is over none. `is_doubted`: what was learned
+        is asked too, so only what it cannot doubt counts by itself."""
+        if not self._toxicity.suspects(text):
+            return ""
+        scores = self._toxicity.scores(text)
+        return _most_over(combined(scores, {}) if is_doubted else scores, limits)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 

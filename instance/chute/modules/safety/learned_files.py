@@ -13,6 +13,8 @@ FORM = 2
 BIAS = 0.3
 PENALTY = 0.1
 """Of the regression, on large weights; by cross-validation."""
+PAIRS_LENGTH = 3.0
+"""Of the part that is of pairs of directions, where the meaning's is 1; by cross-validation."""
 HARMLESS = "none"
 """The label of what is harmful in no way."""
 _HERE = Path(__file__).parent
@@ -31,11 +33,13 @@ class LearnedFile(NamedTuple):
     """Of each of the two parts that are of words, where the meaning's is 1; by cross-validation."""
     by_word: bool = True
     """Whether the letters of each word count alike; else those of long words for more."""
+    directions: int = 0
+    """Of those in which the meanings differ the most: where a meaning lies along each two of them at once counts too."""
 
     def digest(self) -> str:
         """What weights remember of what they were learned from, and how."""
         said = "\n".join(f"{name}\t{text}" for name, text in self.rows())
-        form = (FORM, BUCKETS, BIAS, PENALTY, self.words_length, self.by_word)
+        form = (FORM, BUCKETS, BIAS, PENALTY, PAIRS_LENGTH, self.words_length, self.by_word, self.directions)
         return sha256(f"{form}\n{said}".encode()).hexdigest()
 
     def rows(self) -> list[tuple[str, str]]:
@@ -54,9 +58,15 @@ def _lines(path: Path) -> list[tuple[str, str]]:
 _TOXIC, _AGE, _INJECTION = (_HERE / f"{name}_examples.tsv" for name in ("toxic", "age", "injection"))
 
 TOXIC = LearnedFile(
-    (_TOXIC,), _HERE / "toxic_weights.npz", 0.91, harmless=(_INJECTION,), words_length=1.0, by_word=False
+    (_TOXIC,),
+    _HERE / "toxic_weights.npz",
+    0.875,
+    harmless=(_INJECTION,),
+    words_length=1.0,
+    by_word=False,
+    directions=64,
 )
-AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.95)
+AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.94, directions=64)
 INJECTION = LearnedFile(
     (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.91, harmless=(_TOXIC, _AGE)
 )

@@ -2,92 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import re2
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import embedder_of
 from instance.chute.exchange import Exchange
-from instance.chute.expressions import require_re2
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
 from instance.chute.modules.safety.first_look import FirstLook, first_look_of, is_silent
+from instance.chute.modules.safety.harm_actions import (
+    Category,
+    CategoryRule,
+    CustomRule,
+    Example,
+    HarmActions,
+    strongest,
+)
 from instance.chute.modules.safety.judged_texts import JudgedText, Judging
 from instance.chute.modules.safety.made_answer import put_before
+from instance.chute.modules.safety.moderation_endpoint import ASK_FROM, ModerationEndpoint
 from instance.chute.modules.safety.new_texts import new_texts
 from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.toxic_rules import LANGUAGES
 from instance.chute.modules.safety.toxicity import Learned, Toxicity
 from instance.chute.stream_gate import EndAnswer
-from instance.chute.sub_request import SubRequestFailed
 from instance.chute.text import rewrite_request
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.modules.safety.classifier import Classifier
     from instance.core.core import Core
-
-ASK_FROM = 0.25
-"""Score from which a sentence of an answer is shown to the moderation endpoint; requests are always."""
-MODERATION_NAMES = {
-    "self-harm": "self_harm",
-    "sexual/minors": "sexual/minors",
-    "sexual": "sexual",
-    "hate": "hate",
-    "harassment": "harassment",
-    "violence": "violence",
-    "illicit": "illicit",
-}
-"""Categories of moderation endpoints (those below them, as `hate/threatening`, count to them) -> ours."""
-ORDER = ("flag", "help", "redact", "block")
-
-Action = Literal["off", "flag", "redact", "help", "block"]
-Category = Literal["harassment", "hate", "violence", "self_harm", "sexual", "sexual/minors", "illicit", "profanity"]
-Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
-
-
-class CategoryRule(BaseModel):
-    """What happens with a category, and from which score."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    threshold: float = Field(default=0.7, ge=0, le=1, description="Score from which the action is taken, 0 to 1.")
-    action: Action = Field(default="flag", description="What follows from the score on.")
-
-
-class CustomRule(BaseModel):
-    """A rule of the user's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z0-9_]{1,64}$", description="Its name in the trail.")
-    re2: Pattern = Field(description="RE2 expression.")
-    action: Action = Field(default="flag", description="What follows where it matches.")
-
-    @field_validator("re2")
-    @classmethod
-    def _compiles(cls, expression: str) -> str:
-        return require_re2(expression)
-
-
-class Example(BaseModel):
-    """A text of the user's own that stands for a category, or for harmless ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    category: Category | Literal["none"] = Field(description="What it is an example of; none: harmless.")
-    text: str = Field(min_length=3, max_length=500, description="The example.")
-
-
-DEFAULTS: Mapping[str, Action] = {
-    "sexual/minors": "block",
-    "self_harm": "help",
-    "illicit": "block",
-    "profanity": "off",
-}
 
 
 class ToxicFilter(Module):
@@ -165,39 +112,32 @@ class ToxicFilter(Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._limits: dict[str, tuple[float, Action]] = {
-            name: (0.7, DEFAULTS.get(name, "flag"))
-            for name in Category.__args__  # type: ignore[attr-defined]
-        }
-        for name, rule in settings.categories.items():
-            self._limits[name] = (rule.threshold, rule.action)
-        self._limits = {name: limit for name, limit in self._limits.items() if limit[1] != "off"}
-        self._custom = [
-            (rule.name, re2.compile(rule.re2), rule.action) for rule in settings.custom if rule.action != "off"
-        ]
+        self._actions = HarmActions(settings.categories, settings.custom)
         self._toxicity = Toxicity(settings.languages)
         # What an endpoint says comes first.
-        self._names = self._named if self._custom and not settings.moderation_target else None
+        self._names = self._actions.named if self._actions.custom and not settings.moderation_target else None
         self._own = tuple(rule.re2 for rule in settings.custom)
         self._scans_output = settings.scan_output
         self._asks = bool(settings.moderation_target)
+        self._endpoint: ModerationEndpoint
         self._learned: Learned | None = None
         self._judges_all = False
         self._first_look: FirstLook
         self.looker: LearnedLooker | None = None
         self._core: Core | None = None
-        rules_only = {action for _, action in self._limits.values()} | {action for _, _, action in self._custom}
-        if settings.on_error is None and rules_only <= {"flag"}:
+        if settings.on_error is None and self._actions.only_flag:
             self.on_error = "open"  # type: ignore[misc]  # what only flags never refuses a call
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
+        if self._asks:
+            self._endpoint = ModerationEndpoint(core, self.name, self.settings.moderation_target)
         if self.settings.use_examples:
             embedder = embedder_of(core)
             await embedder.load()
             self._learned = Learned(embedder, [(each.category, each.text) for each in self.settings.examples])
             self._judges_all = self.settings.judge_all
-            if self._judges_all and not (self._asks or self._custom or self.settings.examples):
+            if self._judges_all and not (self._asks or self._actions.custom or self.settings.examples):
                 self._first_look = first_look_of(core, embedder)
                 self.looker = self._looker(self._learned.classifier)
 
@@ -216,7 +156,7 @@ class ToxicFilter(Module):
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _looker(self, classifier: Classifier) -> LearnedLooker:
-        least = min((limit for name, (limit, _) in self._limits.items() if name in classifier.names), default=1.0)
+        least = self._actions.least(classifier.names)
         return LearnedLooker(
             classifier,
             classifier.share_of(least),
@@ -241,7 +181,7 @@ class ToxicFilter(Module):
             self._toxicity,
             texts,
             self._names,
-            None if self._asks else self._reaches,
+            None if self._asks else self._actions.reaches,
             judge_all=self._judges_all,
             has_hits=bool(x.hits(self)),
         )
@@ -282,7 +222,7 @@ class ToxicFilter(Module):
             self._scans_output
             and answer.status == 200
             # A rule of the user's own may hold in a sentence alone.
-            and (answer.events is not None or self._custom or x.answer_may_hold(self, answer))
+            and (answer.events is not None or self._actions.custom or x.answer_may_hold(self, answer))
         ):
 
             async def check(sentences: Sequence[str]) -> Sequence[str]:
@@ -310,7 +250,7 @@ class ToxicFilter(Module):
 
     def _suspects(self, sentences: Sequence[str]) -> bool:
         return self._toxicity.suspects("".join(sentences)) or any(
-            expression.search(sentence) for _, expression, _ in self._custom for sentence in sentences
+            expression.search(sentence) for _, expression, _ in self._actions.custom for sentence in sentences
         )
 
     # --- judging ----------------------------------------------------------------------------------------------------
@@ -334,46 +274,20 @@ class ToxicFilter(Module):
         await learned.run(judging.read, judging.judge)
         x.waited_ns += mono_ns() - began
 
-    def _named(self, text: str) -> dict[str, float]:
-        """The custom rules that hit, with 1."""
-        return {"custom:" + name: 1.0 for name, expression, _ in self._custom if expression.search(text)}
-
-    def _reaches(self, scores: dict[str, float]) -> bool:
-        return any((limit := self._limit(name)) is not None and score >= limit[0] for name, score in scores.items())
-
     async def _ask_about(self, x: Exchange, judged: JudgedText, *, every: bool) -> None:
         """Add what the moderation endpoint says, of what is doubtful or of every piece, and the custom rules."""
         doubtful = [(text, scores, every) for text, scores in zip(judged.pieces, judged.scores, strict=True)]
         doubtful += [(judged.text, scores, False) for scores in judged.whole]
         for text, scores, always in doubtful:
             if not x.dry and (always or max(scores.values(), default=0.0) >= ASK_FROM):
-                for name, score in (await self._ask(x, text)).items():
+                for name, score in (await self._endpoint.scores(x, text)).items():
                     scores[name] = max(scores.get(name, 0.0), score)
-            scores.update(self._named(text))
-
-    async def _ask(self, x: Exchange, text: str) -> dict[str, float]:
-        """What the moderation endpoint says; nothing when it fails, of which the trail has an entry."""
-        assert self._core is not None
-        asking: Any = self._core.services["sub_requests"]
-        try:
-            said = await asking.moderate(x, self.name, text, model=self.settings.moderation_target)
-        except SubRequestFailed:
-            return {}
-        found: dict[str, float] = {}
-        for name, score in said.items():
-            ours = MODERATION_NAMES.get(name) or MODERATION_NAMES.get(name.split("/", 1)[0])
-            if ours:
-                found[ours] = max(found.get(ours, 0.0), score)
-        return found
+            scores.update(self._actions.named(text))
 
     def _act(self, x: Exchange, scores: dict[str, float], direction: str) -> tuple[str, str] | None:
         """Note each category that reached its threshold; the strongest action with its category."""
-        strongest: tuple[str, str] | None = None
-        for name, score in sorted(scores.items()):
-            limit = self._limit(name)
-            if limit is None or score < limit[0]:
-                continue
-            action = limit[1]
+        reached = self._actions.reached(scores)
+        for name, score, action in reached:
             x.note(
                 "toxic",
                 {"direction": direction, "category": name, "score": round(score, 3), "action": action},
@@ -381,14 +295,7 @@ class ToxicFilter(Module):
                 hook="around" if direction == "out" else "prepare",
             )
             x.safety_count += direction == "out"
-            if strongest is None or ORDER.index(action) > ORDER.index(strongest[0]):
-                strongest = (action, name)
-        return strongest
-
-    def _limit(self, name: str) -> tuple[float, Action] | None:
-        if name.startswith("custom:"):
-            return next(((0.0, action) for own, _, action in self._custom if own == name[7:]), None)
-        return self._limits.get(name)
+        return strongest(reached)
 
     def _redacted(self, sentences: Sequence[str], acts: Sequence[tuple[str, str] | None]) -> list[str]:
         return [

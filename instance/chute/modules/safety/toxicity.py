@@ -24,7 +24,7 @@ TEXT_MAX_CHARS = 20_000
 NEAR_CHARS = 160
 NEAREST_FROM, NEAREST_SURE = 0.42, 0.78
 """Cosine to an example of the user's own from which it counts, and at which it alone is certain."""
-DOUBTED_BELOW, DOUBT, SURE = 0.1, 0.7, 0.8
+DOUBTED_BELOW, DOUBT, SURE = 0.1, 0.6, 0.8
 """Rules that are not sure count less where what was learned takes a text for harmless."""
 LEARNED_MIN = 0.05
 NEARLY = 0.5
