@@ -58,6 +58,10 @@ async def learn(name: str, files: LearnedFile) -> None:
     threshold = _threshold(name, names, labels, shares, files.precision)
     weights = fit_regression(likeness, wanted)
     of_words = words.T @ weights
+    of_pairs: dict[str, Any] = {}
+    if files.directions:
+        products = [PAIRS_LENGTH * (along.T * of_name) @ along for of_name in weights.T]
+        of_pairs = {"directions": directions.astype(np.float16), "pairs": np.stack(products).astype(np.float16)}
     scale = np.abs(of_words).max(axis=0) / 127
     np.savez_compressed(
         files.weights,
@@ -67,12 +71,11 @@ async def learn(name: str, files: LearnedFile) -> None:
         mean=mean,
         bias=(BIAS * weights.sum(axis=0)).astype(np.float32),
         meaning=(meaning.T @ weights).astype(np.float16),
-        directions=directions.astype(np.float16),
-        pairs=np.stack([PAIRS_LENGTH * (along.T * of_name) @ along for of_name in weights.T]).astype(np.float16),
         rarity=rarity.astype(np.float16),
         by_word=files.by_word,
         words=np.round(of_words / scale).astype(np.int8),
         scale=(scale * files.words_length).astype(np.float32),
+        **of_pairs,
     )
     print(f"  {files.weights.name}: {Path(files.weights).stat().st_size // 1000} kB")
 
