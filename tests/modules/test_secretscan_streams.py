@@ -43,6 +43,22 @@ async def test_a_key_split_over_three_deltas_is_only_seen_as_a_marker() -> None:
     assert [detail["detector"] for _, detail in trail(x, "secretscan")] == ["github_token"]
 
 
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("curl -u admin:hT5pLm3xVq8z https://ci.acme.io/", "hT5pLm3xVq8z"),
+        ("sshpass -p Wr5!mQx81zT ssh deploy@10.1.1.1", "Wr5!mQx81zT"),
+        ("mysql -h db -proot9Kd2mQ shop", "root9Kd2mQ"),
+        ("tf: jSccLih3QFU66a.atlasv1.Kd83mQpZ7xWvT2nRy5sLb9HgJ4cEaUi6oPqMkXwDzNfBtVrSyAhG7Kd2mQ9xTz", "jSccLih3QFU66a"),
+    ],
+)
+async def test_a_secret_that_comes_letter_by_letter_shows_no_more_than_its_first(text: str, secret: str) -> None:
+    seen, _ = await through(list(text), action="redact")
+    shown = "".join(seen)
+    assert "[SECRET:" in shown
+    assert secret[:3] not in shown
+
+
 async def test_words_are_not_held_longer_than_they_must() -> None:
     seen, _ = await through(["Hello ", "world, ", "this ", "is ", "fine."], action="redact")
     assert seen == ["Hello ", "world, ", "this ", "is ", "fine.", ""]

@@ -26,13 +26,20 @@ Report = Callable[[Finding, str], None]
 """Called with each finding and its place; may raise to end the stream."""
 
 _RUN_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_~.%+/=:?&-"
-_DIGIT = re.compile(r"[0-9]")
+_RANDOM = re.compile(r"[0-9]|[a-z][A-Z]")
+"""What a run of characters that is no word soon has."""
 ANNOUNCED_CHARS = 200
 """How far before its end a value's keyword is looked for."""
 _ANNOUNCES = ("pass", "secret", "token", "key", "credential", "pwd", "kennwort", "contrase", "senha", "basic", "bearer")
 """One of these is in every keyword before a value."""
 _OPEN_GENERIC = re2.compile(rf"(?i)(?:{KEYWORD}{ASSIGNED}{QUOTED}|\b(?:basic|bearer) )({VALUE}*)\z")
 _OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)@?\Z")
+_COMMAND = re.compile(r" -{1,2}(?:u(?:ser)?\b|p|pass)| pass:")
+"""One of these is in every command line before a password."""
+_OPEN_COMMAND = re.compile(
+    r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p|\b(?:sshpass|login)\b[^\n]{0,120} -p ?|-pass(?:in|out)? pass:)"
+    r"(?P<s>[\"']?[^\s\"']*)\Z"
+)
 _BEGIN = "-----BEGIN "
 _OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----)")
 _END_PRIVATE_KEY = re.compile(r"-----END [A-Z ]{0,30}-----")
@@ -67,7 +74,7 @@ class Openings:
             literal = self._literal.search(text, run)
             if literal is not None:
                 opens = literal.start()
-            elif _DIGIT.search(text, run) is not None:
+            elif _RANDOM.search(text, run) is not None:
                 opens = run
         ended = text.endswith("-----") and _END_PRIVATE_KEY.search(text, max(0, length - END_LINE_CHARS))
         begins = max(run if self._in_run else 0, length - self._partial_max)
@@ -87,6 +94,10 @@ class Openings:
             connection = _OPEN_CONNECTION.search(text, near)
             if connection is not None:
                 opens = min(opens, connection.start("s"))
+        if _COMMAND.search(text, near) is not None:
+            command = _OPEN_COMMAND.search(text, near)
+            if command is not None:
+                opens = min(opens, command.start("s"))
         begin = text.rfind(_BEGIN)
         if begin >= 0 and _OPEN_PRIVATE_KEY.match(text, begin) and not _END_PRIVATE_KEY.search(text, begin):
             opens = min(opens, begin)
