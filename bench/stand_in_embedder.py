@@ -18,6 +18,7 @@ from instance.chute.embedding.worker import Worker
 
 T = TypeVar("T")
 
+ORDINARY = 2.0
 SETTLING_MAX = 20
 """So often is looked whether the thread is done: a job that was cancelled never is."""
 _WORD = re.compile(r"\w{4,}")
@@ -112,9 +113,15 @@ def _nothing() -> None:
 
 
 def meaningless(by_meaning: Callable[..., Any]) -> Callable[..., Any]:
-    """In place of `AllLearned.by_meaning`: these vectors would be taken for anything, so what was learned goes by words alone, with
-    the same work."""
-    return lambda learned, vectors: by_meaning(learned, vectors) * 0
+    """In place of `AllLearned.by_meaning`: these vectors would be taken for anything, so each text counts as meaning what ordinary
+    ones do, `ORDINARY` more for nothing harmful, and what was learned goes by its words beside that, with the same work."""
+
+    def ordinary(learned: Any, vectors: Any) -> Any:
+        logits = by_meaning(learned, vectors) * 0
+        logits[:, learned._harmless] += ORDINARY
+        return logits
+
+    return ordinary
 
 
 def _row(text: str) -> Any:
