@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -201,11 +200,8 @@ def is_statement(sentence: str) -> bool:
     return True
 
 
-def _windows(sentences: list[str], statements: Sequence[str]) -> list[str]:
-    """The sentences, and each two that follow each other: what a statement says may stand in two."""
-    if 2 * len(sentences) <= WINDOWS_MAX:
-        return [*sentences, *map(" ".join, itertools.pairwise(sentences))]
-    near = near_sentences(sentences, statements, WINDOWS_MAX // 3)
+def _windows(sentences: list[str], near: list[int]) -> list[str]:
+    """The near sentences, and each two of which one is near: what a statement says may stand in two that follow each other."""
     pairs = {first for place in near for first in (place - 1, place) if 0 <= first < len(sentences) - 1}
     return [*(sentences[place] for place in near), *(" ".join(sentences[first : first + 2]) for first in sorted(pairs))]
 
@@ -215,12 +211,15 @@ class Reference:
 
     def __init__(self, sentences: Sequence[str], statements: Sequence[str]) -> None:
         """`statements`: those that are going to be judged. Of a long reference only what shares words with them is compared with
-        them by meaning."""
+        them by meaning and by clauses."""
         self._sentences = [dated(sentence) for sentence in sentences]
-        self.windows = _windows(self._sentences, statements)
+        near = list(range(len(self._sentences)))
+        if 2 * len(near) > WINDOWS_MAX:
+            near = near_sentences(self._sentences, statements, WINDOWS_MAX // 3)
+        self.windows = _windows(self._sentences, near)
         """The texts whose vectors are compared with the statements'."""
         self._whole = Told(" ".join(self._sentences))
-        self._clauses = Clauses(self._sentences)
+        self._clauses = Clauses([self._sentences[place] for place in near])
         self._measures = Measures(self._whole.text)
 
     async def support(
