@@ -89,6 +89,9 @@ _U = "[0-9A-Za-z_-]"
 _AFTER_AN_AWS_KEY = r"(?:(?:AKIA|ASIA)[A-Z0-9]{16}|\[SECRET:aws_access_key\])"
 """In a stream the marker stands there already."""
 
+COMMAND_LINE = r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p|\b(?:sshpass|login)\b[^\n]{0,120} -p ?|-pass(?:in|out)? pass:)"
+"""What stands on a command line before a password."""
+
 DETECTORS: tuple[Detector, ...] = (
     _prefixed("aws_access_key", "AKIA ASIA ABIA ACCA", "[A-Z0-9]{16}", not_followed_by=_W),
     Detector(
@@ -246,7 +249,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(
         "command_line_password",
         r"(?:-u|--user)[ =][\"']?[^\s:\"']+:[^\s\"']|\b(?:mysql|sshpass|login)\w*\b[^\n]* -p[^\s]|\b(?:sshpass|login)\b[^\n]* -p [^\s]|\bpass:[^\s]",
-        r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p|\b(?:sshpass|login)\b[^\n]{0,120} -p ?|-pass(?:in|out)? pass:)[\"']?([^\s\"']{6,128})",
+        COMMAND_LINE + r"[\"']?([^\s\"']{6,128})",
         check=given_password,
         severity="medium",
     ),

@@ -8,7 +8,7 @@ from dataclasses import replace as dataclass_replace
 
 import re2
 
-from instance.chute.modules.safety.secret_detectors import ASSIGNED, KEYWORD, QUOTED, VALUE
+from instance.chute.modules.safety.secret_detectors import ASSIGNED, COMMAND_LINE, KEYWORD, QUOTED, VALUE
 from instance.chute.modules.safety.secret_scanner import Finding, Scanner, replace
 from instance.chute.modules.safety.secret_values import jwt_header
 
@@ -36,10 +36,7 @@ _OPEN_GENERIC = re2.compile(rf"(?i)(?:{KEYWORD}{ASSIGNED}{QUOTED}|\b(?:basic|bea
 _OPEN_CONNECTION = re.compile(r"(?i)[a-z][a-z0-9+]{1,20}://[^\s:/@\"']{0,64}:(?P<s>[^\s@/\"']*)@?\Z")
 _COMMAND = re.compile(r" -{1,2}(?:u(?:ser)?\b|p|pass)| pass:")
 """One of these is in every command line before a password."""
-_OPEN_COMMAND = re.compile(
-    r"(?:(?:-u|--user)[ =][\"']?[^\s:\"']{1,64}:|\bmysql\w{0,8}\b[^\n]{0,120} -p|\b(?:sshpass|login)\b[^\n]{0,120} -p ?|-pass(?:in|out)? pass:)"
-    r"(?P<s>[\"']?[^\s\"']*)\Z"
-)
+_OPEN_COMMAND = re.compile(COMMAND_LINE + r"(?P<s>[\"']?[^\s\"']*)\Z")
 _BEGIN = "-----BEGIN "
 _OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}(?:-{1,5}\Z|\Z|-----)")
 _END_PRIVATE_KEY = re.compile(r"-----END [A-Z ]{0,30}-----")
