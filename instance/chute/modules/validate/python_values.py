@@ -160,15 +160,19 @@ class Values:
             return isinstance(self.resolved(node.value), ast.Dict) and self.is_harmless(node.value, names)
         return False
 
+    def _given_once(self, name: str, names: set[str]) -> ast.expr | None:
+        """What a name stands for, the first time that it is asked for: `names` holds those that were."""
+        if name in names:
+            return None
+        names.add(name)
+        return self._given.get(name)
+
     def beginning(self, node: ast.expr, names: set[str] | None = None) -> str:
         """The constant parts of a string that is put together, in order, with a word for each other part."""
         names = set() if names is None else names
         if isinstance(node, ast.Name):
-            known = self._given.get(node.id)
-            if known is None or node.id in names:
-                return " x "
-            names.add(node.id)
-            return self.beginning(known, names)
+            known = self._given_once(node.id, names)
+            return " x " if known is None else self.beginning(known, names)
         if isinstance(node, ast.BinOp):
             right = self.beginning(node.right, names) if isinstance(node.op, ast.Add) else ""
             return self.beginning(node.left, names) + right
@@ -186,11 +190,8 @@ class Values:
         """A path's constant parts, joined: of `os.path.join`, `Path(..) / ".."`, a constant; `?` for each part that is not known."""
         names = set() if names is None else names
         if isinstance(node, ast.Name):
-            known = self._given.get(node.id)
-            if known is None or node.id in names:
-                return "?"
-            names.add(node.id)
-            return self.place(known, names)
+            known = self._given_once(node.id, names)
+            return "?" if known is None else self.place(known, names)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
             sign = "/" if isinstance(node.op, ast.Div) else ""
             return self.place(node.left, names) + sign + self.place(node.right, names)
