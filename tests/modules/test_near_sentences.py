@@ -42,7 +42,7 @@ async def test_a_statement_is_supported_by_its_sentence_wherever_that_stands_in_
     reference = Reference(sentences, statements)
     assert len(reference.windows) <= WINDOWS_MAX
     embedder = Embedder()
-    (right, _), (wrong, _) = await reference.support(embedder, statements, by_number=True)
+    (right, _), (wrong, _) = await reference.support(embedder, by_number=True)
     embedder.close()
     assert right > 0.7
     assert wrong < 0.4

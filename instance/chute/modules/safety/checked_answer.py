@@ -57,14 +57,12 @@ class CheckedAnswer:
         if not self._reference or "grounding" not in self._checks or not self.statements:
             return []
         self._compared = Reference(self._reference, [sentence for _, sentence in self.statements])
-        return [*self._compared.windows, *(sentence for _, sentence in self.statements)]
+        return self._compared.texts
 
     def judge(self, vectors: Vectors | None) -> None:
         """Find the statements that the reference does not support, and the facts that cannot be."""
         if self._compared is not None and vectors is not None:
-            judged = self._compared.judged(
-                [sentence for _, sentence in self.statements], vectors, by_number="number" in self._checks
-            )
+            judged = self._compared.judged(vectors, by_number="number" in self._checks)
             for (start, sentence), (support, why) in zip(self.statements, judged, strict=True):
                 if support < self._min_support:
                     self._found[start] = Finding(sentence, support, why)

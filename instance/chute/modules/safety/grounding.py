@@ -216,26 +216,25 @@ class Reference:
         near = list(range(len(self._sentences)))
         if 2 * len(near) > WINDOWS_MAX:
             near = near_sentences(self._sentences, statements, WINDOWS_MAX // 3)
+        self._statements = list(statements)
         self.windows = _windows(self._sentences, near)
         """The texts whose vectors are compared with the statements'."""
+        self.texts = [*self.windows, *self._statements]
+        """Those and the statements: what `judged` needs the vectors of."""
         self._whole = Told(" ".join(self._sentences))
         self._clauses = Clauses([self._sentences[place] for place in near])
         self._measures = Measures(self._whole.text)
 
-    async def support(
-        self, embedder: Embedder, statements: Sequence[str], *, by_number: bool
-    ) -> list[tuple[float, list[str]]]:
+    async def support(self, embedder: Embedder, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """For each statement its support and why it is low: `number`, `name`, `negation`, `meaning`."""
-        return await embedder.embed_then(
-            [*self.windows, *statements], lambda vectors: self.judged(statements, vectors, by_number=by_number)
-        )
+        return await embedder.embed_then(self.texts, lambda vectors: self.judged(vectors, by_number=by_number))
 
-    def judged(self, statements: Sequence[str], vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
-        """As `support`, from the vectors of the windows and behind them the statements'."""
+    def judged(self, vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
+        """As `support`, from the vectors of `texts`."""
         count = len(self.windows)
         cosines = vectors[count:] @ vectors[:count].T
         found = []
-        for statement, row, best in zip(statements, cosines, cosines.max(axis=1).tolist(), strict=True):
+        for statement, row, best in zip(self._statements, cosines, cosines.max(axis=1).tolist(), strict=True):
             told = Told(statement)
             support, why = self._clauses.carried(statement, max(0.0, best)), []
             converted = self._measures.converted(statement) if by_number else set()

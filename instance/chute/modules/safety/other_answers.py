@@ -22,7 +22,7 @@ async def disagreeing(
     said = [sentence for _, sentence in statements]
     for text in answers:
         sentences = [each.strip() for each in split_sentences(text) if each.strip()]
-        judged = await Reference(sentences, said).support(embedder, said, by_number=True)
+        judged = await Reference(sentences, said).support(embedder, by_number=True)
         support = [total + one for total, (one, _) in zip(support, judged, strict=True)]
     return [
         (start, sentence, total / len(answers))
