@@ -28,8 +28,9 @@ from instance.chute.delta_hooks import DeltaHooks
 from instance.chute.delta_text import plain_part
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
-from instance.chute.matcher import Matcher
+from instance.chute.matcher import LONG_CHARS, Matcher
 from instance.chute.meter import Finished
+from instance.chute.reading_ahead import Step, reading_ahead
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Plan:
         """For answers, of which few modules ask."""
         self.target = target
 
-        steps: list[tuple[SyncHook, Link, bool]] = []
+        steps: list[Step] = []
         responses: list[tuple[SyncHook, Link]] = []
         deltas: list[tuple[SyncHook, Link]] = []
         finishes: list[tuple[SyncHook, Link]] = []
@@ -119,6 +120,8 @@ class Plan:
         self.call: Call = call
         self.steps = tuple(steps)
         self.whole_steps = tuple(step for step in steps if "on_request" not in step[1].module.streams_only or step[2])
+        self.long_steps = reading_ahead(self.steps, self.matcher), reading_ahead(self.whole_steps, self.matcher)
+        """For long requests: of streams, of whole calls."""
         self.responses = tuple(reversed(responses))
         self.deltas = DeltaHooks(tuple(reversed(deltas)))
         self.finishes = tuple(finishes)
@@ -182,7 +185,10 @@ class Plan:
         decisions = x.decisions
         count = len(decisions)
         before = perf_counter_ns()
-        for hook, link, awaits in self.steps if x.stream else self.whole_steps:
+        steps = self.steps if x.stream else self.whole_steps
+        if len(x.raw) >= LONG_CHARS:
+            steps = self.long_steps[not x.stream]
+        for hook, link, awaits in steps:
             x.current_module = link.name
             try:
                 if awaits:

@@ -28,6 +28,8 @@ FEW = 4
 """So many expressions that reach are no loss in the common automaton: secretscan alone has as many."""
 SHARED = 0.75
 """An automaton, or a whole matcher, is used for these expressions too when they are so large a share of its own."""
+LONG_CHARS = 8_000
+"""Texts of a call that are together as long as that, and new, are scanned beside the event loop: some milliseconds."""
 EXPRESSIONS_MAX = 4_096
 """Expressions of which it is remembered what they are."""
 NONE: frozenset[int] = frozenset()
@@ -141,6 +143,10 @@ class Matcher:
             return NONE
         return self.scan(text)
 
+    def looks_for(self, owner: str) -> bool:
+        """Whether any of the expressions is the owner's."""
+        return owner in self._ranges
+
     def known(self, owner: str, text: str) -> frozenset[int] | None:
         """What of an owner's was found in a text that was scanned and remembered; `None` when that is not known: also when nothing
         of the owner's is looked for here."""
@@ -155,7 +161,7 @@ class Matcher:
         """Indexes of the patterns that occur in any of the texts. What was found in a conversation's texts is remembered; `recur`
         says that they are such a one's, however few they are."""
         seen = self._seen
-        if not recur and len(texts) <= ALL_NEW:
+        if not recur and len(texts) <= ALL_NEW and (not texts or len(texts[-1]) < LONG_CHARS):
             if len(texts) < ALL_NEW:
                 return self.scan(_joined(texts)) if texts else NONE
             first, last = texts
@@ -180,6 +186,21 @@ class Matcher:
             for text in new:
                 seen.keep(text, self.scan(_joined((text,))) if found else NONE)
         return hits | found if found else hits
+
+    def must_read(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are to be scanned ahead: new ones, when they are long together."""
+        if sum(map(len, texts)) < LONG_CHARS:
+            return []
+        seen = self._seen
+        new = [text for text in texts if seen.get(text) is None]
+        return new if sum(map(len, new)) >= LONG_CHARS else []
+
+    def read(self, texts: Sequence[str]) -> frozenset[int]:
+        """Scan each of the texts and remember what was found, and say what in all. May be called on any thread: RE2 lets others run."""
+        hits = NONE
+        for text in texts:
+            hits |= self._seen.keep(text, self.scan(_joined((text,))))
+        return hits
 
     def of(self, owner: str, hits: frozenset[int]) -> frozenset[int]:
         """Those of the hits that are the owner's, counted from its own first pattern."""

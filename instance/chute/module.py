@@ -132,6 +132,12 @@ class Module:
         """Of `patterns()`, the first ones, which `Exchange.answer_hits(self, obj)` is asked about: it knows of no others."""
         return self.patterns()
 
+    def read_ahead(self, x: Exchange, hits: frozenset[int]) -> None:
+        """Find out and remember what the hooks before the call will ask of long texts. Called on a thread of its own, only for a
+        request with new texts of 8,000 characters and more, before the first module that has patterns; `hits` are those of the
+        module's that occur in these. It must change nothing of the call: `x.req` may be another when the hooks run."""
+        raise NotImplementedError
+
     def on_request(self, x: Exchange) -> Answer | None:
         """Before the call, synchronous: change `x.req` (and say `x.change()`), note, refuse, or answer at once."""
         raise NotImplementedError

@@ -7,11 +7,13 @@ import binascii
 import codecs
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import re2
 
 from instance.chute.matcher import Matcher
+from instance.chute.modules.safety.blocks import BLOCKS_FROM_CHARS, parts_near
 from instance.chute.modules.safety.injection_concepts import TOLD_OF_PEOPLE, Concepts
 from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
@@ -120,6 +122,12 @@ _MARKUP = ("imposed_role", 5)
 """The rule for marks of chat templates, which stand for themselves."""
 
 
+@cache
+def may_order() -> Matcher:
+    """Finds the texts that can score: made when the first is looked at."""
+    return Matcher([("", TRIGGERS)])
+
+
 class Rules:
     """The rules, compiled; `score` judges one text."""
 
@@ -136,31 +144,39 @@ class Rules:
     def score(self, text: str, *, from_tool: bool = False) -> tuple[float, list[str]]:
         """The weight of what was found, and the names of the rules, each once."""
         text = text[:TEXT_MAX_CHARS]
-        read = plain(text)
-        weights = self._weights(text) if read != text else {}
-        for name, weight in self._weights(read).items():
-            weights.setdefault(name, weight + (ENCODED_WEIGHT if read != text else 0))
-        self._add_concepts(weights, read, from_tool)
-        for disclosed in _readings(text, read):
-            inner = self._weights(disclosed)
-            self._add_concepts(inner, disclosed, from_tool)
-            for name, weight in inner.items():
-                if name not in weights:
-                    weights["encoded_" + name] = weight + ENCODED_WEIGHT
+        parts = [text]
+        if len(text) >= BLOCKS_FROM_CHARS:
+            parts = [part for _, part in parts_near(text, may_order().scan)]
+        weights: dict[str, float] = {}
+        for part in parts:
+            _add(weights, self._found(part, from_tool))
         total = float(sum(weights.values()))
         if not weights or not _TALKS_ABOUT.search(text):
             return (total * FROM_TOOL if from_tool else total), sorted(weights)
-        bare = _QUOTED.sub(" ", text)
-        unquoted = self._weights(bare)
-        self._add_concepts(unquoted, plain(bare), from_tool)
+        unquoted: dict[str, float] = {}
+        for part in parts:
+            bare = _QUOTED.sub(" ", part)
+            _add(unquoted, self._weights(bare))
+            _add(unquoted, self._concepts.weights(plain(bare), from_tool=from_tool))
         if from_tool:
             # Data that tells of attacks may quote them; what it says outside of quotation marks counts in full.
             return (total * FROM_TOOL if unquoted else total / 2), sorted(weights)
         return min(total, sum(unquoted.values())) / 2, sorted(weights)
 
-    def _add_concepts(self, weights: dict[str, float], text: str, from_tool: bool) -> None:
-        for name, weight in self._concepts.weights(text, from_tool=from_tool).items():
-            weights[name] = max(weights.get(name, 0.0), weight)
+    def _found(self, text: str, from_tool: bool) -> dict[str, float]:
+        """What a text, or a part of it, tells the model: rule -> weight."""
+        read = plain(text)
+        weights = self._weights(text) if read != text else {}
+        for name, weight in self._weights(read).items():
+            weights.setdefault(name, weight + (ENCODED_WEIGHT if read != text else 0))
+        _add(weights, self._concepts.weights(read, from_tool=from_tool))
+        for disclosed in _readings(text, read):
+            inner = self._weights(disclosed)
+            _add(inner, self._concepts.weights(disclosed, from_tool=from_tool))
+            for name, weight in inner.items():
+                if name not in weights:
+                    weights["encoded_" + name] = weight + ENCODED_WEIGHT
+        return weights
 
     def _weights(self, text: str) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -179,6 +195,11 @@ class Rules:
             (behind.match(text, match.end()) is not None) == there and not TOLD_OF_PEOPLE.search(match.group())
             for match in expression.finditer(text)
         )
+
+
+def _add(weights: dict[str, float], more: dict[str, float]) -> None:
+    for name, weight in more.items():
+        weights[name] = max(weights.get(name, 0.0), weight)
 
 
 def _readings(text: str, read: str) -> Iterator[str]:

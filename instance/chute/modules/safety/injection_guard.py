@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
-from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.first_look import first_look_of
-from instance.chute.modules.safety.injection import TRIGGERS, Rules
+from instance.chute.modules.safety.injection import Rules, may_order
 from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
 from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.texts_by_role import role_at
@@ -34,7 +33,7 @@ class InjectionGuard:
         self._roles = roles
         self._action = action
         self._rules = Rules()
-        self._orders = Matcher([("", TRIGGERS)])
+        self._orders = may_order()
         self._scores: TextMemory[tuple[float, list[str]]] = TextMemory()
         self._tool_scores: TextMemory[tuple[float, list[str]]] = TextMemory()
 
@@ -46,10 +45,21 @@ class InjectionGuard:
             texts.append(passages)
         return bool(self._orders.scan_texts(texts, recur=x.session != ""))
 
+    def read_ahead(self, x: Exchange) -> None:
+        """Find out what `may_order` and `judge` will ask of the request's texts."""
+        if self._orders.read(request_texts(x.req)):
+            self._worst(x, None)
+
     def judge(self, x: Exchange) -> None:
         """Score the request's texts by the rules; `injection` of the state says that one was found."""
+        score, names, place = self._worst(x, x.state.get("passages"))
+        if score >= self._least:
+            x.state["injection"] = True
+            self.refuse(x, score, names, place)
+
+    def _worst(self, x: Exchange, passages: str | None) -> tuple[float, list[str], str]:
+        """Of the texts and the passages that were put into them the one that scores highest: its score, by which rules, its place."""
         rules = self._rules
-        passages = x.state.get("passages")
         worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
 
         def look(text: str, place: str) -> str:
@@ -64,10 +74,7 @@ class InjectionGuard:
             return text
 
         rewrite_request(x.req, look)
-        score, names, place = worst
-        if score >= self._least:
-            x.state["injection"] = True
-            self.refuse(x, score, names, place)
+        return worst
 
     def learned(self, core: Core, embedder: Embedder) -> LearnedGuard:
         """The same by what was learned too."""

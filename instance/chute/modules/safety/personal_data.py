@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import re2
 
 from instance.chute.modules.safety import check_digits
+from instance.chute.modules.safety.blocks import BLOCKS_FROM_CHARS, parts_near
 from instance.chute.modules.safety.found import Found, apart
 from instance.chute.modules.safety.name_trigger import trigger as name_trigger
 from instance.chute.modules.safety.national_ids import find_ids
@@ -106,8 +107,15 @@ def _occurring(text: str, kinds: frozenset[str]) -> frozenset[str]:
 
 def find_personal(text: str, kinds: Iterable[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:
     """The values of the asked kinds, apart and in order; where two overlap a number that proves itself wins over a phone."""
-    asked = _occurring(text, frozenset(kinds))
-    return find_occurring(text, asked, regions) if asked else []
+    asked = frozenset(kinds)
+    if len(text) < BLOCKS_FROM_CHARS or "name" in asked:  # a name is known by what the text calls somebody elsewhere
+        there = _occurring(text, asked)
+        return find_occurring(text, there, regions) if there else []
+    found = []
+    for start, part in parts_near(text, lambda piece: _occurring(piece, asked)):
+        for each in find_occurring(part, _occurring(part, asked), regions):
+            found.append(Found(each.kind, start + each.start, start + each.end))
+    return found
 
 
 def find_occurring(text: str, asked: Collection[str], regions: tuple[str, ...] = REGIONS) -> list[Found]:

@@ -62,6 +62,22 @@ class PersonalGuard:
             )
         return found
 
+    def read_ahead(self, x: Exchange) -> None:
+        """Find out where personal data stands in the request's texts."""
+
+        def look(text: str, place: str) -> str:
+            self._in_request(x, text, place)
+            return text
+
+        rewrite_request(x.req, look)
+
+    def _in_request(self, x: Exchange, text: str, place: str) -> tuple[Found, ...]:
+        """The personal data of a request's text, where its role is looked at."""
+        if role_at(x.req, place) not in self._roles:
+            return ()
+        found = self._found.get(text)
+        return self._found.keep(text, tuple(self.find(text))) if found is None else found
+
     def guard(self, x: Exchange, placeholders: Placeholders, *, new: bool) -> None:
         """Guard the request. `new`: there may be personal data of which no value is known yet. Raises `pii_blocked`."""
         counts: Counter[str] = Counter()
@@ -73,11 +89,7 @@ class PersonalGuard:
             return placeholders.of(kind, value) if self._rewrites else value
 
         def look(text: str, place: str) -> str:
-            if role_at(x.req, place) not in self._roles:
-                return text
-            found = self._found.get(text)
-            if found is None:
-                found = self._found.keep(text, tuple(self.find(text)))
+            found = self._in_request(x, text, place)
             return replaced(text, found, substitute) if found else text
 
         guarded = rewrite_request(x.req, look) if new else x.req

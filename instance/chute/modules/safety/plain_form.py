@@ -19,11 +19,13 @@ _ALIKE = str.maketrans(
     "аеорсухіјѕԁһкмтвнгпАЕОРСУХІЈЅМТВНКЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρτυχκεıɡɑℓ’‘“”ʼ‐‑‒–—",
     "aeopcyxijsdhkmtbhrnAEOPCYXIJSMTBHK3ABEZHIKMNOPTYXaoivptuxkeigal''\"\"'-----",
 )
+_BLANKS = re.compile(r"([ \t]+)")
 _SPACED = re.compile(r"(?<!\w)\w(?:[ .\-_*|/]{1,3}\w){3,}(?!\w)")
 _MAY_BE_SPACED = re2.compile(r"(?:\b\w[ .*_|/-]{1,3}){3}")
 _GAP = re.compile(r"(?<=\w)[ .\-_*|/]{1,3}(?=\w)")
 _LEET = str.maketrans("013457@$!|€8", "oieastasiieb")
-_LEET_WORD = re2.compile(r"[\pL\pN_@$!|€]*[013457@$!|€8][\pL\pN_@$!|€]*")
+_LEET_WORD = re.compile(r"(?<![\w@$!|€])[^\W013457_8]*+[_013457@$!|€8][\w@$!|€]*")
+"""A word that has such a sign; `_` only so that a word is read once: one that has nothing else stays."""
 _MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 
@@ -55,19 +57,32 @@ def plain(text: str) -> str:
     """NFKC without invisible characters and accents, letters of other scripts that look Latin made so, spaced letters joined."""
     if text.isascii():
         return _joined(text)
+    return _joined("".join([line if line.isascii() else _plain_line(line) for line in text.splitlines(keepends=True)]))
+
+
+def _plain_line(line: str) -> str:
+    return "".join([piece if piece.isascii() else _plain_piece(piece) for piece in _BLANKS.split(line)])
+
+
+def _plain_piece(text: str) -> str:
     text = _TAGS.sub(lambda run: " " + "".join(chr(ord(each) - 0xE0000) for each in run.group()) + " ", text)
     text = _INVISIBLE.sub("", text)
     text = unicodedata.normalize("NFKD", text)
     text = "".join(character for character in text if not unicodedata.combining(character))
     words = re.split(r"(\s+)", text)
     # A word in one script is a word of its language; letters are exchanged only where scripts are mixed, or stand for Latin alone.
-    return _joined("".join(word.translate(_ALIKE) if _looks_latin(word) else word for word in words))
+    return "".join([_latin(word) for word in words])
 
 
-def _looks_latin(word: str) -> bool:
-    return any(character.isascii() for character in word.translate(_ALIKE)) and not any(
-        character.isalpha() and not character.isascii() for character in word.translate(_ALIKE)
-    )
+def _latin(word: str) -> str:
+    """The word in Latin letters where these are all that it looks to have."""
+    if word.isascii():
+        return word
+    latin = word.translate(_ALIKE)
+    if latin.isascii():
+        return latin
+    looks = any(map(str.isascii, latin)) and not any(each.isalpha() and not each.isascii() for each in latin)
+    return latin if looks else word
 
 
 def _joined(text: str) -> str:

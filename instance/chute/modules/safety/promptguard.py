@@ -173,6 +173,12 @@ class PromptGuard(Module):
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
+    def read_ahead(self, x: Exchange, hits: frozenset[int]) -> None:
+        if hits and self._injection is not None and max(hits) >= self._personal:
+            self._injection.read_ahead(x)
+        if hits and min(hits) < self._personal:
+            self._values.read_ahead(x)
+
     def on_request(self, x: Exchange) -> Answer | None:
         hits = x.hits(self)
         guard = self._injection
