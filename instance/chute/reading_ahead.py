@@ -25,21 +25,23 @@ Step = tuple[Callable[..., Any], Link, bool]
 
 
 def reading_ahead(steps: tuple[Step, ...], matcher: Matcher | None) -> tuple[Step, ...]:
-    """The same steps, and before the first whose module may ask what is in the texts one that reads long ones.
+    """The same steps, and before each whose module may ask what is in the texts one that reads long ones that are new by then.
 
-    So a call that was refused before costs no reading. The step goes by the name of that module; its time is not the module's.
+    So a call that was refused before costs no reading. Such a step goes by the name of that module; its time is not the module's.
     """
     if matcher is None:
         return steps
-    for index, (_, link, _) in enumerate(steps):
+    made: list[Step] = []
+    for index, step in enumerate(steps):
+        link = step[1]
         if matcher.looks_for(link.name):
-            rest = dict.fromkeys(step[1].module for step in steps[index:])
+            rest = dict.fromkeys(each[1].module for each in steps[index:])
             readers = tuple(
                 (module, scope_of(module)) for module in rest if type(module).read_ahead is not Module.read_ahead
             )
-            ahead = partial(_read_ahead, matcher, readers), Link(link.module, Meter(), link.place), True
-            return (*steps[:index], ahead, *steps[index:])
-    return steps
+            made.append((partial(_read_ahead, matcher, readers), Link(link.module, Meter(), link.place), True))
+        made.append(step)
+    return tuple(made)
 
 
 def _read_ahead(matcher: Matcher, readers: Readers, x: Exchange) -> Coroutine[Any, Any, None] | None:

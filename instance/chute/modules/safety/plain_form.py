@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from string import ascii_lowercase
 from typing import Any
 
 import re2
@@ -28,6 +29,7 @@ _LEET_WORD = re.compile(r"(?<![\w@$!|€])[^\W013457_8]*+[_013457@$!|€8][\w@$!
 """A word that has such a sign; `_` only so that a word is read once: one that has nothing else stays."""
 _MASKED = re.compile(r"(?<=[^\W\d_])[*.\-_'~](?=[^\W\d_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
+_RUNS = tuple(letter * 3 for letter in ascii_lowercase)
 
 _ORDINARY_MASK = re.compile(r"[A-Za-z][*.\-_'~][A-Za-z]")
 
@@ -37,7 +39,7 @@ def _unusual() -> Any:
     found = re2.Set.SearchSet()
     for expression in (
         r"(?i)[a-z](?:[\d_]|!+\w)|[\d_!][a-z]|[@$|]",
-        "(?i)" + "|".join(letter * 3 for letter in "abcdefghijklmnopqrstuvwxyz"),
+        "(?i)" + "|".join(_RUNS),
         r"(?:\b\w[ .*_|/-]{1,3}){3}",
     ):
         found.Add(expression)
@@ -101,12 +103,16 @@ def unleeted(text: str) -> str:
 
     def word(match: Any) -> str:
         shown: str = match.group()
-        letters = sum(character.isalpha() for character in shown)
+        if shown.isdigit():
+            return shown
+        letters = sum(map(str.isalpha, shown))
         if not letters:
             return shown
         return shown.translate(_LEET) if letters * 3 >= len(shown.rstrip("!")) else shown
 
-    lowered: str = _LEET_WORD.sub(word, text.lower())
+    lowered = _LEET_WORD.sub(word, text.lower())
+    if lowered.isascii() and not any([run in lowered for run in _RUNS]):
+        return lowered
     return _REPEATED.sub(r"\1\1", lowered)
 
 
