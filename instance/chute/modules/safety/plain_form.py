@@ -111,7 +111,7 @@ def unleeted(text: str) -> str:
         return shown.translate(_LEET) if letters * 3 >= len(shown.rstrip("!")) else shown
 
     lowered = _LEET_WORD.sub(word, text.lower())
-    if lowered.isascii() and not any([run in lowered for run in _RUNS]):
+    if lowered.isascii() and not any(map(lowered.__contains__, _RUNS)):
         return lowered
     return _REPEATED.sub(r"\1\1", lowered)
 
