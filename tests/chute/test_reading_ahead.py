@@ -121,7 +121,9 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
     return seen
 
 
-@pytest.mark.parametrize("texts", [(LONG + "needle",), ("Be brief.", LONG + "needle"), ("a", LONG + "needle", "b", "c")])
+@pytest.mark.parametrize(
+    "texts", [(LONG + "needle",), ("Be brief.", LONG + "needle"), ("a", LONG + "needle", "b", "c")]
+)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_long_text_is_scanned_beside_the_loop_once(
     texts: tuple[str, ...], stream: bool, scanned: list[tuple[bool, int]]
