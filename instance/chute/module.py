@@ -81,6 +81,9 @@ class Module:
     fills_template: bool = False
     """A call that names a stored prompt needs no model and no messages of its own: it has them, or refuses the call."""
 
+    defers_look: bool = False
+    """It asks before the call what is in the texts only where another module has asked already."""
+
     secret_settings: ClassVar[frozenset[str]] = frozenset()
     """Names of settings, at any depth, that are secrets (`module_secrets.SecretText`): sealed at rest, never shown whole."""
 

@@ -34,7 +34,7 @@ def reading_ahead(steps: tuple[Step, ...], matcher: Matcher | None) -> tuple[Ste
     made: list[Step] = []
     for index, step in enumerate(steps):
         link = step[1]
-        if matcher.looks_for(link.name):
+        if matcher.looks_for(link.name) and not link.module.defers_look:
             rest = dict.fromkeys(each[1].module for each in steps[index:])
             readers = tuple(
                 (module, scope_of(module)) for module in rest if type(module).read_ahead is not Module.read_ahead

@@ -50,6 +50,14 @@ class Looking(Module):
         return None
 
 
+class Deferring(Looking):
+    name = "deferring"
+    defers_look = True
+
+    def on_request(self, x: Exchange) -> Answer | None:
+        return None
+
+
 class Refusing(Module):
     name = "refusing"
     category = "test"
@@ -184,3 +192,14 @@ async def test_a_module_that_leaves_the_call_alone_does_not_read_it() -> None:
     await run(plan, asking(LONG + "needle"))
     assert module.ahead == []
     assert module.hits == []
+
+
+async def test_nothing_is_read_before_the_call_for_one_that_looks_after_it(scanned: list[tuple[bool, int]]) -> None:
+    plan, (module,) = plan_of(Deferring)
+    await run(plan, asking(LONG))
+    assert module.ahead == []
+    assert scanned == []
+    plan, (module, asking_too) = plan_of(Deferring, Looking)
+    await run(plan, asking(LONG + "needle"))
+    assert module.ahead == []
+    assert asking_too.ahead == [(False, {0})]

@@ -117,7 +117,7 @@ class SecretScan(Module):
         """Texts of requests in which nothing was found."""
         self._holds = settings.action != "flag" and settings.scan_output
         self._watches = settings.action == "flag" and settings.scan_output
-        self._defers = self._scans_input and self._flags
+        self.defers_look = self._scans_input and self._flags
         """Nothing is rewritten or refused: the scan of a request can wait until its answer is scanned."""
         self._redacts = self._redact_known
         self._plan: Plan | None = None
@@ -154,10 +154,14 @@ class SecretScan(Module):
             self._anchors = tuple(sorted({key[:ANCHOR_CHARS] for key in keys}))
         return keys
 
+    def read_ahead(self, x: Exchange, hits: frozenset[int]) -> None:
+        if hits and self._scans_input:
+            self._is_clean(x.req, hits)
+
     def on_request(self, x: Exchange) -> Answer | None:
         x.state["redact"] = self._redacts
         self._plan = x.plan
-        if self._defers and x.request_hits is None:
+        if self.defers_look and x.request_hits is None:
             x.state["unscanned"] = True  # it is scanned with the answer, when both cost one warm-up
         elif self._scans_input and (suspects := x.hits(self)):
             self._scan_request(x, suspects)
@@ -220,7 +224,7 @@ class SecretScan(Module):
         obj = answer.obj
         text = answer_text(obj) if obj is not None else ""
         clean = False
-        if self._defers and x.state.pop("unscanned", False):
+        if self.defers_look and x.state.pop("unscanned", False):
             # As a rule there is nothing in either, and one scan of both says so.
             clean = self._scans_output and x.clean_with(self, text)
             if not clean and (hits := x.hits(self)):
@@ -289,7 +293,7 @@ class SecretScan(Module):
         stream.take(delta)
 
     def on_finish(self, x: Exchange) -> None:
-        if self._defers and x.state.pop("unscanned", False) and (suspects := x.hits(self)):
+        if self.defers_look and x.state.pop("unscanned", False) and (suspects := x.hits(self)):
             self._scan_request(x, suspects)
         if "secretscan" in x.state:
             stream: StreamTexts = x.state["secretscan"]
