@@ -22,6 +22,7 @@ import orjson
 from bench.chain_calls import CASES, Case, answer, answer_text, arriving, events, request
 from bench.chain_times import Times
 from bench.stand_in_embedder import StandInEmbedder, meaningless
+from instance.chute import reading_ahead
 from instance.chute.answer import Answer
 from instance.chute.app import Chute
 from instance.chute.caller import take_labels
@@ -109,8 +110,9 @@ class Chain:
         return x
 
     async def call(self, case: Case) -> tuple[int, int, int]:
-        """Nanoseconds of the event loop that one call's hooks took, of those until its answer could begin, and of the embedder's
-        thread for what they do with vectors. What they wait for, the provider and the record are left out."""
+        """Nanoseconds of the event loop that one call's hooks took, of those until its answer could begin, and of the threads beside
+        it: the embedder's for what they do with vectors, and the one that reads long texts ahead. What they wait for, the provider and the
+        record are left out."""
         self.number += 1
         plan = self.plan
         x = self.exchange(case, request(case))
@@ -169,6 +171,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Instance, C]]:
     """An instance in a fresh folder, with the modules' defaults or as `config` says, and its chain."""
     own, embedding.Embedder = embedding.Embedder, StandInEmbedder  # type: ignore[misc]
+    read = reading_ahead._read
     by_meaning, AllLearned.by_meaning = AllLearned.by_meaning, meaningless(AllLearned.by_meaning)  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory(prefix="sybench") as data:
@@ -178,12 +181,14 @@ async def opened(
             try:
                 embedder = embedding.embedder_of(instance.core)
                 assert isinstance(embedder, StandInEmbedder)
+                reading_ahead._read = embedder.counting(read)
                 collect_seldom()
                 yield instance, chain(instance, embedder)
             finally:
                 await instance.close()
     finally:
         embedding.Embedder = own  # type: ignore[misc]
+        reading_ahead._read = read
         AllLearned.by_meaning = by_meaning  # type: ignore[method-assign]
 
 
