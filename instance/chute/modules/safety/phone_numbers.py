@@ -12,8 +12,9 @@ REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN", "AU", "BR")
 """Whose national forms are known when nothing else is asked for; numbers with a country code are known of all."""
 
 _CANDIDATE = re.compile(
-    r"(?:(?<![\w/=#$€£@])|(?<==)(?=\+))(?<!\d[.,:-])(?:\+|00(?=[1-9]))?\(?\d[\d()]*(?:(?: ?[.\-/\u2011\u2013] ?|[ \u00a0]|\) ?| \(|-\()?\(?\d+\)?)*(?![\w@])(?![-./:]\d)"
+    r"(?:(?<![\w/=#$€£@])|(?<==)(?=\+))(?<!\d[.,:-])(?:\+|00(?=[1-9]))?\(?\d[\d()]*(?:(?: ?[.\-/\u2011\u2013] ?|[ \u00a0])\(?\d+(?:(?:\)\(?|\()\d+)*\)?)*(?![\w@])(?![-./:]\d)"
 )
+"""Between two runs of digits stands something: where they could be told apart in more than one way, a long number that is none took seconds."""
 _NORTH_AMERICAN = re.compile(
     r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d([ .\-\u2011\u2013]))\d{3}[ .\-\u2011\u2013]\d{4}\Z"
 )
