@@ -7,11 +7,12 @@ import pytest
 
 from instance.chute.modules.cost.idlekill import IdleKill
 from instance.chute.modules.cost.runaway import Runaway
+from instance.core.clock import FakeClock
 from instance.core.errors import StockyardError
 from tests.mock_replies import Reply, chunks, delay, stall, text
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
-from tests.modules.exchanges import exchange
+from tests.modules.exchanges import core, exchange
 
 SENTENCE = "The cows come home at six in the evening. "
 OTHER = "\n".join(f"Line {number} of a long table with the figure {number * 7919 % 1000}." for number in range(300))
@@ -190,6 +191,24 @@ async def test_the_same_request_over_and_over_is_refused_to_that_caller_only() -
         assert len(s.mock.calls) == 3
         assert (await s.chat("something else")).status_code == 200
         assert (await s.chat("again", stream=True)).status_code == 429
+
+
+async def test_another_window_for_the_same_request_holds_and_what_came_counts_on() -> None:
+    clock = FakeClock()
+    module = IdleKill(IdleKill.Settings(same_request_max=2, same_request_window_s=600))
+    await module.start(core(clock), None)
+    for _ in range(2):
+        module.on_request(exchange())
+    newer = IdleKill(IdleKill.Settings(same_request_max=2, same_request_window_s=10))
+    await newer.start(core(clock), module)
+    with pytest.raises(StockyardError):
+        newer.on_request(exchange())
+    clock.advance(11)
+    newer.on_request(exchange())
+    stricter = IdleKill(IdleKill.Settings(same_request_max=1))
+    await stricter.start(core(clock), newer)
+    with pytest.raises(StockyardError):
+        stricter.on_request(exchange())
 
 
 @pytest.mark.parametrize(
