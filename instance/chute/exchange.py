@@ -154,6 +154,8 @@ class Exchange(SharedScan):
     bytes_out: int
     text_out: list[str]
     text_out_size: int
+    beside_out_size: int
+    """Characters that a stream has beside its text: reasoning, and what tools are called with."""
 
     status: str
     http_status: int
@@ -268,6 +270,7 @@ class Exchange(SharedScan):
         self.first_token_ns = 0
         self.bytes_out = 0
         self.text_out_size = 0
+        self.beside_out_size = 0
         self.status = "ok"
         self.http_status = 200
         self.error_code = ""
@@ -372,7 +375,7 @@ class Exchange(SharedScan):
         other.cost_lines = []
         other.cost_unknown = False
         other.text_out = []
-        other.text_out_size = 0
+        other.text_out_size = other.beside_out_size = 0
         other.response_headers = []
         other.warnings = []
         other.decisions = []

@@ -9,12 +9,13 @@ import pytest
 
 from instance.core.money import usd_to_nano
 from instance.server import Instance, ServeOptions
-from tests.mock_replies import delay, status, text
+from tests.mock_replies import Reply, delay, drop, status, text, thinking, tool
 from tests.modules.conftest import Running, running
 from tests.plain_http import NO_TLS
 
 MESSAGES = [{"role": "user", "content": "Say something short about the weather."}]
 PRICED = '[prices."up/small"]\nin_usd_per_mtok = 100\nout_usd_per_mtok = 100\n'
+SLOW_CALL = tool("look", {"at": "x" * 500}, piece_delay_s=0.3)
 
 
 async def outcomes(s: Running, count: int, **more: object) -> list[object]:
@@ -254,3 +255,45 @@ async def test_a_stream_that_outgrows_its_reservation_and_the_limit_is_ended_whe
                 said.append(chunk.choices[0].delta.content)
         assert caught.value.code == "budget_exceeded"
         assert 0 < len(said) < 100
+
+
+@pytest.mark.parametrize("reply", [thinking("hmm " * 100, "So.", piece_delay_s=0.005), SLOW_CALL])
+async def test_reasoning_and_tool_calls_that_a_caller_left_are_paid_like_text(reply: Reply) -> None:
+    async with running(config=PRICED) as s:
+        s.mock.script(reply)
+        seen = 0
+        stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+        async for chunk in stream:
+            for choice in chunk.choices:
+                calls = choice.delta.tool_calls or ()
+                seen += len(getattr(choice.delta, "reasoning_content", None) or "")
+                seen += sum(len(call.function.arguments or "") for call in calls)
+            if seen >= 200:
+                break
+        await stream.close()
+        async with asyncio.timeout(5):
+            while s.instance.chute.in_flight:
+                await asyncio.sleep(0.01)
+        (trace,) = await s.recent_traces(1)
+        assert (trace["status"], trace["usage_source"]) == ("cancelled", "estimated")
+        assert trace["tokens_out"] >= 200 // 4
+
+
+async def test_an_image_in_a_body_is_not_counted_by_its_bytes_when_the_provider_reports_nothing() -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}},
+    ]
+    async with running(config=PRICED) as s:
+        s.mock.script(drop(2, "one two three four"))
+        with pytest.raises(openai.APIError):
+            stream = await s.sdk().chat.completions.create(
+                model=s.model,
+                messages=[{"role": "user", "content": parts}],  # type: ignore[misc,list-item]
+                stream=True,
+            )
+            async for _ in stream:
+                pass
+        (trace,) = await s.recent_traces(1)
+        assert trace["usage_source"] == "estimated"
+        assert 1000 < trace["tokens_in"] < 2000
