@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+STANDS_IN = "stands_in"
+"""In `x.state`: the answer is another model's, given because the call's own failed; nobody else is to get it as that one's."""
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 

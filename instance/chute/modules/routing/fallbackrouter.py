@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.answer import Answer
 from instance.chute.by_model import fitting
-from instance.chute.exchange import Exchange
+from instance.chute.exchange import STANDS_IN, Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.routing.hedge import Failure, race
@@ -112,7 +112,7 @@ class FallbackRouter(Module):
         if route is not None and route.hedge_after_ms:
             answer, start = await self._hedged(x, call, hops, failures, route.hedge_after_ms / 1000)
             if answer is not None:
-                return self._served(x, answer, failures)
+                return self._served(x, answer, hops[0], failures)
         for index in range(start, len(hops)):
             target = hops[index]
             x.targets = hops[index:]
@@ -126,7 +126,7 @@ class FallbackRouter(Module):
                 if following is None or not self._goes_on(x, target, following, failure, began):
                     raise self._error(failures) from failure
             else:
-                return self._served(x, answer, failures) if failures else answer
+                return self._served(x, answer, hops[0], failures) if failures else answer
         raise self._error(failures)
 
     async def _only(self, x: Exchange, call: Call) -> Answer:
@@ -188,9 +188,11 @@ class FallbackRouter(Module):
         )
         return True
 
-    def _served(self, x: Exchange, answer: Answer, failures: list[tuple[Target, Failure]]) -> Answer:
+    def _served(self, x: Exchange, answer: Answer, first: Target, failures: list[tuple[Target, Failure]]) -> Answer:
         if failures:
             x.tags = {**x.tags, FALLBACK_TAG: "true"}
+        if answer.target is not None and answer.target.model != first.model:
+            x.state[STANDS_IN] = True
         return answer
 
     def _hops(self, x: Exchange) -> tuple[list[Target], bool]:
