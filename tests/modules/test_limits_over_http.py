@@ -297,3 +297,24 @@ async def test_an_image_in_a_body_is_not_counted_by_its_bytes_when_the_provider_
         (trace,) = await s.recent_traces(1)
         assert trace["usage_source"] == "estimated"
         assert 1000 < trace["tokens_in"] < 2000
+
+
+@pytest.mark.parametrize("costcap", [True, False])
+async def test_what_a_fallback_would_cost_is_reserved_too(costcap: bool) -> None:
+    dear = PRICED + '[prices."up/large"]\nin_usd_per_mtok = 10000\nout_usd_per_mtok = 10000\n'
+    chains = [{"match": "*small", "targets": ["up/large"]}]
+    modules = {"fallbackrouter": {"chains": chains}, "retry": False, "circuitbreaker": False, "healthcheck": False}
+    if costcap:
+        modules["costcap"] = {"daily_limit_usd": 0.5}
+    async with running(modules, config=dear) as s:
+        if not costcap:
+            for principal in s.instance.core.keys.principals():
+                principal.budget_month_nano = usd_to_nano("0.5")
+        for _ in range(10):
+            s.mock.script(status(503), delay(0.05))
+        results = await outcomes(s, 10, max_tokens=20)
+        traces = await s.recent_traces(10)
+        assert sum(trace["cost_usd"] for trace in traces) <= 0.5
+        assert any(not isinstance(result, BaseException) for result in results)
+        accounts = [*s.instance.chute.billing.accounts, *s.instance.chute.billing.key_budgets._accounts.values()]
+        assert {account.reserved_nano for account in accounts} == {0}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.answer import Answer
 from instance.chute.by_model import fitting
+from instance.chute.containment import scope_of
 from instance.chute.exchange import STANDS_IN, Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
@@ -35,6 +36,7 @@ Reason = Literal[
     "content_filter",
 ]
 FALLBACK_TAG = "fallback"
+SERVICE = "fallbacks"
 
 
 class Chain(BaseModel):
@@ -89,11 +91,23 @@ class FallbackRouter(Module):
         self._most = own.max_hops + 1
         self._turns = [0] * len(own.chains)
         self._services: dict[str, Any] = {}
+        self._fits = scope_of(self)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._services = core.services
         if isinstance(previous, FallbackRouter) and len(previous._turns) == len(self._turns):
             self._turns = previous._turns
+        core.services[SERVICE] = self
+
+    async def stop(self) -> None:
+        if self._services.get(SERVICE) is self:
+            del self._services[SERVICE]
+
+    def of(self, x: Exchange) -> list[Target]:
+        """The targets to which the call may be sent when its own fail."""
+        if self._fits is not None and not self._fits(x):
+            return []
+        return [] if self.passes(x) else self._chain(x)[0]
 
     def passes(self, x: Exchange) -> bool:
         """With one target, and none to go on to."""
