@@ -9,7 +9,7 @@ from instance.chute.modules.cost.idlekill import IdleKill
 from instance.chute.modules.cost.runaway import Runaway
 from instance.core.clock import FakeClock
 from instance.core.errors import StockyardError
-from tests.mock_replies import Reply, chunks, delay, stall, text
+from tests.mock_replies import Reply, chunks, delay, stall, text, thinking, tool
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
 from tests.modules.exchanges import core, exchange
@@ -131,6 +131,22 @@ async def test_ceilings_end_a_stream_and_refuse_a_whole_answer(limit: dict[str, 
         assert trace["tokens_out"] > 20
         assert trace["cost_usd"] > 0
         assert (await s.chat()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        tool("look", {"at": "x" * 4000}, piece_delay_s=0.2),
+        thinking("hmm " * 400, "So.", piece_delay_s=0.002),
+        chunks(["天気"] * 200, piece_delay_s=0.002),
+        chunks(["word " * 400, "end"], piece_delay_s=0.2),
+    ],
+)
+async def test_ceilings_hold_for_whatever_a_stream_is_made_of(reply: Reply) -> None:
+    async with running({"idlekill": {"max_output_tokens": 120}}) as s:
+        s.mock.script(reply)
+        _, end = await stream(s)
+        assert end == "killed_limit"
 
 
 async def test_ceilings_hold_for_calls_of_other_kinds() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from instance.core.money import usd_to_nano
 from instance.server import Instance, ServeOptions
-from tests.mock_replies import Reply, delay, drop, status, text, thinking, tool
+from tests.mock_replies import Reply, chunks, delay, drop, status, text, thinking, tool
 from tests.modules.conftest import Running, running
 from tests.plain_http import NO_TLS
 
@@ -255,6 +255,17 @@ async def test_a_stream_that_outgrows_its_reservation_and_the_limit_is_ended_whe
                 said.append(chunk.choices[0].delta.content)
         assert caught.value.code == "budget_exceeded"
         assert 0 < len(said) < 100
+
+
+async def test_a_stream_in_large_pieces_outgrows_its_reservation_as_one_in_small_ones() -> None:
+    settings = {"daily_limit_usd": 0.003, "cut_stream": True, "assume_output_tokens": 2}
+    async with running({"costcap": settings}, config=PRICED) as s:
+        s.mock.script(chunks(["word " * 100, "end"], piece_delay_s=0.05))
+        with pytest.raises(openai.APIError) as caught:
+            stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+            async for _ in stream:
+                pass
+        assert caught.value.code == "budget_exceeded"
 
 
 @pytest.mark.parametrize("reply", [thinking("hmm " * 100, "So.", piece_delay_s=0.005), SLOW_CALL])

@@ -18,8 +18,8 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.cost_lines import cost_lines
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.cost.stream_spending import StreamTokens
 from instance.chute.price import Price
-from instance.chute.stream import has_content
 from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.money import NANO_PER_USD, line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
@@ -230,13 +230,12 @@ class CostCap(Module):
         """The same events, until what they cost goes over the reservation and over a limit that blocks."""
         accounts, estimate = x.state["costcap"]
         prompt_nano = line_cost_nano(x.prompt_tokens(), price.input)
-        tokens = 0
+        count = StreamTokens().add
         covered = (estimate - prompt_nano) * 1000 // price.output
         """So many tokens cost no more than what is reserved, but for what is rounded."""
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
             async for batch in events:
-                for delta in batch:
-                    tokens += has_content(delta)
+                tokens = count(batch)
                 over = prompt_nano + line_cost_nano(tokens, price.output) - estimate if tokens >= covered else 0
                 if over > 0:
                     for account in accounts:
