@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 LEDGER_EVENT_KIND = 2
+CEILING_MAX_USD = Decimal(1_000_000_000)
 LEFT = b"x-stockyard-budget-left-usd"
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 
@@ -166,7 +167,7 @@ class CostCap(Module):
             raise StockyardError(
                 "bad_request", "The ceiling is a number of dollars, 0 or more.", param="X-Stockyard-Max-Cost-Usd"
             ) from None
-        if estimate > usd_to_nano(ceiling):
+        if estimate > usd_to_nano(min(ceiling, CEILING_MAX_USD)):
             x.note("refused", {"scope": "call", "asked_usd": nano_to_usd(estimate), "limit_usd": float(ceiling)})
             raise StockyardError(
                 "budget_exceeded",
