@@ -71,6 +71,10 @@ class EmbedCache(Module):
     async def tick(self) -> None:
         self.store.expire(self._core.clock.wall_ns())
 
+    def passes(self, x: Exchange) -> bool:
+        """Vectors of other numbers than floats (int8, bits), which are not kept: in base64 nothing tells them apart."""
+        return x.req.get("output_dtype") not in (None, "float")
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         given = x.req["input"]
         single = isinstance(given, str) or (isinstance(given, list) and isinstance(given[0], int))
