@@ -329,3 +329,30 @@ async def test_what_a_fallback_would_cost_is_reserved_too(costcap: bool) -> None
         assert any(not isinstance(result, BaseException) for result in results)
         accounts = [*s.instance.chute.billing.accounts, *s.instance.chute.billing.key_budgets._accounts.values()]
         assert {account.reserved_nano for account in accounts} == {0}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"])
+async def test_users_that_bodies_name_are_told_apart(path: str) -> None:
+    limits = {"limits": [{"by": "user", "requests": 1, "per": "hour"}]}
+    bodies = {
+        "/v1/chat/completions": lambda user: {"messages": MESSAGES, "user": user},
+        "/v1/messages": lambda user: {"messages": MESSAGES, "max_tokens": 5, "metadata": {"user_id": user}},
+        "/v1/responses": lambda user: {"input": "hi", "user": user},
+        "/v1/embeddings": lambda user: {"input": "hi", "user": user},
+    }
+    async with running({"rateshield": limits}) as s:
+
+        async def code(user: str, **headers: str) -> int:
+            body = {"model": s.model, **bodies[path](user)}
+            return (await s.http().post(path, json=body, headers=headers)).status_code
+
+        assert [await code("ada"), await code("ada"), await code("bob"), await code("bob")] == [200, 429, 200, 429]
+        assert await code("ada", **{"X-Stockyard-User": "eve"}) == 200, "a header goes before the body"
+        traces = await s.recent_traces(5)
+        assert [trace["user_id"] for trace in traces] == ["eve", "bob", "bob", "ada", "ada"]
+
+
+async def test_a_cache_of_each_user_tells_users_that_bodies_name_apart() -> None:
+    async with running({"cachelayer": {"scope": "user"}}) as s:
+        kept = [(await s.chat(user=user)).headers["x-stockyard-cache"] for user in ("ada", "bob", "ada")]
+        assert kept == ["miss", "miss", "hit"]
