@@ -178,6 +178,15 @@ def take_labels(x: Exchange) -> None:
         x.tags = {"feature": feature, **x.tags}
 
 
+def take_user(x: Exchange) -> None:
+    """Fill in the user that the body names, where no header does. After its operation has read the body."""
+    user = x.req.get("user")
+    if user and type(user) is str:
+        headers = x.headers
+        if not headers.get(b"x-stockyard-user") and not headers.get(b"x-user-id"):
+            x.user = user[:LABEL_MAX]
+
+
 def _tags(text: str) -> dict[str, str]:
     tags: dict[str, str] = {}
     for part in text.split(","):

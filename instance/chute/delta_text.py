@@ -35,6 +35,22 @@ def first_choice(delta: Delta) -> tuple[str, bool]:
     return text, finished
 
 
+def characters_beside(part: JSON) -> int:
+    """How much a choice's part of an event holds beside its content: reasoning, a refusal, and what tools are called with."""
+    count = 0
+    for text in (part.get("reasoning_content") or part.get("reasoning"), part.get("refusal")):
+        if type(text) is str:
+            count += len(text)
+    calls = part.get("tool_calls")
+    functions = [call.get("function") for call in calls if type(call) is dict] if type(calls) is list else []
+    for function in (*functions, part.get("function_call")):
+        if type(function) is dict:
+            for text in (function.get("name"), function.get("arguments")):
+                if type(text) is str:
+                    count += len(text)
+    return count
+
+
 def plain_part(delta: Delta) -> JSON | None:
     """What holds the text of the plainest event: some `content` of the first choice, which goes on, and nothing else; else `None`."""
     obj = delta.obj

@@ -21,7 +21,7 @@ from instance.chute.answering import (
 from instance.chute.beside_calls import BesideCalls
 from instance.chute.call_end import CallEnd
 from instance.chute.call_watch import Receive, Send, Watch, Watches
-from instance.chute.caller import authenticate, model_allowed, take_labels
+from instance.chute.caller import authenticate, model_allowed, take_labels, take_user
 from instance.chute.client_address import client_address
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
@@ -199,6 +199,7 @@ class Endpoint:
         if own is not None and own.begin is not None:
             own.begin(x)
         x.operation.take(x, self.limits)
+        take_user(x)
         if x.model_requested:
             model_allowed(principal, x.model_requested)
         if principal.rpm and (own is None or not own.admitted):

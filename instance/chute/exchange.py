@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 256
 TEXT_OUT_MAX_BYTES = 1 << 20
+STANDS_IN = "stands_in"
+"""In `x.state`: the answer is another model's, given because the call's own failed; nobody else is to get it as that one's."""
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -154,6 +156,8 @@ class Exchange(SharedScan):
     bytes_out: int
     text_out: list[str]
     text_out_size: int
+    beside_out_size: int
+    """Characters that a stream has beside its text: reasoning, and what tools are called with."""
 
     status: str
     http_status: int
@@ -268,6 +272,7 @@ class Exchange(SharedScan):
         self.first_token_ns = 0
         self.bytes_out = 0
         self.text_out_size = 0
+        self.beside_out_size = 0
         self.status = "ok"
         self.http_status = 200
         self.error_code = ""
@@ -372,7 +377,7 @@ class Exchange(SharedScan):
         other.cost_lines = []
         other.cost_unknown = False
         other.text_out = []
-        other.text_out_size = 0
+        other.text_out_size = other.beside_out_size = 0
         other.response_headers = []
         other.warnings = []
         other.decisions = []

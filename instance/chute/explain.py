@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from instance.chute.caller import model_allowed, take_labels
+from instance.chute.caller import model_allowed, take_labels, take_user
 from instance.chute.exchange import Exchange
 from instance.chute.operations import PATHS, operation_of
 from instance.chute.tokens import count_prompt_tokens
@@ -52,6 +52,7 @@ async def explain(
     try:
         take_labels(x)
         operation.take(x, chute.endpoint.limits)
+        take_user(x)
         if x.model_requested:
             model_allowed(principal, x.model_requested)
         chute.targets.resolve(x)

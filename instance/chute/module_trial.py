@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from instance.chute.answer import JSON, Answer
-from instance.chute.caller import take_labels
+from instance.chute.caller import take_labels, take_user
 from instance.chute.chain import Plan
 from instance.chute.containment import Link
 from instance.chute.exchange import Exchange
@@ -73,6 +73,7 @@ def _sample(chute: Chute, principal: Principal, request: Mapping[str, Any], head
     x.raw = orjson.dumps({"model": MODEL, **request, "stream": False})
     take_labels(x)
     CHAT.take(x, chute.endpoint.limits)
+    take_user(x)
     chute.targets.resolve(x)
     return x
 

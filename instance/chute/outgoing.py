@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from instance.chute.answer import DONE, JSON, Answer, Delta
+from instance.chute.delta_text import characters_beside
 from instance.chute.exchange import TEXT_OUT_MAX_BYTES, Exchange
 from instance.chute.module import TEXT_KINDS
 from instance.chute.record import ANSWER_ID_MAX_CHARACTERS
@@ -121,6 +122,8 @@ class Outgoing:
                 if text and isinstance(text, str) and x.text_out_size < TEXT_OUT_MAX_BYTES:
                     x.text_out.append(text)
                     x.text_out_size += len(text)
+                if len(delta) > 1 or not text:
+                    x.beside_out_size += characters_beside(delta)
         if self._encoder is not None:
             if not self._native:
                 out.append(self._encoder.event(event))

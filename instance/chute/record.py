@@ -35,9 +35,10 @@ def estimate_usage(x: Exchange) -> None:
     answer = x.answer
     if answer is None and not x.text_out:
         return
-    usage.input = max(1, len(x.raw) // CHARACTERS_PER_TOKEN)
-    if x.text_out:
-        usage.output = sum(map(len, x.text_out)) // CHARACTERS_PER_TOKEN + 1
+    # The body is longer than its texts where it holds an image.
+    usage.input = max(1, min(len(x.raw) // CHARACTERS_PER_TOKEN, x.prompt_tokens()))
+    if x.text_out or x.beside_out_size:
+        usage.output = (sum(map(len, x.text_out)) + x.beside_out_size) // CHARACTERS_PER_TOKEN + 1
     elif answer is not None and answer.body:
         usage.output = max(1, len(answer.body) // CHARACTERS_PER_TOKEN)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FALLBACK_HEADER = b"x-stockyard-fallback"
 FALLBACK_MAX = 8
+REGIONAL = "regional"
+"""In `x.state`: what makes of a target the same one at its address in the call's region; regionroute's."""
 
 
 class Router:
@@ -123,7 +125,9 @@ class Router:
         return {label: target for label, target in made if target is not None}
 
     def permitted(self, x: Exchange, targets: list[Target]) -> list[Target]:
-        """Those of the targets that no module forbids."""
+        """Those of the targets that no module forbids, in the call's region."""
+        if REGIONAL in x.state:
+            targets = in_region(x, targets)
         allow = x.allow
         return [target for target in targets if permits(x, target)] if allow else targets
 
@@ -143,7 +147,9 @@ class Router:
         return permits(x, target)
 
     def choosable(self, x: Exchange, targets: list[Target]) -> list[Target]:
-        """Those of the targets that `may_choose` says yes to."""
+        """Those of the targets that `may_choose` says yes to, in the call's region."""
+        if REGIONAL in x.state:
+            targets = in_region(x, targets)
         principal = x.principal
         if (principal is not None and principal.models) or pinned_provider(x):
             return [target for target in targets if self.may_choose(x, target)]
@@ -229,6 +235,12 @@ def permits(x: Exchange, target: Target) -> bool:
         if not allows(target):
             return False
     return True
+
+
+def in_region(x: Exchange, targets: list[Target]) -> list[Target]:
+    """The targets, those of which the call's region has an address of its own at that one."""
+    here: Callable[[Target], Target] | None = x.state.get(REGIONAL)
+    return targets if here is None else [here(target) for target in targets]
 
 
 def pinned_provider(x: Exchange) -> str:

@@ -77,12 +77,15 @@ def worst_case_nano(
 def worst_case_of_all_nano(
     x: Exchange, services: Mapping[str, Any], output_tokens: int = ASSUMED_OUTPUT_TOKENS, assumed: Price | None = None
 ) -> tuple[int, Target | None]:
-    """`worst_case_nano` for a call of which the module multicall asks several targets: the sum of theirs, as all are paid."""
+    """`worst_case_nano` over all targets that could serve, those to which fallbackrouter would go on among them. For a call of
+    which the module multicall asks several targets it is the sum of theirs, as all are paid."""
     prices = services["prices"]
     multicall = services.get("multicall")
     several = multicall.asked(x) if multicall is not None else ()
     if not several:
-        return worst_case_nano(x, prices, output_tokens, assumed)
+        fallbacks = services.get("fallbacks")
+        more = fallbacks.of(x) if fallbacks is not None else ()
+        return worst_case_nano(x, prices, output_tokens, assumed, [*x.targets, *more] if more else None)
     total, unpriced = 0, None
     for target in several:
         nano, without = worst_case_nano(x, prices, output_tokens, assumed, (target,))

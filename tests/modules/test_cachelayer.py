@@ -229,7 +229,12 @@ async def test_headers_skip_refresh_and_only() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{b"x-stockyard-cache": b"maybe"}, {b"x-stockyard-cache-ttl-s": b"0"}, {b"x-stockyard-cache-ttl-s": b"x"}],
+    [
+        {b"x-stockyard-cache": b"maybe"},
+        {b"x-stockyard-cache-ttl-s": b"0"},
+        {b"x-stockyard-cache-ttl-s": b"9" * 5000},
+        {b"x-stockyard-cache-ttl-s": b"x"},
+    ],
 )
 async def test_bad_headers_are_refused_before_the_call(headers: dict[bytes, bytes]) -> None:
     module = await cache()
@@ -394,3 +399,35 @@ def test_an_answer_taken_apart_and_put_together_is_the_same() -> None:
     for obj, _ in chunks(answer):
         assembly.add(Delta(b"", obj))
     assert assembly.whole() == answer
+
+
+def test_a_replay_has_all_that_the_answer_has_reasoning_first() -> None:
+    signature = [{"type": "reasoning.text", "text": "hm", "signature": "c2ln"}]
+    cited = [{"type": "url_citation", "url_citation": {"url": "https://example.org", "title": "t"}}]
+    tokens = [{"token": token, "logprob": -0.5, "bytes": None, "top_logprobs": []} for token in ("So", " be", " it")]
+    message = {"role": "assistant", "content": "So be it", "annotations": cited, "reasoning_details": signature}
+    call = {"name": "f", "arguments": "{}"}
+    choices = [
+        {"index": 0, "message": message, "finish_reason": "stop", "logprobs": {"content": tokens, "refusal": None}},
+        {"index": 1, "message": {"role": "assistant", "content": None, "function_call": call}, "finish_reason": "stop"},
+        {
+            "index": 2,
+            "message": {"role": "assistant", "content": "So be it!"},
+            "finish_reason": "stop",
+            "logprobs": {"content": tokens},
+        },
+    ]
+    of_choice: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+    logprobs: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+    for obj, _ in chunks({"id": "a", "choices": choices}):
+        (choice,) = obj["choices"]
+        of_choice[choice["index"]].append(choice["delta"])
+        if choice["logprobs"]:
+            assert set(choice["logprobs"]) <= {"content", "refusal"}
+            logprobs[choice["index"]] += choice["logprobs"]["content"]
+    role = {"role": "assistant", "content": ""}
+    said = [{"content": token["token"]} for token in tokens]
+    assert of_choice[0] == [role, {"reasoning_details": signature}, *said, {"annotations": cited}, {}]
+    assert of_choice[1] == [role, {"function_call": call}, {}]
+    assert "".join(delta.get("content", "") for delta in of_choice[2]) == "So be it!"
+    assert logprobs == {0: tokens, 1: [], 2: tokens}

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from instance.server import Instance
-from tests.mock_replies import delay, text, tool
+from tests.mock_replies import delay, status, text, tool
 from tests.modules.conftest import Running, running
 
 MESSAGES = [{"role": "user", "content": "Tell me a long story, please."}]
@@ -102,3 +102,23 @@ async def test_an_answer_that_was_asked_for_again_keeps_no_equal_call_waiting(ca
             answer = await asyncio.wait_for(s.http().post("/v1/chat/completions", json=body), 5)
             assert answer.status_code == 200
         assert len(s.mock.calls) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_a_model_that_stood_in_is_not_kept_as_the_asked_ones(stream: bool) -> None:
+    chains = [{"match": "*small", "targets": ["up/large"]}]
+    async with running({**ON, "fallbackrouter": {"chains": chains}, "retry": False}) as s:
+        s.mock.script(status(503), text("large"), text("small"))
+        for expected in ("large", "small", "small"):
+            assert expected in (await s.chat(stream=stream)).text
+        assert [call.json()["model"] for call in s.mock.calls] == ["small", "large", "small"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_a_downgraded_retry_is_not_kept(stream: bool) -> None:
+    retry = {"max_retries": 1, "base_delay_s": 0, "downgrade": {"small": "up/large"}}
+    async with running({**ON, "retry": retry}) as s:
+        s.mock.script(status(503))
+        for _ in range(3):
+            assert (await s.chat(stream=stream)).status_code == 200
+        assert [call.json()["model"] for call in s.mock.calls] == ["small", "large", "small"]

@@ -234,6 +234,14 @@ async def test_the_only_target_is_never_cut_off_by_default() -> None:
         assert (await s.chat()).json()["choices"][0]["message"]["content"] == "there"
 
 
+async def test_a_target_that_nothing_goes_on_from_is_not_cut_off_and_is_found_down() -> None:
+    async with two_upstreams({"retry": False}) as (s, first, second):
+        first.script(*[status(500)] * 20)
+        codes = [(await s.chat()).status_code for _ in range(8)]
+        assert codes == [502] * 6 + [200] * 2
+        assert (len(first.calls), len(second.calls)) == (6, 2)
+
+
 async def test_a_stream_that_dies_after_its_first_content_counts() -> None:
     async with running(NO_RETRY) as s:
         s.mock.script(*[drop(2, "one two three")] * 5)

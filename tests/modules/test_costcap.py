@@ -148,7 +148,7 @@ async def test_thresholds_leave_one_notice_each_in_the_ledger() -> None:
     assert b'"pct":80' in entries[1][1][0]
 
 
-@pytest.mark.parametrize(("ceiling", "passes"), [(b"1", True), (b"0.0000001", False)])
+@pytest.mark.parametrize(("ceiling", "passes"), [(b"1", True), (b"1e999999", True), (b"0.0000001", False)])
 async def test_a_header_sets_a_ceiling_for_one_call(ceiling: bytes, passes: bool) -> None:
     module, _ = await capped()
     x = chat()

@@ -7,6 +7,7 @@ from array import array
 from base64 import b64decode
 from typing import Any
 
+import orjson
 import pytest
 
 from instance.chute.modules.caching.vector_store import ENTRY_OVERHEAD_BYTES, Vector, VectorStore
@@ -83,6 +84,37 @@ async def test_calls_at_once_wait_for_the_same_vector_and_ask_themselves_when_it
         outcomes = await asyncio.gather(*(_embed(s, ["new"]) for _ in range(2)), return_exceptions=True)
         assert sum(isinstance(outcome, list) for outcome in outcomes) >= 1
         assert await _embed(s, ["new"])
+
+
+async def test_vectors_of_bytes_are_passed_on_as_they_come_in_either_form() -> None:
+    body = {"model": "up/small", "input": "a", "output_dtype": "int8"}
+    rows: dict[str, Any] = {"base64": "AQIDBAUGBwg=", "float": [1, 2, 3, 4, 5, 6, 7, 8]}
+    async with running() as s:
+        for form, vector in rows.items():
+            row = {"object": "embedding", "index": 0, "embedding": vector}
+            answer = {"object": "list", "data": [row], "model": "small", "usage": {"prompt_tokens": 1}}
+            s.mock.script(Reply(body=orjson.dumps(answer)))
+            made = await s.http().post("/v1/embeddings", json={**body, "encoding_format": form})
+            assert made.json()["data"][0]["embedding"] == vector
+
+
+async def test_vectors_of_a_model_that_stood_in_are_neither_kept_nor_mixed_with_its_own() -> None:
+    chains = [{"match": "*small", "targets": ["up/large"]}]
+    prices = PRICES + '[prices."up/large"]\nin_usd_per_mtok = 1000\n'
+    async with running({"fallbackrouter": {"chains": chains}, "retry": False}, config=prices) as s:
+        s.mock.script(status(503))
+        await _embed(s, ["a"])
+        await _embed(s, ["a"])
+        models = [call.json()["model"] for call in s.mock.calls]
+        assert models == ["small", "large", "small"]
+        s.mock.calls.clear()
+        s.mock.script(status(503))
+        raw = await s.sdk().embeddings.with_raw_response.create(model="up/small", input=["a", "b"])
+        assert [call.json()["input"] for call in s.mock.calls] == [["b"], ["b"], ["a", "b"]]
+        assert raw.headers["x-stockyard-model"] == "large"
+        assert "x-stockyard-embed-cache" not in raw.headers
+        trace = await s.trace(raw.headers["x-stockyard-trace-id"])
+        assert trace["cost_usd"] == 3 * 1000 / 1e6, "what was asked for twice is paid twice"
 
 
 async def test_an_answer_of_another_form_is_passed_on_and_leaves_nothing() -> None:

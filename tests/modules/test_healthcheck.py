@@ -155,3 +155,15 @@ async def test_a_chat_probe_asks_for_one_token() -> None:
         await until(lambda: len(first.calls) == 1 and len(second.calls) == 1)
         assert first.calls[0].json()["max_tokens"] == 1
         assert first.calls[0].json()["model"] == "small"
+
+
+async def test_what_probes_found_of_a_provider_is_forgotten_when_nobody_probes_any_more() -> None:
+    async with two_upstreams() as (s, first, _):
+        first.script(status(401, "Incorrect API key"))
+        await s.configure({"healthcheck": {"active": True, "interval_s": 30.0}})
+        await until(lambda: s.module("healthcheck").table.of_provider("up") == "bad_key")
+        assert (await s.chat()).headers["x-stockyard-provider"] == "second"
+        await s.configure({"healthcheck": {"active": False}})
+        assert (await s.chat()).headers["x-stockyard-provider"] == "up"
+        rows = (await s.http(s.admin_key).get("/api/proxy/providers")).json()["providers"]
+        assert next(row for row in rows if row["name"] == "up")["status"] == "active"

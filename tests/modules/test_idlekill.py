@@ -7,11 +7,12 @@ import pytest
 
 from instance.chute.modules.cost.idlekill import IdleKill
 from instance.chute.modules.cost.runaway import Runaway
+from instance.core.clock import FakeClock
 from instance.core.errors import StockyardError
-from tests.mock_replies import Reply, chunks, delay, stall, text
+from tests.mock_replies import Reply, chunks, delay, stall, text, thinking, tool
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
-from tests.modules.exchanges import exchange
+from tests.modules.exchanges import core, exchange
 
 SENTENCE = "The cows come home at six in the evening. "
 OTHER = "\n".join(f"Line {number} of a long table with the figure {number * 7919 % 1000}." for number in range(300))
@@ -132,6 +133,22 @@ async def test_ceilings_end_a_stream_and_refuse_a_whole_answer(limit: dict[str, 
         assert (await s.chat()).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        tool("look", {"at": "x" * 4000}, piece_delay_s=0.2),
+        thinking("hmm " * 400, "So.", piece_delay_s=0.002),
+        chunks(["天気"] * 200, piece_delay_s=0.002),
+        chunks(["word " * 400, "end"], piece_delay_s=0.2),
+    ],
+)
+async def test_ceilings_hold_for_whatever_a_stream_is_made_of(reply: Reply) -> None:
+    async with running({"idlekill": {"max_output_tokens": 120}}) as s:
+        s.mock.script(reply)
+        _, end = await stream(s)
+        assert end == "killed_limit"
+
+
 async def test_ceilings_hold_for_calls_of_other_kinds() -> None:
     price = '[prices."up/small"]\nin_usd_per_mtok = 10\nout_usd_per_mtok = 50\n'
     async with running({"idlekill": {"max_cost_usd": 1e-6}}, config=price) as s:
@@ -190,6 +207,24 @@ async def test_the_same_request_over_and_over_is_refused_to_that_caller_only() -
         assert len(s.mock.calls) == 3
         assert (await s.chat("something else")).status_code == 200
         assert (await s.chat("again", stream=True)).status_code == 429
+
+
+async def test_another_window_for_the_same_request_holds_and_what_came_counts_on() -> None:
+    clock = FakeClock()
+    module = IdleKill(IdleKill.Settings(same_request_max=2, same_request_window_s=600))
+    await module.start(core(clock), None)
+    for _ in range(2):
+        module.on_request(exchange())
+    newer = IdleKill(IdleKill.Settings(same_request_max=2, same_request_window_s=10))
+    await newer.start(core(clock), module)
+    with pytest.raises(StockyardError):
+        newer.on_request(exchange())
+    clock.advance(11)
+    newer.on_request(exchange())
+    stricter = IdleKill(IdleKill.Settings(same_request_max=1))
+    await stricter.start(core(clock), newer)
+    with pytest.raises(StockyardError):
+        stricter.on_request(exchange())
 
 
 @pytest.mark.parametrize(

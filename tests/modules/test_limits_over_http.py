@@ -9,12 +9,13 @@ import pytest
 
 from instance.core.money import usd_to_nano
 from instance.server import Instance, ServeOptions
-from tests.mock_replies import delay, status, text
+from tests.mock_replies import Reply, chunks, delay, drop, status, text, thinking, tool
 from tests.modules.conftest import Running, running
 from tests.plain_http import NO_TLS
 
 MESSAGES = [{"role": "user", "content": "Say something short about the weather."}]
 PRICED = '[prices."up/small"]\nin_usd_per_mtok = 100\nout_usd_per_mtok = 100\n'
+SLOW_CALL = tool("look", {"at": "x" * 500}, piece_delay_s=0.3)
 
 
 async def outcomes(s: Running, count: int, **more: object) -> list[object]:
@@ -254,3 +255,104 @@ async def test_a_stream_that_outgrows_its_reservation_and_the_limit_is_ended_whe
                 said.append(chunk.choices[0].delta.content)
         assert caught.value.code == "budget_exceeded"
         assert 0 < len(said) < 100
+
+
+async def test_a_stream_in_large_pieces_outgrows_its_reservation_as_one_in_small_ones() -> None:
+    settings = {"daily_limit_usd": 0.003, "cut_stream": True, "assume_output_tokens": 2}
+    async with running({"costcap": settings}, config=PRICED) as s:
+        s.mock.script(chunks(["word " * 100, "end"], piece_delay_s=0.05))
+        with pytest.raises(openai.APIError) as caught:
+            stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+            async for _ in stream:
+                pass
+        assert caught.value.code == "budget_exceeded"
+
+
+@pytest.mark.parametrize("reply", [thinking("hmm " * 100, "So.", piece_delay_s=0.005), SLOW_CALL])
+async def test_reasoning_and_tool_calls_that_a_caller_left_are_paid_like_text(reply: Reply) -> None:
+    async with running(config=PRICED) as s:
+        s.mock.script(reply)
+        seen = 0
+        stream = await s.sdk().chat.completions.create(model=s.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+        async for chunk in stream:
+            for choice in chunk.choices:
+                calls = choice.delta.tool_calls or ()
+                seen += len(getattr(choice.delta, "reasoning_content", None) or "")
+                seen += sum(len(call.function.arguments or "") for call in calls)
+            if seen >= 200:
+                break
+        await stream.close()
+        async with asyncio.timeout(5):
+            while s.instance.chute.in_flight:
+                await asyncio.sleep(0.01)
+        (trace,) = await s.recent_traces(1)
+        assert (trace["status"], trace["usage_source"]) == ("cancelled", "estimated")
+        assert trace["tokens_out"] >= 200 // 4
+
+
+async def test_an_image_in_a_body_is_not_counted_by_its_bytes_when_the_provider_reports_nothing() -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}},
+    ]
+    async with running(config=PRICED) as s:
+        s.mock.script(drop(2, "one two three four"))
+        with pytest.raises(openai.APIError):
+            stream = await s.sdk().chat.completions.create(
+                model=s.model,
+                messages=[{"role": "user", "content": parts}],  # type: ignore[misc,list-item]
+                stream=True,
+            )
+            async for _ in stream:
+                pass
+        (trace,) = await s.recent_traces(1)
+        assert trace["usage_source"] == "estimated"
+        assert 1000 < trace["tokens_in"] < 2000
+
+
+@pytest.mark.parametrize("costcap", [True, False])
+async def test_what_a_fallback_would_cost_is_reserved_too(costcap: bool) -> None:
+    dear = PRICED + '[prices."up/large"]\nin_usd_per_mtok = 10000\nout_usd_per_mtok = 10000\n'
+    chains = [{"match": "*small", "targets": ["up/large"]}]
+    modules = {"fallbackrouter": {"chains": chains}, "retry": False, "circuitbreaker": False, "healthcheck": False}
+    if costcap:
+        modules["costcap"] = {"daily_limit_usd": 0.5}
+    async with running(modules, config=dear) as s:
+        if not costcap:
+            for principal in s.instance.core.keys.principals():
+                principal.budget_month_nano = usd_to_nano("0.5")
+        for _ in range(10):
+            s.mock.script(status(503), delay(0.05))
+        results = await outcomes(s, 10, max_tokens=20)
+        traces = await s.recent_traces(10)
+        assert sum(trace["cost_usd"] for trace in traces) <= 0.5
+        assert any(not isinstance(result, BaseException) for result in results)
+        accounts = [*s.instance.chute.billing.accounts, *s.instance.chute.billing.key_budgets._accounts.values()]
+        assert {account.reserved_nano for account in accounts} == {0}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"])
+async def test_users_that_bodies_name_are_told_apart(path: str) -> None:
+    limits = {"limits": [{"by": "user", "requests": 1, "per": "hour"}]}
+    bodies = {
+        "/v1/chat/completions": lambda user: {"messages": MESSAGES, "user": user},
+        "/v1/messages": lambda user: {"messages": MESSAGES, "max_tokens": 5, "metadata": {"user_id": user}},
+        "/v1/responses": lambda user: {"input": "hi", "user": user},
+        "/v1/embeddings": lambda user: {"input": "hi", "user": user},
+    }
+    async with running({"rateshield": limits}) as s:
+
+        async def code(user: str, **headers: str) -> int:
+            body = {"model": s.model, **bodies[path](user)}
+            return (await s.http().post(path, json=body, headers=headers)).status_code
+
+        assert [await code("ada"), await code("ada"), await code("bob"), await code("bob")] == [200, 429, 200, 429]
+        assert await code("ada", **{"X-Stockyard-User": "eve"}) == 200, "a header goes before the body"
+        traces = await s.recent_traces(5)
+        assert [trace["user_id"] for trace in traces] == ["eve", "bob", "bob", "ada", "ada"]
+
+
+async def test_a_cache_of_each_user_tells_users_that_bodies_name_apart() -> None:
+    async with running({"cachelayer": {"scope": "user"}}) as s:
+        kept = [(await s.chat(user=user)).headers["x-stockyard-cache"] for user in ("ada", "bob", "ada")]
+        assert kept == ["miss", "miss", "hit"]

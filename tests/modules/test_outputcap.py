@@ -9,7 +9,7 @@ import pytest
 
 from instance.chute.graphemes import grapheme_floor
 from instance.chute.modules.cost.text_cut import CutStream, cut
-from tests.mock_replies import chunks, text
+from tests.mock_replies import Reply, chunks, text
 from tests.mock_upstream import until
 from tests.modules.conftest import Running, running
 
@@ -76,6 +76,28 @@ async def test_a_stream_at_its_limit_gives_the_provider_up() -> None:
         (trace,) = await s.recent_traces(1)
         assert trace["status"] == "ok"
         assert 0 < trace["tokens_out"] < 100
+
+
+@pytest.mark.parametrize("calls", [True, False])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_call_behind_a_text_that_is_cut_arrives(stream: bool, calls: bool) -> None:
+    async with running({"outputcap": {"max_chars": 60}}) as s:
+        s.mock.script(Reply(text="One sentence. " * 40, tool_calls=[("look", {"at": "it"})] if calls else []))
+        tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+        said = finish = called = ""
+        if stream:
+            events = await s.sdk().chat.completions.create(**s.body(tools=[tool]), stream=True)
+            choices = [choice async for event in events for choice in event.choices]
+            for choice in choices:
+                said += choice.delta.content or ""
+                called += "".join(call.function.arguments or "" for call in choice.delta.tool_calls or ())
+            finish = ",".join(choice.finish_reason for choice in choices if choice.finish_reason)
+        else:
+            (one,) = (await s.sdk().chat.completions.create(**s.body(tools=[tool]))).choices
+            said, finish = one.message.content, one.finish_reason
+            called = "".join(call.function.arguments for call in one.message.tool_calls or ())
+        assert said == "One sentence. " * 3 + "One sentence.…"
+        assert (finish, called) == (("tool_calls", '{"at":"it"}') if calls else ("length", ""))
 
 
 @pytest.mark.parametrize("stream", [False, True])

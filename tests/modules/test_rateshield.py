@@ -261,6 +261,38 @@ async def test_counters_survive_a_change_of_settings() -> None:
     assert admitted(newer, call()) == [False]
 
 
+async def test_two_limits_of_the_same_keys_stay_apart_after_a_change_of_settings() -> None:
+    clock = FakeClock()
+    second = {"by": "key", "requests": 20, "per": "second"}
+    minute = {"by": "key", "requests": 100, "per": "minute"}
+    module = await shield(clock, limits=[second, minute])
+    assert admitted(module, *[call() for _ in range(20)]) == [True] * 20
+    newer = RateShield(RateShield.Settings.model_validate({"limits": [minute, second], "exempt": ["other"]}))
+    await newer.start(core(clock), module)
+    assert admitted(newer, call()) == [False], "the second is used up"
+    clock.advance(1)
+    assert admitted(newer, *[call() for _ in range(10)]) == [True] * 10
+    hourly = RateShield(RateShield.Settings.model_validate({"limits": [{**minute, "per": "hour", "requests": 30}]}))
+    await hourly.start(core(clock), newer)
+    assert admitted(hourly, *[call() for _ in range(31)]) == [True] * 29 + [False] * 2, "what came goes on counting"
+
+
+async def test_calls_that_run_and_repeats_are_counted_on_after_a_change_of_settings() -> None:
+    clock = FakeClock()
+    module = await shield(clock, limits=[], concurrency=[{"by": "key", "max": 1}], dup_max=2)
+    running = call(raw=b"same")
+    assert admitted(module, running) == [True]
+    changed = {"limits": [], "concurrency": [{"by": "key", "max": 2}], "dup_max": 3}
+    newer = RateShield(RateShield.Settings.model_validate(changed))
+    await newer.start(core(clock), module)
+    second = call(raw=b"same")
+    assert admitted(newer, second, call(raw=b"else")) == [True, False], "two at once, the older of them running still"
+    module.on_finish(running)
+    newer.on_finish(second)
+    assert newer._slots[0][1]._running == {}
+    assert admitted(newer, call(raw=b"same"), call(raw=b"same")) == [True, False], "four times within the window"
+
+
 def test_the_state_of_a_limit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("instance.chute.modules.cost.rate_limits.SUBJECTS_MAX", 10)
     arrivals = Arrivals(1, NS, 1)

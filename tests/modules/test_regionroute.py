@@ -108,6 +108,32 @@ async def test_a_region_may_have_an_address_of_its_own_for_a_provider():
             assert (len(european.calls), len(west.calls)) == (2, 0)
 
 
+GROUP = {"model": "*", "targets": [{"target": "west/shared"}, {"target": "east/shared", "weight": 0}]}
+CHAIN = {"match": "*", "targets": ["west/shared"]}
+VOTE = {"name": "jury", "targets": ["west/shared", "east/shared"], "strategy": "cheapest"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"weightedrouter": {"groups": [GROUP]}},
+        {"fallbackrouter": {"chains": [CHAIN]}},
+        {"multicall": {"routes": [VOTE]}},
+    ],
+)
+async def test_targets_that_other_modules_add_are_asked_at_the_regions_address(more: dict[str, Any]) -> None:
+    async with MockUpstream() as european:
+        regions = {"eu": {"allowed": ["eu"], "endpoints": {"west": european.url}}}
+        modules = {"regionroute": {"regions": regions, "default_region": "eu"}, **more}
+        async with two_regions(modules) as (s, east, west):
+            east.script(status(503))
+            headers = {"X-Stockyard-Route": "jury"} if "multicall" in more else {}
+            answer = await s.chat(model="east/shared", headers=headers)
+            assert answer.status_code == 200
+            assert european.calls
+            assert not west.calls
+
+
 async def test_the_callers_word_counts_only_when_it_is_trusted():
     regions = {"eu": {"allowed": ["eu"]}, "us": {"allowed": ["us"]}}
     own = {"regions": regions, "default_region": "eu"}

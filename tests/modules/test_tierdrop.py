@@ -132,3 +132,14 @@ async def test_a_restart_forgets_nothing_that_was_spent() -> None:
         await s.configure(_modules())
         await _ask(s)
         assert _served(s) == "small"
+
+
+async def test_a_dropped_call_that_a_cache_answers_saves_what_the_dearer_model_costs_once() -> None:
+    settings = {"tiers": [{**TIER, "at_pct": 0.001}], "budget": "own", "budget_usd": 1}
+    async with running({"tierdrop": settings, "cachelayer": {}}, config=PRICES) as s:
+        await s.chat("spend", model="up/large")
+        dropped, kept = [await s.chat("again and again", model="up/large") for _ in range(2)]
+        assert (dropped.headers["x-stockyard-cache"], kept.headers["x-stockyard-cache"]) == ("miss", "hit")
+        first = await s.trace(dropped.headers["x-stockyard-trace-id"])
+        second = await s.trace(kept.headers["x-stockyard-trace-id"])
+        assert second["saved_usd"] == pytest.approx(first["saved_usd"] + first["cost_usd"])

@@ -151,6 +151,21 @@ async def test_counts_survive_a_change_of_settings() -> None:
         assert row["requests"] == 4
 
 
+async def test_each_cap_of_a_dimension_keeps_its_counts_when_another_is_changed() -> None:
+    caps = [{"dimension": "user", "value": user, "period": "day", "requests": 2} for user in ("ada", "bob")]
+    async with running({"usagepulse": {"caps": caps}}) as s:
+
+        async def codes(user: str, count: int) -> list[int]:
+            return [(await s.chat(headers={"X-Stockyard-User": user})).status_code for _ in range(count)]
+
+        assert await codes("ada", 2) == await codes("eve", 2) == [200, 200]
+        await s.configure({"usagepulse": {"caps": [caps[0], {**caps[1], "requests": 1}]}})
+        assert await codes("ada", 1) == [429]
+        assert await codes("bob", 2) == [200, 429]
+        await s.configure({"usagepulse": {"caps": [{**caps[0], "value": "*"}]}})
+        assert await codes("eve", 1) == [429], "who was not counted before"
+
+
 async def test_caps_and_sums_survive_a_restart() -> None:
     settings = {"usagepulse": {"caps": [{"dimension": "key", "period": "day", "requests": 3}]}}
     async with restarting() as starts:

@@ -202,7 +202,7 @@ def is_keepable(obj: JSON, *, tools: bool) -> bool:
 
 
 def _ttl(asked: bytes) -> int:
-    if not asked.isdigit() or not 1 <= int(asked) <= TTL_MAX_S:
+    if not asked.isdigit() or len(asked) > len(str(TTL_MAX_S)) or not 1 <= int(asked) <= TTL_MAX_S:
         raise StockyardError(
             "bad_request", f"It is a number of seconds from 1 to {TTL_MAX_S}.", param="X-Stockyard-Cache-Ttl-S"
         )

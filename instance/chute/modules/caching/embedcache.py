@@ -14,10 +14,12 @@ import orjson
 from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
+from instance.chute.cost_lines import cost_lines
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.caching.cache_request import whose
 from instance.chute.modules.caching.vector_store import Vector, VectorStore
+from instance.chute.usage import Usage
 from instance.core.money import line_cost_nano
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class EmbedCache(Module):
     async def tick(self) -> None:
         self.store.expire(self._core.clock.wall_ns())
 
+    def passes(self, x: Exchange) -> bool:
+        """Vectors of other numbers than floats (int8, bits), which are not kept: in base64 nothing tells them apart."""
+        return x.req.get("output_dtype") not in (None, "float")
+
     async def around(self, x: Exchange, call: Call) -> Answer:
         given = x.req["input"]
         single = isinstance(given, str) or (isinstance(given, list) and isinstance(given[0], int))
@@ -87,7 +93,7 @@ class EmbedCache(Module):
         if wanted:
             answer = await self._ask(x, call, wanted, found, whole=len(wanted) == len(keys))
             if any(key not in found for key in keys):
-                return answer if len(wanted) == len(keys) else await call(x)
+                return answer if len(wanted) == len(keys) else await self._again(x, call, answer)
         saved = sum(found[key].cost_nano for key in dict.fromkeys(keys) if key not in wanted)
         x.saved_nano += saved
         self.store.saved_nano += saved
@@ -125,12 +131,12 @@ class EmbedCache(Module):
         self, x: Exchange, call: Call, wanted: dict[bytes, Any], found: dict[bytes, Vector], *, whole: bool
     ) -> Answer:
         """Ask for the vectors that are not known, by the request as it is when those are all; they are in `found` afterwards, if the
-        answer holds them."""
+        answer holds them and is of the model that was asked: another's, which stood in for it, are none of its own."""
         own = [key for key in wanted if key not in self._flights]
         loop = asyncio.get_running_loop()
         for key in own:
             self._flights[key] = loop.create_future()
-        req = x.req
+        req, model = x.req, x.targets[0].model if x.targets else ""
         try:
             if not whole:
                 x.req = {name: value for name, value in req.items() if name != "encoding_format"}
@@ -139,7 +145,8 @@ class EmbedCache(Module):
             answer = await call(x)
             if not x.usage.source:
                 x.operation.measure(x)
-            self._take(x, answer, wanted, found)
+            if answer.target is None or answer.target.model == model:
+                self._take(x, answer, wanted, found)
             return answer
         finally:
             x.req = req
@@ -147,6 +154,16 @@ class EmbedCache(Module):
                 flight = self._flights.pop(key)
                 if not flight.done():
                     flight.set_result(found.get(key))
+
+    async def _again(self, x: Exchange, call: Call, answer: Answer) -> Answer:
+        """The whole request, as the answer to a part of it does not go with what is known; that part is paid too."""
+        price = self._core.services["prices"].of(answer.target) if answer.target is not None else None
+        if price is not None:
+            x.cost_lines += [(f"{self.name}:{what}", nano) for what, nano in cost_lines(price, x.usage)]
+        x.usage = Usage()
+        x.cache = "miss"
+        x.response_headers[:] = [header for header in x.response_headers if header[0] != HEADER]
+        return await call(x)
 
     def _take(self, x: Exchange, answer: Answer, wanted: dict[bytes, Any], found: dict[bytes, Vector]) -> None:
         """Keep the answer's vectors. One that has others than were asked for leaves nothing."""

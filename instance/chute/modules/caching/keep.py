@@ -11,7 +11,7 @@ import orjson
 
 from instance.chute.answer import DONE, JSON, Answer, Delta
 from instance.chute.exact_bytes import exact
-from instance.chute.exchange import Exchange
+from instance.chute.exchange import STANDS_IN, Exchange
 from instance.chute.modules.caching.answer_store import Entry
 from instance.chute.modules.caching.stream_replay import Assembly
 
@@ -112,7 +112,7 @@ class Keep(Generic[Key]):
     def finish(self, now_ns: int) -> Entry | None:
         """The answer to keep, now that the call is over; none where it has none or did not end well."""
         x, body = self._x, self._body
-        if body is None or x.client_gone or x.http_status != 200 or x.error_code:
+        if body is None or x.client_gone or x.http_status != 200 or x.error_code or STANDS_IN in x.state:
             return None
         cost_nano = 0
         for _, nano in x.cost_lines:

@@ -133,22 +133,46 @@ def _pieces(text: str) -> Iterator[str]:
         start = end
 
 
+def _pieces_with_logprobs(text: str, logprobs: Any) -> Iterator[tuple[str, list[JSON] | None]]:
+    """The text in pieces, each with its tokens' log probabilities: token by token where the tokens are the text."""
+    if type(logprobs) is not list or not all(type(entry) is dict for entry in logprobs):
+        yield from ((piece, None) for piece in _pieces(text))
+    elif "".join([str(entry.get("token")) for entry in logprobs]) == text:
+        yield from ((entry["token"], [entry]) for entry in logprobs)
+    else:
+        for piece in _pieces(text):
+            yield piece, logprobs
+            logprobs = None
+
+
+def _fields(message: JSON) -> list[tuple[str, Any]]:
+    """What a message says beside its role and tool calls, in the order of a stream: reasoning comes first."""
+    fields = [(name, value) for name, value in message.items() if value and name not in ("role", "tool_calls")]
+    return sorted(fields, key=lambda field: not field[0].startswith("reasoning"))
+
+
 def chunks(answer: JSON) -> Iterator[tuple[JSON, int]]:
     """The answer as chat chunks, each with about how many tokens it carries: role, content, tool calls, finish, usage."""
     envelope = {name: value for name, value in answer.items() if name not in ("choices", "usage", "object")}
     envelope["object"] = "chat.completion.chunk"
 
-    def chunk(index: int, delta: JSON, finish: str | None = None) -> JSON:
-        return {**envelope, "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}]}
+    def chunk(index: int, delta: JSON, finish: str | None = None, logprobs: JSON | None = None) -> JSON:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return {**envelope, "choices": [choice]}
 
     for choice in answer["choices"]:
         index = choice.get("index", 0)
         message = choice["message"]
         yield chunk(index, {"role": message.get("role", "assistant"), "content": ""}), 0
-        for name, text in message.items():
-            if name != "role" and type(text) is str:
-                for piece in _pieces(text):
-                    yield chunk(index, {name: piece}), -(-len(piece) // CHARS_PER_TOKEN)
+        given = choice.get("logprobs")
+        logprobs: JSON = given if type(given) is dict else {}
+        for name, value in _fields(message):
+            if type(value) is not str:
+                yield chunk(index, {name: value}), 0
+                continue
+            for piece, said in _pieces_with_logprobs(value, logprobs.get(name)):
+                of_piece = {**dict.fromkeys(logprobs), name: said} if said else None
+                yield chunk(index, {name: piece}, logprobs=of_piece), -(-len(piece) // CHARS_PER_TOKEN)
         for number, call in enumerate(message.get("tool_calls") or ()):
             yield chunk(index, {"tool_calls": [{"index": number, **call}]}), 0
         yield chunk(index, {}, choice.get("finish_reason") or "stop"), 0

@@ -18,8 +18,8 @@ from instance.chute.answer import Answer, Delta
 from instance.chute.cost_lines import cost_lines
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
+from instance.chute.modules.cost.stream_spending import StreamTokens
 from instance.chute.price import Price
-from instance.chute.stream import has_content
 from instance.chute.worst_case import worst_case_of_all_nano
 from instance.core.errors import StockyardError
 from instance.core.money import NANO_PER_USD, line_cost_nano, nano_to_usd, usd_to_micro, usd_to_nano
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 LEDGER_EVENT_KIND = 2
+CEILING_MAX_USD = Decimal(1_000_000_000)
 LEFT = b"x-stockyard-budget-left-usd"
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 
@@ -166,7 +167,7 @@ class CostCap(Module):
             raise StockyardError(
                 "bad_request", "The ceiling is a number of dollars, 0 or more.", param="X-Stockyard-Max-Cost-Usd"
             ) from None
-        if estimate > usd_to_nano(ceiling):
+        if estimate > usd_to_nano(min(ceiling, CEILING_MAX_USD)):
             x.note("refused", {"scope": "call", "asked_usd": nano_to_usd(estimate), "limit_usd": float(ceiling)})
             raise StockyardError(
                 "budget_exceeded",
@@ -230,13 +231,12 @@ class CostCap(Module):
         """The same events, until what they cost goes over the reservation and over a limit that blocks."""
         accounts, estimate = x.state["costcap"]
         prompt_nano = line_cost_nano(x.prompt_tokens(), price.input)
-        tokens = 0
+        count = StreamTokens().add
         covered = (estimate - prompt_nano) * 1000 // price.output
         """So many tokens cost no more than what is reserved, but for what is rounded."""
         async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
             async for batch in events:
-                for delta in batch:
-                    tokens += has_content(delta)
+                tokens = count(batch)
                 over = prompt_nano + line_cost_nano(tokens, price.output) - estimate if tokens >= covered else 0
                 if over > 0:
                     for account in accounts:

@@ -113,8 +113,8 @@ class IdleKill(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         self._take_clock(core.clock)
-        if isinstance(previous, IdleKill) and previous.settings.same_request_max == self.settings.same_request_max:
-            self._repeats = previous._repeats
+        if isinstance(previous, IdleKill) and previous._same_max and self._same_max:
+            self._repeats.take_over(previous._repeats)
         if self.settings.webhook:
             self._notices = Webhook(self.settings.webhook, core, self.name)
 

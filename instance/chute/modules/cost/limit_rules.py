@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import translate
 from typing import Literal
 
@@ -103,3 +103,23 @@ class LimitRule:
             lines = self.limit_line, (self.left_name, b"%d" % left), (self.reset_name, reset)
             self._said = left, reset_ms, lines
         return lines
+
+
+def succeeding(before: Sequence[LimitRule], limits: Sequence[Limit]) -> list[LimitRule]:
+    """The limits at work in the place of others, with what was counted by those. Each is taken over once: two limits of the same
+    subjects (so many a second, so many a minute) count apart, so the one of the same time comes before any other."""
+    left = list(before)
+    found: list[LimitRule | None] = [None] * len(limits)
+    for same_time in (True, False):
+        for place, limit in enumerate(limits):
+            if found[place] is None:
+                kept = next((rule for rule in left if _same_subjects(rule.limit, limit, same_time=same_time)), None)
+                if kept is not None:
+                    left.remove(kept)
+                    found[place] = kept
+    return [LimitRule(limit, kept) for limit, kept in zip(limits, found, strict=True)]
+
+
+def _same_subjects(one: Limit, other: Limit, *, same_time: bool) -> bool:
+    alike = one.by == other.by and one.match == other.match and (one.tokens is None) == (other.tokens is None)
+    return alike and (not same_time or one.per == other.per)

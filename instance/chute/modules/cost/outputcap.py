@@ -24,7 +24,8 @@ class OutputCap(Module):
     """Asks the provider for no more tokens than allowed, and cuts longer texts at the end of a sentence.
 
     The limit of tokens is never raised. Tool calls and answers that were asked for as JSON are cut by tokens only. A stream
-    that reaches the limit ends there, and so does the provider's work.
+    that reaches the limit ends there, and so does the provider's work; where tools are offered only its text does, as calls of
+    them may follow.
     """
 
     name: ClassVar[str] = "outputcap"
@@ -137,7 +138,7 @@ class OutputCap(Module):
         first = cuts.get(0)
         if first is not None and (x.feeds is None or self.name not in x.feeds):
             x.take_texts(self.name, first.passed)
-        if delta.final:
+        if delta.final or _offers_tools(x.req):
             return
         ended = sum([stream.ended for stream in cuts.values()])
         if ended and ended >= max(1, x.req.get("n") or 1):
@@ -167,15 +168,26 @@ class OutputCap(Module):
             delta.changed = True
         if stream.ended and not had_ended:
             self._note_cut(x, 0)
+        if not stream.ended:
+            return
+        if _offers_tools(x.req):
+            if choice.get("finish_reason") == "stop":
+                choice["finish_reason"] = "length"
+                delta.changed = True
+        elif not had_ended:
             choice["finish_reason"] = "length"
             delta.changed = True
-        elif had_ended and choice.get("finish_reason") is not None:
+        elif choice.get("finish_reason") is not None:
             choice["finish_reason"] = None  # it was said when the text was cut
             delta.changed = True
 
     def _note_cut(self, x: Exchange, chars: int) -> None:
         x.note("cut", {"chars": chars} if chars else {"at": self._max_chars})
         x.tags = {**x.tags, "cut": "true"}
+
+
+def _offers_tools(req: JSON) -> bool:
+    return bool(req.get("tools") or req.get("functions"))
 
 
 def _wants_json(req: JSON) -> bool:

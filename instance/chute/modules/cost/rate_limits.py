@@ -72,6 +72,10 @@ class Slots:
         self._running: dict[str, int] = running if running is not None else {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
+    def take_over(self, before: Slots) -> None:
+        """Count on with those of another limit's calls that still run; whichever of the two they are given back to."""
+        self._running, self._waiting = before._running, before._waiting
+
     def free(self, subject: str) -> bool:
         return self._running.get(subject, 0) < self.most and not self._waiting.get(subject)
 
@@ -131,6 +135,12 @@ class Repeats:
         self.window_ns = window_ns
         self._seen: OrderedDict[int, int | deque[int]] = OrderedDict()
         """By a hash of who asks what. When each came: the one time of a request that came once, as most do."""
+
+    def take_over(self, before: Repeats) -> None:
+        """Count on with what came before, of which the latest are enough."""
+        for request, seen in before._seen.items():
+            for at_ns in (seen,) if isinstance(seen, int) else tuple(seen)[-self.most :]:
+                self.add(request, at_ns)
 
     def wait_ns(self, request: int, now_ns: int) -> int:
         """How long until the request may come again; 0 when it may now."""

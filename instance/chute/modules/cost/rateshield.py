@@ -12,7 +12,7 @@ from instance.chute.answer import Answer
 from instance.chute.call_identity import holder
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
-from instance.chute.modules.cost.limit_rules import SUBJECTS, ConcurrencyLimit, Limit, LimitRule
+from instance.chute.modules.cost.limit_rules import SUBJECTS, ConcurrencyLimit, Limit, LimitRule, succeeding
 from instance.chute.modules.cost.rate_limits import Repeats, Slots
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
@@ -100,8 +100,13 @@ class RateShield(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._clock = core.clock
         if isinstance(previous, RateShield):
-            before = {(r.by, r.limit.match, r.counts_tokens): r for r in previous._rules}
-            self._rules = [LimitRule(r.limit, before.get((r.by, r.limit.match, r.counts_tokens))) for r in self._rules]
+            self._rules = succeeding(previous._rules, [rule.limit for rule in self._rules])
+            before = {by: slots for _, slots, by in previous._slots}
+            for _, slots, by in self._slots:
+                if by in before:
+                    slots.take_over(before.pop(by))
+            if self._repeats is not None and previous._repeats is not None:
+                self._repeats.take_over(previous._repeats)
 
     def hooks(self) -> tuple[str, ...]:
         needed = ["on_request"]

@@ -209,4 +209,5 @@ class TierDrop(Module):
             return
         price = self._prices.of(before)
         if price is not None and not x.cost_unknown:
-            x.saved_nano += max(0, sum(nano for _, nano in cost_lines(price, x.usage)) - x.cost_nano)
+            dearer = sum(nano for _, nano in cost_lines(price, x.usage))
+            x.saved_nano += max(0, dearer - x.cost_nano - x.saved_nano)  # a cache may have saved a part of it

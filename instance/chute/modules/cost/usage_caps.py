@@ -82,6 +82,16 @@ class CapCounter:
             used = dict(zip(COUNTS, row.counts, strict=True))
             self.counts[row.value] = Count(used["requests"] - used["blocked"], used["tokens_in"] + used["tokens_out"])
 
+    def take_over(self, before: CapCounter) -> None:
+        """Count on with what another cap on the same dimension and period counts, also for calls that still run."""
+        same = before.dimension == self.dimension and before.cap.period == self.cap.period
+        if same and before.start_ns == self.start_ns:
+            for value, count in before.counts.items():
+                if fits(self, value):
+                    self.counts[value] = count
+            while len(self.counts) > COUNTERS_MAX:
+                self.counts.popitem(last=False)
+
     def of(self, value: str) -> Count:
         """The count of a value."""
         count = self.counts.get(value)

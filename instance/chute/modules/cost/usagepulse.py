@@ -122,14 +122,12 @@ class UsagePulse(Module):
             await self.catch_up()
         core.services[SERVICE] = self
         before = previous._caps if isinstance(previous, UsagePulse) else []
-        running = {(counter.dimension, counter.cap.period): counter for counter in before}
         now_ns = core.clock.wall_ns()
         for counter in self._caps:
-            had = running.get((counter.dimension, counter.cap.period))
-            if had is not None:
-                counter.counts, counter.start_ns, counter.end_ns = had.counts, had.start_ns, had.end_ns
-            else:
-                await core.database.read(partial(_load, counter, now_ns))
+            await core.database.read(partial(_load, counter, now_ns))
+        for counter in self._caps:
+            for had in before:
+                counter.take_over(had)
 
     async def stop(self) -> None:
         if self._replaced:

@@ -17,6 +17,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.forge.multi_route import PREFIX, TARGETS_MAX, MultiRoute
 from instance.chute.modules.forge.multicall_round import Round
+from instance.chute.router import in_region
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
 
@@ -164,8 +165,7 @@ class MultiCall(Module):
             except StockyardError as refused:
                 error = refused
                 continue
-            if self._router.may_choose(x, target):
-                found.append(target)
+            found += [here for here in in_region(x, [target]) if self._router.may_choose(x, here)]
         if not found:
             raise error
         return found

@@ -65,7 +65,8 @@ class CircuitBreaker(Module):
             description="A first content later than this counts as a failure; 0: none does.",
         )
         spare_last: bool = Field(
-            default=True, description="Let calls through that have no other permitted target left."
+            default=True,
+            description="Let calls through that have no other permitted target left, or no fallbackrouter that goes on to it.",
         )
 
     settings: Settings
@@ -217,6 +218,10 @@ class CircuitBreaker(Module):
         x.note("breaker", detail, module=self.name, hook="around")
 
     def _has_another(self, x: Exchange) -> bool:
+        """Whether the call goes on to another target when this one is refused."""
+        plan = x.plan
+        if plan is not None and all(link.name != "fallbackrouter" for link in plan.links):
+            return False
         return any(all(allows(other) for allows in x.allow) for other in x.targets[1:])
 
     def _refused(self, x: Exchange, breaker: Breaker, now_ns: int) -> StockyardError:

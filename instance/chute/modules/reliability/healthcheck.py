@@ -93,6 +93,11 @@ class HealthCheck(Module):
                 random=random,
             )
             self._probing = asyncio.create_task(probes.run())
+        else:
+            # What only a probe would find well again; calls are judged by their targets.
+            for provider in self._providers():
+                self.table.forget(provider.name)
+                provider.health.verdict = ""
 
     async def stop(self) -> None:
         self.end_probes()

@@ -12,7 +12,7 @@ from pydantic import Field
 from instance.chute.answer import Answer
 from instance.chute.caller import model_allowed
 from instance.chute.cost_lines import cost_lines
-from instance.chute.exchange import Exchange
+from instance.chute.exchange import STANDS_IN, Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.provider_errors import classify, read_provider_error
@@ -229,6 +229,7 @@ class Retry(Module):
             return
         if targets:
             x.targets = targets
+            x.state[STANDS_IN] = True
             x.note("downgrade", {"from": target.label, "to": targets[0].label}, module=self.name, hook="around")
 
 

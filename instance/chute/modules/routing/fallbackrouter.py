@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from instance.chute.answer import Answer
 from instance.chute.by_model import fitting
-from instance.chute.exchange import Exchange
+from instance.chute.containment import scope_of
+from instance.chute.exchange import STANDS_IN, Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.routing.hedge import Failure, race
@@ -35,6 +36,7 @@ Reason = Literal[
     "content_filter",
 ]
 FALLBACK_TAG = "fallback"
+SERVICE = "fallbacks"
 
 
 class Chain(BaseModel):
@@ -89,11 +91,23 @@ class FallbackRouter(Module):
         self._most = own.max_hops + 1
         self._turns = [0] * len(own.chains)
         self._services: dict[str, Any] = {}
+        self._fits = scope_of(self)
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._services = core.services
         if isinstance(previous, FallbackRouter) and len(previous._turns) == len(self._turns):
             self._turns = previous._turns
+        core.services[SERVICE] = self
+
+    async def stop(self) -> None:
+        if self._services.get(SERVICE) is self:
+            del self._services[SERVICE]
+
+    def of(self, x: Exchange) -> list[Target]:
+        """The targets to which the call may be sent when its own fail."""
+        if self._fits is not None and not self._fits(x):
+            return []
+        return [] if self.passes(x) else self._chain(x)[0]
 
     def passes(self, x: Exchange) -> bool:
         """With one target, and none to go on to."""
@@ -112,7 +126,7 @@ class FallbackRouter(Module):
         if route is not None and route.hedge_after_ms:
             answer, start = await self._hedged(x, call, hops, failures, route.hedge_after_ms / 1000)
             if answer is not None:
-                return self._served(x, answer, failures)
+                return self._served(x, answer, hops[0], failures)
         for index in range(start, len(hops)):
             target = hops[index]
             x.targets = hops[index:]
@@ -126,7 +140,7 @@ class FallbackRouter(Module):
                 if following is None or not self._goes_on(x, target, following, failure, began):
                     raise self._error(failures) from failure
             else:
-                return self._served(x, answer, failures) if failures else answer
+                return self._served(x, answer, hops[0], failures) if failures else answer
         raise self._error(failures)
 
     async def _only(self, x: Exchange, call: Call) -> Answer:
@@ -188,9 +202,11 @@ class FallbackRouter(Module):
         )
         return True
 
-    def _served(self, x: Exchange, answer: Answer, failures: list[tuple[Target, Failure]]) -> Answer:
+    def _served(self, x: Exchange, answer: Answer, first: Target, failures: list[tuple[Target, Failure]]) -> Answer:
         if failures:
             x.tags = {**x.tags, FALLBACK_TAG: "true"}
+        if answer.target is not None and answer.target.model != first.model:
+            x.state[STANDS_IN] = True
         return answer
 
     def _hops(self, x: Exchange) -> tuple[list[Target], bool]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from instance.chute.caller_country import CountryDatabase
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
-from instance.chute.router import permits
+from instance.chute.router import REGIONAL, permits
 from instance.chute.targets import Target
 from instance.chute.upstream import UpstreamUrl
 from instance.core.errors import StockyardError
@@ -169,6 +169,7 @@ class RegionRoute(Module):
         bounds = self._bounds[name]
         targets = x.targets
         if bounds.endpoints:
+            x.state[REGIONAL] = bounds.here  # for the targets that modules further in add
             targets = [bounds.here(target) for target in targets]
         kept = [target for target in targets if bounds.allows(target)]
         if x.allow:

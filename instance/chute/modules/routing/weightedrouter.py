@@ -12,7 +12,7 @@ from instance.chute.by_model import fitting
 from instance.chute.exchange import Exchange
 from instance.chute.module import ALL_KINDS, Module, ModuleSettings
 from instance.chute.modules.routing.spread import Spread
-from instance.chute.router import permits, pinned_provider
+from instance.chute.router import REGIONAL, in_region, permits, pinned_provider
 from instance.chute.target_label import TargetLabel
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
@@ -150,6 +150,8 @@ def _of_route(router: Router, route: Route, asked: str) -> tuple[dict[str, float
 def _usable(x: Exchange, made: Mapping[str, Target]) -> Mapping[str, Target]:
     """Those of the targets that no module forbids and the caller's header does not rule out."""
     headers = x.headers
+    if REGIONAL in x.state:
+        made = dict(zip(made, in_region(x, [*made.values()]), strict=True))
     pinned = "" if b"x-stockyard-provider" not in headers and b"x-provider" not in headers else pinned_provider(x)
     if not pinned:
         for allows in x.allow:
