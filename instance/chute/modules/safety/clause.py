@@ -19,16 +19,20 @@ STEM_CHARS = 6
 DO_MAX_WORDS = 2
 """Words between who does something and the word for it."""
 
+RECORD = " | "
+"""Stands between a record's fields."""
 _WORD = re.compile(r"[^\W_](?:[\w’'\-]*\w)?|[$€£¥₹]")
 _LITTLE = frozenset(
     "a an the this that these those its it his her their our your my he she they we you i him them us me one is are was were be been being am has have had do does did "
     "will would can could should shall must may might of in on at to for from by with as and or but nor so than then there here which who whom whose what when where while if "
     "also very just now still already about into over under up down out off per each both such not no s "
     "der die das den dem des ein eine einer einen einem und oder ist sind war waren wird werden im am zu zum zur mit von für auf bei aus nach nicht kein keine es sie er "
-    "le la les un une des du de et ou est sont était dans sur pour par avec ne pas il elle ce se el los las una y o es son en con por para del al no lo su".split()
+    "le la les un une des du de et ou est sont était dans sur pour par avec ne pas il elle ce se el los las una y o es son en con por para del al no lo su "
+    "l d n c j m t qu dell nell all dall sull ll re ve".split()
 )
+_ELIDED = re.compile(r"(?<![\w'’])(l|d|n|s|c|j|m|t|qu|dell|nell|all|dall|sull)['’](?=[^\W\d_]{2})", re.IGNORECASE)
 _NEGATES = frozenset(
-    "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non".split()
+    "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non n senza mai não nem sem niet geen".split()
 )
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
 _DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support", re.IGNORECASE)
@@ -54,7 +58,14 @@ _DONE = re.compile(
 def stem(word: str) -> str:
     """A word, without case, by what its forms have in common."""
     short = _ENDING.sub("", word.replace("’s", "").replace("'s", ""))
+    if len(short) > 3 and short[-1] == short[-2]:  # "shipp" of "shipping"
+        short = short[:-1]
     return short[:STEM_CHARS]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as they are written, what is elided ("l'année") by itself."""
+    return _WORD.findall(_ELIDED.sub(r"\1 ", text) if "'" in text or "’" in text else text)
 
 
 class Clause:
@@ -67,13 +78,14 @@ class Clause:
         self.text = text
         self.sentence = sentence
         self.subject = frozenset(subject)
-        shown = _WORD.findall(text)
+        shown = words_of(text)
         self.tokens = [word.casefold() for word in shown]
         self.order = tuple(
             stem(word)
             for before, word, form in zip(["", *self.tokens], self.tokens, shown, strict=False)
             if (word not in _LITTLE or (len(form) == 1 and form.isupper() and form not in "AI"))
             and not word[0].isdecimal()
+            and not word.endswith(("n't", "n’t"))
             and not (before[:1].isdecimal() and is_unit(word))
         )
         self.words = frozenset(self.order)
@@ -100,12 +112,16 @@ class Clause:
 
     @property
     def negates(self) -> bool:
-        """Whether it holds a negation."""
+        """Whether it holds a negation; a record does not: it is said of one field, not of the others."""
+        if RECORD in self.text:
+            return False
         return any(map(_negates, self.tokens)) or _DROPS.search(self.text) is not None
 
     @cached_property
     def negated(self) -> frozenset[str]:
         """The words right behind a negation."""
+        if RECORD in self.text:
+            return frozenset()
         return (
             frozenset(
                 stem(word)

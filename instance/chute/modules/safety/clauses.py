@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from math import log
 
-from instance.chute.modules.safety.clause import Clause, bare, clauses_of, pieces_of, stem
+from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
 from instance.chute.modules.safety.exclusive_words import PAIRS
+from instance.chute.modules.safety.record_fields import RecordFields
 from instance.chute.modules.safety.stated_numbers import derives
 
 ALIGNED_MIN = 0.5
@@ -34,6 +35,7 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+        self._fields = RecordFields(sentences)
 
     def against(self, statement: str) -> str:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
@@ -49,7 +51,8 @@ class Clauses:
         if not said.words:
             return ""
         about = self._about(said)
-        if about is not None and _opposes(said, about):
+        agrees = self._fields.agrees(said)
+        if agrees is False or (agrees is None and about is not None and _opposes(said, about)):
             return "negation"
         if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said):
             return "name"
@@ -89,6 +92,8 @@ class Clauses:
         if bare(statement) in self._bare:
             return 1.0
         said = Clause(statement)
+        if self._fields.agrees(said):
+            return max(cosine, SURE)
         if len(said.words) < 2 or cosine >= SURE:
             return cosine
         known = sum(word in self._rarity for word in said.words) / len(said.words)
@@ -164,7 +169,7 @@ class Clauses:
             return False
         if len(rest) == 1 and set(said.tokens[1:]).isdisjoint(each for each in best.tokens if stem(each) in rest):
             return False
-        begins = best.tokens[0] if best.tokens else ""
+        begins = best.tokens[0] if best.tokens and RECORD not in best.text else ""
         return begins in best.capitals and begins not in said.tokens
 
 

@@ -14,6 +14,7 @@ from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
 from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
+from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
@@ -66,8 +67,9 @@ _SAYS_NOTHING = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
-_NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
+_NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
+_CODE = re.compile(r"\b[A-Z]{2,3}\b")
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
     r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt)\b", re.IGNORECASE
@@ -180,7 +182,8 @@ def _given_by(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    return [piece.strip() for piece in split_sentences(text) if piece.strip()]
+    plain, rows = without_tables(text)
+    return [*(piece.strip() for piece in split_sentences(plain) if piece.strip()), *rows]
 
 
 def _stating(text: str, *, is_marked: bool) -> list[str]:
@@ -224,6 +227,7 @@ class Reference:
         self._whole = Told(" ".join(self._sentences))
         self._clauses = Clauses([self._sentences[place] for place in near])
         self._measures = Measures(self._whole.text)
+        self._codes = {code.casefold() for code in _CODE.findall(self._whole.text)}
 
     async def support(self, embedder: Embedder, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """For each statement its support and why it is low: `number`, `name`, `negation`, `meaning`."""
@@ -258,7 +262,11 @@ class Reference:
         if _IN_GERMAN.search(statement):
             return False
         names = {word.casefold() for word in _NAME.findall(statement)}
-        return any(name != "i" and not self._whole.says(name) for name in names)
+        return any(name != "i" and not self._whole.says(name) and not self._is_code(name) for name in names)
+
+    def _is_code(self, name: str) -> bool:
+        """Whether the reference has a code for a name, of its first letter and others in their order: `PT` for Portugal."""
+        return any(code[0] == name[0] and _holds_in_order(name, code) for code in self._codes)
 
     def _by_numbers(self, told: Told, row: Any, converted: set[str]) -> tuple[float, float]:
         """What a statement's numbers, some of them in other units, make of its support: a factor, and what it is at least."""
@@ -291,6 +299,15 @@ class Reference:
             and all(abs(one - other) >= 1 for one in told.shares for other in self._whole.shares)
             and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
+
+
+def _holds_in_order(name: str, code: str) -> bool:
+    place = -1
+    for letter in code:
+        place = name.find(letter, place + 1)
+        if place < 0:
+            return False
+    return True
 
 
 def _nearest(row: Any) -> list[int]:
