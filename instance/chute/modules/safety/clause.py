@@ -9,10 +9,12 @@ from itertools import pairwise, product
 
 from instance.chute.modules.safety.exclusive_words import Members, in_group, members
 from instance.chute.modules.safety.measures import is_unit
-from instance.chute.modules.safety.stated_numbers import numbers
+from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, numbers
 
 SUBJECT_WORDS = 2
 """Words at a sentence's begin that its later clauses may be about."""
+SUBJECT_MAX = 4
+"""As many when they are a name."""
 NEGATED_WORDS = 2
 """Words behind a negation that it is about."""
 STEM_CHARS = 6
@@ -35,6 +37,11 @@ _NEGATES = frozenset(
     "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non n senza mai não nem sem niet geen".split()
 )
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
+_BOUNDS = re.compile(
+    r"\bno (?:more|less|fewer|later|longer|earlier|sooner) than\b|\bnot (?:only|just|more|less|fewer|later|longer)\b|\bnon solo\b|\bno sólo\b|\bnicht nur\b",
+    re.IGNORECASE,
+)
+"""What is no negation though it has the word of one."""
 _DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support", re.IGNORECASE)
 _PRONOUNS = frozenset(
     "he she it they him her them his its their er sie es ihr sein il elle ils elles ella ellos".split()
@@ -46,6 +53,8 @@ _GOES_ON = re.compile(
     r"(?:which|who|whose|that|where|when|unless|if|an? \w+ (?:of|by)|to|of|at|from|by|with|for|der|die|das|qui|que)\b",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"(?:der|die|das)\b", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
 _BETWEEN = re.compile(r"\bbetween\s+\S+\s+and\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?<=\w{3})(?:ings?|edly|ed|ies|es|ly|s|e|en|er)\Z")
 _ENDS_SEARCH = frozenset("and or by to with from for of in on at und et y".split())
@@ -86,6 +95,7 @@ class Clause:
             if (word not in _LITTLE or (len(form) == 1 and form.isupper() and form not in "AI"))
             and not word[0].isdecimal()
             and not word.endswith(("n't", "n’t"))
+            and word not in WORD_NUMBERS
             and not (before[:1].isdecimal() and is_unit(word))
         )
         self.words = frozenset(self.order)
@@ -115,7 +125,10 @@ class Clause:
         """Whether it holds a negation; a record does not: it is said of one field, not of the others."""
         if RECORD in self.text:
             return False
-        return any(map(_negates, self.tokens)) or _DROPS.search(self.text) is not None
+        if not any(map(_negates, self.tokens)):
+            return _DROPS.search(self.text) is not None
+        bounds = _BOUNDS.search(self.text)
+        return bounds is None or any(map(_negates, words_of(_BOUNDS.sub("", self.text.casefold()))))
 
     @cached_property
     def negated(self) -> frozenset[str]:
@@ -150,6 +163,15 @@ class Clause:
             if one in _WAYS and (other in self.capitals or other not in _LITTLE):
                 found[one] = other
         return found
+
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """Its first words, with the whole of a name: what it is mostly about."""
+        named = {stem(word) for word in self.capitals}
+        end = 0
+        while end < min(len(self.order), SUBJECT_MAX) and (end < SUBJECT_WORDS or self.order[end] in named):
+            end += 1
+        return self.order[:end]
 
     @cached_property
     def first(self) -> str:
@@ -202,7 +224,7 @@ def clauses_of(sentences: Sequence[str]) -> list[Clause]:
         whole = Clause(sentence, carried, number)
         pieces = pieces_of(sentence)
         if len(pieces) > 1:
-            subject = Clause(pieces[0]).order[:SUBJECT_WORDS]
+            subject = Clause(pieces[0]).begins
             found += [Clause(each, carried | whole.capitals, number, subject) for each in pieces]
         found.append(whole)
         carried = whole.capitals | whole.carried
@@ -217,7 +239,8 @@ def pieces_of(sentence: str) -> list[str]:
         shown = piece.replace("\x00", " and").strip()
         if not shown:
             continue
-        if pieces and (len(shown.split()) == 1 or _GOES_ON.match(shown)):
+        counts = pieces and _DIGIT.search(shown) and _DIGIT.search(pieces[-1])  # each of something else
+        if pieces and (len(shown.split()) == 1 or (_GOES_ON.match(shown) and not (counts and _ARTICLE.match(shown)))):
             pieces[-1] += ", " + shown
         else:
             pieces.append(shown)

@@ -87,6 +87,11 @@ class Clauses:
         """What it adds that a clause has what a statement is about, more where it begins with it."""
         return SAME_SUBJECT if first == clause.first else SAME_SUBJECT / 2 if first in clause.words else 0.0
 
+    def numbers_about(self, statement: str) -> set[str]:
+        """The numbers of the clauses that a statement's clauses are about."""
+        about = [self._about(said) for said in map(Clause, pieces_of(statement) or [statement])]
+        return {number for clause in about if clause is not None for number in clause.numbers}
+
     def carried(self, statement: str, cosine: float) -> float:
         """A cosine of a statement, 1 where the reference says it word for word, lowered where few of its words stand in the reference and none of its numbers."""
         if bare(statement) in self._bare:
@@ -150,7 +155,8 @@ class Clauses:
         for number in said.numbers:
             if derived and float(number) <= DERIVED_SMALL:
                 continue
-            holding = [clause for clause in self._least if number in clause.numbers]
+            every = [clause for clause in self._least if number in clause.numbers]
+            holding = [each for each in every if said.words & (each.words | each.subject)] or every
             others = [clause for clause in self._least if clause.numbers and clause.numbers.isdisjoint(said.numbers)]
             if holding and all(any(_belongs(said, other, clause) for other in others) for clause in holding):
                 return True
@@ -207,7 +213,7 @@ def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
     ours = said.words & (held - other.words)
     siblings = holding.sentence == other.sentence
     if not ours:
-        return "|" in holding.text or bool(holding.words & other.words)
+        return siblings or RECORD in holding.text or bool(holding.words & other.words)
     if not siblings:
         return False
     if said.first in theirs and holding.first not in said.words:

@@ -285,10 +285,15 @@ class Reference:
 
     def _counts_others(self, told: Told, converted: set[str]) -> bool:
         """Whether it gives another number of something that the reference counts, or another share."""
+        about: set[str] | None = None
         for noun, given in told.counted.items():
             known = self._whole.counted.get(noun)
+            if known and not given & known:
+                about = self._clauses.numbers_about(told.text) if about is None else about
+                given = given - about  # noqa: PLW2901
             if (
                 known
+                and given
                 and not given & converted
                 and not given & known
                 and not all(self._whole.implies(each, told) for each in given)
