@@ -24,7 +24,7 @@ DO_MAX_WORDS = 2
 RECORD = " | "
 """Stands between a record's fields."""
 _WORD = re.compile(r"[^\W_](?:[\w’'\-]*\w)?|[$€£¥₹]")
-_LITTLE = frozenset(
+LITTLE = frozenset(
     "a an the this that these those its it his her their our your my he she they we you i him them us me one is are was were be been being am has have had do does did "
     "will would can could should shall must may might of in on at to for from by with as and or but nor so than then there here which who whom whose what when where while if "
     "also very just now still already about into over under up down out off per each both such not no s "
@@ -92,7 +92,7 @@ class Clause:
         self.order = tuple(
             stem(word)
             for before, word, form in zip(["", *self.tokens], self.tokens, shown, strict=False)
-            if (word not in _LITTLE or (len(form) == 1 and form.isupper() and form not in "AI"))
+            if (word not in LITTLE or (len(form) == 1 and form.isupper() and form not in "AI"))
             and not word[0].isdecimal()
             and not word.endswith(("n't", "n’t"))
             and word not in WORD_NUMBERS
@@ -101,7 +101,7 @@ class Clause:
         self.words = frozenset(self.order)
         """Stems of the words that say something, but for numbers."""
         self.capitals = frozenset(
-            word for word, form in zip(self.tokens, shown, strict=True) if form[0].isupper() and word not in _LITTLE
+            word for word, form in zip(self.tokens, shown, strict=True) if form[0].isupper() and word not in LITTLE
         )
         has_pronoun = not _PRONOUNS.isdisjoint(self.tokens)
         self.carried = carried if has_pronoun else frozenset()
@@ -160,7 +160,7 @@ class Clause:
         """The name or number behind words for a way, and the name that it begins with: `{"from": "14", "to": "21"}`."""
         found = {"": self.tokens[0]} if self.tokens and self.tokens[0] in self.capitals else {}
         for one, other in pairwise(self.tokens):
-            if one in _WAYS and (other in self.capitals or other not in _LITTLE):
+            if one in _WAYS and (other in self.capitals or other not in LITTLE):
                 found[one] = other
         return found
 
@@ -181,7 +181,7 @@ class Clause:
     def deeds(self) -> Iterator[tuple[str, str, str]]:
         """Who, did what, to whom: of each word for a deed the nearest words beside it, a passive turned round."""
         for place, word in enumerate(self.tokens):
-            if word in _LITTLE or word in self.capitals or _DONE.match(word) is None:
+            if word in LITTLE or word in self.capitals or _DONE.match(word) is None:
                 continue
             before = self._nearest(place - 1, -1)
             by = self.tokens[place + 1 : place + 2] in (["by"], ["von"], ["par"], ["por"])
@@ -202,7 +202,7 @@ class Clause:
                 while 0 <= end + step < len(self.tokens) and self.tokens[end + step] in self.capitals:
                     end += step
                 return [stem(each) for each in self.tokens[min(at, end) : max(at, end) + 1]]
-            if word not in _LITTLE:
+            if word not in LITTLE:
                 return [stem(word)]
         return []
 

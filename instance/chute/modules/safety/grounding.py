@@ -13,6 +13,7 @@ from instance.chute.modules.safety.clauses import Clauses
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
+from instance.chute.modules.safety.new_words import NewWords
 from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
 from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
@@ -34,6 +35,8 @@ KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
 """Texts of a reference that a statement's numbers are compared with."""
+NEW_THING, NEW_WORD = 0.3, 0.2
+"""What a thing that the reference knows nothing of takes from a statement's support, in English and in others."""
 DOUBTED = 0.45
 """What is left of a statement's support where something in it speaks against it."""
 LONG_CHARS = 400
@@ -222,10 +225,12 @@ class Reference:
         self._statements = list(statements)
         self.windows = _windows(self._sentences, near)
         """The texts whose vectors are compared with the statements'."""
-        self.texts = [*self.windows, *self._statements]
-        """Those and the statements: what `judged` needs the vectors of."""
         self._whole = Told(" ".join(self._sentences))
-        self._clauses = Clauses([self._sentences[place] for place in near])
+        near_ones = [self._sentences[place] for place in near]
+        self._clauses = Clauses(near_ones)
+        self._new_words = NewWords(near_ones, self._whole.text, statements)
+        self.texts = [*self.windows, *self._statements, *self._new_words.texts]
+        """Those, the statements and their new words: what `judged` needs the vectors of."""
         self._measures = Measures(self._whole.text)
         self._codes = {code.casefold() for code in _CODE.findall(self._whole.text)}
 
@@ -236,9 +241,12 @@ class Reference:
     def judged(self, vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """As `support`, from the vectors of `texts`."""
         count = len(self.windows)
-        cosines = vectors[count:] @ vectors[:count].T
+        end = count + len(self._statements)
+        cosines = vectors[count:end] @ vectors[:count].T
+        new = self._new_words.judged(vectors[end:])
         found = []
-        for statement, row, best in zip(self._statements, cosines, cosines.max(axis=1).tolist(), strict=True):
+        bests = cosines.max(axis=1).tolist()
+        for statement, row, best, novelty in zip(self._statements, cosines, bests, new, strict=True):
             told = Told(statement)
             support, why = self._clauses.carried(statement, max(0.0, best)), []
             converted = self._measures.converted(statement) if by_number else set()
@@ -247,6 +255,7 @@ class Reference:
                 if factor < 1:
                     why.append("number")
                 support = max(best, support, least) if least else support * factor
+            support -= (NEW_THING if novelty.english else NEW_WORD) * novelty.things
             against = self._clauses.against(statement)
             if against and against not in why and (by_number or against != "number"):
                 why.append(against)

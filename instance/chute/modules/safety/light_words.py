@@ -20,6 +20,9 @@ LIGHT = frozenset(
     "adds asks asked author authors details document e.g i.e info information mentions named offered order possess possesses question responsible room sentence source specified start started starting starts statement summary text total totals want wants wanted works "
     "able agree agrees allow allowed allows amounts anyway anymore applies apply back behind cannot certainly check decide decided expected fall falls get gotten happy hear hour hours ideally include included includes including instance keep leads lie list listed longer lower maximum minimum minute minutes month months "
     "more most move moves neither nor none never nothing number once pass passes plan planned plans please purpose purposes refer require required requires second seconds since start sum support supports week weeks "
+    # who and what any text may be about
+    "user users customer customers client clients visitor visitors guest guests company firm business organisation organization team staff member members participant participants product products goods price prices cost costs service services "
+    "package device devices version system data file files list amount daily total sends send sent visit choose chosen select selected increase owner "
     # German
     "aber alle allem allen aller alles als also andere anderen anderer anderes auch ausserdem außerdem bei beide beiden beim bereits besonders bestehen besteht betragen beträgt bevor bezüglich bis bitte bleibt bleiben brauchen braucht "
     "bzw circa ca dabei dadurch dafür dagegen daher damit danach dann daran darauf daraus darf dürfen darüber darum davon davor dazu derzeit deshalb dieser diese dieses diesem diesen doch dort durch ebenfalls eigentlich einige erfolgt "
@@ -29,7 +32,7 @@ LIGHT = frozenset(
     # French
     "afin ainsi alors année années ans après aucun aucune aujourd'hui auprès aussi autre autres aux avant avoir avait ont bien car cela celle celui ces cet cette ceux chaque chez comme contre depuis dès deux devant doit doivent donc dont dure durée elles encore "
     "entre environ être eu faire fait font faut fois grâce heure heures hors ici jour jours jusque jusqu'à là laquelle lequel leur leurs lors lorsque mais mois même mêmes moins notamment nous on où par parce pendant permet peu peut peuvent plus plusieurs possible possède pour pourquoi près presque prend "
-    "puis puisque quand que quel quelle quelques qui quoi sans selon semaine semaines sera seront ses seul seulement si sont sous soit tous tout toute toutes très trouve va vers voici voilà vont vous total maximum minimum nombre personnes celles "
+    "puis puisque quand que quel quelle quelques qui quoi sans selon semaine semaines sera seront ses seul seulement si sont sous soit tous tout toute toutes très trouve va vers voici voilà vont vous total maximum minimum nombre personnes celles rien jeunes personne gens "
     # Spanish
     "además ahora algo algunos alguna ante antes año años aquí así aún aunque bajo bien cada casi como contra cual cuando cuanto cuenta debe deben desde después día días donde durante ella ellas ellos entre era eran esa ese eso está están estar esta este esto estos estas fue fueron gran "
     "ha han hace hacer hacia hasta hay hora horas hubo incluso junto lo llegó llegaron luego más mediante menos mes meses mientras mismo misma mucho muchos muy nada ni ningún ninguna nos nuevo nueva nunca otra otro otros otras para pero poco podrá poder porque pueden puede pues que quien se según semana semanas ser será serán si "
