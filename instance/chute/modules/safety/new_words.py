@@ -7,13 +7,13 @@ water); one that is near to some is mostly the same in other words ("stores" for
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from instance.chute.modules.safety.clause import LITTLE, stem, words_of
 from instance.chute.modules.safety.exclusive_words import in_group
 from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
+from instance.chute.modules.safety.parts_of_speech import parts_of_speech
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS
 
 if TYPE_CHECKING:
@@ -26,15 +26,8 @@ FAR, NEAR = 0.4, 0.6
 """Cosines of a word with its nearest from which it is all new, or not new."""
 SHARED_LETTERS = 5
 """Words that begin with, or hold, as many letters of another are of one family."""
-_AUXILIARIES = frozenset(
-    "to will would can could may might must should shall do does did don't doesn't didn't not never has have had was were is are be been being gets got wird werden wurde wurden hat haben ist sind "
-    "a été ont est sont ha han sido hanno fue fueron è".split()
-)
 _ENGLISH = frozenset("the of and is was are were it its you your with by from has have had been will can this that they their he she".split())
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
-_VERB_ENDS = ("ed", "ing", "ert", "iert")
-
-
 class Novelty(NamedTuple):
     """What is new in a statement: words for things, words for doings; and how sure that is."""
 
@@ -90,8 +83,7 @@ class NewWords:
 
 def _heavy(text: str) -> Iterator[tuple[str, bool]]:
     """The words of a text that say something, without case, and whether each is for what is done."""
-    for before, shown in pairwise(["", *words_of(text)]):
-        word = shown.casefold()
+    for word, does in parts_of_speech(words_of(text)):
         if (
             len(word) > 2
             and not word[0].isdecimal()
@@ -101,4 +93,4 @@ def _heavy(text: str) -> Iterator[tuple[str, bool]]:
             and not is_unit(word)
             and not word.endswith(("n't", "n’t"))
         ):
-            yield word, before.casefold() in _AUXILIARIES or word.endswith(_VERB_ENDS)
+            yield word, does
