@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import pairwise, product
 
 from instance.chute.modules.safety.exclusive_words import Members, in_group, members
+from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, numbers
 
@@ -36,6 +37,12 @@ _ELIDED = re.compile(r"(?<![\w'’])(l|d|n|s|c|j|m|t|qu|dell|nell|all|dall|sull)
 _NEGATES = frozenset(
     "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non n senza mai não nem sem niet geen".split()
 )
+_ARTICLES = frozenset("the a an der die das dem den la le les el los il lo".split())
+_SPOTS = {
+    word: words.split()[0]
+    for words in ("in at near im bei en dans a à nel", "from aus von de da", "for für pour para per", "with mit avec con")
+    for word in words.split()
+}
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
 _BOUNDS = re.compile(
     r"\bno (?:more|less|fewer|later|longer|earlier|sooner) than\b|\bnot (?:only|just|more|less|fewer|later|longer)\b|\bnon solo\b|\bno sólo\b|\bnicht nur\b",
@@ -46,6 +53,7 @@ _DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support"
 _PRONOUNS = frozenset(
     "he she it they him her them his its their er sie es ihr sein il elle ils elles ella ellos".split()
 )
+_POSSESSIVES = frozenset("its his her their our my your sein ihr ihre seine son sa ses leur leurs su sus suo sua".split())
 _SPLIT = re.compile(
     r"\s*(?:[;\n]|,?\s\b(?:and|but|while|whereas|und|aber|et|mais|y|pero)\b\s)\s*|(?<=\w),\s+", re.IGNORECASE
 )
@@ -53,11 +61,27 @@ _GOES_ON = re.compile(
     r"(?:which|who|whose|that|where|when|unless|if|an? \w+ (?:of|by)|to|of|at|from|by|with|for|der|die|das|qui|que)\b",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"(?:der|die|das)\b", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:der|die|das|of which|of whom|davon)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _BETWEEN = re.compile(r"\bbetween\s+\S+\s+and\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?<=\w{3})(?:ings?|edly|ed|ies|es|ly|s|e|en|er)\Z")
+_IRREGULAR = {
+    form: verb
+    for verb, forms in (
+        each.split(":")
+        for each in (
+            "catch:caught;buy:bought;sell:sold;teach:taught;think:thought;bring:brought;build:built;send:sent;spend:spent;lend:lent;lose:lost;leave:left;keep:kept;sleep:slept;feel:felt;deal:dealt;"
+            "write:wrote,written;drive:drove,driven;ride:rode,ridden;choose:chose,chosen;speak:spoke,spoken;break:broke,broken;steal:stole,stolen;freeze:froze,frozen;begin:began,begun;"
+            "run:ran;swim:swam,swum;sing:sang,sung;drink:drank,drunk;win:won;meet:met;lead:led;feed:fed;read:reads;pay:paid;say:said;lay:laid;make:made;hear:heard;hold:held;"
+            "stand:stood;understand:understood;take:took,taken;give:gave,given;eat:ate,eaten;fall:fell,fallen;see:saw,seen;know:knew,known;grow:grew,grown;throw:threw,thrown;draw:drew,drawn;"
+            "fly:flew,flown;wear:wore,worn;tear:tore,torn;bear:bore,born;find:found;fight:fought;seek:sought;shoot:shot;sit:sat;get:got,gotten;forget:forgot,forgotten;go:went,gone;come:came;become:became;"
+            "child:children;woman:women;man:men;person:people;foot:feet;tooth:teeth;mouse:mice;analysis:analyses;shrink:shrank,shrunk;rise:rose,risen;hide:hid,hidden;bite:bit,bitten;withdraw:withdrew,withdrawn"
+        ).split(";")
+    )
+    for form in forms.split(",")
+}
 _ENDS_SEARCH = frozenset("and or by to with from for of in on at und et y".split())
+_BY = frozenset("by von par por da".split())
 _BE = frozenset("is are was were be been being got gets get wird wurde wurden".split())
 _DONE = re.compile(
     r"\w*(?:ed|[^s]s|beat|won|led|met|hit|cut|put|paid|said|sold|told|held|kept|left|lost|made|sent|built|saw|gave|took|wrote|drove|chose|ought|aught|ade|old|ave|ook|ote|ew|ept|elt|id|ent)\Z"
@@ -66,7 +90,8 @@ _DONE = re.compile(
 
 def stem(word: str) -> str:
     """A word, without case, by what its forms have in common."""
-    short = _ENDING.sub("", word.replace("’s", "").replace("'s", ""))
+    word = _IRREGULAR.get(word, word)
+    short = _ENDING.sub("", word.replace("’s", "").replace("'s", "").replace("-", ""))
     if len(short) > 3 and short[-1] == short[-2]:  # "shipp" of "shipping"
         short = short[:-1]
     return short[:STEM_CHARS]
@@ -104,6 +129,8 @@ class Clause:
             word for word, form in zip(self.tokens, shown, strict=True) if form[0].isupper() and word not in LITTLE
         )
         has_pronoun = not _PRONOUNS.isdisjoint(self.tokens)
+        self.own_subject = bool(self.tokens) and _has_own_subject(self.tokens[0], self.capitals)
+        """Whether it begins with what it is about."""
         self.carried = carried if has_pronoun else frozenset()
 
     @cached_property
@@ -115,6 +142,24 @@ class Clause:
     def plain_words(self) -> frozenset[str]:
         """Its words but for those of groups."""
         return frozenset(stem(word) for word in self.tokens if not in_group(word)) & self.words
+
+    @cached_property
+    def heavy(self) -> frozenset[str]:
+        """Its words but for those that add no fact."""
+        light = {stem(word) for word in self.tokens if word in LIGHT}
+        return self.words - light
+
+    @cached_property
+    def spots(self) -> dict[str, str]:
+        """The name behind a word for a place, articles left out: `{"in": "leeds"}`."""
+        found: dict[str, str] = {}
+        way = ""
+        for word in self.tokens:
+            if way and word in self.capitals:
+                found.setdefault(way, word)
+            if not way or word not in _ARTICLES:
+                way = _SPOTS.get(word, "")
+        return found
 
     @cached_property
     def numbers(self) -> set[str]:
@@ -191,6 +236,33 @@ class Clause:
                 for one, other in product(before, after):
                     yield (other, stem(word), one) if passive else (one, stem(word), other)
 
+    def is_turned(self, other: Clause) -> bool:
+        """Whether the two have the same word between the same names, which stand the other way round."""
+        if len(self.capitals & other.capitals) < 2 or self.is_passive != other.is_passive:
+            return False
+        for place, word in enumerate(self.tokens):
+            if word in LITTLE or word in self.capitals or word in LIGHT or word not in other.tokens:
+                continue
+            at = other.tokens.index(word)
+            before, after = self._named(0, place), self._named(place + 1)
+            theirs_before, theirs_after = other._named(0, at), other._named(at + 1)
+            if (
+                before & theirs_after
+                and after & theirs_before
+                and before.isdisjoint(theirs_before)
+                and after.isdisjoint(theirs_after)
+            ):
+                return True
+        return False
+
+    @cached_property
+    def is_passive(self) -> bool:
+        """Whether something is done by somebody in it."""
+        return not _BY.isdisjoint(self.tokens)
+
+    def _named(self, start: int, end: int | None = None) -> set[str]:
+        return self.capitals.intersection(self.tokens[start:end])
+
     def _nearest(self, place: int, step: int) -> list[str]:
         """The stem of the nearest word beside a place that says something, of a name all of them; none behind a preposition."""
         for at in range(place, place + step * (DO_MAX_WORDS + 1), step):
@@ -205,6 +277,12 @@ class Clause:
             if word not in LITTLE:
                 return [stem(word)]
         return []
+
+
+def _has_own_subject(first: str, capitals: frozenset[str]) -> bool:
+    if first in capitals or first in _ARTICLES or first in _POSSESSIVES:
+        return True
+    return first not in LITTLE and first not in LIGHT and _DONE.match(first) is None and not first.endswith("ing")
 
 
 def bare(text: str) -> str:

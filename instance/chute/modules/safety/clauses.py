@@ -3,17 +3,21 @@ or who did it and to whom it was done exchanged."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from math import log
 
 from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
-from instance.chute.modules.safety.exclusive_words import PAIRS
+from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS
 from instance.chute.modules.safety.record_fields import RecordFields
-from instance.chute.modules.safety.stated_numbers import derives
+from instance.chute.modules.safety.stated_numbers import derives, numbers
+from instance.chute.modules.safety.stance import goes_too_far
 
 ALIGNED_MIN = 0.5
 """Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
+ALIGNED_WELL = 0.75
+"""As much, from which a clause is it though a whole sentence may have more."""
 SAME_SUBJECT = 0.4
 SAME_WORDS = 0.6
 """Part of a clause's words in another from which the two say the same, or its opposite."""
@@ -21,6 +25,17 @@ SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
+_LEAVES_OUT = frozenset(
+    "outside excluded excludes exclude exempt except without extra separate separately additional missing lacks lack unavailable impossible ineligible forbidden instead unless until "
+    "ausgenommen extra separat fehlt exclu exclue sauf excepto excluido escluso".split()
+)
+_CHANGED = re.compile(
+    r"\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)", re.IGNORECASE
+)
+_MOVES = re.compile(
+    r"\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*", re.IGNORECASE
+)
+_THEN = frozenset("was were had from originally previously before former formerly used old until instead ago than earlier war waren früher bisher ursprünglich von était étaient avant ancien era antes anteriormente prima".split())
 
 
 class Clauses:
@@ -35,6 +50,7 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+        self._subjects = frozenset(clause.first for clause in self._clauses)
         self._fields = RecordFields(sentences)
 
     def against(self, statement: str) -> str:
@@ -54,11 +70,14 @@ class Clauses:
         agrees = self._fields.agrees(said)
         if agrees is False or (agrees is None and about is not None and _opposes(said, about)):
             return "negation"
-        if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said):
+        too_far = goes_too_far(said, about) if about is not None else ""
+        if too_far:
+            return too_far
+        if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said) or self._is_elsewhere(said):
             return "name"
-        if self._is_denied(said):
+        if self._is_denied(said) or self._is_excluded(said):
             return "negation"
-        if self._is_anothers_number(said):
+        if self._is_anothers_number(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
 
@@ -72,13 +91,17 @@ class Clauses:
         """The clause that says most of what a clause of the statement says, groups aside."""
         if not said.plain_words:
             return None
-        for clauses in (self._least, self._clauses):
+        for clauses, least in ((self._least, ALIGNED_WELL), (self._clauses, ALIGNED_MIN), (self._least, ALIGNED_MIN)):
             shares = [
-                (self._share(said.plain_words, clause) + self._bonus(said.first, clause), -len(clause.words))
+                (
+                    self._share(said.plain_words | (said.words & clause.words), clause)
+                    + self._bonus(said.first, clause),
+                    -len(clause.words),
+                )
                 for clause in clauses
             ]
             best = max(range(len(shares)), key=shares.__getitem__, default=-1)
-            if best >= 0 and shares[best][0] >= ALIGNED_MIN:
+            if best >= 0 and shares[best][0] >= least:
                 return clauses[best]
         return None
 
@@ -106,6 +129,8 @@ class Clauses:
 
     def _exchanges(self, said: Clause) -> bool:
         """Whether it has somebody do what was done to them by the other."""
+        if any(said.is_turned(clause) for clause in self._clauses):
+            return True
         deeds = set(said.deeds())
         if not deeds:
             return False
@@ -162,33 +187,79 @@ class Clauses:
                 return True
         return False
 
+    def _is_elsewhere(self, said: Clause) -> bool:
+        """Whether it has at one place what the reference has at another: both are places that it knows."""
+        if not said.spots:
+            return False
+        named = {stem(name) for name in said.capitals}
+        what = said.words - named - {said.first if said.first in self._subjects else ""}
+        having = [clause for clause in self._clauses if what <= clause.words] if what else []
+        return bool(having) and any(
+            name in self._names
+            and all(way in clause.spots and name not in clause.tokens for clause in having)
+            for way, name in said.spots.items()
+        )
+
+    def _is_excluded(self, said: Clause) -> bool:
+        """Whether it counts something in of which the reference only says that it is not ("Hardware is not part of it")."""
+        if said.negates or not _LEAVES_OUT.isdisjoint(said.tokens):
+            return False
+        for word in said.heavy:
+            having = [clause for clause in self._least if word in clause.words]
+            if having and all(word == clause.first and clause.negates for clause in having):
+                theirs = frozenset().union(*(clause.words for clause in having))
+                if (said.heavy - theirs) & self._rarity.keys():
+                    return True
+        return False
+
+    def _was_before(self, said: Clause) -> bool:
+        """Whether it gives the number from which something was changed to another, as if it still were so."""
+        if not said.numbers or not _THEN.isdisjoint(said.tokens):
+            return False
+        for clause in self._clauses:
+            match = _CHANGED.search(clause.text)
+            if match is not None and _MOVES.search(clause.text) and said.heavy and len(said.heavy & clause.words) >= len(said.heavy) / 2:
+                old, new = numbers(match.group(1)), numbers(match.group(2))
+                if said.numbers & old and said.numbers.isdisjoint(new - old):
+                    return True
+        return False
+
     def _is_anothers_deed(self, said: Clause) -> bool:
         """Whether it begins with a name of the reference, and what it says of it is said of another one."""
         first = said.tokens[0] if said.tokens else ""
         if first not in said.capitals or first not in self._names or stem(first) != said.first:
             return False
-        rest = said.words - {said.first}
+        rest = said.heavy - set(said.begins if said.first in said.begins[:1] else {said.first})
         if not rest:
             return False
         best = max(self._clauses, key=lambda clause: (self._share(rest, clause), -len(clause.words)))
-        if self._share(rest, best) < 0.75 or first in best.capitals | best.carried or first in best.tokens:
+        if self._share(rest, best) < 0.75 or not said.capitals.isdisjoint(best.tokens):
+            return False
+        if first in best.carried and not best.own_subject:
             return False
         if len(rest) == 1 and set(said.tokens[1:]).isdisjoint(each for each in best.tokens if stem(each) in rest):
             return False
-        begins = best.tokens[0] if best.tokens and RECORD not in best.text else ""
-        return begins in best.capitals and begins not in said.tokens
+        return best.own_subject and RECORD not in best.text and best.first not in said.words
 
 
 def _opposes(said: Clause, about: Clause) -> bool:
     """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
     turned = (said.negates != about.negates) != _one_says_un(said, about)
+    days, is_open = (
+        about.members.get(group, frozenset()) and said.members.get(group, frozenset()) - about.members[group]
+        for group in (WEEKDAYS, OPEN)
+    )
+    if days and (is_open or turned):
+        return False  # closed on the other days than it is open on
     for group, named in said.members.items():
         known = about.members.get(group)
         if known and named.isdisjoint(known):
             if group not in PAIRS or not turned:
                 return True
             turned = False
-    return turned and len(said.words & about.words) >= SAME_WORDS * len(said.words)
+    if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
+        return False  # of another number it may be so
+    return len(said.heavy & about.words) >= SAME_WORDS * max(1, len(said.heavy))
 
 
 def _one_says_un(said: Clause, about: Clause) -> bool:
@@ -207,7 +278,7 @@ def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
     held = holding.words | holding.subject  # a later clause may go on about what its sentence is about
     if held >= other.words or other.words >= holding.words:
         return False
-    theirs = said.words & (other.words - held)
+    theirs = (said.words & (other.words - held)) - said.negated
     if not theirs:
         return False
     ours = said.words & (held - other.words)

@@ -20,7 +20,7 @@ _GROUPS = (
     "hourly | daily | weekly | monthly | quarterly | yearly annually annual",
     "dollar dollars usd $ | euro euros eur € | pound pounds gbp £ | yen jpy ¥ | franc francs chf | rupee rupees inr ₹ | kronor kroner",
     "celsius | fahrenheit",
-    "all every everyone everybody entire entirely completely fully alle tous todos | most majority mostly largely meisten | some several einige | few hardly minority wenige | none",
+    "all every everyone everybody entire entirely completely fully alle tous todos | most majority mostly largely meisten plupart mayoría maggior | half hälfte moitié mitad metà | some several einige | few hardly minority wenige | none",
     "always immer toujours siempre | often usually frequently | sometimes occasionally | rarely seldom",
     "only solely exclusively | also additionally",
     "first | second | third | fourth | fifth | sixth | last final",
@@ -75,8 +75,6 @@ _GROUPS = (
     "inside indoors | outside outdoors",
     "above | below",
     "deprecated | removed",
-    "android | ios",
-    "windows | macos | linux",
     "manual manually | automatic automatically",
     "synchronous synchronously | asynchronous asynchronously",
     "online remote remotely | offline onsite",
@@ -121,6 +119,10 @@ for _number, _line in enumerate(_GROUPS):
 _LENGTHS = tuple(sorted({len(each) for each in _BEGINNING}))
 PAIRS = frozenset(number for number, line in enumerate(_GROUPS) if line.count("|") == 1)
 """Groups of two: not to be the one is to be the other."""
+
+WEEKDAYS = next(iter(_MEMBER["monday"]))[0]
+OPEN = next(iter(_MEMBER["closed"]))[0]
+"""Two groups of which it is known that what is not so on one day may be on another."""
 
 Members = dict[int, frozenset[int]]
 

@@ -250,7 +250,7 @@ class Reference:
             told = Told(statement)
             support, why = self._clauses.carried(statement, max(0.0, best)), []
             converted = self._measures.converted(statement) if by_number else set()
-            if by_number and (told.has_numbers or converted):
+            if by_number and (told.has_numbers or converted or self._measures.contradicts(statement)):
                 factor, least = self._by_numbers(told, row, converted)
                 if factor < 1:
                     why.append("number")
