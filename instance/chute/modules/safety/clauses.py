@@ -23,8 +23,13 @@ SAME_WORDS = 0.6
 """Part of a clause's words in another from which the two say the same, or its opposite."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
+SAID = 0.5
+"""Support of a statement all of whose words stand in one clause."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
+_UNDOES = frozenset("prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split())
+_MENDS = frozenset("fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split())
+"""Words by which a clause says what another says with a negation."""
 _LEAVES_OUT = frozenset(
     "outside excluded excludes exclude exempt except without extra separate separately additional missing lacks lack unavailable impossible ineligible forbidden instead unless until "
     "ausgenommen extra separat fehlt exclu exclue sauf excepto excluido escluso".split()
@@ -122,8 +127,10 @@ class Clauses:
         said = Clause(statement)
         if self._fields.agrees(said):
             return max(cosine, SURE)
-        if len(said.words) < 2 or cosine >= SURE:
+        if not said.words or cosine >= SURE:
             return cosine
+        if said.heavy and any(said.heavy <= clause.words for clause in self._clauses):
+            return max(cosine, SAID)
         known = sum(word in self._rarity for word in said.words) / len(said.words)
         return cosine * FEW_WORDS if known <= FEW else cosine
 
@@ -192,8 +199,8 @@ class Clauses:
         if not said.spots:
             return False
         named = {stem(name) for name in said.capitals}
-        what = said.words - named - {said.first if said.first in self._subjects else ""}
-        having = [clause for clause in self._clauses if what <= clause.words] if what else []
+        what = said.words - named - {said.first if said.own_subject and said.first in self._subjects else ""}
+        having = [clause for clause in self._least if what <= clause.words] if what else []
         return bool(having) and any(
             name in self._names
             and all(way in clause.spots and name not in clause.tokens for clause in having)
@@ -233,7 +240,8 @@ class Clauses:
         if not rest:
             return False
         best = max(self._clauses, key=lambda clause: (self._share(rest, clause), -len(clause.words)))
-        if self._share(rest, best) < 0.75 or not said.capitals.isdisjoint(best.tokens):
+        named = said.capitals if len(said.capitals) == 1 else said.capitals & set(said.tokens[: len(said.begins)])
+        if self._share(rest, best) < 0.75 or not named.isdisjoint(best.tokens):
             return False
         if first in best.carried and not best.own_subject:
             return False
@@ -245,6 +253,7 @@ class Clauses:
 def _opposes(said: Clause, about: Clause) -> bool:
     """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
     turned = (said.negates != about.negates) != _one_says_un(said, about)
+    turned = turned and not (said.negates != about.negates and _one_undoes(said, about))
     days, is_open = (
         about.members.get(group, frozenset()) and said.members.get(group, frozenset()) - about.members[group]
         for group in (WEEKDAYS, OPEN)
@@ -259,17 +268,25 @@ def _opposes(said: Clause, about: Clause) -> bool:
             turned = False
     if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
         return False  # of another number it may be so
-    return len(said.heavy & about.words) >= SAME_WORDS * max(1, len(said.heavy))
+    return len(said.heavy) > 1 and len(said.heavy & about.words) >= SAME_WORDS * len(said.heavy)
 
 
 def _one_says_un(said: Clause, about: Clause) -> bool:
     """Whether a word of one is the other's with a negating prefix ("unknown" for "known")."""
     return any(
-        prefix + word in other.tokens
+        prefix + word in other.words
         for one, other in ((said, about), (about, said))
-        for word in one.tokens
+        for word in one.words
         if len(word) > 3
-        for prefix in ("un", "in", "im", "dis", "non", "non-")
+        for prefix in ("un", "in", "im", "dis", "non")
+    )
+
+
+def _one_undoes(said: Clause, about: Clause) -> bool:
+    """Whether one says with a word ("outside", "Fixed: …") what the other says with a negation."""
+    one, other = (said, about) if said.negates else (about, said)
+    return one.negates and not (
+        _UNDOES.isdisjoint(other.tokens) and (not other.tokens or other.tokens[0] not in _MENDS)
     )
 
 

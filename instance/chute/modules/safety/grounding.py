@@ -37,6 +37,8 @@ NEAREST = 3
 """Texts of a reference that a statement's numbers are compared with."""
 NEW_THING, NEW_WORD = 0.3, 0.2
 """What a thing that the reference knows nothing of takes from a statement's support, in English and in others."""
+NEW_DOING = 0.1
+"""As much, a word for what is done."""
 DOUBTED = 0.45
 """What is left of a statement's support where something in it speaks against it."""
 LONG_CHARS = 400
@@ -75,7 +77,7 @@ _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 _CODE = re.compile(r"\b[A-Z]{2,3}\b")
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
-    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt)\b", re.IGNORECASE
+    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt|wurde|wurden|hat|haben|auf|beide|aus|bei|nach|für|mit|pro|vom|beim|kein|keine)\b", re.IGNORECASE
 )
 """Where any noun has a capital."""
 
@@ -255,7 +257,7 @@ class Reference:
                 if factor < 1:
                     why.append("number")
                 support = max(best, support, least) if least else support * factor
-            support -= (NEW_THING if novelty.english else NEW_WORD) * novelty.things
+            support -= (NEW_THING if novelty.english else NEW_WORD) * novelty.things + NEW_DOING * novelty.doings
             against = self._clauses.against(statement)
             if against and against not in why and (by_number or against != "number"):
                 why.append(against)
@@ -311,6 +313,7 @@ class Reference:
         return (
             bool(told.shares and self._whole.shares)
             and all(abs(one - other) >= 1 for one in told.shares for other in self._whole.shares)
+            and not any(self._whole.nears(share, told) for share in told.shares)
             and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
 

@@ -22,7 +22,7 @@ LIGHT = frozenset(
     "more most move moves neither nor none never nothing number once pass passes plan planned plans please purpose purposes refer require required requires second seconds since start sum support supports week weeks "
     # who and what any text may be about
     "user users customer customers client clients visitor visitors guest guests company firm business organisation organization team staff member members participant participants product products goods price prices cost costs service services "
-    "package device devices version system data file files list amount daily total sends send sent visit choose chosen select selected increase owner "
+    "default defaults package device devices version system data file files list amount daily total sends send sent visit choose chosen select selected increase owner "
     # German
     "aber alle allem allen aller alles als also andere anderen anderer anderes auch ausserdem außerdem bei beide beiden beim bereits besonders bestehen besteht betragen beträgt bevor bezüglich bis bitte bleibt bleiben brauchen braucht "
     "bzw circa ca dabei dadurch dafür dagegen daher damit danach dann daran darauf daraus darf dürfen darüber darum davon davor dazu derzeit deshalb dieser diese dieses diesem diesen doch dort durch ebenfalls eigentlich einige erfolgt "

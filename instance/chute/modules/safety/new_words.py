@@ -28,6 +28,9 @@ SHARED_LETTERS = 5
 """Words that begin with, or hold, as many letters of another are of one family."""
 _ENGLISH = frozenset("the of and is was are were it its you your with by from has have had been will can this that they their he she".split())
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
+_REASONS = frozenset("because due owing weil wegen parce cause porque culpa debido perché causa".split())
+
+
 class Novelty(NamedTuple):
     """What is new in a statement: words for things, words for doings; and how sure that is."""
 
@@ -82,8 +85,11 @@ class NewWords:
 
 
 def _heavy(text: str) -> Iterator[tuple[str, bool]]:
-    """The words of a text that say something, without case, and whether each is for what is done."""
+    """The words of a text that say something, without case, and whether each is for what is done. In a reason all count as things:
+    a reason that is not given is a fact of its own."""
+    reason = False
     for word, does in parts_of_speech(words_of(text)):
+        reason = reason or word in _REASONS
         if (
             len(word) > 2
             and not word[0].isdecimal()
@@ -93,4 +99,4 @@ def _heavy(text: str) -> Iterator[tuple[str, bool]]:
             and not is_unit(word)
             and not word.endswith(("n't", "n’t"))
         ):
-            yield word, does
+            yield word, does and not reason

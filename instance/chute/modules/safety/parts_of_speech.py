@@ -27,6 +27,7 @@ def parts_of_speech(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
     if not known.isdisjoint(_GERMAN) and known.isdisjoint(_ENGLISH):
         yield from ((word, shown[0].islower()) for word, shown in zip(small, words, strict=True))
         return
+    english = not known.isdisjoint(_ENGLISH)
     before, thing, does_next = "", False, False
     for word in small:
         if word in _BEFORE_DOINGS:
@@ -34,7 +35,7 @@ def parts_of_speech(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
         elif word in _BEFORE_THINGS:
             does = thing = does_next = False
         else:
-            does = does_next or word.endswith(_DOING_ENDS) or (thing and _agrees(before, word))
+            does = does_next or word.endswith(_DOING_ENDS) or (thing and (not english or _agrees(before, word)))
             thing, does_next = not does, False
         yield word, does
         before = word

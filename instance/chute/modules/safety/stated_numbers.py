@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import month_name
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, permutations
 
 import re2
@@ -210,7 +210,7 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     if value >= TELLING_MIN and not _is_year(value) and _is_told(value, given):
         return True
     if not _DERIVES.search(statement):
-        return _is_nearly(value, statement, given)
+        return is_nearly(value, statement, given)
     times = [1.0, *(each for each in given if each in _PIECES)]
     if any(
         abs(value - result) < 0.005
@@ -222,7 +222,7 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
         given and abs(value - sum(given)) < 0.005
     ):
         return True
-    return any(abs(value - ratio) < 0.005 for ratio in _ratios(known)) or _is_nearly(value, statement, given)
+    return any(abs(value - ratio) < 0.005 for ratio in _ratios(known)) or is_nearly(value, statement, given)
 
 
 def _is_told(value: float, given: list[float]) -> bool:
@@ -232,7 +232,7 @@ def _is_told(value: float, given: list[float]) -> bool:
     ) or any(value in (each / 2, each * 2) for each in given)
 
 
-def _is_nearly(value: float, statement: str, given: list[float]) -> bool:
+def is_nearly(value: float, statement: str, given: Iterable[float]) -> bool:
     """Whether it is a number of the reference made round, on the side of it that the statement says."""
     match = _ROUNDS.search(statement)
     if match is None or not value:
