@@ -214,7 +214,10 @@ class Clause:
         """Its first words, with the whole of a name: what it is mostly about."""
         named = {stem(word) for word in self.capitals}
         end = 0
-        while end < min(len(self.order), SUBJECT_MAX) and (end < SUBJECT_WORDS or self.order[end] in named):
+        is_name = bool(self.order) and self.order[0] in named
+        while end < min(len(self.order), SUBJECT_MAX) and (
+            self.order[end] in named if is_name else end < SUBJECT_WORDS or self.order[end] in named
+        ):
             end += 1
         return self.order[:end]
 

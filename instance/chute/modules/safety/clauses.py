@@ -18,9 +18,13 @@ ALIGNED_MIN = 0.5
 """Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
 ALIGNED_WELL = 0.75
 """As much, from which a clause is it though a whole sentence may have more."""
-SAME_SUBJECT = 0.4
+SAME_SUBJECT = 0.3
 SAME_WORDS = 0.6
 """Part of a clause's words in another from which the two say the same, or its opposite."""
+FEW_HEAVY = 2
+"""Words that say something in a clause of which one tells that it is what a statement is about."""
+SAME_NUMBER = 0.2
+"""What a number that two clauses share adds to how much the one is about the other."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
 SAID = 0.5
@@ -100,7 +104,8 @@ class Clauses:
             shares = [
                 (
                     self._share(said.plain_words | (said.words & clause.words), clause)
-                    + self._bonus(said.first, clause),
+                    + self._bonus(said.first, clause)
+                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0),
                     -len(clause.words),
                 )
                 for clause in clauses
@@ -268,7 +273,8 @@ def _opposes(said: Clause, about: Clause) -> bool:
             turned = False
     if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
         return False  # of another number it may be so
-    return len(said.heavy) > 1 and len(said.heavy & about.words) >= SAME_WORDS * len(said.heavy)
+    sure = len(said.heavy) + len(said.numbers & about.numbers) > 1 or len(about.heavy) <= FEW_HEAVY
+    return sure and len(said.heavy & about.words) >= SAME_WORDS * len(said.heavy)
 
 
 def _one_says_un(said: Clause, about: Clause) -> bool:

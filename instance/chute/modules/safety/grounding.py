@@ -257,7 +257,10 @@ class Reference:
                 if factor < 1:
                     why.append("number")
                 support = max(best, support, least) if least else support * factor
-            support -= (NEW_THING if novelty.english else NEW_WORD) * novelty.things + NEW_DOING * novelty.doings
+            if novelty.english:
+                support -= NEW_THING * novelty.things + NEW_DOING * novelty.doings
+            else:
+                support -= NEW_WORD * novelty.things
             against = self._clauses.against(statement)
             if against and against not in why and (by_number or against != "number"):
                 why.append(against)

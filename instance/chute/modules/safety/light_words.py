@@ -13,7 +13,7 @@ LIGHT = frozenset(
     "lot made main mainly make makes making manage many matter mean means meanwhile mention mentioned mentions merely might moment moreover much must namely near nearly need needed needs new next nobody "
     "note notes number numbers occur occurred occurs offer offers often ok ones only onto option originally other others otherwise ought overall own part parts particular particularly people per perhaps person "
     "place placed plus point possible possibly present presently previously primarily prior probably produce provide provided provides put quite range rate rather reach reached reaches really receive received "
-    "receives recent recently reference refers regarding related remain remains report reported reports respectively result results roughly run runs said same say says see seem seems seen serve serves set "
+    "receives recent recently reference refers regarding related remain remains report reported reports respectively result results roughly run runs said same say says see seem seems seen serve serves set sets "
     "several shall shortly show shown shows simply since single small so some somebody someone something sometimes somewhat soon sort specific specifically stand stands stated states stay stays still such sure take "
     "takes taken taking tell tells than thanks therefore thing things though through throughout thus time times till today together told too took toward towards try turn turns type under unless until unlike use used uses using usually "
     "value various versus via way ways went well what whatever when whenever where whereas wherever whether whole whose why within without work works worth year years yes yet "

@@ -24,6 +24,8 @@ KNOWN_MAX = 150
 NEW_MAX = 60
 FAR, NEAR = 0.4, 0.6
 """Cosines of a word with its nearest from which it is all new, or not new."""
+SUBJECT = 0.6
+"""What a word counts that a statement begins with: who does it is mostly known by another name."""
 SHARED_LETTERS = 5
 """Words that begin with, or hold, as many letters of another are of one family."""
 _ENGLISH = frozenset("the of and is was are were it its you your with by from has have had been will can this that they their he she".split())
@@ -45,6 +47,7 @@ class NewWords:
     def __init__(self, sentences: Sequence[str], whole: str, statements: Sequence[str]) -> None:
         known = {stem(word) for word in map(str.casefold, words_of(whole))}
         self._english: list[bool] = []
+        self._firsts: list[str] = []
         self._new: list[list[tuple[str, bool]]] = []
         left = NEW_MAX
         for statement in statements:
@@ -53,6 +56,7 @@ class NewWords:
             left -= len(new)
             self._english.append(not _ENGLISH.isdisjoint(map(str.casefold, words_of(statement))))
             self._new.append(new)
+            self._firsts.append(next(map(str.casefold, words_of(statement)), ""))
         named = list(dict.fromkeys(word for sentence in sentences for word, _ in _heavy(sentence)))[:KNOWN_MAX]
         self._families = named
         self._new = [[each for each in new if not self._is_of_family(each[0])] for new in self._new]
@@ -64,14 +68,14 @@ class NewWords:
         count = len(self._places)
         near = (vectors[:count] @ vectors[count:].T).max(axis=1).tolist() if self.texts else []
         found = []
-        for new, english in zip(self._new, self._english, strict=True):
+        for new, english, first in zip(self._new, self._english, self._firsts, strict=True):
             things = doings = 0.0
             for word, does in new:
                 far = min(1.0, max(0.0, (NEAR - near[self._places[word]]) / (NEAR - FAR))) if near else 1.0
                 if does:
                     doings += far
                 else:
-                    things += far
+                    things += far if word != first else far * SUBJECT
             found.append(Novelty(min(1.0, things), min(1.0, doings), english))
         return found
 
