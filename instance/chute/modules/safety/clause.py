@@ -18,6 +18,8 @@ SUBJECT_MAX = 4
 """As many when they are a name."""
 NEGATED_WORDS = 2
 """Words behind a negation that it is about."""
+NEAR_WORDS = 4
+"""Words before and behind a negation that are near it."""
 STEM_CHARS = 6
 DO_MAX_WORDS = 2
 """Words between who does something and the word for it."""
@@ -58,7 +60,7 @@ _SPLIT = re.compile(
     r"\s*(?:[;\n]|,?\s\b(?:and|but|while|whereas|und|aber|et|mais|y|pero)\b\s)\s*|(?<=\w),\s+", re.IGNORECASE
 )
 _GOES_ON = re.compile(
-    r"(?:which|who|whose|that|where|when|unless|if|an? \w+ (?:of|by)|to|of|at|from|by|with|for|der|die|das|qui|que)\b",
+    r"(?:which|who|whose|that|where|when|unless|if|as|because|since|although|though|so|after|before|until|than|including|such|like|in|near|on|an|im|en|à|wenn|weil|da|obwohl|parce|puisque|porque|aunque|perché|dont|où|an? \w+ (?:of|by)|to|of|at|from|by|with|for|der|die|das|qui|que)\b",
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"(?:der|die|das|of which|of whom|davon)\b", re.IGNORECASE)
@@ -185,7 +187,20 @@ class Clause:
                 stem(word)
                 for place, negation in enumerate(self.tokens)
                 if _negates(negation)
-                for word in self.tokens[place + 1 : place + 1 + NEGATED_WORDS]
+                for word in [each for each in self.tokens[place + 1 :] if each not in LITTLE][:NEGATED_WORDS]
+            )
+            & self.words
+        )
+
+    @cached_property
+    def by_negation(self) -> frozenset[str]:
+        """The words near a negation, before it and behind it."""
+        return (
+            frozenset(
+                stem(word)
+                for place, negation in enumerate(self.tokens)
+                if _negates(negation)
+                for word in self.tokens[max(0, place - NEAR_WORDS) : place + 1 + NEAR_WORDS]
             )
             & self.words
         )

@@ -31,7 +31,7 @@ SAID = 0.5
 """Support of a statement all of whose words stand in one clause."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
-_UNDOES = frozenset("prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split())
+_UNDOES = frozenset("forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split())
 _MENDS = frozenset("fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split())
 """Words by which a clause says what another says with a negation."""
 _LEAVES_OUT = frozenset(
@@ -40,6 +40,10 @@ _LEAVES_OUT = frozenset(
 )
 _CHANGED = re.compile(
     r"\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)", re.IGNORECASE
+)
+_INSTEAD = re.compile(
+    r"((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)",
+    re.IGNORECASE,
 )
 _MOVES = re.compile(
     r"\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*", re.IGNORECASE
@@ -52,6 +56,8 @@ class Clauses:
 
     def __init__(self, sentences: Sequence[str]) -> None:
         self._clauses = clauses_of(sentences)
+        self._sentences = {clause.sentence: clause for clause in self._clauses}
+        """The last of a sentence's clauses is the sentence."""
         self._least = [clause for clause in self._clauses if len(pieces_of(clause.text)) < 2]
         self._bare = {bare(clause.text) for clause in self._clauses}
         seen = Counter(word for clause in self._clauses for word in clause.words)
@@ -59,26 +65,29 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
-        self._subjects = frozenset(clause.first for clause in self._clauses)
         self._fields = RecordFields(sentences)
 
     def against(self, statement: str) -> str:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
         if bare(statement) in self._bare:
             return ""
+        whole = Clause(statement)
         for said in map(Clause, pieces_of(statement) or [statement]):
-            why = self._against(said)
+            why = self._against(said, whole)
             if why:
                 return why
-        return "negation" if self._is_denied(Clause(statement)) else ""
+        return "negation" if self._is_denied(whole) else ""
 
-    def _against(self, said: Clause) -> str:
+    def _against(self, said: Clause, whole: Clause) -> str:
         if not said.words:
             return ""
         about = self._about(said)
         agrees = self._fields.agrees(said)
-        if agrees is False or (agrees is None and about is not None and _opposes(said, about)):
+        if agrees is False or (agrees is None and about is not None and _opposes(said, about, whole, self._sentences[about.sentence])):
             return "negation"
+        mixes = self._fields.mixes(said)
+        if mixes:
+            return mixes
         too_far = goes_too_far(said, about) if about is not None else ""
         if too_far:
             return too_far
@@ -119,6 +128,11 @@ class Clauses:
     def _bonus(first: str, clause: Clause) -> float:
         """What it adds that a clause has what a statement is about, more where it begins with it."""
         return SAME_SUBJECT if first == clause.first else SAME_SUBJECT / 2 if first in clause.words else 0.0
+
+    @property
+    def counts(self) -> set[str]:
+        """How many records the reference has, and how many of a kind."""
+        return self._fields.counts
 
     def numbers_about(self, statement: str) -> set[str]:
         """The numbers of the clauses that a statement's clauses are about."""
@@ -204,7 +218,7 @@ class Clauses:
         if not said.spots:
             return False
         named = {stem(name) for name in said.capitals}
-        what = said.words - named - {said.first if said.own_subject and said.first in self._subjects else ""}
+        what = said.words - named
         having = [clause for clause in self._least if what <= clause.words] if what else []
         return bool(having) and any(
             name in self._names
@@ -229,9 +243,13 @@ class Clauses:
         if not said.numbers or not _THEN.isdisjoint(said.tokens):
             return False
         for clause in self._clauses:
-            match = _CHANGED.search(clause.text)
-            if match is not None and _MOVES.search(clause.text) and said.heavy and len(said.heavy & clause.words) >= len(said.heavy) / 2:
-                old, new = numbers(match.group(1)), numbers(match.group(2))
+            instead = _INSTEAD.search(clause.text)
+            changed = None if instead else _CHANGED.search(clause.text)
+            if changed is not None and _MOVES.search(clause.text) is None:
+                changed = None
+            match = instead or changed
+            if match is not None and said.heavy and len(said.heavy & clause.words) >= len(said.heavy) / 2:
+                old, new = map(numbers, match.groups() if changed else reversed(match.groups()))
                 if said.numbers & old and said.numbers.isdisjoint(new - old):
                     return True
         return False
@@ -252,13 +270,16 @@ class Clauses:
             return False
         if len(rest) == 1 and set(said.tokens[1:]).isdisjoint(each for each in best.tokens if stem(each) in rest):
             return False
+        if any(first.rstrip("s") in token for token in best.tokens):  # "bees" for "honeybees"
+            return False
         return best.own_subject and RECORD not in best.text and best.first not in said.words
 
 
-def _opposes(said: Clause, about: Clause) -> bool:
+def _opposes(said: Clause, about: Clause, whole: Clause, around: Clause) -> bool:
     """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
     turned = (said.negates != about.negates) != _one_says_un(said, about)
-    turned = turned and not (said.negates != about.negates and _one_undoes(said, about))
+    if said.negates != about.negates == whole.negates:
+        turned = False  # its other clause has the negation
     days, is_open = (
         about.members.get(group, frozenset()) and said.members.get(group, frozenset()) - about.members[group]
         for group in (WEEKDAYS, OPEN)
@@ -268,9 +289,14 @@ def _opposes(said: Clause, about: Clause) -> bool:
     for group, named in said.members.items():
         known = about.members.get(group)
         if known and named.isdisjoint(known):
+            if group in PAIRS and not turned and named <= around.members.get(group, frozenset()):
+                continue  # its sentence tells of a change: closed, then opened again
             if group not in PAIRS or not turned:
                 return True
             turned = False
+    if turned and said.negates != about.negates:
+        denied = (said if said.negates else about).by_negation
+        turned = not _one_undoes(said, about) and not denied.isdisjoint(said.heavy & about.words)
     if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
         return False  # of another number it may be so
     sure = len(said.heavy) + len(said.numbers & about.numbers) > 1 or len(about.heavy) <= FEW_HEAVY

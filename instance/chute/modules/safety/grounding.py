@@ -286,7 +286,7 @@ class Reference:
         """What a statement's numbers, some of them in other units, make of its support: a factor, and what it is at least."""
         whole = self._whole
         stated = told.numbers - converted
-        new = stated - whole.numbers
+        new = stated - whole.numbers - self._clauses.counts
         if self._measures.contradicts(told.text) or any(not whole.implies(each, told) for each in new):
             return 0.4, 0.0
         if self._counts_others(told, converted):

@@ -21,6 +21,7 @@ LIGHT = frozenset(
     "able agree agrees allow allowed allows amounts anyway anymore applies apply back behind cannot certainly check decide decided expected fall falls get gotten happy hear hour hours ideally include included includes including instance keep leads lie list listed longer lower maximum minimum minute minutes month months "
     "more most move moves neither nor none never nothing number once pass passes plan planned plans please purpose purposes refer require required requires second seconds since start sum support supports week weeks "
     # who and what any text may be about
+    "niños niño niñas kinder kind enfants enfant bambini children child adults "
     "user users customer customers client clients visitor visitors guest guests company firm business organisation organization team staff member members participant participants product products goods price prices cost costs service services "
     "default defaults package device devices version system data file files list amount daily total sends send sent visit choose chosen select selected increase owner "
     # German

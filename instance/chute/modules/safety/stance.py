@@ -21,7 +21,7 @@ _LIMITS = frozenset(
 _MUST = frozenset("must required mandatory obliged obligatory have muss müssen doit doivent deben debe devono deve".split())
 _MAY = frozenset("may can optional allowed permitted kann können dürfen darf peut peuvent puede pueden può possono".split())
 _ALREADY = frozenset("already bereits schon déjà ya già since".split()) - {"since"}
-_STILL_TO_COME = frozenset("still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore aún todavía ancora".split())
+_STILL_TO_COME = frozenset("still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split())
 _ONLY = frozenset("only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split())
 _MUCH, _HALF = 0.75, 0.5
 

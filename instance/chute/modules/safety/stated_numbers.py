@@ -66,6 +66,10 @@ _SCALED = re.compile(
     r"(\d(?:[\d.,]*\d)?)[ \u00a0-]?(?:(thousand|tausend|mille|mil)|(million(?:s|en)?|millones|mio\.?|mn|(?-i:M))|(billions?|bn|milliarden?|milliards?|mrd\.?)|(?<=\d)(k))(?![\w])",
     re.IGNORECASE,
 )
+_JOINED = re.compile(
+    r"\b(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven|eight|nine)|dix-(?:sept|huit))\b",
+    re.IGNORECASE,
+)
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
@@ -109,9 +113,15 @@ def number_words(text: str) -> frozenset[str]:
 
 def in_full(text: str) -> str:
     """The text with `4.2 million`, `60k` and `3:37 pm` as `4200000`, `60000` and `15:37`."""
+    if "-" in text and _JOINED.search(text) is not None:
+        text = _JOINED.sub(_of_words, text)
     if _MAY_BE_SHORT.search(text) is None:
         return text
     return _CLOCK.sub(_of_day, _SCALED.sub(_scaled, text))
+
+
+def _of_words(match: re.Match[str]) -> str:
+    return str(sum(_SMALL[word.casefold()] for word in match.group().split("-")))
 
 
 def _scaled(match: re.Match[str]) -> str:
@@ -199,7 +209,7 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
-    if own_shares and any(abs(value - share) < 1 for share in known_shares):
+    if own_shares and any(abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))):
         return True
     if _YEARS.search(statement) and any(
         abs(value - (one - other)) < 0.005 for one, other in permutations(filter(_is_year, given), 2)
