@@ -42,7 +42,12 @@ _NEGATES = frozenset(
 _ARTICLES = frozenset("the a an der die das dem den la le les el los il lo".split())
 _SPOTS = {
     word: words.split()[0]
-    for words in ("in at near im bei en dans a à nel", "from aus von de da", "for für pour para per", "with mit avec con")
+    for words in (
+        "in at near im bei en dans a à nel",
+        "from aus von de da",
+        "for für pour para per",
+        "with mit avec con",
+    )
     for word in words.split()
 }
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
@@ -55,7 +60,9 @@ _DROPS = re.compile(r"\b(?:drop|end|cease|stop|withdr[ae]w)\w* (?:the )?support"
 _PRONOUNS = frozenset(
     "he she it they him her them his its their er sie es ihr sein il elle ils elles ella ellos".split()
 )
-_POSSESSIVES = frozenset("its his her their our my your sein ihr ihre seine son sa ses leur leurs su sus suo sua".split())
+_POSSESSIVES = frozenset(
+    "its his her their our my your sein ihr ihre seine son sa ses leur leurs su sus suo sua".split()
+)
 _SPLIT = re.compile(
     r"\s*(?:[;\n]|,?\s\b(?:and|but|while|whereas|und|aber|et|mais|y|pero)\b\s)\s*|(?<=\w),\s+", re.IGNORECASE
 )
@@ -278,7 +285,7 @@ class Clause:
         """Whether something is done by somebody in it."""
         return not _BY.isdisjoint(self.tokens)
 
-    def _named(self, start: int, end: int | None = None) -> set[str]:
+    def _named(self, start: int, end: int | None = None) -> frozenset[str]:
         return self.capitals.intersection(self.tokens[start:end])
 
     def _nearest(self, place: int, step: int) -> list[str]:

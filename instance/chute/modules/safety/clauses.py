@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from math import log
 
 from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
-from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS
+from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS, in_group
 from instance.chute.modules.safety.record_fields import RecordFields
-from instance.chute.modules.safety.stated_numbers import derives, numbers
 from instance.chute.modules.safety.stance import goes_too_far
+from instance.chute.modules.safety.stated_numbers import derives, numbers
 
 ALIGNED_MIN = 0.5
 """Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
@@ -31,24 +31,32 @@ SAID = 0.5
 """Support of a statement all of whose words stand in one clause."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
-_UNDOES = frozenset("forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split())
-_MENDS = frozenset("fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split())
+_UNDOES = frozenset(
+    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
+)
+_MENDS = frozenset(
+    "fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split()
+)
 """Words by which a clause says what another says with a negation."""
 _LEAVES_OUT = frozenset(
     "outside excluded excludes exclude exempt except without extra separate separately additional missing lacks lack unavailable impossible ineligible forbidden instead unless until "
     "ausgenommen extra separat fehlt exclu exclue sauf excepto excluido escluso".split()
 )
 _CHANGED = re.compile(
-    r"\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)", re.IGNORECASE
+    r"\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)",
+    re.IGNORECASE,
 )
 _INSTEAD = re.compile(
     r"((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)",
     re.IGNORECASE,
 )
 _MOVES = re.compile(
-    r"\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*", re.IGNORECASE
+    r"\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*",
+    re.IGNORECASE,
 )
-_THEN = frozenset("was were had from originally previously before former formerly used old until instead ago than earlier war waren früher bisher ursprünglich von était étaient avant ancien era antes anteriormente prima".split())
+_THEN = frozenset(
+    "was were had originally previously before former formerly used old until instead ago than earlier war waren früher bisher ursprünglich était étaient avant ancien era antes anteriormente prima".split()
+)
 
 
 class Clauses:
@@ -56,8 +64,6 @@ class Clauses:
 
     def __init__(self, sentences: Sequence[str]) -> None:
         self._clauses = clauses_of(sentences)
-        self._sentences = {clause.sentence: clause for clause in self._clauses}
-        """The last of a sentence's clauses is the sentence."""
         self._least = [clause for clause in self._clauses if len(pieces_of(clause.text)) < 2]
         self._bare = {bare(clause.text) for clause in self._clauses}
         seen = Counter(word for clause in self._clauses for word in clause.words)
@@ -83,7 +89,9 @@ class Clauses:
             return ""
         about = self._about(said)
         agrees = self._fields.agrees(said)
-        if agrees is False or (agrees is None and about is not None and _opposes(said, about, whole, self._sentences[about.sentence])):
+        if agrees is False or (
+            agrees is None and about is not None and _opposes(said, about, whole, self._beside(about))
+        ):
             return "negation"
         mixes = self._fields.mixes(said)
         if mixes:
@@ -93,11 +101,15 @@ class Clauses:
             return too_far
         if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said) or self._is_elsewhere(said):
             return "name"
-        if self._is_denied(said) or self._is_excluded(said):
+        if (not whole.negates and self._is_denied(said)) or self._is_excluded(said):
             return "negation"
         if self._is_anothers_number(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
+
+    def _beside(self, about: Clause) -> list[Clause]:
+        """The other clauses of its sentence."""
+        return [each for each in self._least if each.sentence == about.sentence and each is not about]
 
     def _share(self, said: frozenset[str], clause: Clause) -> float:
         """Part of words, by rarity, that a clause has."""
@@ -185,7 +197,7 @@ class Clauses:
 
     def _is_denied(self, said: Clause) -> bool:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
-        if said.negates:
+        if said.negates or not _UNDOES.isdisjoint(said.tokens):
             return False
         for word in said.words:
             having = [clause for clause in self._least if word in clause.words]
@@ -221,8 +233,7 @@ class Clauses:
         what = said.words - named
         having = [clause for clause in self._least if what <= clause.words] if what else []
         return bool(having) and any(
-            name in self._names
-            and all(way in clause.spots and name not in clause.tokens for clause in having)
+            name in self._names and all(way in clause.spots and name not in clause.tokens for clause in having)
             for way, name in said.spots.items()
         )
 
@@ -275,7 +286,7 @@ class Clauses:
         return best.own_subject and RECORD not in best.text and best.first not in said.words
 
 
-def _opposes(said: Clause, about: Clause, whole: Clause, around: Clause) -> bool:
+def _opposes(said: Clause, about: Clause, whole: Clause, around: Sequence[Clause]) -> bool:
     """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
     turned = (said.negates != about.negates) != _one_says_un(said, about)
     if said.negates != about.negates == whole.negates:
@@ -289,7 +300,7 @@ def _opposes(said: Clause, about: Clause, whole: Clause, around: Clause) -> bool
     for group, named in said.members.items():
         known = about.members.get(group)
         if known and named.isdisjoint(known):
-            if group in PAIRS and not turned and named <= around.members.get(group, frozenset()):
+            if not turned and any(_has_all(said, each) for each in around):
                 continue  # its sentence tells of a change: closed, then opened again
             if group not in PAIRS or not turned:
                 return True
@@ -301,6 +312,12 @@ def _opposes(said: Clause, about: Clause, whole: Clause, around: Clause) -> bool
         return False  # of another number it may be so
     sure = len(said.heavy) + len(said.numbers & about.numbers) > 1 or len(about.heavy) <= FEW_HEAVY
     return sure and len(said.heavy & about.words) >= SAME_WORDS * len(said.heavy)
+
+
+def _has_all(said: Clause, clause: Clause) -> bool:
+    """Whether a clause that goes on about the one before has the members of all groups that another names."""
+    goes_on = bool(clause.tokens) and in_group(clause.tokens[0])
+    return goes_on and all(named <= clause.members.get(group, frozenset()) for group, named in said.members.items())
 
 
 def _one_says_un(said: Clause, about: Clause) -> bool:

@@ -77,7 +77,8 @@ _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 _CODE = re.compile(r"\b[A-Z]{2,3}\b")
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
-    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt|wurde|wurden|hat|haben|auf|beide|aus|bei|nach|für|mit|pro|vom|beim|kein|keine)\b", re.IGNORECASE
+    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt|wurde|wurden|hat|haben|auf|beide|aus|bei|nach|für|mit|pro|vom|beim|kein|keine)\b",
+    re.IGNORECASE,
 )
 """Where any noun has a capital."""
 
@@ -293,7 +294,7 @@ class Reference:
             return 0.4, 0.0
         if not new:
             nearest = numbers(" ".join([self.windows[place] for place in _nearest(row)]))
-            if any(not whole.implies(each, told) for each in stated - nearest):
+            if any(not whole.implies(each, told) for each in stated - nearest - self._clauses.counts):
                 return 0.5, 0.0  # it is somewhere, but of something else
         return 1.0, 0.5 if told.numbers or converted else 0.0
 
@@ -304,7 +305,7 @@ class Reference:
             known = self._whole.counted.get(noun)
             if known and not given & known:
                 about = self._clauses.numbers_about(told.text) if about is None else about
-                given = given - about  # noqa: PLW2901
+                given = given - about
             if (
                 known
                 and given

@@ -141,7 +141,7 @@ class Measures:
         for said in measures(statement):
             alike = [each for each in self._all if each.kind == said.kind]
             named = said.kind == FACTOR or any(each.number == said.number for each in alike)
-            named = named or said.number == "1" and _ONE_WORD.search(statement) is not None
+            named = named or (said.number == "1" and _ONE_WORD.search(statement) is not None)
             if alike and named and all(abs(each.value - said.value) > NEAR * each.value for each in alike):
                 return True
         for number, more in bounds(statement):

@@ -28,7 +28,9 @@ SUBJECT = 0.6
 """What a word counts that a statement begins with: who does it is mostly known by another name."""
 SHARED_LETTERS = 5
 """Words that begin with, or hold, as many letters of another are of one family."""
-_ENGLISH = frozenset("the of and is was are were it its you your with by from has have had been will can this that they their he she".split())
+_ENGLISH = frozenset(
+    "the of and is was are were it its you your with by from has have had been will can this that they their he she".split()
+)
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
 _REASONS = frozenset("because due owing weil wegen parce cause porque culpa debido perché causa".split())
 
@@ -82,8 +84,14 @@ class NewWords:
     def _is_of_family(self, word: str) -> bool:
         """Whether a word of the reference holds the beginning of this one, or the other way round, as compounds do."""
         return any(
-            each.startswith(word) if len(word) < SHARED_LETTERS else len(each) >= SHARED_LETTERS
-            and (each.startswith(word[:SHARED_LETTERS]) or (len(each) > 6 and each in word) or (len(word) > 6 and word in each))
+            each.startswith(word)
+            if len(word) < SHARED_LETTERS
+            else len(each) >= SHARED_LETTERS
+            and (
+                each.startswith(word[:SHARED_LETTERS])
+                or (len(each) > 6 and each in word)
+                or (len(word) > 6 and word in each)
+            )
             for each in self._families
         )
 

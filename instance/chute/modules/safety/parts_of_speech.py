@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 _GERMAN = frozenset(
     "der die das den dem des ein eine einen einem einer ist sind und nicht wird werden im am zum zur beim vom mit für auf von zu hat haben kann".split()
 )
-_ENGLISH = frozenset("the of and is was are were it its you your with by from has have had been will can that they their".split())
+_ENGLISH = frozenset(
+    "the of and is was are were it its you your with by from has have had been will can that they their".split()
+)
 _BEFORE_DOINGS = frozenset(
     "to will would can could may might must should shall do does did don't doesn't didn't won't can't cannot not never it they he she we you i who which "
     "ne pas se si il elle ils elles on se lo ha han ont hanno".split()

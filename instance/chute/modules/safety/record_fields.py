@@ -44,7 +44,9 @@ _MONTHS = {
     for word in words.split()
 }  # fmt: skip
 _NAMES = "january|january|januar|janvier|enero|gennaio|february|februar|février|febrero|febbraio|march|märz|mars|marzo|april|avril|abril|aprile|may|mai|mayo|maggio|june|juni|juin|junio|giugno|july|juli|juillet|julio|luglio|august|août|agosto|september|septembre|septiembre|settembre|october|oktober|octobre|octubre|ottobre|november|novembre|noviembre|december|dezember|décembre|diciembre|dicembre"
-_DATE = re.compile(rf"(?:\d{{4}}-\d\d-\d\d \()?\b(?:0?(\d{{1,2}})\.?(?:st|nd|rd|th)? (?:of |de )?({_NAMES})|({_NAMES}) 0?(\d{{1,2}}))\b(?:,? (?:de )?\d{{4}})?")
+_DATE = re.compile(
+    rf"(?:\d{{4}}-\d\d-\d\d \()?\b(?:0?(\d{{1,2}})\.?(?:st|nd|rd|th)? (?:of |de )?({_NAMES})|({_NAMES}) 0?(\d{{1,2}}))\b(?:,? (?:de )?\d{{4}})?"
+)
 _CLOCK = re.compile(r"\b0?(\d{1,2}):(\d\d)\b")
 
 
@@ -74,7 +76,6 @@ class RecordFields:
                     return False
         return found
 
-
     def mixes(self, said: Clause) -> str:
         """`number` or `name` where a statement gives a record what stands in another one, or in another field of it."""
         if not self._records:
@@ -86,7 +87,11 @@ class RecordFields:
         about = [each for each in self._records if not names.isdisjoint(each.names)]
         if len(names) > 1 and not any(names <= set(each.names) for each in about):
             single = all(sum(name in each.names for each in self._records) for name in names)
-            return "name" if single and _TOGETHER.isdisjoint(said.tokens) and len(names) == 2 and self._is_key(names) else ""
+            return (
+                "name"
+                if single and _TOGETHER.isdisjoint(said.tokens) and len(names) == 2 and self._is_key(names)
+                else ""
+            )
         for fields in about if len(about) == 1 else self._records if len(self._records) == 1 else ():
             for words, given in fields.values:
                 if words and words <= said.words and told.isdisjoint(given):

@@ -12,17 +12,29 @@ _NOT_SURE = _PERHAPS | frozenset(
     "can will would should up possible potential risk warn warns caution cautions expect plan intend thought believed estimated estimates about around if unless soll sollen wird werden kann können "
     "dürfte peut peuvent puede pueden può possono allowed permitted entitled let lets free optional scheduled due set soon".split()
 )
-_ALL = frozenset("all every everyone everybody always any alle jeder jede jedes immer tous toutes toujours todos todas siempre tutti tutte sempre".split())
-_ALL_TOO = _ALL | frozenset("each per both no none never nobody neither only pro je chaque par cada por ogni ein jeweils whole entire".split())
+_ALL = frozenset(
+    "all every everyone everybody always any alle jeder jede jedes immer tous toutes toujours todos todas siempre tutti tutte sempre".split()
+)
+_ALL_TOO = _ALL | frozenset(
+    "each per both no none never nobody neither only pro je chaque par cada por ogni ein jeweils whole entire".split()
+)
 _LIMITS = frozenset(
     "some most many few several half part only over under above below except unless larger smaller more less certain selected older younger between "
     "einige manche viele wenige nur über unter certains quelques plupart moins plus seulement algunos muchos sólo solo menos más alcuni molti meno".split()
 )
-_MUST = frozenset("must required mandatory obliged obligatory have muss müssen doit doivent deben debe devono deve".split())
-_MAY = frozenset("may can optional allowed permitted kann können dürfen darf peut peuvent puede pueden può possono".split())
+_MUST = frozenset(
+    "must required mandatory obliged obligatory have muss müssen doit doivent deben debe devono deve".split()
+)
+_MAY = frozenset(
+    "may can optional allowed permitted kann können dürfen darf peut peuvent puede pueden può possono".split()
+)
 _ALREADY = frozenset("already bereits schon déjà ya già since".split()) - {"since"}
-_STILL_TO_COME = frozenset("still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split())
-_ONLY = frozenset("only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split())
+_STILL_TO_COME = frozenset(
+    "still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split()
+)
+_ONLY = frozenset(
+    "only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split()
+)
 _MUCH, _HALF = 0.75, 0.5
 
 

@@ -209,7 +209,9 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
-    if own_shares and any(abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))):
+    if own_shares and any(
+        abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))
+    ):
         return True
     if _YEARS.search(statement) and any(
         abs(value - (one - other)) < 0.005 for one, other in permutations(filter(_is_year, given), 2)
@@ -238,7 +240,7 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
 def _is_told(value: float, given: list[float]) -> bool:
     """Whether a large number is the sum, difference or product of two, or the half or double of one: none is so by chance."""
     return any(
-        value in (one + other, one - other, one * other) for one, other in permutations(given, 2) if 1 < other
+        value in (one + other, one - other, one * other) for one, other in permutations(given, 2) if other > 1
     ) or any(value in (each / 2, each * 2) for each in given)
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from instance.chute.modules.safety.stated_numbers import NUMBERS_AND_SHARES, counted, follows, is_nearly, numbers, shares
+from instance.chute.modules.safety.stated_numbers import (
+    NUMBERS_AND_SHARES,
+    counted,
+    follows,
+    is_nearly,
+    numbers,
+    shares,
+)
 from instance.chute.quick_look import QuickLook
 
 _LOOK = QuickLook(NUMBERS_AND_SHARES)
