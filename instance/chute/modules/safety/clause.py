@@ -50,6 +50,8 @@ _SPOTS = {
     )
     for word in words.split()
 }
+_WITHOUT = frozenset("without ohne sans sin senza sem zonder except".split())
+"""They negate what follows only."""
 _WAYS = frozenset("from to by than over against of von nach zu de à a".split())
 _BOUNDS = re.compile(
     r"\bno (?:more|less|fewer|later|longer|earlier|sooner) than\b|\bnot (?:only|just|more|less|fewer|later|longer)\b|\bnon solo\b|\bno sólo\b|\bnicht nur\b",
@@ -207,7 +209,9 @@ class Clause:
                 stem(word)
                 for place, negation in enumerate(self.tokens)
                 if _negates(negation)
-                for word in self.tokens[max(0, place - NEAR_WORDS) : place + 1 + NEAR_WORDS]
+                for word in self.tokens[
+                    place if negation in _WITHOUT else max(0, place - NEAR_WORDS) : place + 1 + NEAR_WORDS
+                ]
             )
             & self.words
         )

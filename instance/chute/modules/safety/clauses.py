@@ -11,7 +11,7 @@ from math import log
 from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
 from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS, in_group
 from instance.chute.modules.safety.record_fields import RecordFields
-from instance.chute.modules.safety.stance import goes_too_far
+from instance.chute.modules.safety.stance import counts_unasked, goes_too_far
 from instance.chute.modules.safety.stated_numbers import derives, numbers
 
 ALIGNED_MIN = 0.5
@@ -77,6 +77,8 @@ class Clauses:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
         if bare(statement) in self._bare:
             return ""
+        if counts_unasked(statement, self._clauses):
+            return "number"
         whole = Clause(statement)
         for said in map(Clause, pieces_of(statement) or [statement]):
             why = self._against(said, whole)
@@ -103,7 +105,7 @@ class Clauses:
             return "name"
         if (not whole.negates and self._is_denied(said)) or self._is_excluded(said):
             return "negation"
-        if self._is_anothers_number(said) or self._was_before(said):
+        if self._is_anothers_number(said) or self._is_number_elsewhere(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
 
@@ -243,11 +245,27 @@ class Clauses:
             return False
         for word in said.heavy:
             having = [clause for clause in self._least if word in clause.words]
-            if having and all(word == clause.first and clause.negates for clause in having):
+            if having and all(
+                word == clause.first and clause.negates and len(clause.heavy - said.heavy) < FEW_HEAVY
+                for clause in having
+            ):
                 theirs = frozenset().union(*(clause.words for clause in having))
                 if (said.heavy - theirs) & self._rarity.keys():
                     return True
         return False
+
+    def _is_number_elsewhere(self, said: Clause) -> bool:
+        """Whether what it says besides its number and its subject stands in one clause, and the number in sentences that have none
+        of it."""
+        rest = said.heavy - ({said.first} if said.own_subject else frozenset())
+        if not said.numbers or not rest or derives(said.text):
+            return False
+        holding = {each.sentence for each in self._least if said.numbers & each.numbers}
+        if not holding or any(
+            each.sentence in holding and rest & (each.words | each.subject) for each in self._clauses
+        ):
+            return False
+        return any(self._share(rest, each) >= ALIGNED_WELL for each in self._least if RECORD not in each.text)
 
     def _was_before(self, said: Clause) -> bool:
         """Whether it gives the number from which something was changed to another, as if it still were so."""

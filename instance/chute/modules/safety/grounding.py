@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
+from instance.chute.modules.safety.general_knowledge import is_general
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
@@ -35,7 +36,7 @@ KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
 """Texts of a reference that a statement's numbers are compared with."""
-NEW_THING, NEW_WORD = 0.3, 0.2
+NEW_THING, NEW_WORD = 0.3, 0.25
 """What a thing that the reference knows nothing of takes from a statement's support, in English and in others."""
 NEW_DOING = 0.1
 """As much, a word for what is done."""
@@ -269,6 +270,8 @@ class Reference:
             if "name" not in why and self._names_others(statement):
                 why.append("name")
                 support *= DOUBTED
+            if not why and support < DOUBTED and is_general(statement):
+                support = DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 

@@ -18,7 +18,7 @@ LIGHT = frozenset(
     "takes taken taking tell tells than thanks therefore thing things though through throughout thus time times till today together told too took toward towards try turn turns type under unless until unlike use used uses using usually "
     "value various versus via way ways went well what whatever when whenever where whereas wherever whether whole whose why within without work works worth year years yes yet "
     "adds asks asked author authors details document e.g i.e info information mentions named offered order possess possesses question responsible room sentence source specified start started starting starts statement summary text total totals want wants wanted works "
-    "able agree agrees allow allowed allows amounts anyway anymore applies apply back behind cannot certainly check decide decided expected fall falls get gotten happy hear hour hours ideally include included includes including instance keep leads lie list listed longer lower maximum minimum minute minutes month months "
+    "able agree agrees agreed allow allowed allows amounts anyway anymore applies apply back behind cannot certainly check decide decided expected fall falls get gotten happy hear hour hours ideally include included includes including instance keep leads lie list listed longer lower maximum minimum minute minutes month months "
     "more most move moves neither nor none never nothing number once pass passes plan planned plans please purpose purposes refer require required requires second seconds since start sum support supports week weeks "
     # who and what any text may be about
     "niños niño niñas kinder kind enfants enfant bambini children child adults "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KNOWN_MAX = 150
 """Words of a reference that new ones are compared with, each read by the model once while it is remembered."""
 NEW_MAX = 60
-FAR, NEAR = 0.4, 0.6
+FAR, NEAR = 0.4, 0.67
 """Cosines of a word with its nearest from which it is all new, or not new."""
 SUBJECT = 0.6
 """What a word counts that a statement begins with: who does it is mostly known by another name."""

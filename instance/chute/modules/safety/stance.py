@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from instance.chute.modules.safety.clause import Clause
 
 _PERHAPS = frozenset(
-    "may might could possibly perhaps potentially likely probably suspect suspects suspected expects expected planned plans hopes aims proposed proposes considering intends "
+    "may might could possibly perhaps potentially likely probably suspect suspects suspected expects expected planned plans hopes aims proposed proposes considering intends want wants prefer prefers rather suggest suggests suggested "
     "vielleicht könnte könnten möglicherweise wahrscheinlich voraussichtlich geplant plant peut-être pourrait pourraient probablement prévoit podría podrían quizás probablemente prevé potrebbe potrebbero forse probabilmente".split()
 )
 _NOT_SURE = _PERHAPS | frozenset(
-    "can will would should up possible potential risk warn warns caution cautions expect plan intend thought believed estimated estimates about around if unless soll sollen wird werden kann können "
+    "wanted like likes wish wishes hold postpone asked asks can will would should up possible potential risk warn warns caution cautions expect plan intend thought believed estimated estimates about around if unless soll sollen wird werden kann können "
     "dürfte peut peuvent puede pueden può possono allowed permitted entitled let lets free optional scheduled due set soon".split()
 )
 _ALL = frozenset(
@@ -36,6 +39,22 @@ _ONLY = frozenset(
     "only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split()
 )
 _MUCH, _HALF = 0.75, 0.5
+_MOST_OF = re.compile(
+    r"\W*(?:(?:most|few|half|two thirds|a third|a quarter)(?: of| \w+s\b)|the majority|die meisten|die hälfte|la mayoría|la mitad|la plupart|la moitié|la maggior|la metà)",
+    re.IGNORECASE,
+)
+_AMOUNTS = re.compile(
+    r"%|\b(?:most\w*|majority|few\w*|half|third|quarter|per ?cent|prozent|meisten|hälfte|mayor|mayoría|mitad|plupart|moitié|maggior\w*|metà|all|none|nearly|almost|main(?:ly)?)\b|\d",
+    re.IGNORECASE,
+)
+
+
+def counts_unasked(statement: str, clauses: Iterable[Clause]) -> bool:
+    """Whether a statement says how many of something ("most testers") of which no clause with one of its words gives an amount."""
+    if _MOST_OF.match(statement) is None:
+        return False
+    words = Clause(statement).heavy
+    return not any(_AMOUNTS.search(each.text) for each in clauses if words & each.words)
 
 
 def goes_too_far(said: Clause, about: Clause) -> str:
