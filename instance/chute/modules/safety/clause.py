@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 
 from instance.chute.modules.safety.exclusive_words import Members, in_group, members
@@ -99,6 +99,7 @@ _DONE = re.compile(
 )
 
 
+@lru_cache(8192)
 def stem(word: str) -> str:
     """A word, without case, by what its forms have in common."""
     word = _IRREGULAR.get(word, word)
@@ -252,8 +253,12 @@ class Clause:
         """The first word that says something, but for those of groups: mostly what it is about."""
         return next((word for word in self.order if word in self.plain_words), "")
 
-    def deeds(self) -> Iterator[tuple[str, str, str]]:
+    @cached_property
+    def deeds(self) -> frozenset[tuple[str, str, str]]:
         """Who, did what, to whom: of each word for a deed the nearest words beside it, a passive turned round."""
+        return frozenset(self._deeds())
+
+    def _deeds(self) -> Iterator[tuple[str, str, str]]:
         for place, word in enumerate(self.tokens):
             if word in LITTLE or word in self.capitals or _DONE.match(word) is None:
                 continue

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from math import log
 
 from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
@@ -171,10 +172,10 @@ class Clauses:
         """Whether it has somebody do what was done to them by the other."""
         if any(said.is_turned(clause) for clause in self._clauses):
             return True
-        deeds = set(said.deeds())
+        deeds = said.deeds
         if not deeds:
             return False
-        known = {deed for clause in self._clauses for deed in clause.deeds()}
+        known = {deed for clause in self._clauses for deed in clause.deeds}
         return any(
             (whom, did, who) in known and (who, did, whom) not in known for who, did, whom in deeds if who != whom
         )
@@ -269,19 +270,26 @@ class Clauses:
 
     def _was_before(self, said: Clause) -> bool:
         """Whether it gives the number from which something was changed to another, as if it still were so."""
-        if not said.numbers or not _THEN.isdisjoint(said.tokens):
+        if not said.numbers or not said.heavy or not _THEN.isdisjoint(said.tokens):
             return False
+        return any(
+            said.numbers & old
+            and said.numbers.isdisjoint(new - old)
+            and len(said.heavy & clause.words) >= len(said.heavy) / 2
+            for clause, old, new in self._changes
+        )
+
+    @cached_property
+    def _changes(self) -> list[tuple[Clause, set[str], set[str]]]:
+        """The clauses in which a number takes another's place, with the one that is gone and the one that holds."""
+        found = []
         for clause in self._clauses:
-            instead = _INSTEAD.search(clause.text)
-            changed = None if instead else _CHANGED.search(clause.text)
-            if changed is not None and _MOVES.search(clause.text) is None:
-                changed = None
-            match = instead or changed
-            if match is not None and said.heavy and len(said.heavy & clause.words) >= len(said.heavy) / 2:
-                old, new = map(numbers, match.groups() if changed else reversed(match.groups()))
-                if said.numbers & old and said.numbers.isdisjoint(new - old):
-                    return True
-        return False
+            instead = _INSTEAD.search(clause.text) if clause.numbers else None
+            if instead is not None:
+                found.append((clause, numbers(instead.group(2)), numbers(instead.group(1))))
+            elif clause.numbers and _MOVES.search(clause.text) and (changed := _CHANGED.search(clause.text)):
+                found.append((clause, numbers(changed.group(1)), numbers(changed.group(2))))
+        return found
 
     def _is_anothers_deed(self, said: Clause) -> bool:
         """Whether it begins with a name of the reference, and what it says of it is said of another one."""

@@ -38,6 +38,8 @@ NEAREST = 3
 """Texts of a reference that a statement's numbers are compared with."""
 NEW_THING, NEW_WORD = 0.3, 0.25
 """What a thing that the reference knows nothing of takes from a statement's support, in English and in others."""
+LEAST_ALIKE, LITTLE_NEW = 0.3, 0.05
+"""A statement that is a little like the reference and has hardly a new word is told in other words."""
 NEW_DOING = 0.1
 """As much, a word for what is done."""
 DOUBTED = 0.45
@@ -259,6 +261,8 @@ class Reference:
                 if factor < 1:
                     why.append("number")
                 support = max(best, support, least) if least else support * factor
+            if not why and best >= LEAST_ALIKE and novelty.things + novelty.doings < LITTLE_NEW:
+                support = max(support, DOUBTED)
             if novelty.english:
                 support -= NEW_THING * novelty.things + NEW_DOING * novelty.doings
             else:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, in_full, plain_number
 
 FACTOR = "factor"
 """The kind of what is said to be so many times something."""
+KEPT = 64
+"""Texts whose measures are kept: each statement is asked for its own several times."""
 NEAR = 0.03
 """Part by which a converted measure may be off: it is mostly rounded."""
 
@@ -75,8 +78,13 @@ class Measure(NamedTuple):
     number: str
 
 
-def measures(text: str) -> Iterator[Measure]:
+@lru_cache(KEPT)
+def measures(text: str) -> tuple[Measure, ...]:
     """The measures of a text: `90 days`, `a week`, `12 miles`, `100 requests per minute`."""
+    return tuple(_measures(text))
+
+
+def _measures(text: str) -> Iterator[Measure]:
     text = in_full(text).casefold()
     for match in _MEASURE.finditer(text):
         shown, unit = match.groups()
