@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise, product
 
 from instance.chute.modules.safety.exclusive_words import Members, in_group, members
 from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, numbers
+from instance.chute.modules.safety.word_stems import LITTLE, WORD, stem, words_of
 
 SUBJECT_WORDS = 2
 """Words at a sentence's begin that its later clauses may be about."""
@@ -20,22 +21,11 @@ NEGATED_WORDS = 2
 """Words behind a negation that it is about."""
 NEAR_WORDS = 4
 """Words before and behind a negation that are near it."""
-STEM_CHARS = 6
 DO_MAX_WORDS = 2
 """Words between who does something and the word for it."""
 
 RECORD = " | "
 """Stands between a record's fields."""
-_WORD = re.compile(r"[^\W_](?:[\w’'\-]*\w)?|[$€£¥₹]")
-LITTLE = frozenset(
-    "a an the this that these those its it his her their our your my he she they we you i him them us me one is are was were be been being am has have had do does did "
-    "will would can could should shall must may might of in on at to for from by with as and or but nor so than then there here which who whom whose what when where while if "
-    "also very just now still already about into over under up down out off per each both such not no s "
-    "der die das den dem des ein eine einer einen einem und oder ist sind war waren wird werden im am zu zum zur mit von für auf bei aus nach nicht kein keine es sie er "
-    "le la les un une des du de et ou est sont était dans sur pour par avec ne pas il elle ce se el los las una y o es son en con por para del al no lo su "
-    "l d n c j m t qu dell nell all dall sull ll re ve".split()
-)
-_ELIDED = re.compile(r"(?<![\w'’])(l|d|n|s|c|j|m|t|qu|dell|nell|all|dall|sull)['’](?=[^\W\d_]{2})", re.IGNORECASE)
 _NEGATES = frozenset(
     "not no never none nobody nothing neither nor without cannot avoid avoids except lack lacks lacking nicht kein keine keinen keiner nie niemals ohne ne jamais sans nunca sin non n senza mai não nem sem niet geen".split()
 )
@@ -75,43 +65,12 @@ _GOES_ON = re.compile(
 _ARTICLE = re.compile(r"(?:der|die|das|of which|of whom|davon)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _BETWEEN = re.compile(r"\bbetween\s+\S+\s+and\b", re.IGNORECASE)
-_ENDING = re.compile(r"(?<=\w{3})(?:ings?|edly|ed|ies|es|ly|s|e|en|er)\Z")
-_IRREGULAR = {
-    form: verb
-    for verb, forms in (
-        each.split(":")
-        for each in (
-            "catch:caught;buy:bought;sell:sold;teach:taught;think:thought;bring:brought;build:built;send:sent;spend:spent;lend:lent;lose:lost;leave:left;keep:kept;sleep:slept;feel:felt;deal:dealt;"
-            "write:wrote,written;drive:drove,driven;ride:rode,ridden;choose:chose,chosen;speak:spoke,spoken;break:broke,broken;steal:stole,stolen;freeze:froze,frozen;begin:began,begun;"
-            "run:ran;swim:swam,swum;sing:sang,sung;drink:drank,drunk;win:won;meet:met;lead:led;feed:fed;read:reads;pay:paid;say:said;lay:laid;make:made;hear:heard;hold:held;"
-            "stand:stood;understand:understood;take:took,taken;give:gave,given;eat:ate,eaten;fall:fell,fallen;see:saw,seen;know:knew,known;grow:grew,grown;throw:threw,thrown;draw:drew,drawn;"
-            "fly:flew,flown;wear:wore,worn;tear:tore,torn;bear:bore,born;find:found;fight:fought;seek:sought;shoot:shot;sit:sat;get:got,gotten;forget:forgot,forgotten;go:went,gone;come:came;become:became;"
-            "child:children;woman:women;man:men;person:people;foot:feet;tooth:teeth;mouse:mice;analysis:analyses;shrink:shrank,shrunk;rise:rose,risen;hide:hid,hidden;bite:bit,bitten;withdraw:withdrew,withdrawn"
-        ).split(";")
-    )
-    for form in forms.split(",")
-}
 _ENDS_SEARCH = frozenset("and or by to with from for of in on at und et y".split())
 _BY = frozenset("by von par por da".split())
 _BE = frozenset("is are was were be been being got gets get wird wurde wurden".split())
 _DONE = re.compile(
     r"\w*(?:ed|[^s]s|beat|won|led|met|hit|cut|put|paid|said|sold|told|held|kept|left|lost|made|sent|built|saw|gave|took|wrote|drove|chose|ought|aught|ade|old|ave|ook|ote|ew|ept|elt|id|ent)\Z"
 )
-
-
-@lru_cache(8192)
-def stem(word: str) -> str:
-    """A word, without case, by what its forms have in common."""
-    word = _IRREGULAR.get(word, word)
-    short = _ENDING.sub("", word.replace("’s", "").replace("'s", "").replace("-", ""))
-    if len(short) > 3 and short[-1] == short[-2]:  # "shipp" of "shipping"
-        short = short[:-1]
-    return short[:STEM_CHARS]
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text as they are written, what is elided ("l'année") by itself."""
-    return _WORD.findall(_ELIDED.sub(r"\1 ", text) if "'" in text or "’" in text else text)
 
 
 class Clause:
@@ -167,7 +126,7 @@ class Clause:
         found: dict[str, str] = {}
         way = ""
         for word in self.tokens:
-            if way and word in self.capitals:
+            if way and word in self.capitals and not in_group(word):
                 found.setdefault(way, word)
             if not way or word not in _ARTICLES:
                 way = _SPOTS.get(word, "")
@@ -220,7 +179,7 @@ class Clause:
     @cached_property
     def labels(self) -> dict[str, str]:
         """The single capitals that stand behind words: `{"room": "b"}`."""
-        shown = _WORD.findall(self.text)
+        shown = WORD.findall(self.text)
         return {
             one.casefold(): other
             for one, other in pairwise(shown)
@@ -321,7 +280,7 @@ def _has_own_subject(first: str, capitals: frozenset[str]) -> bool:
 
 def bare(text: str) -> str:
     """The words of a text without case and marks."""
-    return " ".join(_WORD.findall(text.casefold()))
+    return " ".join(WORD.findall(text.casefold()))
 
 
 def _negates(word: str) -> bool:

@@ -3,27 +3,26 @@ or who did it and to whom it was done exchanged."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from math import log
 
-from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of, stem
-from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS, in_group
+import re2
+
+from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of
+from instance.chute.modules.safety.opposed import FEW_HEAVY, UNDOES, belongs, one_says_un, opposes
 from instance.chute.modules.safety.record_fields import RecordFields
 from instance.chute.modules.safety.stance import counts_unasked, goes_too_far
 from instance.chute.modules.safety.stated_numbers import derives, numbers
+from instance.chute.modules.safety.word_stems import stem
 
 ALIGNED_MIN = 0.5
 """Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
 ALIGNED_WELL = 0.75
 """As much, from which a clause is it though a whole sentence may have more."""
 SAME_SUBJECT = 0.3
-SAME_WORDS = 0.6
-"""Part of a clause's words in another from which the two say the same, or its opposite."""
-FEW_HEAVY = 2
-"""Words that say something in a clause of which one tells that it is what a statement is about."""
+"""What it adds that a clause has what a statement begins with."""
 SAME_NUMBER = 0.2
 """What a number that two clauses share adds to how much the one is about the other."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
@@ -32,28 +31,18 @@ SAID = 0.5
 """Support of a statement all of whose words stand in one clause."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
-_UNDOES = frozenset(
-    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
-)
-_MENDS = frozenset(
-    "fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split()
-)
-"""Words by which a clause says what another says with a negation."""
 _LEAVES_OUT = frozenset(
     "outside excluded excludes exclude exempt except without extra separate separately additional missing lacks lack unavailable impossible ineligible forbidden instead unless until "
     "ausgenommen extra separat fehlt exclu exclue sauf excepto excluido escluso".split()
 )
-_CHANGED = re.compile(
-    r"\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)",
-    re.IGNORECASE,
+_CHANGED = re2.compile(
+    r"(?i)\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
 )
-_INSTEAD = re.compile(
-    r"((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)",
-    re.IGNORECASE,
+_INSTEAD = re2.compile(
+    r"(?i)((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
 )
-_MOVES = re.compile(
-    r"\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*",
-    re.IGNORECASE,
+_MOVES = re2.compile(
+    r"(?i)\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*"
 )
 _THEN = frozenset(
     "was were had originally previously before former formerly used old until instead ago than earlier war waren früher bisher ursprünglich était étaient avant ancien era antes anteriormente prima".split()
@@ -93,7 +82,7 @@ class Clauses:
         about = self._about(said)
         agrees = self._fields.agrees(said)
         if agrees is False or (
-            agrees is None and about is not None and _opposes(said, about, whole, self._beside(about))
+            agrees is None and about is not None and opposes(said, about, whole, self._beside(about))
         ):
             return "negation"
         mixes = self._fields.mixes(said)
@@ -122,12 +111,13 @@ class Clauses:
 
     def _about(self, said: Clause) -> Clause | None:
         """The clause that says most of what a clause of the statement says, groups aside."""
-        if not said.plain_words:
+        said_of = said.plain_words or said.words
+        if not said_of:
             return None
         for clauses, least in ((self._least, ALIGNED_WELL), (self._clauses, ALIGNED_MIN), (self._least, ALIGNED_MIN)):
             shares = [
                 (
-                    self._share(said.plain_words | (said.words & clause.words), clause)
+                    self._share(said_of | (said.words & clause.words), clause)
                     + self._bonus(said.first, clause)
                     + (SAME_NUMBER if said.numbers & clause.numbers else 0.0),
                     -len(clause.words),
@@ -200,14 +190,14 @@ class Clauses:
 
     def _is_denied(self, said: Clause) -> bool:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
-        if said.negates or not _UNDOES.isdisjoint(said.tokens):
+        if said.negates or not UNDOES.isdisjoint(said.tokens):
             return False
         for word in said.words:
             having = [clause for clause in self._least if word in clause.words]
             if (
                 having
                 and all(word in clause.negated for clause in having)
-                and not any(_one_says_un(said, clause) for clause in having)
+                and not any(one_says_un(said, clause) for clause in having)
             ):
                 near = {each.sentence for each in having}
                 about = [clause for clause in self._clauses if clause.sentence in near]
@@ -224,7 +214,7 @@ class Clauses:
             every = [clause for clause in self._least if number in clause.numbers]
             holding = [each for each in every if said.words & (each.words | each.subject)] or every
             others = [clause for clause in self._least if clause.numbers and clause.numbers.isdisjoint(said.numbers)]
-            if holding and all(any(_belongs(said, other, clause) for other in others) for clause in holding):
+            if holding and all(any(belongs(said, other, clause) for other in others) for clause in holding):
                 return True
         return False
 
@@ -310,91 +300,3 @@ class Clauses:
         if any(first.rstrip("s") in token for token in best.tokens):  # "bees" for "honeybees"
             return False
         return best.own_subject and RECORD not in best.text and best.first not in said.words
-
-
-def _opposes(said: Clause, about: Clause, whole: Clause, around: Sequence[Clause]) -> bool:
-    """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
-    turned = (said.negates != about.negates) != _one_says_un(said, about)
-    if said.negates != about.negates == whole.negates:
-        turned = False  # its other clause has the negation
-    days, is_open = (
-        about.members.get(group, frozenset()) and said.members.get(group, frozenset()) - about.members[group]
-        for group in (WEEKDAYS, OPEN)
-    )
-    if days and (is_open or turned):
-        return False  # closed on the other days than it is open on
-    for group, named in said.members.items():
-        known = about.members.get(group)
-        if known and named.isdisjoint(known):
-            if not turned and any(_has_all(said, each) for each in around):
-                continue  # its sentence tells of a change: closed, then opened again
-            if group not in PAIRS or not turned:
-                return True
-            turned = False
-    if turned and said.negates != about.negates:
-        denied = (said if said.negates else about).by_negation
-        turned = not _one_undoes(said, about) and not denied.isdisjoint(said.heavy & about.words)
-    if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
-        return False  # of another number it may be so
-    sure = len(said.heavy) + len(said.numbers & about.numbers) > 1 or len(about.heavy) <= FEW_HEAVY
-    return sure and len(said.heavy & about.words) >= SAME_WORDS * len(said.heavy)
-
-
-def _has_all(said: Clause, clause: Clause) -> bool:
-    """Whether a clause that goes on about the one before has the members of all groups that another names."""
-    goes_on = bool(clause.tokens) and in_group(clause.tokens[0])
-    return goes_on and all(named <= clause.members.get(group, frozenset()) for group, named in said.members.items())
-
-
-def _one_says_un(said: Clause, about: Clause) -> bool:
-    """Whether a word of one is the other's with a negating prefix ("unknown" for "known")."""
-    return any(
-        prefix + word in other.words
-        for one, other in ((said, about), (about, said))
-        for word in one.words
-        if len(word) > 3
-        for prefix in ("un", "in", "im", "dis", "non")
-    )
-
-
-def _one_undoes(said: Clause, about: Clause) -> bool:
-    """Whether one says with a word ("outside", "Fixed: …") what the other says with a negation."""
-    one, other = (said, about) if said.negates else (about, said)
-    return one.negates and not (
-        _UNDOES.isdisjoint(other.tokens) and (not other.tokens or other.tokens[0] not in _MENDS)
-    )
-
-
-def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
-    """Whether what is said of the number in `holding` is about `other`, which has a number of its own."""
-    held = holding.words | holding.subject  # a later clause may go on about what its sentence is about
-    if held >= other.words or other.words >= holding.words:
-        return False
-    theirs = (said.words & (other.words - held)) - said.negated
-    if not theirs:
-        return False
-    ours = said.words & (held - other.words)
-    siblings = holding.sentence == other.sentence
-    if not ours:
-        return siblings or RECORD in holding.text or bool(holding.words & other.words)
-    if not siblings:
-        return False
-    if said.first in theirs and holding.first not in said.words:
-        return True
-    return any(
-        stand in said.words and _slot(other, stand) & _slot(holding, instead)
-        for stand in theirs
-        for instead in holding.words - other.words - said.words
-    )
-
-
-def _slot(clause: Clause, word: str) -> set[tuple[int, str]]:
-    """What stands beside a word, before (-1) or behind (1) it."""
-    found = set()
-    for place, each in enumerate(clause.order):
-        if each == word:
-            if place:
-                found.add((-1, clause.order[place - 1]))
-            if place + 1 < len(clause.order):
-                found.add((1, clause.order[place + 1]))
-    return found

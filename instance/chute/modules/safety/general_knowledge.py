@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from instance.chute.modules.safety.clause import LITTLE, words_of
+from instance.chute.modules.safety.word_stems import LITTLE, words_of
 
 _ABOUT_THE_CASE = frozenset(
     "the this that these it its they their them he she his her him we our us you your i my here there now today also all every each most many some several few no none only already still yet "

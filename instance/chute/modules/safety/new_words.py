@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from instance.chute.modules.safety.clause import LITTLE, stem, words_of
 from instance.chute.modules.safety.exclusive_words import in_group
 from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.parts_of_speech import parts_of_speech
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS
+from instance.chute.modules.safety.word_stems import LITTLE, stem, words_of
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Vectors

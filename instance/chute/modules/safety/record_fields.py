@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from instance.chute.modules.safety.clause import RECORD, Clause, stem, words_of
+from instance.chute.modules.safety.clause import RECORD, Clause
 from instance.chute.modules.safety.stated_numbers import dated, in_full, numbers
+from instance.chute.modules.safety.word_stems import stem, words_of
 
 NAME_WORDS = 4
 """A longer value is a text, and names nothing."""
@@ -58,11 +59,12 @@ class RecordFields:
 
     def agrees(self, said: Clause) -> bool | None:
         """Whether a statement says of a field what the records do; `None` where it is about no field that is true or false."""
+        flagged = [each for each in self._records if any(words <= said.words for words, _ in each.flags)]
         named = [each for each in self._records if any(name <= said.words for name in each.names)]
         if not _ALL.isdisjoint(said.tokens):
-            about = named if len(named) > 1 else self._records
+            about = named if len(named) > 1 else flagged
         else:
-            about = named or (self._records if len(self._records) == 1 else [])
+            about = named or (flagged if len(flagged) == 1 else [])
         if not about or not _CONTRAST.isdisjoint(said.tokens):
             return None
         wanted = not said.negates

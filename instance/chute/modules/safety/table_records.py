@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 ROWS_MAX = 400
-_RULE = re.compile(r"[|\s:+=-]*-[|\s:+=-]*\Z")
-"""The line between a table's head and its rows."""
+_RULE = frozenset("|-:+= \t\r")
+"""What the line between a table's head and its rows is made of."""
 _BAR = "|"
 _EMPTY = frozenset(("", "-", "–", "—"))
 
@@ -21,7 +19,7 @@ def without_tables(text: str) -> tuple[str, list[str]]:
     at = 0
     while at < len(lines):
         head = _cells(lines[at])
-        if len(head) < 2 or at + 1 >= len(lines) or _RULE.match(lines[at + 1]) is None or _BAR not in lines[at + 1]:
+        if len(head) < 2 or at + 1 >= len(lines) or not _is_rule(lines[at + 1]):
             rest.append(lines[at])
             at += 1
             continue
@@ -30,6 +28,10 @@ def without_tables(text: str) -> tuple[str, list[str]]:
             found.append(_row(head, cells))
             at += 1
     return "\n".join(rest), found
+
+
+def _is_rule(line: str) -> bool:
+    return _BAR in line and "-" in line and _RULE.issuperset(line)
 
 
 def _cells(line: str) -> list[str]:
