@@ -5,21 +5,48 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from math import log
 
-from instance.chute.modules.safety.clause import Clause, bare, clauses_of, pieces_of, stem
-from instance.chute.modules.safety.exclusive_words import PAIRS
-from instance.chute.modules.safety.stated_numbers import derives
+import re2
+
+from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_of, pieces_of
+from instance.chute.modules.safety.opposed import FEW_HEAVY, UNDOES, belongs, one_says_un, opposes
+from instance.chute.modules.safety.record_fields import RecordFields
+from instance.chute.modules.safety.stance import counts_unasked, goes_too_far
+from instance.chute.modules.safety.stated_numbers import derives, numbers
+from instance.chute.modules.safety.word_stems import stem
 
 ALIGNED_MIN = 0.5
 """Part of a statement's words, by how rare they are in the reference, from which a clause is what it is about."""
-SAME_SUBJECT = 0.4
-SAME_WORDS = 0.6
-"""Part of a clause's words in another from which the two say the same, or its opposite."""
+ALIGNED_WELL = 0.75
+"""As much, from which a clause is it though a whole sentence may have more."""
+SAME_SUBJECT = 0.3
+"""What it adds that a clause has what a statement begins with."""
+SAME_NUMBER = 0.2
+"""What a number that two clauses share adds to how much the one is about the other."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
+SAID = 0.5
+"""Support of a statement all of whose words stand in one clause."""
 DERIVED_SMALL = 12
 """Numbers up to this may be worked out where a statement says so, though they stand in the reference."""
+_LEAVES_OUT = frozenset(
+    "outside excluded excludes exclude exempt except without extra separate separately additional missing lacks lack unavailable impossible ineligible forbidden instead unless until "
+    "ausgenommen extra separat fehlt exclu exclue sauf excepto excluido escluso".split()
+)
+_CHANGED = re2.compile(
+    r"(?i)\b(?:from|von|de|du|del|da|dal)\s+((?:\S+\s+){0,2}?\S*\d\S*(?:\s\w+)?)\s+(?:to|auf|zum|à|au|a|al)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
+)
+_INSTEAD = re2.compile(
+    r"(?i)((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
+)
+_MOVES = re2.compile(
+    r"(?i)\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*"
+)
+_THEN = frozenset(
+    "was were had originally previously before former formerly used old until instead ago than earlier war waren früher bisher ursprünglich était étaient avant ancien era antes anteriormente prima".split()
+)
 
 
 class Clauses:
@@ -34,30 +61,47 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+        self._fields = RecordFields(sentences)
 
     def against(self, statement: str) -> str:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
         if bare(statement) in self._bare:
             return ""
+        if counts_unasked(statement, self._clauses):
+            return "number"
+        whole = Clause(statement)
         for said in map(Clause, pieces_of(statement) or [statement]):
-            why = self._against(said)
+            why = self._against(said, whole)
             if why:
                 return why
-        return "negation" if self._is_denied(Clause(statement)) else ""
+        return "negation" if self._is_denied(whole) else ""
 
-    def _against(self, said: Clause) -> str:
+    def _against(self, said: Clause, whole: Clause) -> str:
         if not said.words:
             return ""
         about = self._about(said)
-        if about is not None and _opposes(said, about):
+        agrees = self._fields.agrees(said)
+        if agrees is False or (
+            agrees is None and about is not None and opposes(said, about, whole, self._beside(about))
+        ):
             return "negation"
-        if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said):
+        mixes = self._fields.mixes(said)
+        if mixes:
+            return mixes
+        too_far = goes_too_far(said, about) if about is not None else ""
+        if too_far:
+            return too_far
+        if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said) or self._is_elsewhere(said):
             return "name"
-        if self._is_denied(said):
+        if (not whole.negates and self._is_denied(said)) or self._is_excluded(said):
             return "negation"
-        if self._is_anothers_number(said):
+        if self._is_anothers_number(said) or self._is_number_elsewhere(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
+
+    def _beside(self, about: Clause) -> list[Clause]:
+        """The other clauses of its sentence."""
+        return [each for each in self._least if each.sentence == about.sentence and each is not about]
 
     def _share(self, said: frozenset[str], clause: Clause) -> float:
         """Part of words, by rarity, that a clause has."""
@@ -67,15 +111,21 @@ class Clauses:
 
     def _about(self, said: Clause) -> Clause | None:
         """The clause that says most of what a clause of the statement says, groups aside."""
-        if not said.plain_words:
+        said_of = said.plain_words or said.words
+        if not said_of:
             return None
-        for clauses in (self._least, self._clauses):
+        for clauses, least in ((self._least, ALIGNED_WELL), (self._clauses, ALIGNED_MIN), (self._least, ALIGNED_MIN)):
             shares = [
-                (self._share(said.plain_words, clause) + self._bonus(said.first, clause), -len(clause.words))
+                (
+                    self._share(said_of | (said.words & clause.words), clause)
+                    + self._bonus(said.first, clause)
+                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0),
+                    -len(clause.words),
+                )
                 for clause in clauses
             ]
             best = max(range(len(shares)), key=shares.__getitem__, default=-1)
-            if best >= 0 and shares[best][0] >= ALIGNED_MIN:
+            if best >= 0 and shares[best][0] >= least:
                 return clauses[best]
         return None
 
@@ -84,22 +134,38 @@ class Clauses:
         """What it adds that a clause has what a statement is about, more where it begins with it."""
         return SAME_SUBJECT if first == clause.first else SAME_SUBJECT / 2 if first in clause.words else 0.0
 
+    @property
+    def counts(self) -> set[str]:
+        """How many records the reference has, and how many of a kind."""
+        return self._fields.counts
+
+    def numbers_about(self, statement: str) -> set[str]:
+        """The numbers of the clauses that a statement's clauses are about."""
+        about = [self._about(said) for said in map(Clause, pieces_of(statement) or [statement])]
+        return {number for clause in about if clause is not None for number in clause.numbers}
+
     def carried(self, statement: str, cosine: float) -> float:
         """A cosine of a statement, 1 where the reference says it word for word, lowered where few of its words stand in the reference and none of its numbers."""
         if bare(statement) in self._bare:
             return 1.0
         said = Clause(statement)
-        if len(said.words) < 2 or cosine >= SURE:
+        if self._fields.agrees(said):
+            return max(cosine, SURE)
+        if not said.words or cosine >= SURE:
             return cosine
+        if said.heavy and any(said.heavy <= clause.words for clause in self._clauses):
+            return max(cosine, SAID)
         known = sum(word in self._rarity for word in said.words) / len(said.words)
         return cosine * FEW_WORDS if known <= FEW else cosine
 
     def _exchanges(self, said: Clause) -> bool:
         """Whether it has somebody do what was done to them by the other."""
-        deeds = set(said.deeds())
+        if any(said.is_turned(clause) for clause in self._clauses):
+            return True
+        deeds = said.deeds
         if not deeds:
             return False
-        known = {deed for clause in self._clauses for deed in clause.deeds()}
+        known = {deed for clause in self._clauses for deed in clause.deeds}
         return any(
             (whom, did, who) in known and (who, did, whom) not in known for who, did, whom in deeds if who != whom
         )
@@ -124,14 +190,14 @@ class Clauses:
 
     def _is_denied(self, said: Clause) -> bool:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
-        if said.negates:
+        if said.negates or not UNDOES.isdisjoint(said.tokens):
             return False
         for word in said.words:
             having = [clause for clause in self._least if word in clause.words]
             if (
                 having
                 and all(word in clause.negated for clause in having)
-                and not any(_one_says_un(said, clause) for clause in having)
+                and not any(one_says_un(said, clause) for clause in having)
             ):
                 near = {each.sentence for each in having}
                 about = [clause for clause in self._clauses if clause.sentence in near]
@@ -145,82 +211,92 @@ class Clauses:
         for number in said.numbers:
             if derived and float(number) <= DERIVED_SMALL:
                 continue
-            holding = [clause for clause in self._least if number in clause.numbers]
+            every = [clause for clause in self._least if number in clause.numbers]
+            holding = [each for each in every if said.words & (each.words | each.subject)] or every
             others = [clause for clause in self._least if clause.numbers and clause.numbers.isdisjoint(said.numbers)]
-            if holding and all(any(_belongs(said, other, clause) for other in others) for clause in holding):
+            if holding and all(any(belongs(said, other, clause) for other in others) for clause in holding):
                 return True
         return False
+
+    def _is_elsewhere(self, said: Clause) -> bool:
+        """Whether it has at one place what the reference has at another: both are places that it knows."""
+        if not said.spots:
+            return False
+        named = {stem(name) for name in said.capitals}
+        what = said.words - named
+        having = [clause for clause in self._least if what <= clause.words] if what else []
+        return bool(having) and any(
+            name in self._names and all(way in clause.spots and name not in clause.tokens for clause in having)
+            for way, name in said.spots.items()
+        )
+
+    def _is_excluded(self, said: Clause) -> bool:
+        """Whether it counts something in of which the reference only says that it is not ("Hardware is not part of it")."""
+        if said.negates or not _LEAVES_OUT.isdisjoint(said.tokens):
+            return False
+        for word in said.heavy:
+            having = [clause for clause in self._least if word in clause.words]
+            if having and all(
+                word == clause.first and clause.negates and len(clause.heavy - said.heavy) < FEW_HEAVY
+                for clause in having
+            ):
+                theirs = frozenset().union(*(clause.words for clause in having))
+                if (said.heavy - theirs) & self._rarity.keys():
+                    return True
+        return False
+
+    def _is_number_elsewhere(self, said: Clause) -> bool:
+        """Whether what it says besides its number and its subject stands in one clause, and the number in sentences that have none
+        of it."""
+        rest = said.heavy - ({said.first} if said.own_subject else frozenset())
+        if not said.numbers or not rest or derives(said.text):
+            return False
+        holding = {each.sentence for each in self._least if said.numbers & each.numbers}
+        if not holding or any(
+            each.sentence in holding and rest & (each.words | each.subject) for each in self._clauses
+        ):
+            return False
+        return any(self._share(rest, each) >= ALIGNED_WELL for each in self._least if RECORD not in each.text)
+
+    def _was_before(self, said: Clause) -> bool:
+        """Whether it gives the number from which something was changed to another, as if it still were so."""
+        if not said.numbers or not said.heavy or not _THEN.isdisjoint(said.tokens):
+            return False
+        return any(
+            said.numbers & old
+            and said.numbers.isdisjoint(new - old)
+            and len(said.heavy & clause.words) >= len(said.heavy) / 2
+            for clause, old, new in self._changes
+        )
+
+    @cached_property
+    def _changes(self) -> list[tuple[Clause, set[str], set[str]]]:
+        """The clauses in which a number takes another's place, with the one that is gone and the one that holds."""
+        found = []
+        for clause in self._clauses:
+            instead = _INSTEAD.search(clause.text) if clause.numbers else None
+            if instead is not None:
+                found.append((clause, numbers(instead.group(2)), numbers(instead.group(1))))
+            elif clause.numbers and _MOVES.search(clause.text) and (changed := _CHANGED.search(clause.text)):
+                found.append((clause, numbers(changed.group(1)), numbers(changed.group(2))))
+        return found
 
     def _is_anothers_deed(self, said: Clause) -> bool:
         """Whether it begins with a name of the reference, and what it says of it is said of another one."""
         first = said.tokens[0] if said.tokens else ""
         if first not in said.capitals or first not in self._names or stem(first) != said.first:
             return False
-        rest = said.words - {said.first}
+        rest = said.heavy - set(said.begins if said.first in said.begins[:1] else {said.first})
         if not rest:
             return False
         best = max(self._clauses, key=lambda clause: (self._share(rest, clause), -len(clause.words)))
-        if self._share(rest, best) < 0.75 or first in best.capitals | best.carried or first in best.tokens:
+        named = said.capitals if len(said.capitals) == 1 else said.capitals & set(said.tokens[: len(said.begins)])
+        if self._share(rest, best) < 0.75 or not named.isdisjoint(best.tokens):
+            return False
+        if first in best.carried and not best.own_subject:
             return False
         if len(rest) == 1 and set(said.tokens[1:]).isdisjoint(each for each in best.tokens if stem(each) in rest):
             return False
-        begins = best.tokens[0] if best.tokens else ""
-        return begins in best.capitals and begins not in said.tokens
-
-
-def _opposes(said: Clause, about: Clause) -> bool:
-    """Whether a clause names another member of a group, or negates what both say; of two opposites a negated one is the other."""
-    turned = (said.negates != about.negates) != _one_says_un(said, about)
-    for group, named in said.members.items():
-        known = about.members.get(group)
-        if known and named.isdisjoint(known):
-            if group not in PAIRS or not turned:
-                return True
-            turned = False
-    return turned and len(said.words & about.words) >= SAME_WORDS * len(said.words)
-
-
-def _one_says_un(said: Clause, about: Clause) -> bool:
-    """Whether a word of one is the other's with a negating prefix ("unknown" for "known")."""
-    return any(
-        prefix + word in other.tokens
-        for one, other in ((said, about), (about, said))
-        for word in one.tokens
-        if len(word) > 3
-        for prefix in ("un", "in", "im", "dis", "non", "non-")
-    )
-
-
-def _belongs(said: Clause, other: Clause, holding: Clause) -> bool:
-    """Whether what is said of the number in `holding` is about `other`, which has a number of its own."""
-    held = holding.words | holding.subject  # a later clause may go on about what its sentence is about
-    if held >= other.words or other.words >= holding.words:
-        return False
-    theirs = said.words & (other.words - held)
-    if not theirs:
-        return False
-    ours = said.words & (held - other.words)
-    siblings = holding.sentence == other.sentence
-    if not ours:
-        return "|" in holding.text or bool(holding.words & other.words)
-    if not siblings:
-        return False
-    if said.first in theirs and holding.first not in said.words:
-        return True
-    return any(
-        stand in said.words and _slot(other, stand) & _slot(holding, instead)
-        for stand in theirs
-        for instead in holding.words - other.words - said.words
-    )
-
-
-def _slot(clause: Clause, word: str) -> set[tuple[int, str]]:
-    """What stands beside a word, before (-1) or behind (1) it."""
-    found = set()
-    for place, each in enumerate(clause.order):
-        if each == word:
-            if place:
-                found.add((-1, clause.order[place - 1]))
-            if place + 1 < len(clause.order):
-                found.add((1, clause.order[place + 1]))
-    return found
+        if any(first.rstrip("s") in token for token in best.tokens):  # "bees" for "honeybees"
+            return False
+        return best.own_subject and RECORD not in best.text and best.first not in said.words

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
+from instance.chute.modules.safety.general_knowledge import is_general
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
+from instance.chute.modules.safety.new_words import NewWords
 from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
+from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
@@ -33,6 +36,12 @@ KNOWN_MAX, KNOWN_MAX_CHARS = 64, 32_000
 """Systems' texts of which it is known what they give, and the longest that is kept."""
 NEAREST = 3
 """Texts of a reference that a statement's numbers are compared with."""
+NEW_THING, NEW_WORD = 0.3, 0.25
+"""What a thing that the reference knows nothing of takes from a statement's support, in English and in others."""
+LEAST_ALIKE, LITTLE_NEW = 0.3, 0.05
+"""A statement that is a little like the reference and has hardly a new word is told in other words."""
+NEW_DOING = 0.1
+"""As much, a word for what is done."""
 DOUBTED = 0.45
 """What is left of a statement's support where something in it speaks against it."""
 LONG_CHARS = 400
@@ -66,11 +75,13 @@ _SAYS_NOTHING = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
-_NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)[\wÀ-ÿ'’\-]+")
+_NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
+_CODE = re.compile(r"\b[A-Z]{2,3}\b")
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
-    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt)\b", re.IGNORECASE
+    r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt|wurde|wurden|hat|haben|auf|beide|aus|bei|nach|für|mit|pro|vom|beim|kein|keine)\b",
+    re.IGNORECASE,
 )
 """Where any noun has a capital."""
 
@@ -180,7 +191,8 @@ def _given_by(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    return [piece.strip() for piece in split_sentences(text) if piece.strip()]
+    plain, rows = without_tables(text)
+    return [*(piece.strip() for piece in split_sentences(plain) if piece.strip()), *rows]
 
 
 def _stating(text: str, *, is_marked: bool) -> list[str]:
@@ -219,11 +231,14 @@ class Reference:
         self._statements = list(statements)
         self.windows = _windows(self._sentences, near)
         """The texts whose vectors are compared with the statements'."""
-        self.texts = [*self.windows, *self._statements]
-        """Those and the statements: what `judged` needs the vectors of."""
         self._whole = Told(" ".join(self._sentences))
-        self._clauses = Clauses([self._sentences[place] for place in near])
+        near_ones = [self._sentences[place] for place in near]
+        self._clauses = Clauses(near_ones)
+        self._new_words = NewWords(near_ones, self._whole.text, statements)
+        self.texts = [*self.windows, *self._statements, *self._new_words.texts]
+        """Those, the statements and their new words: what `judged` needs the vectors of."""
         self._measures = Measures(self._whole.text)
+        self._codes = {code.casefold() for code in _CODE.findall(self._whole.text)}
 
     async def support(self, embedder: Embedder, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """For each statement its support and why it is low: `number`, `name`, `negation`, `meaning`."""
@@ -232,17 +247,26 @@ class Reference:
     def judged(self, vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """As `support`, from the vectors of `texts`."""
         count = len(self.windows)
-        cosines = vectors[count:] @ vectors[:count].T
+        end = count + len(self._statements)
+        cosines = vectors[count:end] @ vectors[:count].T
+        new = self._new_words.judged(vectors[end:])
         found = []
-        for statement, row, best in zip(self._statements, cosines, cosines.max(axis=1).tolist(), strict=True):
+        bests = cosines.max(axis=1).tolist()
+        for statement, row, best, novelty in zip(self._statements, cosines, bests, new, strict=True):
             told = Told(statement)
             support, why = self._clauses.carried(statement, max(0.0, best)), []
             converted = self._measures.converted(statement) if by_number else set()
-            if by_number and (told.has_numbers or converted):
+            if by_number and (told.has_numbers or converted or self._measures.contradicts(statement)):
                 factor, least = self._by_numbers(told, row, converted)
                 if factor < 1:
                     why.append("number")
                 support = max(best, support, least) if least else support * factor
+            if not why and best >= LEAST_ALIKE and novelty.things + novelty.doings < LITTLE_NEW:
+                support = max(support, DOUBTED)
+            if novelty.english:
+                support -= NEW_THING * novelty.things + NEW_DOING * novelty.doings
+            else:
+                support -= NEW_WORD * novelty.things
             against = self._clauses.against(statement)
             if against and against not in why and (by_number or against != "number"):
                 why.append(against)
@@ -250,6 +274,8 @@ class Reference:
             if "name" not in why and self._names_others(statement):
                 why.append("name")
                 support *= DOUBTED
+            if not why and support < DOUBTED and is_general(statement):
+                support = DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 
@@ -258,29 +284,38 @@ class Reference:
         if _IN_GERMAN.search(statement):
             return False
         names = {word.casefold() for word in _NAME.findall(statement)}
-        return any(name != "i" and not self._whole.says(name) for name in names)
+        return any(name != "i" and not self._whole.says(name) and not self._is_code(name) for name in names)
+
+    def _is_code(self, name: str) -> bool:
+        """Whether the reference has a code for a name, of its first letter and others in their order: `PT` for Portugal."""
+        return any(code[0] == name[0] and _holds_in_order(name, code) for code in self._codes)
 
     def _by_numbers(self, told: Told, row: Any, converted: set[str]) -> tuple[float, float]:
         """What a statement's numbers, some of them in other units, make of its support: a factor, and what it is at least."""
         whole = self._whole
         stated = told.numbers - converted
-        new = stated - whole.numbers
+        new = stated - whole.numbers - self._clauses.counts
         if self._measures.contradicts(told.text) or any(not whole.implies(each, told) for each in new):
             return 0.4, 0.0
         if self._counts_others(told, converted):
             return 0.4, 0.0
         if not new:
             nearest = numbers(" ".join([self.windows[place] for place in _nearest(row)]))
-            if any(not whole.implies(each, told) for each in stated - nearest):
+            if any(not whole.implies(each, told) for each in stated - nearest - self._clauses.counts):
                 return 0.5, 0.0  # it is somewhere, but of something else
         return 1.0, 0.5 if told.numbers or converted else 0.0
 
     def _counts_others(self, told: Told, converted: set[str]) -> bool:
         """Whether it gives another number of something that the reference counts, or another share."""
+        about: set[str] | None = None
         for noun, given in told.counted.items():
             known = self._whole.counted.get(noun)
+            if known and not given & known:
+                about = self._clauses.numbers_about(told.text) if about is None else about
+                given = given - about
             if (
                 known
+                and given
                 and not given & converted
                 and not given & known
                 and not all(self._whole.implies(each, told) for each in given)
@@ -289,8 +324,18 @@ class Reference:
         return (
             bool(told.shares and self._whole.shares)
             and all(abs(one - other) >= 1 for one in told.shares for other in self._whole.shares)
+            and not any(self._whole.nears(share, told) for share in told.shares)
             and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
+
+
+def _holds_in_order(name: str, code: str) -> bool:
+    place = -1
+    for letter in code:
+        place = name.find(letter, place + 1)
+        if place < 0:
+            return False
+    return True
 
 
 def _nearest(row: Any) -> list[int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, in_full, plain_number
 
 FACTOR = "factor"
 """The kind of what is said to be so many times something."""
+KEPT = 64
+"""Texts whose measures are kept: each statement is asked for its own several times."""
 NEAR = 0.03
 """Part by which a converted measure may be off: it is mostly rounded."""
 
@@ -25,7 +28,7 @@ _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     ),
     "volume": ((1e-3, "ml millilitre millilitres milliliters"), (1e-2, "cl"), (1.0, "l litre liter litres liters"), (3.78541, "gallon gallons")),
     "time": (
-        (1e-3, "ms millisecond milliseconds"), (1.0, "sec second seconds sekunde sekunden"), (60.0, "min minute minutes minuten"),
+        (1e-3, "ms millisecond milliseconds"), (1.0, "s sec second seconds sekunde sekunden segundos secondes secondi"), (60.0, "min minute minutes minuten"),
         (3600.0, "h hr hour hours stunde stunden heures horas"), (86400.0, "day days tag tage tagen jours días"),
         (604800.0, "week weeks woche wochen semaines semanas"), (2629746.0, "month months monat monate monaten mois meses"),
         (31556952.0, "yr year years jahr jahre jahren ans años"), (315569520.0, "decade decades"),
@@ -40,7 +43,13 @@ _OF_UNIT = {word: (kind, factor) for kind, units in _UNITS.items() for factor, w
 _FACTOR = re.compile(
     r"\b(?:(twice|double[ds]?)|(thrice|tripled?s?)|(\d+|three|four|five|six|seven|eight|nine|ten) ?(?:times|x|-fold|fold) (?:as|more|faster|higher|larger|longer|the))\b"
 )
-_ONE = frozenset(("a", "an", "ein", "eine", "einer", "einen", "une", "un", "una"))
+_ONE_WORD = re.compile(r"\b(?:one|einen?|une?|uno?|una)\s", re.IGNORECASE)
+_ONE = frozenset(("a", "an", "ein", "eine", "einer", "einen", "une", "un", "una", "one"))
+_BEFORE_ONE = frozenset(
+    "for in within after over under about around of than take takes took last lasts lasted is was half need needs needed before nearly almost least most für nach innerhalb dauert dauerte beträgt "
+    "betrug pendant après dure durée dans en durante dura después entro dopo da".split()
+)
+"""Behind these words an article is the number of a measure ("in a week"), else it mostly is that of a rate ("twice a week")."""
 _NUMBER = rf"\d[\d.,]*\d|\d|\b(?:{'|'.join([*WORD_NUMBERS, *_ONE])})\b"
 _MEASURE = re.compile(
     rf"(?<![\w.])({_NUMBER})(?:\s|-)?({'|'.join(sorted((word for word in _OF_UNIT if word[0] != '/'), key=len, reverse=True))})\b"
@@ -69,17 +78,30 @@ class Measure(NamedTuple):
     number: str
 
 
-def measures(text: str) -> Iterator[Measure]:
+@lru_cache(KEPT)
+def measures(text: str) -> tuple[Measure, ...]:
     """The measures of a text: `90 days`, `a week`, `12 miles`, `100 requests per minute`."""
+    return tuple(_measures(text))
+
+
+def _measures(text: str) -> Iterator[Measure]:
     text = in_full(text).casefold()
     for match in _MEASURE.finditer(text):
-        yield _measure(match.group(1), match.group(2))
+        shown, unit = match.groups()
+        if shown in _ONE and _word_before(text, match.start()) not in _BEFORE_ONE:
+            continue
+        if len(unit) > 1 or unit != "s" or match.group()[-2] == " ":  # "the 1990s"
+            yield _measure(shown, unit)
     for match in _FACTOR.finditer(text):
         two, three, shown = match.groups()
         number = "2" if two else "3" if three else _number(shown)
         yield Measure(FACTOR, float(number), number)
     for match in _RATE.finditer(text):
         yield _measure(match.group(1), "/" + match.group(2))
+
+
+def _word_before(text: str, place: int) -> str:
+    return text[max(0, place - 20) : place].rstrip().rpartition(" ")[2]
 
 
 def _measure(shown: str, unit: str) -> Measure:
@@ -127,6 +149,7 @@ class Measures:
         for said in measures(statement):
             alike = [each for each in self._all if each.kind == said.kind]
             named = said.kind == FACTOR or any(each.number == said.number for each in alike)
+            named = named or (said.number == "1" and _ONE_WORD.search(statement) is not None)
             if alike and named and all(abs(each.value - said.value) > NEAR * each.value for each in alike):
                 return True
         for number, more in bounds(statement):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import month_name
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, permutations
 
 import re2
@@ -12,6 +12,10 @@ import re2
 DERIVED_FROM_MAX = 24
 """Numbers of a reference that are added and subtracted; a reference with more derives nothing."""
 
+TELLING_MIN = 100
+"""Numbers from here on are hardly a sum or product of two others by chance."""
+ROUNDED = 0.05
+"""Part by which a number that is said to be round may be off."""
 SHARE_OF_MIN = 100
 """Smaller numbers have too many shares that fit."""
 RATIO_FROM_MAX = 12
@@ -62,11 +66,21 @@ _SCALED = re.compile(
     r"(\d(?:[\d.,]*\d)?)[ \u00a0-]?(?:(thousand|tausend|mille|mil)|(million(?:s|en)?|millones|mio\.?|mn|(?-i:M))|(billions?|bn|milliarden?|milliards?|mrd\.?)|(?<=\d)(k))(?![\w])",
     re.IGNORECASE,
 )
+_JOINED = re.compile(
+    r"\b(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven|eight|nine)|dix-(?:sept|huit))\b",
+    re.IGNORECASE,
+)
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
     r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
+    re.IGNORECASE,
+)
+_ROUNDS = re.compile(
+    r"\b(?:((?:a (?:bit|little) )?(?:more|higher|longer|larger) than|(?:just |slightly |a (?:bit|little) |well )?(?:over|above)|über|mehr als|plus de|más de|oltre|più di)"
+    r"|((?:just |slightly |a (?:bit|little) )?(?:under|below|short of)|(?:a (?:bit|little) )?less than|nearly|almost|close to|knapp|fast|beinahe|unter|presque|moins de|casi|menos de|quasi|meno di)"
+    r"|(roughly|about|around|approximately|some|circa|ca\.?|rund|etwa|ungefähr|environ|aproximadamente|unos|unas))\s+(?:[$€£]\s?)?\d",
     re.IGNORECASE,
 )
 _PIECES = frozenset(range(2, 13))
@@ -79,6 +93,10 @@ NUMBERS_AND_SHARES = (re.compile(r"\d"), re.compile(rf"\b(?:{'|'.join([*_SMALL, 
 _NO_NOUN = frozenset(
     "percent per cent prozent and or to of in on at the a an was is are were with for from by per than until".split()
 )
+_ENDS_COUNT = frozenset(
+    "per and or to was is are were with for from by than until und oder ist sind war pro et ou est sont par y o es son por e è um".split()
+)
+"""Behind a number they say that what comes next is not what it counts: `2,400 per store`."""
 
 
 _WORDS = (*_SMALL, *_SHARES)
@@ -95,9 +113,15 @@ def number_words(text: str) -> frozenset[str]:
 
 def in_full(text: str) -> str:
     """The text with `4.2 million`, `60k` and `3:37 pm` as `4200000`, `60000` and `15:37`."""
+    if "-" in text and _JOINED.search(text) is not None:
+        text = _JOINED.sub(_of_words, text)
     if _MAY_BE_SHORT.search(text) is None:
         return text
     return _CLOCK.sub(_of_day, _SCALED.sub(_scaled, text))
+
+
+def _of_words(match: re.Match[str]) -> str:
+    return str(sum(_SMALL[word.casefold()] for word in match.group().split("-")))
 
 
 def _scaled(match: re.Match[str]) -> str:
@@ -133,6 +157,8 @@ def counted(text: str) -> dict[str, set[str]]:
             continue
         end = match.end()
         digits, word, *nouns = match.groups()
+        if nouns[0] in _ENDS_COUNT:
+            continue
         number = plain_number(digits) if digits else str(_SMALL[word])
         for noun in nouns:
             if noun and noun not in _NO_NOUN and noun not in _SMALL:
@@ -183,14 +209,20 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
-    if own_shares and any(abs(value - share) < 1 for share in known_shares):
+    if own_shares and any(
+        abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))
+    ):
         return True
     if _YEARS.search(statement) and any(
         abs(value - (one - other)) < 0.005 for one, other in permutations(filter(_is_year, given), 2)
     ):
         return True
-    if len(known) > DERIVED_FROM_MAX or not _DERIVES.search(statement):
+    if len(known) > DERIVED_FROM_MAX:
         return False
+    if value >= TELLING_MIN and not _is_year(value) and _is_told(value, given):
+        return True
+    if not _DERIVES.search(statement):
+        return is_nearly(value, statement, given)
     times = [1.0, *(each for each in given if each in _PIECES)]
     if any(
         abs(value - result) < 0.005
@@ -202,7 +234,24 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
         given and abs(value - sum(given)) < 0.005
     ):
         return True
-    return any(abs(value - ratio) < 0.005 for ratio in _ratios(known))
+    return any(abs(value - ratio) < 0.005 for ratio in _ratios(known)) or is_nearly(value, statement, given)
+
+
+def _is_told(value: float, given: list[float]) -> bool:
+    """Whether a large number is the sum, difference or product of two, or the half or double of one: none is so by chance."""
+    return any(
+        value in (one + other, one - other, one * other) for one, other in permutations(given, 2) if other > 1
+    ) or any(value in (each / 2, each * 2) for each in given)
+
+
+def is_nearly(value: float, statement: str, given: Iterable[float]) -> bool:
+    """Whether it is a number of the reference made round, on the side of it that the statement says."""
+    match = _ROUNDS.search(statement)
+    if match is None or not value:
+        return False
+    over, under, _ = match.groups()
+    least, most = (0.0, ROUNDED) if over else (-ROUNDED, 0.0) if under else (-ROUNDED, ROUNDED)
+    return any(least <= (each - value) / value <= most for each in given)
 
 
 def _is_year(number: float) -> bool:

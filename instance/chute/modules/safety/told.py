@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from instance.chute.modules.safety.stated_numbers import NUMBERS_AND_SHARES, counted, follows, numbers, shares
+from instance.chute.modules.safety.stated_numbers import (
+    NUMBERS_AND_SHARES,
+    counted,
+    follows,
+    is_nearly,
+    numbers,
+    shares,
+)
 from instance.chute.quick_look import QuickLook
 
 _LOOK = QuickLook(NUMBERS_AND_SHARES)
@@ -54,6 +61,10 @@ class Told:
     def implies(self, number: str, statement: Told) -> bool:
         """Whether a number of the statement that does not stand here follows from what does."""
         return follows(number, statement.text, statement.shares, self.numbers, self.shares)
+
+    def nears(self, share: float, statement: Told) -> bool:
+        """Whether a share of the statement is one of these made round ("more than 60%" of 62%)."""
+        return is_nearly(share, statement.text, self.shares)
 
 
 def _joins(character: str) -> bool:
