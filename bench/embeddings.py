@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx2
@@ -39,17 +40,17 @@ class _Counted(embedding._Model):
     def __init__(self) -> None:
         super().__init__()
         self.texts = self.tokens = self.took_ns = 0
-
-    def read(self, texts: Sequence[str]) -> Any:
-        started = time.perf_counter_ns()
-        rows = super().read(texts)
-        self.took_ns += time.perf_counter_ns() - started
-        self.texts += len(texts)
-        return rows
+        self._counting = Lock()
 
     def _read(self, encoded: Sequence[Any]) -> Any:
-        self.tokens += len(encoded) * max(map(len, encoded))
-        return super()._read(encoded)
+        started = time.perf_counter_ns()
+        rows = super()._read(encoded)
+        took_ns = time.perf_counter_ns() - started
+        with self._counting:
+            self.took_ns += took_ns
+            self.texts += len(encoded)
+            self.tokens += len(encoded) * max(map(len, encoded))
+        return rows
 
 
 async def measure(calls: int = CALLS) -> dict[str, dict[str, float]]:
