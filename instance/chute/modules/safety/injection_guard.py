@@ -100,7 +100,7 @@ class LearnedGuard:
         self.looker = LearnedLooker(self._learned.classifier, from_share, lambda x: True, window=WINDOW_MAX_CHARS)
 
     async def judge(self, x: Exchange, texts: list[tuple[str, str, str]]) -> Answer | None:
-        """`texts`: place, role and text of each."""
+        """`texts`: place, role and text of each. Raises `EmbedderLate`."""
         if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
@@ -116,7 +116,7 @@ class LearnedGuard:
             return None
 
         began = self._clock.mono_ns()
-        found = await self._learned.run([text for _, _, text in texts], first)
+        found = await self._learned.run([text for _, _, text in texts], first, x)
         x.waited_ns += self._clock.mono_ns() - began
         if found is not None:
             self._guard.refuse(x, *found)

@@ -13,6 +13,7 @@ from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -41,8 +42,9 @@ class LearnedInjection:
         """The points of each text: those of its worst window."""
         return await self.run(texts, lambda points: points)
 
-    def run(self, texts: Sequence[str], work: Callable[[list[float]], T]) -> Awaitable[T]:
-        """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes."""
+    def run(self, texts: Sequence[str], work: Callable[[list[float]], T], x: Exchange | None = None) -> Awaitable[T]:
+        """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes. `x`: the call
+        that waits for it. Raises `EmbedderLate`."""
         windows: list[str] = []
         of: list[int] = []
 
@@ -61,7 +63,7 @@ class LearnedInjection:
                     worst[place] = max(worst[place], points)
             return work(worst)
 
-        return self._embedder.run(read, judged)
+        return self._embedder.run(read, judged, x)
 
     def _likeliest(self, sentences: list[str]) -> list[str]:
         """The windows around the sentences that by their words are the likeliest."""
