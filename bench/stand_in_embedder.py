@@ -84,10 +84,15 @@ class StandInEmbedder(Embedder):
         return super().embed_then(texts, work, x)
 
     def run(
-        self, read: Callable[[], Sequence[str]], work: Callable[[Any], T], x: Exchange | None = None
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Any], T],
+        x: Exchange | None = None,
+        *,
+        more: Callable[[Any], Sequence[str]] | None = None,
     ) -> Awaitable[T]:
         self._given += 1
-        return super().run(read, work, x)
+        return super().run(read, work, x, more=more)
 
     async def settled(self) -> None:
         """Wait until nothing is left to do on the thread."""
@@ -101,8 +106,13 @@ class StandInEmbedder(Embedder):
     def _embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
         return self._counted(super()._embed_then, texts, work)
 
-    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
-        return self._counted(lambda: Embedder._embed_then(self, read(), work))
+    def _run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Any], T],
+        more: Callable[[Any], Sequence[str]] | None,
+    ) -> T:
+        return self._counted(super()._run, read, work, more)
 
     def _counted(self, job: Callable[..., T], *given: Any) -> T:
         started, model = thread_time_ns(), self._stand_in.took_ns

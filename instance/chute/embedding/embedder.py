@@ -131,11 +131,16 @@ class Embedder:
         return self._once_loaded(x, self._embed_then, texts, work)
 
     def run(
-        self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T], x: Exchange | None = None
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Vectors], T],
+        x: Exchange | None = None,
+        *,
+        more: Callable[[Vectors], Sequence[str]] | None = None,
     ) -> Awaitable[T]:
         """`work(vectors of read())`, all of it on the thread: also finding out what there is to embed takes the event loop no
-        time then. As `embed_then` otherwise."""
-        return self._once_loaded(x, self._run, read, work)
+        time then. `more`: what else is to be embedded once those are known, for `work` behind them. As `embed_then` otherwise."""
+        return self._once_loaded(x, self._run, read, work, more)
 
     def _once_loaded(self, x: Exchange | None, job: Callable[..., T], *given: Any) -> Awaitable[T]:
         if self._model is None:
@@ -179,10 +184,24 @@ class Embedder:
             "texts": self.embedded,
         }
 
-    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
-        return self._embed_then(read(), work)
+    def _run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Vectors], T],
+        more: Callable[[Vectors], Sequence[str]] | None,
+    ) -> T:
+        vectors = self._vectors_of(read())
+        further = more(vectors) if more is not None else ()
+        if further:
+            import numpy as np
+
+            vectors = np.vstack([vectors, self._vectors_of(further)])
+        return work(vectors)
 
     def _embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
+        return work(self._vectors_of(texts))
+
+    def _vectors_of(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
         model = self._model
@@ -214,7 +233,7 @@ class Embedder:
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for place, key in enumerate(keys):
             found[place] = rows[key]
-        return work(found)
+        return found
 
     def _all_kept(self, texts: Sequence[str]) -> Vectors | None:
         """The vectors, when there is nothing to read."""

@@ -71,7 +71,7 @@ class Look:
         """Work out what `is_silent` says."""
         reading = self._reading
         assert reading is not None
-        reading.vectors = vectors
+        reading.take(vectors)
         for looker, text, rows in self._rows:
             if not rows or looker.is_silent(reading, rows):
                 self._silent.setdefault(looker, set()).add(text)
