@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha512
 from time import thread_time_ns
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from bench.loop_clock import LoopClock
 from instance.chute.embedding.embedder import DIMENSIONS, Embedder
 from instance.chute.embedding.worker import Worker
+
+if TYPE_CHECKING:
+    from instance.chute.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -31,13 +34,13 @@ class StandInModel:
     def __init__(self) -> None:
         self.took_ns = 0
 
-    def read(self, texts: Sequence[str]) -> Any:
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Any]]:
         started = thread_time_ns()
         rows = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for place, text in enumerate(texts):
             rows[place] = _row(text)
         self.took_ns += thread_time_ns() - started
-        return rows
+        yield list(range(len(texts))), rows
 
 
 class _Handing(Worker):
@@ -48,10 +51,10 @@ class _Handing(Worker):
         self._clock = clock
         self.handed = self.handed_ns = 0
 
-    def do(self, job: Callable[..., T], *given: Any) -> asyncio.Future[T]:
+    def do(self, job: Callable[..., T], *given: Any, **how: Any) -> asyncio.Future[T]:
         started = self._clock.read()
         try:
-            return super().do(job, *given)
+            return super().do(job, *given, **how)
         finally:
             took = self._clock.read() - started
             self._clock.away_ns += took
@@ -76,13 +79,20 @@ class StandInEmbedder(Embedder):
     async def load(self) -> None:
         return
 
-    def embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> Awaitable[T]:
+    def embed_then(self, texts: Sequence[str], work: Callable[[Any], T], x: Exchange | None = None) -> Awaitable[T]:
         self._given += 1
-        return super().embed_then(texts, work)
+        return super().embed_then(texts, work, x)
 
-    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> Awaitable[T]:
+    def run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Any], T],
+        x: Exchange | None = None,
+        *,
+        more: Callable[[Any], Sequence[str]] | None = None,
+    ) -> Awaitable[T]:
         self._given += 1
-        return super().run(read, work)
+        return super().run(read, work, x, more=more)
 
     async def settled(self) -> None:
         """Wait until nothing is left to do on the thread."""
@@ -108,8 +118,13 @@ class StandInEmbedder(Embedder):
     def _embed_then(self, texts: Sequence[str], work: Callable[[Any], T]) -> T:
         return self._counted(super()._embed_then, texts, work)
 
-    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Any], T]) -> T:
-        return self._counted(lambda: Embedder._embed_then(self, read(), work))
+    def _run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Any], T],
+        more: Callable[[Any], Sequence[str]] | None,
+    ) -> T:
+        return self._counted(super()._run, read, work, more)
 
     def _counted(self, job: Callable[..., T], *given: Any) -> T:
         started, model = thread_time_ns(), self._stand_in.took_ns

@@ -10,6 +10,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import Answer
+from instance.chute.embedding.late import ACTION as NOT_EMBEDDED
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.core.errors import StockyardError
@@ -188,7 +189,8 @@ def timed(x: Exchange, link: Link, since: int, took_ns: int) -> None:
     for decision in x.decisions[since:]:
         decision["took_ns"] = took_ns
     if link.module.safety:
-        x.safety_count += len(x.decisions) - since
+        for decision in x.decisions[since:]:
+            x.safety_count += decision["action"] != NOT_EMBEDDED
 
 
 def refuse(x: Exchange, link: Link, error: StockyardError) -> None:

@@ -152,6 +152,8 @@ class Exchange(SharedScan):
     cache: str
     upstream_ns: int
     waited_ns: int
+    embedding_ns: int
+    """Of that, what was waited for the embedder."""
     first_token_ns: int
     bytes_out: int
     text_out: list[str]
@@ -269,6 +271,7 @@ class Exchange(SharedScan):
         self.cache = "off"
         self.upstream_ns = 0
         self.waited_ns = 0
+        self.embedding_ns = 0
         self.first_token_ns = 0
         self.bytes_out = 0
         self.text_out_size = 0

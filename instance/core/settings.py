@@ -71,6 +71,28 @@ class ProviderSettings(Section):
     headers: dict[str, str] = Field(default={}, description="Headers added to each call to it.")
 
 
+class EmbedderSettings(Section):
+    """The bundled model that compares meanings for semanticcache, contextpack, guardrail and other modules. What waits for it too long,
+    or finds too much waiting, does without: a cache misses, a judge goes by its rules, and the trail says so."""
+
+    wait_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=60,
+        description="Seconds that a call waits for it at most in all, queue and work; one that takes longer by itself, as a stream may, "
+        "for as long again as it takes without it.",
+    )
+    queue_max: int = Field(
+        default=256, ge=1, le=10_000, description="Most of what calls ask of it that waits; more goes without at once."
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Threads that it reads on; 0: one less than the processors for this process, 1 to 4.",
+    )
+
+
 UsdPerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 UsdPerUnit = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 
@@ -176,6 +198,7 @@ class Settings(Section):
         default={}, max_length=1000, description="Own names for models; where the API stored one, that wins."
     )
     responses: ResponseSettings = ResponseSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
     modules: dict[str, dict[str, Any]] = Field(
         default={},
         description="Modules by name: `enabled` and their own settings; where the API changed one, that wins.",

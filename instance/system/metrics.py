@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from instance.system import process_facts
+from instance.system.embedder_state import embedder_metrics
 from instance.system.target_metrics import target_gauges
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def exposition(instance: Instance, ledger_seq: int) -> str:
     own = [lines for name, lines in _own(instance, ledger_seq).items() if f"# TYPE {name} " not in written]
     if written and not written.endswith("\n"):
         written += "\n"
-    return "".join(own) + target_gauges(instance.core.services) + written
+    services = instance.core.services
+    return "".join(own) + target_gauges(services) + embedder_metrics(services) + written
 
 
 def _own(instance: Instance, ledger_seq: int) -> dict[str, str]:

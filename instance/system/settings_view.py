@@ -12,7 +12,16 @@ from pydantic import BaseModel, SecretStr
 from instance.chute.module_secrets import hidden
 from instance.core.settings import Settings
 
-LIVE = frozenset(("public_docs", "publish_head", "metrics_public", "max_database_bytes"))
+LIVE = frozenset(
+    (
+        "public_docs",
+        "publish_head",
+        "metrics_public",
+        "max_database_bytes",
+        "embedder.wait_s",
+        "embedder.queue_max",
+    )
+)
 """Settings that hold at once; every other is read when the instance starts."""
 
 MASKED = "********"

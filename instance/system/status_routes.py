@@ -18,6 +18,7 @@ from instance.system import apps, process_facts
 from instance.system.auth import admitted
 from instance.system.client_wall import require_within
 from instance.system.credentials import identify, presented_key
+from instance.system.embedder_state import embedder_component
 from instance.system.health import STARTED_AT, readiness
 from instance.system.json_response import Json
 from instance.system.metrics import TEXT_FORMAT, exposition
@@ -93,6 +94,7 @@ async def _whole(instance: Instance, checks: dict[str, bool]) -> dict[str, Any]:
         "database_size_mb": round(core.database.size_bytes() / 2**20, 3),
         "journal": {"bytes": core.writer.lag_bytes, "lag_ms": core.writer.lag_ms},
         "disk_free_bytes": process_facts.free_bytes(core.database.path.parent),
+        "embedder": embedder.report() if (embedder := core.services.get("embedder")) is not None else None,
         "health": _health(core.services),
         "components": {
             "database": _component(checks["database"]),
@@ -100,6 +102,7 @@ async def _whole(instance: Instance, checks: dict[str, bool]) -> dict[str, Any]:
             "observe": _component(True),
             "trust": _component(verified is None or verified["valid"], "" if verified else "not verified yet"),
             "providers": _component(True, _providers(core.services)),
+            "embedder": _component(*embedder_component(core.services)),
             "webhooks": _component(True, "not built yet"),
             "journal": _component(checks["journal"], core.journal.reason),
             "backup": _component(True, "by the control plane" if core.hosted else "stockyard backup"),

@@ -138,7 +138,9 @@ async def test_long_texts_each_module_judges_by_itself() -> None:
 async def test_one_job_serves_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
     run = Embedder.run
-    monkeypatch.setattr(Embedder, "run", lambda self, read, work: jobs.append(read) or run(self, read, work))
+    monkeypatch.setattr(
+        Embedder, "run", lambda self, read, work, x=None, **how: jobs.append(read) or run(self, read, work, x, **how)
+    )
     denied = [{"name": "politics", "examples": ["Whom should I vote for?"]}]
     judging = {
         "promptguard": {},
@@ -161,7 +163,9 @@ async def test_the_note_that_agegate_itself_adds_is_no_reason_for_a_closer_look(
 ) -> None:
     jobs: list[Any] = []
     run = Embedder.run
-    monkeypatch.setattr(Embedder, "run", lambda self, read, work: jobs.append(read) or run(self, read, work))
+    monkeypatch.setattr(
+        Embedder, "run", lambda self, read, work, x=None, **how: jobs.append(read) or run(self, read, work, x, **how)
+    )
     async with running({"agegate": {"default_tier": "teen"}}) as s:
         await s.sdk().chat.completions.create(**s.body("When does the library open on a Tuesday?"))
         assert [type(job.__self__) for job in jobs] == [Look]

@@ -1,26 +1,33 @@
-"""Embeds texts by the packaged MiniLM on one worker thread, each text once: results are kept by text.
+"""Embeds texts by the packaged MiniLM on threads of its own, each text once: results are kept by text.
 
 Used in `prepare`, `around` and `on_finish`, never in a synchronous hook before the call: a text takes 3 to 20 ms, during
-which the worker lets the event loop run.
+which the event loop runs. What a call waits for goes before what nobody waits for, and is waited for no longer than the settings
+allow.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from threading import Lock
+from time import monotonic_ns, perf_counter_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from instance.chute.embedding.late import LATE, EmbedderLate, Lateness
 from instance.chute.embedding.model_files import INSTALL, missing_packages, model_files
-from instance.chute.embedding.worker import Worker
+from instance.chute.embedding.worker import NS_PER_S, Worker, is_wanted
 from instance.core.errors import StockyardError
-from instance.core.memory_limit import MB, check_room
+from instance.core.memory_limit import MB, check_room, memory_room
+from instance.core.processors import usable_processors
+from instance.core.settings import EmbedderSettings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from instance.chute.exchange import Exchange
     from instance.core.core import Core
 
     Vectors = NDArray[np.float32]
@@ -36,12 +43,20 @@ alike are read once, as are those that differ in the spaces around them."""
 RUN_TOKENS = 16
 """What a run of the model takes by itself, in tokens: less padding than that is cheaper than one more run."""
 RUN_TOKENS_MAX = 1_024
-"""Most tokens, padding counted, that the model reads at a time: 75 MB of working memory, which it keeps."""
+"""Most tokens, padding counted, that a thread has the model read at a time: 75 MB of working memory, which it keeps."""
 LOAD_BYTES = 260 * MB
 """What loading takes at its peak, above what the instance has already; 180 MB of it stay."""
 CACHED_MAX = 8_192
 """Texts whose vectors are kept: 1.5 KB each. Of the text itself only its hash is: 64 bits by SipHash under a key of this process, so
 that nobody can make two texts that count as one."""
+WORKING_BYTES = 80 * MB
+"""What each further thread takes for the texts that it reads."""
+THREADS_MAX = 4
+"""Of its own accord; the settings may say more."""
+PIECE_CHARS = 2_000
+"""Of what no call waits for so much is read in one go, some 0.1 s: a call that comes then waits no longer for a thread."""
+OTHERS_WAIT_S = 60.0
+"""How long is waited for what no call waits for."""
 SERVICE = "embedder"
 
 
@@ -51,10 +66,19 @@ class Embedder:
     The model (265 MB at its peak) is loaded by the first `load()` or `embed()`.
     """
 
-    def __init__(self, cached_max: int = CACHED_MAX) -> None:
+    def __init__(
+        self,
+        cached_max: int = CACHED_MAX,
+        *,
+        settings: Callable[[], EmbedderSettings] = EmbedderSettings,
+        mono_ns: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """`settings` are asked at each call, but for the threads, which are made once."""
         self._cached_max = cached_max
+        self._settings = settings
         self._kept: OrderedDict[int, Vectors] = OrderedDict()
-        self._worker = Worker("embedder")
+        self.lateness = Lateness(mono_ns)
+        self._worker = Worker("embedder", lateness=self.lateness)
         self._keeping = Lock()
         self._loading: asyncio.Task[Any] | None = None
         self._model: _Model | None = None
@@ -82,36 +106,102 @@ class Embedder:
             raise StockyardError("not_supported", str(problem)) from problem
 
     async def _load(self) -> None:
-        self._model = await self._worker.do(_Model)
+        model = await self._worker.do(_Model)
+        self._worker.grow(threads_of(self._settings().threads))
+        self._model = model
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of the texts, in their order. Raises what `load` raises."""
+    async def embed(self, texts: Sequence[str], x: Exchange | None = None) -> Vectors:
+        """The vectors of the texts, in their order; of many texts that no call waits for, a few at a time. Raises what `load` and
+        `embed_then` raise."""
         found = self._all_kept(texts)
-        return found if found is not None else await self.embed_then(texts, _as_they_are)
+        if found is not None:
+            return found
+        if x is not None:
+            return await self.embed_then(texts, _as_they_are, x)
+        import numpy as np
 
-    def embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> Awaitable[T]:
-        """`work(vectors)`, done on the worker too: comparing with many others takes the event loop no time then.
+        return np.vstack([await self.embed_then(piece, _as_they_are) for piece in pieces_of(texts)])
 
-        `work` must not touch what the loop changes meanwhile. Raises what `load` and `work` raise.
+    def embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T], x: Exchange | None = None) -> Awaitable[T]:
+        """`work(vectors)`, done on the embedder's thread too: comparing with many others takes the event loop no time then.
+
+        `work` must not touch what the loop changes meanwhile. `x`: the call that waits for it; `None`: none does. Raises what `load`
+        and `work` raise, and `EmbedderLate` when it took too long, or too much waits already.
         """
-        return self._once_loaded(self._embed_then, texts, work)
+        return self._once_loaded(x, self._embed_then, texts, work)
 
-    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> Awaitable[T]:
-        """`work(vectors of read())`, all of it on the worker: also finding out what there is to embed takes the event loop no
-        time then. As `embed_then` otherwise."""
-        return self._once_loaded(self._run, read, work)
+    def run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Vectors], T],
+        x: Exchange | None = None,
+        *,
+        more: Callable[[Vectors], Sequence[str]] | None = None,
+    ) -> Awaitable[T]:
+        """`work(vectors of read())`, all of it on the thread: also finding out what there is to embed takes the event loop no
+        time then. `more`: what else is to be embedded once those are known, for `work` behind them. As `embed_then` otherwise."""
+        return self._once_loaded(x, self._run, read, work, more)
 
-    def _once_loaded(self, job: Callable[..., T], *given: Any) -> Awaitable[T]:
-        return self._worker.do(job, *given) if self._model is not None else self._after_loading(job, *given)
+    def _once_loaded(self, x: Exchange | None, job: Callable[..., T], *given: Any) -> Awaitable[T]:
+        if self._model is None:
+            return self._after_loading(x, job, *given)
+        own = self._settings()
+        if x is None:
+            return self._worker.do(job, *given, for_call=False, wait_s=OTHERS_WAIT_S, most=own.queue_max)
+        # As long again as the call takes by itself: what it waited is in the time since it began, too.
+        left_ns = own.wait_s * NS_PER_S - x.embedding_ns
+        if x.embedding_ns:
+            left_ns += perf_counter_ns() - x.started_ns - x.embedding_ns
+            if left_ns <= 0:
+                self.lateness.add(LATE)
+                raise EmbedderLate(LATE)
+        return self._worker.do(
+            job,
+            *given,
+            wait_s=min(own.wait_s, left_ns / NS_PER_S),
+            most=own.queue_max,
+            settled=partial(_waited, x),
+        )
 
-    async def _after_loading(self, job: Callable[..., T], *given: Any) -> T:
+    async def _after_loading(self, x: Exchange | None, job: Callable[..., T], *given: Any) -> T:
         await self.load()
-        return await self._worker.do(job, *given)
+        return await self._once_loaded(x, job, *given)
 
-    def _run(self, read: Callable[[], Sequence[str]], work: Callable[[Vectors], T]) -> T:
-        return self._embed_then(read(), work)
+    def report(self) -> dict[str, Any]:
+        """How it is, as JSON values: threads, what waits, and what was late since it was made and within the last minute."""
+        worker, counts = self._worker, self.lateness.counts
+        calls, others = worker.waiting
+        return {
+            "loaded": self._model is not None,
+            "stuck": worker.held_s > self._settings().wait_s,
+            "threads": worker.threads,
+            "busy": worker.busy,
+            "waiting_for_calls": calls,
+            "waiting_for_others": others,
+            **counts,
+            "late_last_minute": self.lateness.within(60),
+            "abandoned": worker.abandoned,
+            "texts": self.embedded,
+        }
+
+    def _run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Vectors], T],
+        more: Callable[[Vectors], Sequence[str]] | None,
+    ) -> T:
+        vectors = self._vectors_of(read())
+        further = more(vectors) if more is not None else ()
+        if further:
+            import numpy as np
+
+            vectors = np.vstack([vectors, self._vectors_of(further)])
+        return work(vectors)
 
     def _embed_then(self, texts: Sequence[str], work: Callable[[Vectors], T]) -> T:
+        return work(self._vectors_of(texts))
+
+    def _vectors_of(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
         model = self._model
@@ -128,19 +218,22 @@ class Embedder:
                 else:
                     rows[key] = row  # held here: it may be gone from what is kept before the others are read
                     self._kept.move_to_end(key)
-        if wanted:
-            read = model.read(list(wanted.values()))
+        unread = list(wanted)
+        for places, read in model.read(list(wanted.values())) if wanted else ():
             with self._keeping:
-                # A row of its own: a view would keep them all.
-                for key, row in zip(wanted, read, strict=True):
+                for place, row in zip(places, read, strict=True):
+                    key = unread[place]
+                    # A row of its own: a view would keep them all.
                     rows[key] = self._kept[key] = row.copy()
                     if len(self._kept) > self._cached_max:
                         self._kept.popitem(last=False)
-            self.embedded += len(wanted)
+                self.embedded += len(places)
+            if not is_wanted():
+                raise EmbedderLate(LATE)  # nobody hears it
         found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for place, key in enumerate(keys):
             found[place] = rows[key]
-        return work(found)
+        return found
 
     def _all_kept(self, texts: Sequence[str]) -> Vectors | None:
         """The vectors, when there is nothing to read."""
@@ -182,12 +275,39 @@ def runs_of(lengths: Sequence[int]) -> list[list[int]]:
     return runs
 
 
+def pieces_of(texts: Sequence[str]) -> list[Sequence[str]]:
+    """The texts, in pieces of little enough to read."""
+    pieces: list[Sequence[str]] = []
+    start = chars = 0
+    for place, text in enumerate(texts):
+        chars += min(len(text), CHARS_MAX)
+        if chars > PIECE_CHARS and place > start:
+            pieces.append(texts[start:place])
+            start, chars = place, min(len(text), CHARS_MAX)
+    return [*pieces, texts[start:]]
+
+
+def threads_of(wanted: int) -> int:
+    """How many threads read: as wanted, or where that is 0 by the processors, of which the event loop has one; fewer where the
+    container has too little memory for so many."""
+    threads = wanted or min(THREADS_MAX, max(1, int(usable_processors()) - 1))
+    room = memory_room()
+    return threads if room is None else max(1, min(threads, 1 + room.left // WORKING_BYTES))
+
+
+def _waited(x: Exchange, took_ns: int, in_time: bool) -> None:
+    x.embedding_ns += took_ns
+    if not in_time:  # else who waited says so
+        x.waited_ns += took_ns
+
+
 def _as_they_are(vectors: Vectors) -> Vectors:
     return vectors
 
 
 class _Model:
-    """The ONNX session and its tokenizer; lives on the worker's thread."""
+    """The ONNX session and its tokenizer, for all threads. Each reads on its own: that takes less processor time for a text than
+    several threads of the session's own would."""
 
     def __init__(self) -> None:
         import onnxruntime
@@ -206,15 +326,12 @@ class _Model:
         self._tokenizer.enable_truncation(TOKENS_MAX)
         self._tokenizer.no_padding()
 
-    def read(self, texts: Sequence[str]) -> Vectors:
-        """Mean of the tokens' states, padding left out, scaled to length 1."""
-        import numpy as np
-
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
+        """The places of some of the texts with their vectors, run by run, until all were read. A vector is the mean of the tokens'
+        states, padding left out, scaled to length 1."""
         encoded = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
-        found = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for run in runs_of([len(each) for each in encoded]):
-            found[run] = self._read([encoded[place] for place in run])
-        return found
+            yield run, self._read([encoded[place] for place in run])
 
     def _read(self, encoded: Sequence[Any]) -> Vectors:
         import numpy as np
@@ -236,7 +353,7 @@ def embedder_of(core: Core) -> Embedder:
     """The instance's one embedder, made when it is first asked for."""
     found: Embedder | None = core.services.get(SERVICE)
     if found is None:
-        found = core.services[SERVICE] = Embedder()
+        found = core.services[SERVICE] = Embedder(settings=lambda: core.settings.embedder, mono_ns=core.clock.mono_ns)
     return found
 
 

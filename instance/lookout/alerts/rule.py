@@ -65,6 +65,7 @@ GAUGE_METRICS: dict[str, str] = {
     "drift": "drifts",
     "thumbs_down_rate": "%",
     "approvals_waiting": "tickets",
+    "embedder_late": "waits",
 }
 """Metrics that something else knows (`Alerts.gauges`); without data while it is off."""
 

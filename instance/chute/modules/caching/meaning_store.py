@@ -1,6 +1,7 @@
 """Answers by what their question means: vectors in partitions of equal circumstances, searched by one matrix product each.
 
-The event loop keeps the answers and says what comes and goes; one other thread, the embedder's, has the matrices and searches.
+The event loop keeps the answers and says what comes and goes; other threads, the embedder's, have the matrices and search, a matrix
+one at a time.
 A similarity is of two texts for ever, so a text that was found needs no more than a look whether its answer is still there.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from instance.chute.modules.caching.answer_store import Entry
@@ -44,15 +46,16 @@ class Near(NamedTuple):
 class Partition:
     """Questions of equal circumstances: row `n` of the matrix is the vector of text `n`.
 
-    The matrix is the searching thread's alone: what the event loop adds and drops is only noted, and done by the next search.
+    The matrix is the searching threads' alone: what the event loop adds and drops is only noted, and done by the next search.
     """
 
-    __slots__ = ("_changes", "_matrix", "_places", "_texts", "count")
+    __slots__ = ("_changes", "_matrix", "_places", "_searching", "_texts", "count")
 
     def __init__(self) -> None:
         self.count = 0
         """Texts as the event loop counts them."""
         self._changes: list[tuple[str, Row | None]] = []
+        self._searching = Lock()
         self._texts: list[str] = []
         self._places: dict[str, int] = {}
         self._matrix: Row | None = None
@@ -67,20 +70,25 @@ class Partition:
         self.count -= 1
         self._changes.append((text, None))
 
-    # --- on the searching thread ------------------------------------------------------------------------------------
+    # --- on a searching thread --------------------------------------------------------------------------------------
 
     def nearest(self, vector: Row, least: float) -> list[tuple[float, str]]:
         """Cosine and text of those that are at least so near, the nearest first."""
-        self.settle()
-        if self._matrix is None:
-            return []
-        similarities = self._matrix[: len(self._texts)] @ vector
-        places = (similarities >= least).nonzero()[0]
-        best = places[(-similarities[places]).argsort(kind="stable")[:CANDIDATES_MAX]].tolist()
-        return [(float(similarities[place]), self._texts[place]) for place in best]
+        with self._searching:
+            self._settle()
+            if self._matrix is None:
+                return []
+            similarities = self._matrix[: len(self._texts)] @ vector
+            places = (similarities >= least).nonzero()[0]
+            best = places[(-similarities[places]).argsort(kind="stable")[:CANDIDATES_MAX]].tolist()
+            return [(float(similarities[place]), self._texts[place]) for place in best]
 
     def settle(self) -> None:
         """Do what was noted, as far as it was by now."""
+        with self._searching:
+            self._settle()
+
+    def _settle(self) -> None:
         noted = self._changes[:]
         for text, vector in noted:
             if vector is None:

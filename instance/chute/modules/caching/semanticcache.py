@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exact_bytes import exact
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
@@ -43,7 +44,8 @@ class SemanticCache(Module):
 
     Circumstances are the model, the system message, earlier turns, tools, the asked form and every other parameter, and with
     whom answers are shared. A question is near enough from `threshold` on (cosine of the bundled embedder) and must agree in
-    numbers, negation, names, quotations and opposites, which embeddings hear badly.
+    numbers, negation, names, quotations and opposites, which embeddings hear badly. A question whose vector does not come in time is
+    asked as if nothing was kept, and its answer is not kept.
     """
 
     name: ClassVar[str] = "semanticcache"
@@ -122,10 +124,18 @@ class SemanticCache(Module):
         began = mono_ns()
         partition = store.partition(circumstances)
         near: list[tuple[float, str]] = []
-        if partition is None:
-            (vector,) = await self._embedder.embed([text])
-        else:
-            vector, near = await self._embedder.embed_then((text,), partial(_near, partition, self._near_miss_from))
+        try:
+            if partition is None:
+                (vector,) = await self._embedder.embed([text], x)
+            else:
+                search = partial(_near, partition, self._near_miss_from)
+                vector, near = await self._embedder.embed_then((text,), search, x)
+        except EmbedderLate as late:
+            note_late(x, self, late, "miss")
+            store.misses += 1
+            if x.cache == "off":
+                x.cache = "miss"
+            return await call(x)
         x.waited_ns += mono_ns() - began
         question = Question(circumstances, text, vector)
         if near and mode != "refresh":

@@ -13,6 +13,7 @@ import orjson
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
+    from instance.chute.exchange import Exchange
 
 SHORT_MAX_CHARS = 80
 COMPARED_MAX_CHARS = 20_000
@@ -59,12 +60,12 @@ def verdict(texts: Sequence[str]) -> Verdict:
     return medoid([[cosine(one, other) for other in profiles] for one in profiles])
 
 
-async def verdict_by_meaning(texts: Sequence[str], embedder: Embedder) -> Verdict:
-    """As `verdict`, with prose compared by the cosine of its embeddings."""
+async def verdict_by_meaning(texts: Sequence[str], embedder: Embedder, x: Exchange | None = None) -> Verdict:
+    """As `verdict`, with prose compared by the cosine of its embeddings. Raises `EmbedderLate`."""
     found = majority(texts)
     if found is not None:
         return found
-    vectors = await embedder.embed([text[:COMPARED_MAX_CHARS] for text in texts])
+    vectors = await embedder.embed([text[:COMPARED_MAX_CHARS] for text in texts], x)
     return medoid((vectors @ vectors.T).tolist())
 
 

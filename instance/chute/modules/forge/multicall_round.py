@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 import orjson
 
 from instance.chute.answer import Answer, Delta
+from instance.chute.embedding.late import ACTION, EmbedderLate
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.modules.caching.stream_replay import replay
@@ -121,7 +122,11 @@ class Round:
         if strategy == "consensus":
             texts = [contender.text for contender in good]
             embedder = self._module.embedder if self._route.similarity != "lexical" else None
-            found = verdict(texts) if embedder is None else await verdict_by_meaning(texts, embedder)
+            try:
+                found = verdict(texts) if embedder is None else await verdict_by_meaning(texts, embedder, self._x)
+            except EmbedderLate as late:
+                self._x.note(ACTION, {"reason": late.reason, "instead": "words"}, module=self._module.name)
+                embedder, found = None, verdict(texts)
             winner = good[found.place]
             detail = {"agreement": round(found.agreement, 2), "by": found.by}
             if found.by == "similarity":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 10**9
 PRUNED_EVERY_NS = 3600 * NS_PER_S
-OWN_GAUGES = ("provider_down", "breaker_open", "budget_used")
+OWN_GAUGES = ("provider_down", "breaker_open", "budget_used", "embedder_late")
 
 
 class FirstRule(BaseModel):
@@ -113,6 +113,7 @@ class AlertPulse(Module):
             "provider_down": self._providers_down,
             "breaker_open": self._breakers_open,
             "budget_used": self._budget_used,
+            "embedder_late": self._embedder_late,
         }
         now_ns = core.clock.wall_ns()
         channel: Literal["log", "events"] = "log" if "log" in own.channels else "events"
@@ -215,6 +216,11 @@ class AlertPulse(Module):
             if account.budget.limit_nano:
                 shares.append(100.0 * account.spent_nano / account.budget.limit_nano)
         return max(shares) if shares else None
+
+    def _embedder_late(self, narrowed: Mapping[str, str], window_s: int) -> float | None:
+        """How often something went without vectors, within the window; no data while no module has loaded the model."""
+        embedder = self._core.services.get("embedder")
+        return None if embedder is None else float(embedder.lateness.within(window_s))
 
 
 def _made(rule: FirstRule, own: AlertPulse.Settings, channel: Literal["log", "events"], now_ns: int) -> Rule:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from instance.chute.embedding.late import EmbedderLate
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed, to_error
 from instance.chute.modules.observe import drift_store as store
@@ -91,7 +92,10 @@ class DailyCanaries:
                 continue
             vector = None
             if self._embedder is not None and text:
-                vector = (await self._embedder.embed([text[:EMBEDDED_CHARS]]))[0]
+                try:
+                    vector = (await self._embedder.embed([text[:EMBEDDED_CHARS]]))[0]
+                except EmbedderLate as late:
+                    log.warning("canary %s is compared by its length alone: %s", canary.name, late.reason)
             finding = compared(canary.name, text, vector, lengths, vectors)
             if finding is not None:
                 await self._events.begin(label, finding)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import Delta
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import EmbedderLate
 from instance.chute.embedding.model_files import missing_packages
 from instance.chute.exchange import Exchange
 from instance.chute.module import TEXT_KINDS, Module, ModuleSettings
@@ -110,6 +111,8 @@ class DriftWatch(Module):
         self._by_tag = settings.by_tag
         self._waiting: deque[_Waiting] = deque()
         self._skipped = 0
+        self._without_vector = 0
+        """Answers that were measured in all but what they are about: the embedder had no time for them."""
         self._embedder: Embedder | None = None
         self._metrics: tuple[str, ...] = ()
         self._ticking = asyncio.Lock()
@@ -246,7 +249,12 @@ class DriftWatch(Module):
                 vectors: list[Any] = [None] * len(batch)
                 if self._embedder is not None:
                     texts = [one.text[:EMBEDDED_CHARS] for one in batch[:EMBEDDED_AT_ONCE]]
-                    vectors[: len(texts)] = await self._embedder.embed(texts)
+                    try:
+                        vectors[: len(texts)] = await self._embedder.embed(texts)
+                    except EmbedderLate:
+                        self._without_vector += len(batch)
+                    else:
+                        self._without_vector += len(batch) - len(texts)
                 for one, measured, vector in zip(batch, features, vectors, strict=True):
                     await self._add(one, measured, vector if one.text else None)
 
@@ -276,6 +284,7 @@ class DriftWatch(Module):
             "series": len(self.table.series),
             "waiting": len(self._waiting),
             "skipped": self._skipped,
+            "without_vector": self._without_vector,
             "metrics": list(self._metrics),
         }
 

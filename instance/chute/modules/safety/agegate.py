@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr
 from instance.chute.answer import DONE, Answer, Delta
 from instance.chute.delta_text import last_event
 from instance.chute.embedding.embedder import embedder_where_possible
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
@@ -200,9 +202,15 @@ class AgeGate(Module):
         return self._judge_request(x, tier, texts)
 
     async def _judge_request(self, x: Exchange, tier: str, texts: list[str]) -> Answer | None:
-        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
-            return None
-        category = await self._first_over(x, texts, self._limits_in[tier], split=True, has_hits="age_hits" in x.state)
+        try:
+            if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
+                return None
+        except EmbedderLate:
+            pass  # what is still to be judged is not embedded either, as is noted there
+        has_hits = "age_hits" in x.state
+        category = await self._first_over(
+            x, texts, self._limits_in[tier], split=True, has_hits=has_hits, hook="prepare"
+        )
         if not category:
             return None
         self._note(x, tier, category, "in", self._tiers.of(x, self._core.clock)[1])
@@ -225,11 +233,13 @@ class AgeGate(Module):
         *,
         split: bool = False,
         has_hits: bool = True,
+        hook: str = "around",
     ) -> str:
         """The first category that one of the texts is over the limit of, by rules or by what was learned; else empty. `split`:
-        judge their sentences too. Without `has_hits` none of the triggers of the rules is in the texts."""
+        judge their sentences too. Without `has_hits` none of the triggers of the rules is in the texts. Where the embedder has no time
+        the rules judge alone."""
 
-        def by_rules() -> tuple[str, list[str]]:
+        def by_rules(learned: Learned | None) -> tuple[str, list[str]]:
             """The category, and without one what is to be compared with what was learned."""
             pieces = [piece for text in texts for piece in _pieces(text)] if split else texts
             asks = learned is not None and len(pieces) <= JUDGED_MAX
@@ -243,18 +253,25 @@ class AgeGate(Module):
 
         learned = self.learned
         if learned is None or max(map(len, texts), default=0) <= SHORT_CHARS:
-            return by_rules()[0]
+            return by_rules(learned)[0]
         found = ""
         judged: list[str] = []
 
         def read() -> list[str]:
             nonlocal found, judged
-            found, judged = by_rules()
+            found, judged = by_rules(learned)
             judged = learned.likeliest(judged[:SEEN_MAX], JUDGED_MAX)
             return judged
 
         began = self._core.clock.mono_ns() if x is not None else 0
-        category = await learned.run(read, lambda scores: found or self._learned_over(judged, scores, limits, has_hits))
+        try:
+            category = await learned.run(
+                read, lambda scores: found or self._learned_over(judged, scores, limits, has_hits), x
+            )
+        except EmbedderLate as late:
+            if x is not None:
+                note_late(x, self, late, "rules", hook=hook)
+            return (await asyncio.to_thread(by_rules, None))[0]
         if x is not None:
             x.waited_ns += self._core.clock.mono_ns() - began
         return category

@@ -70,6 +70,13 @@ class CheckedAnswer:
             self.add(doubt)
         self.result()
 
+    def by_facts(self) -> CheckedAnswer:
+        """The same answer checked without vectors, one of its own, for this one may still be at work: by its facts alone."""
+        made = CheckedAnswer(self.text, self.given, self._prompt, self._checks - {"grounding"}, self._min_support)
+        made.read()
+        made.judge(None)
+        return made
+
     def add(self, doubt: Doubt) -> None:
         """Put the sentence that holds a doubtful fact in doubt."""
         self.doubted.add(doubt.start)

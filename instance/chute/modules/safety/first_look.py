@@ -71,7 +71,7 @@ class Look:
         """Work out what `is_silent` says."""
         reading = self._reading
         assert reading is not None
-        reading.vectors = vectors
+        reading.take(vectors)
         for looker, text, rows in self._rows:
             if not rows or looker.is_silent(reading, rows):
                 self._silent.setdefault(looker, set()).add(text)
@@ -97,7 +97,7 @@ class FirstLook:
 
     async def finds_nothing(self, x: Exchange, looker: Looker, texts: Sequence[str]) -> bool:
         """Whether a look says that the module has nothing to find in its texts. The call's first one is taken here, for all modules
-        behind this one too; if that was of other texts, there is no other."""
+        behind this one too; if that was of other texts, there is no other. Raises `EmbedderLate`."""
         state = x.state
         look: Look | None = state.get(STATE)
         if look is None:
@@ -110,7 +110,7 @@ class FirstLook:
             look = state[STATE] = Look(texts, lookers)
             mono_ns = self._clock.mono_ns
             began = mono_ns()
-            await self._embedder.run(look.read, look.judge)
+            await self._embedder.run(look.read, look.judge, x)
             x.waited_ns += mono_ns() - began
         return look.is_silent(looker, texts)
 

@@ -25,6 +25,7 @@ from instance.chute.text import request_texts
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.exchange import Exchange
 
 REFERENCE_MAX = 400
 """Sentences of reference that are compared with."""
@@ -240,9 +241,11 @@ class Reference:
         self._measures = Measures(self._whole.text)
         self._codes = {code.casefold() for code in _CODE.findall(self._whole.text)}
 
-    async def support(self, embedder: Embedder, *, by_number: bool) -> list[tuple[float, list[str]]]:
+    async def support(
+        self, embedder: Embedder, *, by_number: bool, x: Exchange | None = None
+    ) -> list[tuple[float, list[str]]]:
         """For each statement its support and why it is low: `number`, `name`, `negation`, `meaning`."""
-        return await embedder.embed_then(self.texts, lambda vectors: self.judged(vectors, by_number=by_number))
+        return await embedder.embed_then(self.texts, lambda vectors: self.judged(vectors, by_number=by_number), x)
 
     def judged(self, vectors: Vectors, *, by_number: bool) -> list[tuple[float, list[str]]]:
         """As `support`, from the vectors of `texts`."""

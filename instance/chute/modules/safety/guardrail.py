@@ -11,6 +11,7 @@ from pydantic import Field
 
 from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import embedder_of
+from instance.chute.embedding.late import EmbedderLate, note_late, require_open
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer, contents
@@ -127,26 +128,46 @@ class Guardrail(Module):
         return self._judge_request(x, turns)
 
     async def _judge_request(self, x: Exchange, turns: list[str]) -> Answer | None:
-        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, turns):
-            return None
         text = turns[0]
+        late: EmbedderLate | None = None
+        try:
+            if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, turns):
+                return None
+        except EmbedderLate as problem:
+            late = problem
         if is_follow_up(text):
             text = "\n".join(reversed(last_user_texts(x.req, 2)))
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        off = await self._denied(x, text)
-        if off is None and self.allowed.topics:
-            off = await self._not_allowed(x, text)
-        x.waited_ns += self._core.clock.mono_ns() - began
+        try:
+            if late is not None:
+                raise late
+            off = await self._denied(x, text)
+            if off is None and self.allowed.topics:
+                off = await self._not_allowed(x, text)
+            x.waited_ns += self._core.clock.mono_ns() - began
+        except EmbedderLate as problem:
+            off = self._by_patterns(x, text, problem)
         if off is None:
             return None
         self._note(x, off, "in")
         return self._refused(x)
 
+    def _by_patterns(self, x: Exchange, text: str, late: EmbedderLate) -> Match | None:
+        """The denied topic that a pattern tells, where there are no vectors in time. What none tells is not known to be on a topic or
+        on none: it passes only where an allowed one's pattern is in it, or the module fails open."""
+        denied = self.denied.by_patterns([text])
+        if denied:
+            note_late(x, self, late, "patterns", hook="prepare")
+            return denied[0]
+        if not self.allowed.by_patterns([text]) or self.denied.need_vectors:
+            require_open(x, self, late, hook="prepare")
+        return None
+
     async def _denied(self, x: Exchange, text: str) -> Match | None:
         if not self.denied.topics:
             return None
-        matches = await self.denied.matches_of_message(text)
+        matches = await self.denied.matches_of_message(text, x)
         self._explain(x, "denied", matches)
         for match in matches:
             if match.margin < -self._grey:
@@ -157,12 +178,12 @@ class Guardrail(Module):
 
     async def _not_allowed(self, x: Exchange, text: str) -> Match | None:
         """The nearest allowed topic when it is not near enough."""
-        matches = await self.allowed.matches([text])
+        matches = await self.allowed.matches([text], x)
         self._explain(x, "allowed", matches)
         for match in matches:
             if await self._holds(x, match, text):
                 return None
-        if self._embedder is not None and await nearest_small_talk(self._embedder, text) >= SMALL_TALK_FROM:
+        if self._embedder is not None and await nearest_small_talk(self._embedder, text, x) >= SMALL_TALK_FROM:
             return None
         return matches[0]
 
@@ -209,7 +230,10 @@ class Guardrail(Module):
             return False
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        near = await self.denied.any_reaching(texts, self._least, self._words_min)
+        try:
+            near = await self.denied.any_reaching(texts, self._least, self._words_min, x)
+        except EmbedderLate:
+            return True  # the check of the sentences does what can be done
         x.waited_ns += self._core.clock.mono_ns() - began
         return near
 
@@ -221,7 +245,13 @@ class Guardrail(Module):
             return sentences
         assert self._core is not None
         began = self._core.clock.mono_ns()
-        reaching = await self.denied.reaching(telling, self._least)
+        try:
+            reaching = await self.denied.reaching(telling, self._least, x)
+        except EmbedderLate as late:
+            for sentence in telling:
+                await self._act_on(x, sentence, self.denied.by_patterns([sentence]), noted)
+            require_open(x, self, late)
+            return sentences
         x.waited_ns += self._core.clock.mono_ns() - began
         for sentence, row in reaching:
             await self._act_on(x, sentence, self.denied.ranked(row), noted)

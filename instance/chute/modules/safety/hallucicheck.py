@@ -12,6 +12,7 @@ from pydantic import Field
 from instance.chute.answer import Answer, Delta
 from instance.chute.delta_text import first_choice
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import EmbedderLate, is_late, note_late, require_open
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checkable_facts import FACT, MORE, Doubt, fact_look, named_addresses
@@ -48,7 +49,8 @@ class HalluciCheck(Module):
 
     Reference is what tools answered, passages marked as context, documents or sources, and long texts that state things. Support
     is the cosine to the nearest reference sentence, lowered when the statement's numbers or names occur nowhere in the reference.
-    The score of an answer is the share of its statements without doubt.
+    The score of an answer is the share of its statements without doubt. Where the embedder has no time an answer is checked by its
+    facts alone, and has no score.
     """
 
     name: ClassVar[str] = "hallucicheck"
@@ -132,7 +134,8 @@ class HalluciCheck(Module):
             x.response_headers.append(_GOOD)
             return answer
         score, findings = await self._checked(x, check)
-        x.response_headers.append((HEADER, b"%.2f" % score))
+        if not is_late(x, self):
+            x.response_headers.append((HEADER, b"%.2f" % score))
         if self._blocks(score, findings):
             raise self._unsupported(findings)
         if self._action == "annotate" and findings:
@@ -222,7 +225,13 @@ class HalluciCheck(Module):
         began = self._core.clock.mono_ns()
         waited = x.waited_ns
         if check.given and self._embedder is not None:
-            await self._embedder.run(check.read, check.judge)
+            try:
+                await self._embedder.run(check.read, check.judge, x)
+            except EmbedderLate as late:
+                if self._checks == {"grounding"}:
+                    require_open(x, self, late)
+                note_late(x, self, late, "facts")
+                check = await asyncio.to_thread(check.by_facts)
         else:
             check.read()
             check.judge(None)
@@ -233,7 +242,8 @@ class HalluciCheck(Module):
                 check.add_disagreeing(start, sentence, support)
         x.waited_ns += max(0, self._core.clock.mono_ns() - began - (x.waited_ns - waited))
         score, findings, entries = check.result()
-        x.measure(grounding=round(score, 4))
+        if not is_late(x, self):
+            x.measure(grounding=round(score, 4))
         for entry in entries:
             x.note("unsupported", entry, module=self.name, hook="around")
         return score, findings
@@ -258,7 +268,11 @@ class HalluciCheck(Module):
                 return ""
 
         samples = [text for text in await asyncio.gather(*(sample() for _ in range(self.settings.samples))) if text]
-        return await disagreeing(self._embedder, statements, samples, self._min_support)
+        try:
+            return await disagreeing(self._embedder, statements, samples, self._min_support, x)
+        except EmbedderLate as late:
+            note_late(x, self, late, "facts")
+            return []
 
     def _blocks(self, score: float, findings: Sequence[Finding]) -> bool:
         return self._action == "block" and bool(findings) and score < self.settings.block_below

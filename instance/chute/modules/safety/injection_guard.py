@@ -8,7 +8,7 @@ from instance.chute.answer import Answer
 from instance.chute.exchange import Exchange
 from instance.chute.modules.safety.first_look import first_look_of
 from instance.chute.modules.safety.injection import Rules, may_order
-from instance.chute.modules.safety.learned_injection import WINDOW_MAX_CHARS, LearnedInjection
+from instance.chute.modules.safety.learned_injection import DOUBTFUL, WINDOW_MAX_CHARS, LearnedInjection
 from instance.chute.modules.safety.seen_text import LearnedLooker
 from instance.chute.modules.safety.texts_by_role import role_at
 from instance.chute.text import request_texts, rewrite_request
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
     from instance.core.core import Core
 
-DOUBTFUL = 2.0
-"""Learned points from which the rules are asked once more for the same text, to be weighed together."""
 OTHER_COUNTS = 0.4
 """Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
 
@@ -107,7 +105,7 @@ class LearnedGuard:
         self.looker = LearnedLooker(self._learned.classifier, from_share, lambda x: True, window=WINDOW_MAX_CHARS)
 
     async def judge(self, x: Exchange, texts: list[tuple[str, str, str]]) -> Answer | None:
-        """`texts`: place, role and text of each."""
+        """`texts`: place, role and text of each. Raises `EmbedderLate`."""
         if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
@@ -123,7 +121,7 @@ class LearnedGuard:
             return None
 
         began = self._clock.mono_ns()
-        found = await self._learned.run([text for _, _, text in texts], first)
+        found = await self._learned.run([text for _, _, text in texts], first, x, least=min(DOUBTFUL, least))
         x.waited_ns += self._clock.mono_ns() - began
         if found is not None:
             self._guard.refuse(x, *found)

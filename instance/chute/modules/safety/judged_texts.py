@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from instance.chute.modules.safety.classifier import SHORT_CHARS
 from instance.chute.modules.safety.toxicity import Toxicity, combined
@@ -81,6 +82,14 @@ class Judging:
             if len(piece) > SHORT_CHARS and (every or (self._by_rules and self._toxicity.on_topic(piece))):
                 self._wanted.append((scores, place))
                 wanted.append(piece)
+
+    def by_rules(self) -> Judging:
+        """The same judging with both steps done, and nothing compared: one of its own, for this one may still be at work."""
+        made = copy(self)
+        made.found, made._wanted = [], []
+        made.read()
+        made.judge(())
+        return made
 
     def judge(self, learned: Sequence[Scores]) -> None:
         """Combine with what was learned, nothing where that is not asked."""

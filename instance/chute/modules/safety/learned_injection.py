@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
 from instance.chute.modules.safety.learned_files import HARMLESS, INJECTION
+from instance.chute.modules.safety.pair_vectors import of_pairs, under
 from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -21,6 +23,8 @@ TEXT_MAX_CHARS = 50_000
 WINDOW_MAX_CHARS = 400
 WINDOWS_MAX = 24
 """Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
+DOUBTFUL = 2.0
+"""Points from which the rules are asked once more for the same text, to be weighed together."""
 AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0
 """Points of the rules' scale that the learned threshold stands for, that one step of the logit adds, and at most."""
 
@@ -41,38 +45,67 @@ class LearnedInjection:
         """The points of each text: those of its worst window."""
         return await self.run(texts, lambda points: points)
 
-    def run(self, texts: Sequence[str], work: Callable[[list[float]], T]) -> Awaitable[T]:
-        """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes."""
-        windows: list[str] = []
-        of: list[int] = []
+    def run(
+        self,
+        texts: Sequence[str],
+        work: Callable[[list[float]], T],
+        x: Exchange | None = None,
+        *,
+        least: float = DOUBTFUL,
+    ) -> Awaitable[T]:
+        """`work(points of each text)`, all of it on the embedder's thread: `work` must not touch what the loop changes. `x`: the call
+        that waits for it. Points below `least` may be too few: pairs that surely have fewer are not read. Raises `EmbedderLate`."""
+        windows = Windows()
+        doubtful: list[tuple[int, str]] = []
 
         def read() -> list[str]:
             for place, text in enumerate(texts):
                 sentences = sentences_of(text[:TEXT_MAX_CHARS])
-                chosen = _windows(sentences) if len(sentences) * 2 <= WINDOWS_MAX else self._likeliest(sentences)
-                windows.extend(map(readable, chosen))
-                of.extend([place] * len(chosen))
-            return windows
+                if len(sentences) * 2 <= WINDOWS_MAX:
+                    windows.add(place, sentences)
+                else:
+                    for near, around in self._likeliest(sentences):
+                        windows.add(place, near, around=around)
+            return list(windows.sentences)
+
+        def more(vectors: Vectors) -> list[str]:
+            pairs = windows.pairs
+            if pairs:
+                one, other = [pair[1] for pair in pairs], [pair[2] for pair in pairs]
+                words = [len(said.split()) for said in windows.sentences]
+                about = of_pairs(vectors[one], vectors[other], [words[n] for n in one], [words[n] for n in other])
+                shares = self._shares([said for _, _, _, said in pairs], about)
+                from_share = under(self.share_of(least))
+                doubtful.extend(
+                    (pair[0], pair[3]) for pair, share in zip(pairs, shares, strict=True) if share >= from_share
+                )
+            return [said for _, said in doubtful]
 
         def judged(vectors: Vectors) -> T:
             worst = [0.0] * len(texts)
-            if windows:
-                for place, points in zip(of, self._points(windows, vectors), strict=True):
+            said = list(windows.sentences)
+            rows = [row for _, row in windows.judged] + list(range(len(said), len(vectors)))
+            read = [(place, said[row]) for place, row in windows.judged] + doubtful
+            if read:
+                for (place, _), points in zip(
+                    read, self._points([text for _, text in read], vectors[rows]), strict=True
+                ):
                     worst[place] = max(worst[place], points)
             return work(worst)
 
-        return self._embedder.run(read, judged)
+        return self._embedder.run(read, judged, x, more=more)
 
-    def _likeliest(self, sentences: list[str]) -> list[str]:
-        """The windows around the sentences that by their words are the likeliest."""
+    def _likeliest(self, sentences: list[str]) -> list[tuple[list[str], str]]:
+        """The sentences that by their words are the likeliest, each behind those around it."""
         harmless = self.classifier.by_words(sentences)[:, self._harmless]
-        chosen: dict[str, None] = {}
-        for place in sorted(harmless.argsort()[: WINDOWS_MAX // 3]):
-            chosen |= dict.fromkeys(_windows(sentences[max(0, place - 1) : place + 2], around=sentences[place]))
-        return list(chosen)
+        places = sorted(harmless.argsort()[: WINDOWS_MAX // 3])
+        return [(sentences[max(0, place - 1) : place + 2], sentences[place]) for place in places]
+
+    def _shares(self, windows: Sequence[str], vectors: Vectors) -> Any:
+        return 1.0 - self.classifier.shares(windows, vectors)[:, self._harmless]
 
     def _points(self, windows: Sequence[str], vectors: Vectors) -> list[float]:
-        shares: Any = 1.0 - self.classifier.shares(windows, vectors)[:, self._harmless]
+        shares = self._shares(windows, vectors)
         threshold = _logit(self.classifier.threshold)
         return [
             min(POINTS_MAX, max(0.0, AT_THRESHOLD + PER_LOGIT * (_logit(float(share)) - threshold))) for share in shares
@@ -95,8 +128,31 @@ def sentences_of(text: str) -> list[str]:
     ]
 
 
-def _windows(sentences: list[str], *, around: str = "") -> list[str]:
-    """The sentences (only the one that is `around`), and each two that follow one another: an order may need its sentence
-    before to be one."""
-    pairs = [f"{one} {other}" for one, other in pairwise(sentences) if len(one) + len(other) < WINDOW_MAX_CHARS]
-    return list(dict.fromkeys((*([around] if around else sentences), *pairs)))
+class Windows:
+    """What is judged of some texts: sentences, and each two that follow one another, for an order may need its sentence before to be
+    one."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, int] = {}
+        """In readable form, with their rows."""
+        self.judged: dict[tuple[int, int], None] = {}
+        """The sentences that are judged by themselves: place of the text and row."""
+        self.pairs: list[tuple[int, int, int, str]] = []
+        """Place of the text, the rows of the two, and both in readable form."""
+        self._paired: set[tuple[int, str]] = set()
+
+    def add(self, place: int, sentences: Sequence[str], *, around: str = "") -> None:
+        """Add the sentences of a text that follow one another; of those by themselves only the one that is `around`, if given."""
+        rows = [self._row(each) for each in sentences]
+        for each, row in zip(sentences, rows, strict=True):
+            if not around or each == around:
+                self.judged[place, row] = None
+        for (one, other), (row, next_row) in zip(pairwise(sentences), pairwise(rows), strict=True):
+            if len(one) + len(other) < WINDOW_MAX_CHARS:
+                said = readable(f"{one} {other}")
+                if (place, said) not in self._paired:
+                    self._paired.add((place, said))
+                    self.pairs.append((place, row, next_row, said))
+
+    def _row(self, sentence: str) -> int:
+        return self.sentences.setdefault(readable(sentence), len(self.sentences))

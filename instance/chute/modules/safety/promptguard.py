@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from instance.chute.answer import Answer, Delta
 from instance.chute.call_identity import holder
 from instance.chute.embedding.embedder import embedder_where_possible
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
@@ -202,7 +203,14 @@ class PromptGuard(Module):
         if self._learned is None or x.state.pop("injection", False):
             return None
         texts = new_texts_by_role(x.req, self._roles, x.state.get("passages"))
-        return self._learned.judge(x, texts) if texts else None
+        return self._judge(x, self._learned, texts) if texts else None
+
+    async def _judge(self, x: Exchange, learned: LearnedGuard, texts: list[tuple[str, str, str]]) -> Answer | None:
+        try:
+            return await learned.judge(x, texts)
+        except EmbedderLate as late:
+            note_late(x, self, late, "rules", hook="prepare")
+            return None
 
     # --- answers ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,6 @@
-"""A text as those see it that judge it: its sentences, each two that follow one another, and the whole, each read once for all."""
+"""A text as those see it that judge it: its sentences, each two that follow one another, and the whole, each read once for all; the
+pairs are reckoned from their sentences.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance.chute.modules.safety.all_learned import all_learned
 from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
+from instance.chute.modules.safety.pair_vectors import of_pairs, under
 from instance.chute.modules.safety.plain_form import is_ordinary
 from instance.chute.modules.safety.word_places import ordinary_tokens, tokens_of
 from instance.chute.sentences import split_sentences
@@ -22,27 +25,62 @@ NARROWLY = 0.999
 
 
 class Reading:
-    """What is read of one or more texts, by rows: what is embedded, and its tokens."""
+    """What is read of one or more texts, by rows: what is embedded or reckoned from that, and its tokens."""
 
-    __slots__ = ("_harm", "_harms", "_places", "readables", "tokens", "vectors")
+    __slots__ = ("_embedded", "_harm", "_harms", "_places", "pairs", "readables", "tokens", "vectors")
 
     def __init__(self) -> None:
         self.readables: list[str] = []
+        """What is to be embedded."""
+        self.pairs: dict[int, tuple[int, int]] = {}
+        """Rows that are reckoned, each from two others."""
         self.tokens: list[list[str]] = []
         self.vectors: Vectors
+        self._embedded: list[int] = []
         self._places: dict[str, int] = {}
         self._harms: Any = None
         self._harm: dict[Classifier, list[float]] = {}
 
     def row(self, said: str, tokens: list[str] | None = None) -> int:
         """The row of a piece in readable form, whose tokens may be known."""
-        places = self._places
-        row = places.get(said)
+        row = self._places.get(said)
         if row is None:
-            row = places[said] = len(places)
-            self.readables.append(said)
-            self.tokens.append(tokens_of(said) if tokens is None else tokens)
+            row = self._new(said, tokens)
+        elif row not in self.pairs:
+            return row
+        else:
+            del self.pairs[row]
+        self.readables.append(said)
+        self._embedded.append(row)
         return row
+
+    def pair(self, one: int, other: int, said: str, tokens: list[str] | None = None) -> int:
+        """The row of a piece that is two others, which are embedded."""
+        row = self._places.get(said)
+        if row is None:
+            row = self._new(said, tokens)
+            self.pairs[row] = one, other
+        return row
+
+    def _new(self, said: str, tokens: list[str] | None) -> int:
+        row = self._places[said] = len(self._places)
+        self.tokens.append(tokens_of(said) if tokens is None else tokens)
+        return row
+
+    def take(self, vectors: Vectors) -> None:
+        """Take the vectors of `readables`."""
+        pairs = self.pairs
+        if not pairs:
+            self.vectors = vectors
+            return
+        import numpy as np
+
+        rows = np.empty((len(self.tokens), vectors.shape[1]), np.float32)
+        rows[self._embedded] = vectors
+        one, other = (list(each) for each in zip(*pairs.values(), strict=True))
+        words = [len(tokens) for tokens in self.tokens]
+        rows[list(pairs)] = of_pairs(rows[one], rows[other], [words[n] for n in one], [words[n] for n in other])
+        self.vectors = rows
 
     def harm(self, classifier: Classifier) -> list[float]:
         """The share of harm of each row."""
@@ -102,12 +140,13 @@ class SeenText:
         return self._reading.row(readable(piece) if tokens is None else piece.strip(), tokens)
 
     def windows(self, longest: int) -> list[int]:
-        """The rows of the sentences in pieces that are no longer, and of each two that together are not."""
+        """The rows of the sentences in pieces that are no longer, and of each two that together are not, which are reckoned."""
         rows = self._windows
         if rows is None:
             tokens = self._tokens
             rows = []
             before = ""
+            before_row = 0
             before_tokens: list[str] = []
             for place, each in enumerate(self.sentences):
                 said = each.strip()
@@ -118,10 +157,14 @@ class SeenText:
                     own: list[str] | None = None
                     if tokens is not None:
                         own = tokens[place] if window is said else ordinary_tokens(window)
-                    rows.append(self._row(window, own))
+                    row = self._row(window, own)
+                    rows.append(row)
                     if before and len(before) + len(window) < longest:
-                        rows.append(self._row(f"{before} {window}", None if own is None else before_tokens + own))
-                    before, before_tokens = window, own or []
+                        both = f"{before} {window}"
+                        spoken = readable(both) if own is None else both
+                        of_both = None if own is None else before_tokens + own
+                        rows.append(self._reading.pair(before_row, row, spoken, of_both))
+                    before, before_row, before_tokens = window, row, own or []
             self._windows = rows
         return rows
 
@@ -142,6 +185,7 @@ class LearnedLooker:
         the module finds otherwise. `window`: read sentences in pairs too, up to this length, in place of the whole text."""
         self._classifier = classifier
         self._least = least * NARROWLY
+        self._least_of_pair = under(self._least)
         self.wants_look = wants_look
         self._has_more = has_more
         self._window = window
@@ -152,4 +196,5 @@ class LearnedLooker:
         return seen.windows(self._window) if self._window else seen.pieces()
 
     def is_silent(self, reading: Reading, rows: list[int]) -> bool:
-        return max(map(reading.harm(self._classifier).__getitem__, rows)) < self._least
+        harm, pairs = reading.harm(self._classifier), reading.pairs
+        return all(harm[row] < (self._least_of_pair if row in pairs else self._least) for row in rows)

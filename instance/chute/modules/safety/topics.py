@@ -122,27 +122,40 @@ class Topics:
             count += len(rows[-1])
         self._rows = np.ascontiguousarray(np.vstack(rows).T)
 
-    def matches(self, texts: Sequence[str]) -> Awaitable[list[Match]]:
-        """For each topic how near the nearest of the texts is; the surest first."""
-        return self._judged(lambda: texts, self._matches)
+    @property
+    def need_vectors(self) -> bool:
+        """Whether any topic has examples, so that its patterns alone do not tell what is on it."""
+        return bool(self._with_examples)
 
-    def matches_of_message(self, text: str) -> Awaitable[list[Match]]:
+    def by_patterns(self, texts: Sequence[str]) -> list[Match]:
+        """The topics of which a pattern is in one of the texts."""
+        scores = self._scores(texts, None)
+        return [match for match in self._matches(scores) if match.score >= 1.0]
+
+    def matches(self, texts: Sequence[str], x: Exchange | None = None) -> Awaitable[list[Match]]:
+        """For each topic how near the nearest of the texts is; the surest first. `x`, here and below: the call that waits for it.
+        Raises `EmbedderLate`, as those below."""
+        return self._judged(lambda: texts, self._matches, x)
+
+    def matches_of_message(self, text: str, x: Exchange | None = None) -> Awaitable[list[Match]]:
         """As `matches`, of the text and of each of its sentences."""
 
         def pieces() -> Sequence[str]:
             sentences = [each for each in split_sentences(text)[:SENTENCES_MAX] if each.strip()]
             return [text, *(sentences if len(sentences) > 1 else ())]
 
-        return self._judged(pieces, self._matches)
+        return self._judged(pieces, self._matches, x)
 
-    def any_reaching(self, texts: Sequence[str], least: Sequence[float], words_min: int) -> Awaitable[bool]:
+    def any_reaching(
+        self, texts: Sequence[str], least: Sequence[float], words_min: int, x: Exchange | None = None
+    ) -> Awaitable[bool]:
         """Whether the score of any sentence of the texts that has so many words is for a topic at least what `least` says for it."""
 
         def pieces() -> Sequence[str]:
             every = [sentence for text in texts for sentence in split_sentences(text)]
             return with_words(every, words_min)
 
-        return self._judged(pieces, lambda scores: any(any(map(ge, row, least)) for row in scores))
+        return self._judged(pieces, lambda scores: any(any(map(ge, row, least)) for row in scores), x)
 
     def are_near(self, vectors: Any, least: Sequence[float]) -> bool:
         """Whether any of the texts with these vectors has by examples a score of at least what `least` says for the topic."""
@@ -153,15 +166,19 @@ class Topics:
         """Whether a pattern of a topic is in one of the texts."""
         return bool(self._of_pattern) and any(self._patterns.Match(text.encode("utf-8", "replace")) for text in texts)
 
-    def reaching(self, texts: Sequence[str], least: Sequence[float]) -> Awaitable[list[tuple[str, list[float]]]]:
+    def reaching(
+        self, texts: Sequence[str], least: Sequence[float], x: Exchange | None = None
+    ) -> Awaitable[list[tuple[str, list[float]]]]:
         """The texts whose score for a topic is at least what `least` says for it, in order, each with its scores by topic."""
 
         def those(scores: list[list[float]]) -> list[tuple[str, list[float]]]:
             return [(text, row) for text, row in zip(texts, scores, strict=True) if any(map(ge, row, least))]
 
-        return self._judged(lambda: texts, those)
+        return self._judged(lambda: texts, those, x)
 
-    async def _judged(self, read: Callable[[], Sequence[str]], judge: Callable[[list[list[float]]], T]) -> T:
+    async def _judged(
+        self, read: Callable[[], Sequence[str]], judge: Callable[[list[list[float]]], T], x: Exchange | None
+    ) -> T:
         """`judge(scores of the texts)`, off the event loop where there are vectors to compare."""
         if self._rows is None:
             return judge(self._scores(read(), None))
@@ -172,7 +189,7 @@ class Topics:
             texts.extend(read())
             return [text[:TEXT_MAX_CHARS] for text in texts]
 
-        return await self._embedder.run(heard, lambda vectors: judge(self._scores(texts, vectors)))
+        return await self._embedder.run(heard, lambda vectors: judge(self._scores(texts, vectors)), x)
 
     def _matches(self, scores: list[list[float]]) -> list[Match]:
         best = [0.0] * len(self.topics)
@@ -240,9 +257,9 @@ def with_words(sentences: Sequence[str], words_min: int) -> list[str]:
     return [each for each in sentences if len(each.split(None, words_min)) >= words_min]
 
 
-async def nearest_small_talk(embedder: Embedder, text: str) -> float:
-    """The cosine to the nearest of some small talk."""
-    vectors = await embedder.embed([text[:TEXT_MAX_CHARS], *SMALL_TALK])
+async def nearest_small_talk(embedder: Embedder, text: str, x: Exchange | None = None) -> float:
+    """The cosine to the nearest of some small talk. Raises `EmbedderLate`."""
+    vectors = await embedder.embed([text[:TEXT_MAX_CHARS], *SMALL_TALK], x)
     return float((vectors[1:] @ vectors[0]).max())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import embedder_of
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.safety.checked_sentences import check_answer
@@ -175,8 +177,13 @@ class ToxicFilter(Module):
         return self._judge_request(x, texts)
 
     async def _judge_request(self, x: Exchange, texts: list[str]) -> Answer | None:
-        if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
-            return None
+        learned = self._learned
+        try:
+            if self.looker is not None and await self._first_look.finds_nothing(x, self.looker, texts):
+                return None
+        except EmbedderLate as late:
+            note_late(x, self, late, "rules", hook="prepare")
+            learned = None
         judging = Judging(
             self._toxicity,
             texts,
@@ -185,7 +192,7 @@ class ToxicFilter(Module):
             judge_all=self._judges_all,
             has_hits=bool(x.hits(self)),
         )
-        await self._judge(x, judging, self._learned)
+        judging = await self._judge(x, judging, learned, hook="prepare")
         if not judging.found:
             return None
         redacted: dict[str, str] = {}
@@ -257,22 +264,29 @@ class ToxicFilter(Module):
 
     async def _judge_answer(self, x: Exchange, sentences: Sequence[str]) -> JudgedText:
         judging = Judging(self._toxicity, sentences, self._names, of_answer=True)
-        await self._judge(x, judging, self._learned if any(map(self._toxicity.on_topic, sentences)) else None)
+        learned = self._learned if any(map(self._toxicity.on_topic, sentences)) else None
+        judging = await self._judge(x, judging, learned)
         (judged,) = judging.found
         if self._asks:
             await self._ask_about(x, judged, every=False)
         return judged
 
-    async def _judge(self, x: Exchange, judging: Judging, learned: Learned | None) -> None:
-        """All of it on the embedder's thread, where something may have to be compared with what was learned."""
+    async def _judge(self, x: Exchange, judging: Judging, learned: Learned | None, *, hook: str = "around") -> Judging:
+        """The judging, done: all of it on the embedder's thread, where something may have to be compared with what was learned; by the rules alone where
+        that has no time."""
         if learned is None or self._core is None:
             judging.read()
             judging.judge(())
-            return
+            return judging
         mono_ns = self._core.clock.mono_ns
         began = mono_ns()
-        await learned.run(judging.read, judging.judge)
+        try:
+            await learned.run(judging.read, judging.judge, x)
+        except EmbedderLate as late:
+            note_late(x, self, late, "rules", hook=hook)
+            return await asyncio.to_thread(judging.by_rules)
         x.waited_ns += mono_ns() - began
+        return judging
 
     async def _ask_about(self, x: Exchange, judged: JudgedText, *, every: bool) -> None:
         """Add what the moderation endpoint says, of what is doubtful or of every piece, and the custom rules."""

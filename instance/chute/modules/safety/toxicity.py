@@ -16,6 +16,7 @@ from instance.chute.modules.safety.plain_form import INVISIBLE, forms_of, plain,
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -154,10 +155,16 @@ class Learned:
         """For each text, category -> 0 to 1; 0.7 is where cross-validation set the threshold."""
         return await self.run(lambda: texts, list)
 
-    def run(self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]) -> Awaitable[T]:
-        """`work(scores of read())`, all of it on the embedder's thread: `read` and `work` must not touch what the loop changes."""
+    def run(
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Sequence[dict[str, float]]], T],
+        x: Exchange | None = None,
+    ) -> Awaitable[T]:
+        """`work(scores of read())`, all of it on the embedder's thread: `read` and `work` must not touch what the loop changes. `x`:
+        the call that waits for it. Raises `EmbedderLate`."""
         if self._own and self._fitted is None:
-            return self._fit_and_run(read, work)
+            return self._fit_and_run(read, work, x)
         shown: list[str] = []
 
         def heard() -> list[str]:
@@ -167,14 +174,17 @@ class Learned:
         def judged(vectors: Vectors) -> T:
             return work(self._scores_of(shown, vectors) if shown else ())
 
-        return self._embedder.run(heard, judged)
+        return self._embedder.run(heard, judged, x)
 
     async def _fit_and_run(
-        self, read: Callable[[], Sequence[str]], work: Callable[[Sequence[dict[str, float]]], T]
+        self,
+        read: Callable[[], Sequence[str]],
+        work: Callable[[Sequence[dict[str, float]]], T],
+        x: Exchange | None,
     ) -> T:
         said = [readable(text) for _, text in self._own]
-        self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors))
-        return await self.run(read, work)
+        self._fitted = await self._embedder.embed_then(said, lambda vectors: self._fit(said, vectors), x)
+        return await self.run(read, work, x)
 
     def likeliest(self, texts: Sequence[str], most: int) -> list[str]:
         """Of many texts those whose words are the likeliest to be harmful, in their order. Takes some 0.1 ms for each: not for the

@@ -11,6 +11,7 @@ from pydantic import Field
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.call_identity import body_user, key_id, metadata_session
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.conversation_units import message_tokens
@@ -215,7 +216,7 @@ class ChatMem(Module):
             start = newest(turns, most_messages=own.max_messages)
             chosen = turns[start:]
             if start and own.strategy == "recall":
-                chosen = [*await self._recalled(turns, start, new), *chosen]
+                chosen = [*await self._recalled(x, turns, start, new), *chosen]
             elif start and own.strategy == "summary":
                 note = await self._summary(x, session, start)
         put = [turn.message for turn in chosen]
@@ -228,8 +229,8 @@ class ChatMem(Module):
             x.req = {**x.req, "messages": [*messages[:place], *put, *messages[place:]]}
             x.change()
 
-    async def _recalled(self, turns: list[Turn], end: int, new: list[JSON]) -> list[Turn]:
-        """The older questions nearest to this one with their answers, in their order."""
+    async def _recalled(self, x: Exchange, turns: list[Turn], end: int, new: list[JSON]) -> list[Turn]:
+        """The older questions nearest to this one with their answers, in their order; none when that is not known in time."""
         pairs = pairs_before(turns, end)[-RECALL_PAIRS_MAX:]
         question = " ".join(request_texts({"messages": new}))[-RECALL_TEXT_CHARS:]
         if not pairs or not question:
@@ -238,7 +239,11 @@ class ChatMem(Module):
             " ".join(request_texts({"messages": [turn.message for turn in turns[start:stop]]}))[:RECALL_TEXT_CHARS]
             for start, stop in pairs
         ]
-        vectors = await self._embedder.embed([question, *texts])
+        try:
+            vectors = await self._embedder.embed([question, *texts], x)
+        except EmbedderLate as late:
+            note_late(x, self, late, "newest", hook="prepare")
+            return []
         near = (vectors[1:] @ vectors[0]).argsort()[::-1][: self.settings.recall_k]
         return [turn for place in sorted(int(n) for n in near) for turn in turns[slice(*pairs[place])]]
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import EmbedderLate, require_open
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.document_sources import Source, within
@@ -48,7 +49,8 @@ class ContextPack(Module):
     """Looks the last question up in the operator's documents, by words and by meaning, and puts what fits before it.
 
     Folders are watched; other sources are read again every `refresh_s`. While an index is made anew the old one answers. A
-    source that cannot be read is shown as failed and keeps what it gave before.
+    source that cannot be read is shown as failed and keeps what it gave before. A question whose vector does not come in time gets no
+    passages, or is refused where `on_error` is closed.
     """
 
     name: ClassVar[str] = "contextpack"
@@ -177,7 +179,11 @@ class ContextPack(Module):
         began = mono_ns()
         least, most_tokens = self._min_score, self._max_tokens
         look = index.fitting if len(index.passages) <= LOOKED_AT_FIRST else _first
-        vector = await self._embedder.embed_then((question,), partial(look, least))
+        try:
+            vector = await self._embedder.embed_then((question,), partial(look, least), x)
+        except EmbedderLate as late:
+            require_open(x, self, late, hook="prepare")
+            return None
         if vector is None:
             return None
         found = await asyncio.to_thread(index.search, question, vector, least, most_tokens)

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from instance.chute.embedding.late import EmbedderLate
 from instance.chute.modules.transform.document_sources import (
     TYPES,
     Document,
@@ -61,6 +62,8 @@ class SourceIndexer:
         self._fetcher = RemoteMedia(allow_private_networks=private, accepted=TYPES)
         self._running = asyncio.Lock()
         self._vectors: dict[bytes, Any] = {}
+        self._behind = False
+        """Whether something was read that is not in the index."""
 
     async def refresh(self) -> bool:
         """Read the sources that are due or have changed; whether there is a new index. A source that cannot be read keeps
@@ -69,8 +72,10 @@ class SourceIndexer:
             changed = False
             for source in self.sources:
                 changed |= await self._read(source)
-            if changed or self.index is None:
+            if changed or self._behind or self.index is None:
+                self._behind = True
                 await self._build()
+                self._behind = False
             return changed
 
     async def close(self) -> None:
@@ -127,7 +132,8 @@ class SourceIndexer:
         ]
 
     async def _build(self) -> None:
-        """A new index; passages that were there before are not read by the model again."""
+        """A new index; passages that were there before are not read by the model again, nor those that it read before it was too busy
+        for the others. Raises `EmbedderLate`."""
         import numpy as np
 
         passages = [passage for source in self.sources for passage in self._passages(source)]
@@ -140,7 +146,11 @@ class SourceIndexer:
         fresh = [n for n, digest in enumerate(digests) if digest not in known]
         for start in range(0, len(fresh), BATCH):
             batch = fresh[start : start + BATCH]
-            rows = await self._embedder.embed([texts[n] for n in batch])
+            try:
+                rows = await self._embedder.embed([texts[n] for n in batch])
+            except EmbedderLate:
+                self._vectors |= known  # the next time goes on from here
+                raise
             known.update((digests[n], row) for n, row in zip(batch, rows, strict=True))
         self._vectors = known
         vectors = np.array([known[digest] for digest in digests], dtype=np.float32).reshape(len(passages), -1)

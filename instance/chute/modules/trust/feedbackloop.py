@@ -91,7 +91,10 @@ class FeedbackLoop(Module):
         await self._feedback.prune(self._core.clock.wall_ns() - self.settings.keep_days * NS_PER_DAY)
 
     def report(self) -> dict[str, Any]:
-        return {"repeated_questions": self._questions.found} if self._questions is not None else {}
+        questions = self._questions
+        if questions is None:
+            return {}
+        return {"repeated_questions": questions.found, "questions_not_compared": questions.dropped}
 
     def _bad_pct(self, narrowed: Mapping[str, str], window_s: int) -> float | None:
         return self._recent.bad_pct(narrowed, self._core.clock.wall_ns() - window_s * NS_PER_S)

@@ -42,9 +42,10 @@ class RepeatedQuestions:
         self._embedder = embedder
         self._feedback = feedback
         self._last: OrderedDict[tuple[str, str], tuple[Any, str]] = OrderedDict()
-        self.found = 0
+        self.found = self.dropped = 0
+        """Questions that were asked again, and those that were not compared as too many waited, or the embedder had no time."""
         if previous is not None:
-            self._last, self.found = previous._last, previous.found
+            self._last, self.found, self.dropped = previous._last, previous.found, previous.dropped
         self._waiting: list[_Asked] = []
         self._some_wait = asyncio.Event()
         self._worker = asyncio.create_task(self._compare_all())
@@ -53,6 +54,7 @@ class RepeatedQuestions:
         """Take the call's question; never waits."""
         waiting = self._waiting
         if len(waiting) >= WAITING_MAX:
+            self.dropped += 1
             return
         text = _question(x.req)
         if text:
@@ -75,6 +77,7 @@ class RepeatedQuestions:
             try:
                 vectors = await self._embedder.embed([asked.text for asked in waiting])
             except Exception as error:  # these are not compared; the log says why
+                self.dropped += len(waiting)
                 log.warning("feedbackloop: %d questions could not be compared: %s", len(waiting), error)
                 continue
             for asked, vector in zip(waiting, vectors, strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from instance.chute import language
 from instance.chute.answer import Answer
 from instance.chute.embedding.embedder import Embedder, embedder_of
+from instance.chute.embedding.late import ACTION, EmbedderLate
 from instance.chute.exchange import Exchange
 from instance.chute.modules.validate.answer_checks import JUDGE_PASSES, Check, Said, passes, plain_test, why
 from instance.chute.text import request_texts
@@ -113,7 +114,11 @@ class Scores:
         question = _question(x)[-QUESTION_MAX_CHARS:]
         if not question or not said.text.strip():
             return None if not question else 0.0
-        one, other = await self._embedder.embed([question, said.text[:QUESTION_MAX_CHARS]])
+        try:
+            one, other = await self._embedder.embed([question, said.text[:QUESTION_MAX_CHARS]], x)
+        except EmbedderLate as late:
+            x.note(ACTION, {"reason": late.reason, "instead": "other checks"}, module="evalgate", hook="around")
+            return None
         return float(one @ other)
 
 
