@@ -65,11 +65,20 @@ async def _gated(
                     await texts.take(delta)
                 except EndAnswer as end:
                     answer.close()
-                    yield [*batch[:place], last_event(shaped or delta, end.finish_reason, end.text), Delta(DONE, None)]
+                    yield [*batch[:place], _ending(delta, shaped, end), Delta(DONE, None)]
                     return
                 if delta.obj is not None and delta.obj.get("choices"):
                     shaped = delta
             yield batch
+
+
+def _ending(delta: Delta, shaped: Delta | None, end: EndAnswer) -> Delta:
+    """The event with which the answer ends: the one in which that was found, as it has its place in the provider's stream."""
+    made = last_event(shaped or delta, end.finish_reason, end.text)
+    if delta.obj is None or not delta.obj.get("choices"):
+        return made
+    delta.obj, delta.changed = made.obj, True
+    return delta
 
 
 class _Texts:

@@ -116,7 +116,8 @@ async def test_an_answer_that_is_ended_closes_its_connection_and_sends_nothing_m
     deltas, released = await _through([_event("Good. ")], [_event("A bad one. "), _event("More")], [_event("never")])
     assert _content(deltas) == "Good. [ended]"
     assert deltas[-1].raw == DONE
-    last = orjson.loads(deltas[-2].raw[6:])
+    last = deltas[-2].obj
+    assert last is not None
     assert (last["id"], last["choices"][0]["finish_reason"]) == ("c1", "content_filter")
     assert released == ["connection", "source"]
 
