@@ -66,12 +66,12 @@ def _put(item: JSON, parts: list[JSON], key: Key, text: str) -> None:
         item["summary"] = [*(item.get("summary") or ()), {"type": "summary_text", "text": text}]
     else:
         kind = _PARTS[name]
-        more = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
+        more: JSON = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
         parts.append({"type": kind, _FIELDS[kind]: text, **more})
 
 
 def _part_ends(place: JSON, part: JSON) -> Iterator[JSON]:
     kind = part["type"]
-    more = {"logprobs": []} if kind == "output_text" else {}
+    more: JSON = {"logprobs": []} if kind == "output_text" else {}
     yield {"type": f"response.{kind}.done", **place, _FIELDS[kind]: part[_FIELDS[kind]], **more}
     yield {"type": "response.content_part.done", **place, "part": part}
