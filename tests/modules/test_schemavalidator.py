@@ -103,9 +103,9 @@ async def test_a_stream_with_more_than_text_in_it_is_checked_too(buffer: bool) -
             await _ask(s, True, logprobs=True)
         assert caught.value.code == "response_schema"
         made = await s.sdk().chat.completions.create(**s.body(logprobs=True), stream=True)
-        first = [chunk async for chunk in made][0]
-        assert first.choices[0].delta.content == '{"city": "Oslo"}'
-        assert first.choices[0].logprobs is not None
+        choices = [chunk.choices[0] async for chunk in made]
+        assert choices[0].delta.content == '{"city": "Oslo"}'
+        assert choices[0].logprobs is not None
 
 
 async def test_a_held_stream_that_is_refused_is_paid() -> None:
