@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.record import estimate_usage
@@ -181,14 +179,3 @@ class AskedAgain:
             self._price(branch)
         name = f"{self._module}:{number or len(self.attempts) + 1}"
         branch.cost_lines = [(f"{name}:{line}", nano) for line, nano in branch.cost_lines]
-
-
-def with_content(answer: Answer, content: str, **more: Any) -> Answer:
-    """The answer with its first choice's content replaced, and more fields of that choice."""
-    obj = dict(answer.obj or {})
-    choices = list(obj.get("choices") or [{}])
-    choices[0] = {**choices[0], "message": {**(choices[0].get("message") or {}), "content": content}, **more}
-    obj["choices"] = choices
-    made = Answer(headers=answer.headers, body=orjson.dumps(obj), obj=obj, target=answer.target)
-    made.status = answer.status
-    return made

@@ -27,6 +27,7 @@ _NAMES = {
 _CHAT_NAMES = {"reasoning_text": "reasoning_content"}
 _LAST = frozenset(("response.completed", "response.incomplete"))
 
+
 class _Text:
     """One text: what arrived of it and what was sent, and the last event's place to send more of it."""
 

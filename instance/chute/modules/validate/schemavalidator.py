@@ -146,9 +146,7 @@ class SchemaValidator(Module):
                 x.state["schemavalidator"] = (rules, ReadTexts(x, self.name))
         return answer
 
-    async def _checked(
-        self, x: Exchange, rules: list[_Rule], events: AsyncIterator[list[Delta]]
-    ) -> list[list[Delta]]:
+    async def _checked(self, x: Exchange, rules: list[_Rule], events: AsyncIterator[list[Delta]]) -> list[list[Delta]]:
         """All of a stream, once it is known to be good. One that is not is paid all the same."""
         texts = ReadTexts()
         held: list[list[Delta]] = []
