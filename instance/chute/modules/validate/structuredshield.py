@@ -154,7 +154,7 @@ class StructuredShield(Module):
                 x.state["structuredshield"] = (wanted, ReadTexts(x, self.name))
                 return answer
         if x.stream:
-            return again.streamed(lambda: self._until_it_fits(x, again, wanted, way))
+            return await again.soon(lambda: self._until_it_fits(x, again, wanted, way))
         return await self._until_it_fits(x, again, wanted, way)
 
     def _wanted(self, x: Exchange) -> Wanted | None:
