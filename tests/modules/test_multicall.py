@@ -280,7 +280,7 @@ async def test_one_answer_is_written_from_all(stream: bool) -> None:
 async def test_what_is_merged_is_paid_at_the_price_of_each_model(stream: bool) -> None:
     async with panel(2, strategy="merge", judge_model="m1/m") as (s, mocks):
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        mocks[0].script(text("half of it", usage=usage))
+        mocks[0].script(text("the longer half of it", usage=usage))
         mocks[1].script(text("another half", usage=usage), text("the whole of it", usage=usage))
         words, headers = await said(s, stream=stream)
         assert (words, headers["x-stockyard-winner"]) == ("the whole of it", "m1/m")
