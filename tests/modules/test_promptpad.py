@@ -240,7 +240,8 @@ async def test_providers_of_the_callers_dialect_are_not_told_of_the_prompt() -> 
     own = {"_template": "greet", "_template_vars": {"who": "Ada"}}
     ask = [{"role": "user", "content": "hi"}]
     async with running(providers=_speaking) as s:
-        await _post(s, "", GREET)
+        kind = [{"role": "system", "content": "Be kind to {{who}}."}]
+        await _post(s, "", {"slug": "greet", "messages": kind, "variables": ["who"]})
         body = {"model": "claude/claude-sonnet-4-5", "max_tokens": 20, "messages": ask, **own}
         answer = await s.http().post("/v1/messages", json=body)
         assert answer.status_code == 200, answer.text
