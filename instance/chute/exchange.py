@@ -153,7 +153,11 @@ class Exchange(SharedScan):
     first_token_ns: int
     bytes_out: int
     text_out: list[str]
+    """What a stream's first choice said to the caller so far."""
     text_out_size: int
+    """Characters of that and of `text_beside`."""
+    text_beside: dict[int, list[str]] | None
+    """The same of its other choices, by their index."""
 
     status: str
     http_status: int
@@ -268,6 +272,7 @@ class Exchange(SharedScan):
         self.first_token_ns = 0
         self.bytes_out = 0
         self.text_out_size = 0
+        self.text_beside = None
         self.status = "ok"
         self.http_status = 200
         self.error_code = ""
@@ -373,6 +378,7 @@ class Exchange(SharedScan):
         other.cost_unknown = False
         other.text_out = []
         other.text_out_size = 0
+        other.text_beside = None
         other.response_headers = []
         other.warnings = []
         other.decisions = []

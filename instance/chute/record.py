@@ -33,11 +33,11 @@ def estimate_usage(x: Exchange) -> None:
         return
     usage.source = "estimated"
     answer = x.answer
-    if answer is None and not x.text_out:
+    if answer is None and not x.text_out_size:
         return
     usage.input = max(1, len(x.raw) // CHARACTERS_PER_TOKEN)
-    if x.text_out:
-        usage.output = sum(map(len, x.text_out)) // CHARACTERS_PER_TOKEN + 1
+    if x.text_out_size:
+        usage.output = x.text_out_size // CHARACTERS_PER_TOKEN + 1
     elif answer is not None and answer.body:
         usage.output = max(1, len(answer.body) // CHARACTERS_PER_TOKEN)
 
@@ -65,15 +65,16 @@ def _texts(x: Exchange, response: bytes) -> tuple[bytes, bytes]:
 
 
 def streamed_answer(x: Exchange) -> bytes:
-    """A stream's text as one chat answer, for storage; empty when no text came."""
-    if not x.text_out:
+    """A stream's texts as one chat answer, for storage; empty when no text came."""
+    if not x.text_out_size:
         return b""
-    text = "".join(x.text_out)
     redact = x.state.get("redact")
-    if redact is not None:
-        text = redact(text)
-    message = {"role": "assistant", "content": text}
-    return orjson.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
+    choices = []
+    for index, pieces in ((0, x.text_out), *sorted((x.text_beside or {}).items())):
+        text = "".join(pieces)
+        message = {"role": "assistant", "content": redact(text) if redact is not None else text}
+        choices.append({"index": index, "message": message})
+    return orjson.dumps({"object": "chat.completion", "choices": choices})
 
 
 def write_record(journal: Journal, x: Exchange, response: bytes) -> None:
