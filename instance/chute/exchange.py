@@ -148,6 +148,8 @@ class Exchange(SharedScan):
     cost_unknown: bool
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
     cache: str
+    undelivered: list[tuple[JSON, Usage, int]] | None
+    """Attempts that were paid and are not the call's answer: the last row of each, what it used, and its cost in nano-dollars."""
     upstream_ns: int
     waited_ns: int
     first_token_ns: int
@@ -264,6 +266,7 @@ class Exchange(SharedScan):
         self.request_sha256 = ""
         self.answer = None
         self.answer_id = ""
+        self.undelivered = None
         self.saved_nano = 0
         self.cost_unknown = False
         self.cache = "off"
@@ -379,6 +382,7 @@ class Exchange(SharedScan):
         other.text_out = []
         other.text_out_size = 0
         other.text_beside = None
+        other.undelivered = None
         other.response_headers = []
         other.warnings = []
         other.decisions = []
@@ -389,6 +393,11 @@ class Exchange(SharedScan):
     def absorb(self, branch: Exchange, *, served: bool) -> None:
         """Take over what a branch left: its attempts and decisions always, and its usage and times when its answer is the
         call's. Costs are the module's to add: those of the branch that served are priced from the usage taken over here."""
+        if branch.undelivered is not None:
+            self.undelivered = [*(self.undelivered or ()), *branch.undelivered]
+        if not served and branch.attempts and branch.usage.source:
+            nano = branch.cost_nano - sum(nano for _, _, nano in branch.undelivered or ())
+            self.undelivered = [*(self.undelivered or ()), (branch.attempts[-1], branch.usage, nano)]
         for attempt in branch.attempts:
             attempt["n"] = len(self.attempts) + 1
             self.attempts.append(attempt)
