@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.modules.caching.stream_replay import replay
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from instance.core.clock import Clock
 
 
+OPEN_AFTER_S = 5.0
+"""After so long a stream is opened whose answer is not there yet: less than the silence after which it is kept alive."""
 Before = tuple[Any, ...]
 """What a call was before it went on, so that what it then left can be split off as an attempt of its own."""
 
@@ -148,6 +150,24 @@ class AskedAgain:
         """An answer that is made while its stream is already open, so that the caller is kept waiting in comfort."""
         return Answer(events=self._made(work), target=self._x.targets[0] if self._x.targets else None)
 
+    async def soon(self, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """The answer, if it is there within `OPEN_AFTER_S`, or raises what it failed with: a caller is then told by the status, and
+        by headers. One that takes longer is made while its stream is open."""
+        x = self._x
+        task = asyncio.create_task(work())
+        try:
+            with x.elsewhere():
+                await asyncio.wait((task,), timeout=OPEN_AFTER_S)
+        except BaseException:
+            await _given_up(task)
+            raise
+        x.mark_ns = perf_counter_ns()
+        if task.done():
+            return task.result()
+        answer = self.streamed(lambda: _awaited(task))
+        answer.release = task.cancel
+        return answer
+
     async def _made(self, work: Callable[[], Awaitable[Answer]]) -> AsyncIterator[list[Delta]]:
         answer = await work()
         if answer.events is None:
@@ -183,12 +203,15 @@ class AskedAgain:
         branch.cost_lines = [(f"{name}:{line}", nano) for line, nano in branch.cost_lines]
 
 
-def with_content(answer: Answer, content: str, **more: Any) -> Answer:
-    """The answer with its first choice's content replaced, and more fields of that choice."""
-    obj = dict(answer.obj or {})
-    choices = list(obj.get("choices") or [{}])
-    choices[0] = {**choices[0], "message": {**(choices[0].get("message") or {}), "content": content}, **more}
-    obj["choices"] = choices
-    made = Answer(headers=answer.headers, body=orjson.dumps(obj), obj=obj, target=answer.target)
-    made.status = answer.status
-    return made
+async def _awaited(task: asyncio.Task[Answer]) -> Answer:
+    try:
+        return await task
+    finally:
+        await _given_up(task)
+
+
+async def _given_up(task: asyncio.Task[Answer]) -> None:
+    """Return when the task is over."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from instance.chute.answer import JSON, Delta
-from instance.chute.stream import encode_event
 
 DELTA_TEXTS = frozenset(("content", "refusal", "reasoning_content", "reasoning"))
 
@@ -153,4 +152,6 @@ def last_event(before: Delta | None, finish_reason: str, text: str = "", index: 
         name: value for name, value in ((before.obj if before is not None else None) or {}).items() if name != "usage"
     }
     obj["choices"] = [{"index": index, "delta": {"content": text} if text else {}, "finish_reason": finish_reason}]
-    return Delta(encode_event(obj), obj)
+    made = Delta(b"", obj)
+    made.changed = True  # in whatever dialect the stream is, its bytes are still to be written
+    return made

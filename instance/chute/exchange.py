@@ -150,6 +150,8 @@ class Exchange(SharedScan):
     cost_unknown: bool
     """Whether something was used that has no known price, so that the sum of `cost_lines` is not the whole cost."""
     cache: str
+    undelivered: list[tuple[JSON, Usage, int]] | None
+    """Attempts that were paid and are not the call's answer: the last row of each, what it used, and its cost in nano-dollars."""
     upstream_ns: int
     waited_ns: int
     embedding_ns: int
@@ -157,9 +159,13 @@ class Exchange(SharedScan):
     first_token_ns: int
     bytes_out: int
     text_out: list[str]
+    """What a stream's first choice said to the caller so far."""
     text_out_size: int
+    """Characters of that and of `text_beside`."""
+    text_beside: dict[int, list[str]] | None
+    """The same of its other choices, by their index."""
     beside_out_size: int
-    """Characters that a stream has beside its text: reasoning, and what tools are called with."""
+    """Characters that a stream has beside its texts: reasoning, and what tools are called with."""
 
     status: str
     http_status: int
@@ -266,6 +272,7 @@ class Exchange(SharedScan):
         self.request_sha256 = ""
         self.answer = None
         self.answer_id = ""
+        self.undelivered = None
         self.saved_nano = 0
         self.cost_unknown = False
         self.cache = "off"
@@ -275,6 +282,7 @@ class Exchange(SharedScan):
         self.first_token_ns = 0
         self.bytes_out = 0
         self.text_out_size = 0
+        self.text_beside = None
         self.beside_out_size = 0
         self.status = "ok"
         self.http_status = 200
@@ -381,6 +389,8 @@ class Exchange(SharedScan):
         other.cost_unknown = False
         other.text_out = []
         other.text_out_size = other.beside_out_size = 0
+        other.text_beside = None
+        other.undelivered = None
         other.response_headers = []
         other.warnings = []
         other.decisions = []
@@ -391,6 +401,11 @@ class Exchange(SharedScan):
     def absorb(self, branch: Exchange, *, served: bool) -> None:
         """Take over what a branch left: its attempts and decisions always, and its usage and times when its answer is the
         call's. Costs are the module's to add: those of the branch that served are priced from the usage taken over here."""
+        if branch.undelivered is not None:
+            self.undelivered = [*(self.undelivered or ()), *branch.undelivered]
+        if not served and branch.attempts and branch.usage.source:
+            nano = branch.cost_nano - sum(nano for _, _, nano in branch.undelivered or ())
+            self.undelivered = [*(self.undelivered or ()), (branch.attempts[-1], branch.usage, nano)]
         for attempt in branch.attempts:
             attempt["n"] = len(self.attempts) + 1
             self.attempts.append(attempt)

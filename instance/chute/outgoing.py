@@ -120,7 +120,8 @@ class Outgoing:
             if delta:
                 text = delta.get("content")
                 if text and isinstance(text, str) and x.text_out_size < TEXT_OUT_MAX_BYTES:
-                    x.text_out.append(text)
+                    index = choice.get("index")
+                    (_beside(x, index) if index and type(index) is int else x.text_out).append(text)
                     x.text_out_size += len(text)
                 if len(delta) > 1 or not text:
                     x.beside_out_size += characters_beside(delta)
@@ -138,3 +139,10 @@ class Outgoing:
                 raise RuntimeError("a module put into an event what is no JSON") from error
         elif event.raw:
             out.append(event.raw)
+
+
+def _beside(x: Exchange, index: int) -> list[str]:
+    """What another choice than the first said so far."""
+    if x.text_beside is None:
+        x.text_beside = {}
+    return x.text_beside.setdefault(index, [])

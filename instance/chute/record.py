@@ -33,12 +33,12 @@ def estimate_usage(x: Exchange) -> None:
         return
     usage.source = "estimated"
     answer = x.answer
-    if answer is None and not x.text_out:
+    if answer is None and not (x.text_out_size or x.beside_out_size):
         return
     # The body is longer than its texts where it holds an image.
     usage.input = max(1, min(len(x.raw) // CHARACTERS_PER_TOKEN, x.prompt_tokens()))
-    if x.text_out or x.beside_out_size:
-        usage.output = (sum(map(len, x.text_out)) + x.beside_out_size) // CHARACTERS_PER_TOKEN + 1
+    if x.text_out_size or x.beside_out_size:
+        usage.output = (x.text_out_size + x.beside_out_size) // CHARACTERS_PER_TOKEN + 1
     elif answer is not None and answer.body:
         usage.output = max(1, len(answer.body) // CHARACTERS_PER_TOKEN)
 
@@ -66,15 +66,16 @@ def _texts(x: Exchange, response: bytes) -> tuple[bytes, bytes]:
 
 
 def streamed_answer(x: Exchange) -> bytes:
-    """A stream's text as one chat answer, for storage; empty when no text came."""
-    if not x.text_out:
+    """A stream's texts as one chat answer, for storage; empty when no text came."""
+    if not x.text_out_size:
         return b""
-    text = "".join(x.text_out)
     redact = x.state.get("redact")
-    if redact is not None:
-        text = redact(text)
-    message = {"role": "assistant", "content": text}
-    return orjson.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
+    choices = []
+    for index, pieces in ((0, x.text_out), *sorted((x.text_beside or {}).items())):
+        text = "".join(pieces)
+        message = {"role": "assistant", "content": redact(text) if redact is not None else text}
+        choices.append({"index": index, "message": message})
+    return orjson.dumps({"object": "chat.completion", "choices": choices})
 
 
 def write_record(journal: Journal, x: Exchange, response: bytes) -> None:

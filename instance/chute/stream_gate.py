@@ -57,20 +57,36 @@ async def _gated(
                     shaped = delta
                     continue
                 try:
+                    if delta.obj is None and delta.raw == DONE:
+                        rest = await texts.rest(shaped)
+                        if rest is not None:
+                            batch = [*batch[:place], rest, *batch[place:]]
+                            break
                     await texts.take(delta)
                 except EndAnswer as end:
                     answer.close()
-                    yield [*batch[:place], last_event(shaped or delta, end.finish_reason, end.text), Delta(DONE, None)]
+                    yield [*batch[:place], _ending(delta, shaped, end), Delta(DONE, None)]
                     return
                 if delta.obj is not None and delta.obj.get("choices"):
                     shaped = delta
             yield batch
 
 
+def _ending(delta: Delta, shaped: Delta | None, end: EndAnswer) -> Delta:
+    """The event with which the answer ends: the one in which that was found, as it has its place in the provider's stream."""
+    made = last_event(shaped or delta, end.finish_reason, end.text)
+    if delta.obj is None or not delta.obj.get("choices"):
+        return made
+    delta.obj, delta.changed = made.obj, True
+    return delta
+
+
 class _Texts:
     def __init__(self, hold: Callable[[str], AsyncHold | None]) -> None:
         self._hold = hold
         self._texts: dict[str, AsyncHold | None] = {}
+        self._ended: set[str] = set()
+        """Places of texts that gave back all they held."""
         self._keeps: Callable[[str], bool] | None = None
 
     def keeps(self, delta: Delta, part: JSON) -> bool:
@@ -112,7 +128,25 @@ class _Texts:
         if ends_a_choice(delta):
             await self._give_back(delta, ended)
 
+    async def rest(self, before: Delta | None) -> Delta | None:
+        """What is held of choices that the provider never finished, as an event like the ones `before` it; `None`: nothing is."""
+        choices: dict[int, JSON] = {}
+        held, self._texts = self._texts, {}
+        for place, hold in held.items():
+            rest = await hold.feed("", True) if hold is not None and place not in self._ended else ""
+            if rest:
+                index = int(place[8 : place.index("]")])
+                choice = choices.setdefault(index, {"index": index, "delta": {}, "finish_reason": None})
+                release(choice, place, rest)
+        if not choices:
+            return None
+        obj = {name: value for name, value in ((before.obj if before else None) or {}).items() if name != "usage"}
+        made = Delta(b"", {**obj, "choices": list(choices.values())})
+        made.changed = True
+        return made
+
     async def _give_back(self, delta: Delta, seen: set[str]) -> None:
+        self._ended |= seen
         assert delta.obj is not None
         for choice in delta.obj["choices"]:
             if choice.get("finish_reason") is None:
@@ -121,6 +155,7 @@ class _Texts:
             for place, hold in self._texts.items():
                 if hold is None or place in seen or not place.startswith(mine):
                     continue
+                self._ended.add(place)
                 rest = await hold.feed("", True)
                 if rest:
                     release(choice, place, rest)

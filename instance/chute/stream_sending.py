@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from instance.chute.answer import Answer
@@ -90,9 +91,11 @@ class StreamSending:
             if direct is None or not direct.put(last, last=True):
                 await send({"type": "http.response.body", "body": last, "more_body": False})
             if outgoing.done and not outgoing.cut:
-                # What is left after the last event is read, so that the upstream's connection can be used again.
-                async for _ in events:
-                    pass
+                # What is left after the last event is read, so that the upstream's connection can be used again. What fails
+                # there fails too late: the answer is whole and was recorded.
+                with suppress(CallFailed, StockyardError):
+                    async for _ in events:
+                        pass
         finally:
             self.running.end(x)
             self._chute.streams -= 1

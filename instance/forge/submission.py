@@ -12,6 +12,7 @@ from instance.chute.operations import operation_of
 from instance.core.errors import StockyardError
 from instance.forge.batch import PRIORITIES, NewJob
 
+NOT_OF_JOB = frozenset(("stream", "stream_options", "_async", "_priority"))
 Kind = Literal["completion", "embedding", "workflow"]
 
 
@@ -85,8 +86,8 @@ def jobs_of(kind: Kind, requests: list[Any]) -> list[NewJob]:
 
 
 def new_job(custom_id: str, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> NewJob:
-    """A job; that its answer is to be streamed, or its call queued, is left out."""
-    sent = {name: value for name, value in body.items() if name not in ("stream", "stream_options", "_async")}
+    """A job; that its answer is to be streamed, or its call queued, and how soon, is left out."""
+    sent = {name: value for name, value in body.items() if name not in NOT_OF_JOB}
     return NewJob(custom_id, path, str(sent.get("model") or ""), orjson.dumps(sent), headers or {})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import pytest
 
 from instance.chute.answer import DONE, Answer, Delta
@@ -97,11 +96,27 @@ async def test_sentences_pass_after_their_check_and_the_rest_with_the_last_event
     assert deltas[-1].raw == DONE
 
 
+async def test_what_is_held_of_a_choice_that_never_finishes_leaves_before_the_end() -> None:
+    deltas, _ = await _through([_event("Good. Fi"), _event("Zw", index=1)], [_event("ne")], [Delta(DONE, None)])
+    assert (_content(deltas), _content(deltas, 1)) == ("Good. Fine", "Zw")
+    assert deltas[-1].raw == DONE
+    assert deltas[-2].obj is not None
+    assert deltas[-2].obj["id"] == "c1"
+
+
+async def test_an_answer_that_is_ended_by_what_was_held_at_the_end_ends_well() -> None:
+    deltas, released = await _through([_event("Good. A bad")], [Delta(DONE, None)])
+    assert _content(deltas) == "Good. [ended]"
+    assert deltas[-1].raw == DONE
+    assert released == ["connection", "source"]
+
+
 async def test_an_answer_that_is_ended_closes_its_connection_and_sends_nothing_more() -> None:
     deltas, released = await _through([_event("Good. ")], [_event("A bad one. "), _event("More")], [_event("never")])
     assert _content(deltas) == "Good. [ended]"
     assert deltas[-1].raw == DONE
-    last = orjson.loads(deltas[-2].raw[6:])
+    last = deltas[-2].obj
+    assert last is not None
     assert (last["id"], last["choices"][0]["finish_reason"]) == ("c1", "content_filter")
     assert released == ["connection", "source"]
 

@@ -44,6 +44,18 @@ async def test_the_next_call_of_a_session_holds_the_exchange_before_it(stream: b
         assert detail["tokens"] > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_of_several_answers_the_first_is_remembered_and_each_is_stored(stream: bool) -> None:
+    async with running({"chatmem": {}, "llmtap": {"capture_bodies": "full"}}) as s:
+        s.mock.script(chunks(["Hello ", "Ada"]))
+        await _say(s, NAME, stream=stream, n=2)
+        await _say(s, "What is my name?")
+        assert _sent(s)[:2] == [("user", NAME), ("assistant", "Hello Ada")]
+        _, trace = await s.recent_traces(2)
+        choices = trace["response_body"]["choices"]
+        assert [(each["index"], each["message"]["content"]) for each in choices] == [(0, "Hello Ada"), (1, "Hello Ada")]
+
+
 async def test_sessions_are_apart_and_belong_to_their_key() -> None:
     async with running({"chatmem": {}}) as s:
         wanted = {"name": "other", "kind": "proxy"}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
+from instance.chute import asked_again
 from instance.chute.modules.validate.answer_checks import Check, Said, passes, reading_ease, refuses
-from tests.mock_replies import status, text, tool
-from tests.mock_upstream import MockUpstream
+from tests.mock_replies import Failure, Reply, delay, status, text, tool
+from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
 
 LONG = "This is an answer that is long enough."
@@ -50,6 +52,40 @@ async def test_a_bad_answer_is_asked_for_again_and_the_good_one_delivered(stream
         costs = {line["what"]: line["usd"] for line in trace["costs"]}
         assert any(what.startswith("evalgate:1:") for what in costs)
         assert trace["cost_usd"] == pytest.approx(sum(costs.values()))
+
+
+async def test_a_stream_whose_provider_fails_at_once_fails_with_its_status() -> None:
+    async with running({**_gate(MIN_20), "retry": False}) as s:
+        s.mock.script(status(429, retry_after_s=7), text(LONG))
+        refused = await s.chat(stream=True)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "7")
+        good = await s.chat(stream=True)
+        assert (good.headers["x-stockyard-eval-score"], good.headers["x-stockyard-provider"]) == ("1.0", "up")
+
+
+async def test_a_stream_that_takes_longer_is_opened_before_its_answer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked_again, "OPEN_AFTER_S", 0.05)
+    async with running({**_gate(MIN_20), "retry": False}) as s:
+        s.mock.script(delay(0.3, LONG), Reply(delay_s=0.3, status=503, failure=Failure(503, "busy")))
+        assert await _ask(s, True) == LONG
+        late = await s.chat(stream=True)
+        assert late.status_code == 200
+        assert '"code":"provider_error"' in late.text
+
+
+@pytest.mark.parametrize("open_after_s", [0.05, 30.0])
+async def test_who_leaves_such_a_stream_ends_the_call_to_the_provider(
+    monkeypatch: pytest.MonkeyPatch, open_after_s: float
+) -> None:
+    monkeypatch.setattr(asked_again, "OPEN_AFTER_S", open_after_s)
+    async with running(_gate(MIN_20)) as s:
+        s.mock.script(delay(30))
+        with pytest.raises(httpx2.TimeoutException):
+            await s.http().post("/v1/chat/completions", json=s.body(stream=True), timeout=0.4)
+        await until(lambda: s.mock.calls[0].hung_up)
+        await until(lambda: s.instance.chute.in_flight == 0)
+        (trace,) = await s.recent_traces(1)
+        assert (trace["status"], [row["error"] for row in trace["attempts"]]) == ("cancelled", ["cancelled"])
 
 
 async def test_what_is_asked_again_begins_where_the_first_attempt_began() -> None:

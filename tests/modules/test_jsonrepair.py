@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from instance.chute.modules.validate.broken_json import mended, parses
 from instance.chute.modules.validate.jsonrepair import JsonRepair
-from tests.mock_replies import chunks, text, tool
+from tests.mock_replies import Reply, chunks, text, tool
 from tests.modules.conftest import Running, running
 from tests.modules.exchanges import exchange
 
@@ -83,14 +83,42 @@ async def test_arguments_of_tool_calls_are_mended(stream: bool, settings: dict[s
         assert json.loads(arguments) == {"city": "Paris", "days": 3}
 
 
-async def test_what_was_cut_for_its_length_is_mended_only_when_asked() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_was_cut_for_its_length_is_mended_only_when_asked(stream: bool) -> None:
     cut = '{"a": [1, 2, {"b": "unfin'
+    async with running({"jsonrepair": {"stream": "buffer"}}) as s:
+        s.mock.script(text(cut, finish="length"))
+        assert await _content(s, stream, **OBJECT) == cut
+        await s.configure({"jsonrepair": {"repair_cut": True, "stream": "buffer"}})
+        s.mock.script(text(cut, finish="length"))
+        assert json.loads(await _content(s, stream, **OBJECT)) == {"a": [1, 2, {"b": "unfin"}]}
+
+
+async def test_a_held_stream_that_never_says_its_end_is_mended_too() -> None:
+    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": "{'a': 1}"}, "finish_reason": None}]}
+    body = b"data: " + orjson.dumps(chunk) + b"\n\ndata: [DONE]\n\n"
+    async with running({"jsonrepair": {"stream": "buffer"}}) as s:
+        s.mock.script(Reply(body=body, content_type="text/event-stream"))
+        assert await _content(s, True, **OBJECT) == '{"a":1}'
+
+
+async def test_what_a_stream_said_is_looked_at_whoever_holds_it_back_further_out() -> None:
+    async with running({"maskmode": {}}) as s:
+        s.mock.script(chunks(["{'na", "me': 'Grace ", "Hopper'}"]))
+        await _content(s, True, **OBJECT)
+        (trace,) = await s.recent_traces(1)
+        ((action, detail),) = await s.trail(trace["id"], "jsonrepair")
+        assert (action, detail["position"]) == ("unrepairable", 1)
+
+
+async def test_the_old_form_of_a_tool_call_is_mended() -> None:
+    message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{city: 'Paris'}"}}
+    answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "small"}
+    choices = [{"index": 0, "message": message, "finish_reason": "function_call"}]
     async with running() as s:
-        s.mock.script(text(cut, finish="length"))
-        assert await _content(s, **OBJECT) == cut
-        await s.configure({"jsonrepair": {"repair_cut": True}})
-        s.mock.script(text(cut, finish="length"))
-        assert json.loads(await _content(s, **OBJECT)) == {"a": [1, 2, {"b": "unfin"}]}
+        s.mock.script(Reply(body=orjson.dumps({**answer, "choices": choices})))
+        made = await s.chat(functions=[{"name": "f", "parameters": {"type": "object"}}])
+        assert json.loads(made.json()["choices"][0]["message"]["function_call"]["arguments"]) == {"city": "Paris"}
 
 
 async def test_what_cannot_be_told_is_left_and_a_stream_says_that_it_does_not_parse() -> None:
@@ -112,6 +140,7 @@ async def test_what_cannot_be_told_is_left_and_a_stream_says_that_it_does_not_pa
         ('{"a": 1 // one\n}', {"a": 1}),
         ("[1, 2, 3", [1, 2, 3]),
         ('Sure! {"a": "x"} Anything else?', {"a": "x"}),
+        ('{"a": "x"} Is there anything else that I can do for you?', {"a": "x"}),
         ("{“a”: “b”}", {"a": "b"}),
     ],
 )

@@ -350,3 +350,18 @@ async def test_of_keys_that_used_as_little_each_has_its_turn_by_its_weight() -> 
     made.all_keys()[0].used(100, 0, 0, 0)
     names = Counter([made._picked(exchange(), made.all_keys(), 0).name for _ in range(40)])  # type: ignore[union-attr]
     assert names == {"b": 20, "c": 20}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_key_counts_what_its_own_attempts_used(stream: bool) -> None:
+    keys = [{"name": name, "provider": "up", "key": key} for name, key in (("one", FIRST), ("two", SECOND))]
+    gate = {"checks": [{"type": "min_chars", "params": {"value": 5}}]}
+    prices = '[prices."up/small"]\nin_usd_per_mtok = 10\nout_usd_per_mtok = 10\n'
+    async with running({"keypool": {"keys": keys}, "evalgate": gate}, config=prices) as s:
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        s.mock.script(text("no", usage=usage), text("long enough", usage={**usage, "completion_tokens": 20}))
+        assert (await s.chat(stream=stream)).status_code == 200
+        await s.settled()
+        shown = s.module("keypool").rows()
+        assert sorted(row["tokens_last_minute"] for row in shown) == [110, 120]
+        assert sorted(row["usd_today"] for row in shown) == pytest.approx([0.0011, 0.0012])

@@ -396,3 +396,20 @@ async def test_a_caller_who_hangs_up_ends_their_calls_too(dialect: str, stream: 
         assert s.instance.core.services["breakers"].of_provider("own") == "closed"
         (trace,) = (await _traces(s))[:1]
         assert (trace["status"], [row["error"] for row in trace["attempts"]]) == ("cancelled", ["cancelled"])
+
+
+async def test_a_connection_that_breaks_behind_the_whole_answer_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    end = b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    body = CONTENT + end
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+
+    async with raw_upstream(talk) as upstream:
+        row = f'[providers.raw]\nbase_url = "{upstream.url}"\napi_key = "x"\nmodels = ["m"]\n'
+        async with running(config=row) as s:
+            s.model = "raw/m"
+            answer = await s.chat(stream=True)
+            assert answer.text.endswith("data: [DONE]\n\n")
+            assert (await trace_of(s, answer))["status"] == "ok"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -233,7 +233,7 @@ async def test_vectors_are_the_same_for_the_same_text_and_of_length_one() -> Non
 
 async def test_what_no_fixture_fits_gets_the_default_or_404() -> None:
     async with running({"mockllm": {"on_miss": "default", "default_text": "nothing {{here}}"}}) as s:
-        assert await said(s, "x") == "nothing { {here}}"
+        assert await said(s, "x") == "nothing {{here}}"
         await s.configure({"mockllm": {"on_miss": "error"}})
         with pytest.raises(openai.NotFoundError) as refused:
             await said(s, "x")
@@ -271,6 +271,15 @@ async def test_three_recorded_calls_are_replayed_byte_for_byte_without_the_provi
         assert text_of(await streamed(s, "1")) == "the first"
         assert await said(s, "3") == "a streamed one"
         assert len(s.mock.calls) == before
+
+
+async def test_a_stream_that_a_module_changed_is_replayed_as_it_was_changed() -> None:
+    form = {"type": "json_object"}
+    async with running({"mockllm": {"mode": "record"}, "jsonrepair": {"stream": "buffer"}}) as s:
+        s.mock.script(chunks(["{'a'", ": 1,}"]))
+        assert text_of(await streamed(s, "1", response_format=form)) == '{"a":1}'
+        await s.configure({"mockllm": {"mode": "replay"}})
+        assert text_of(await streamed(s, "1", response_format=form)) == '{"a":1}'
 
 
 async def test_failed_calls_are_not_recorded_and_secrets_not_stored() -> None:

@@ -6,13 +6,16 @@ import openai
 import orjson
 import pytest
 
+from instance.chute.answer import Answer
+from instance.chute.exchange import Exchange
 from instance.chute.modules.forge.agreement import cosine, normalised, profile, verdict
+from instance.chute.modules.forge.contenders import Contender, ask_all
 from instance.chute.modules.forge.multicall import MultiCall
 from instance.chute.modules.forge.second_opinion import picked
 from tests.mock_replies import Reply, delay, status, text
 from tests.mock_upstream import MockUpstream, until
 from tests.modules.conftest import Running, running
-from tests.modules.exchanges import exchange
+from tests.modules.exchanges import exchange, target, whole
 
 
 @pytest.mark.parametrize(
@@ -273,6 +276,27 @@ async def test_one_answer_is_written_from_all(stream: bool) -> None:
         assert trace["attempts_count"] == 3
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_merged_is_paid_at_the_price_of_each_model(stream: bool) -> None:
+    async with panel(2, strategy="merge", judge_model="m1/m") as (s, mocks):
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        mocks[0].script(text("the longer half of it", usage=usage))
+        mocks[1].script(text("another half", usage=usage), text("the whole of it", usage=usage))
+        words, headers = await said(s, stream=stream)
+        assert (words, headers["x-stockyard-winner"]) == ("the whole of it", "m1/m")
+        assert (await record(s, headers))["cost_usd"] == pytest.approx(110 * (20 + 10 + 10) / 1e6)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_answer_that_is_delivered_is_paid_once(stream: bool) -> None:
+    async with panel(2, strategy="all") as (s, mocks):
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        answers(mocks, text("a", usage=usage), text("b", usage=usage))
+        _, headers = await said(s, stream=stream)
+        trace = await record(s, headers)
+        assert (trace["tokens_in"], trace["cost_usd"]) == (100, pytest.approx(110 * (20 + 10) / 1e6))
+
+
 async def test_every_answer_is_a_choice_of_its_own() -> None:
     async with panel(strategy="all") as (s, mocks):
         answers(mocks, text("a"), text("b"), text("c"))
@@ -367,6 +391,18 @@ async def test_callers_of_other_dialects_ask_several_too(path: str, strategy: st
             assert "error" not in {
                 line.partition(":")[2].strip() for line in answer.text.splitlines() if line.startswith("event:")
             }
+
+
+async def test_an_answer_that_comes_at_the_same_time_as_the_one_taken_is_there_to_be_paid() -> None:
+    x = exchange()
+    contenders = [Contender(each, x.branch([each])) for each in (target("a/m"), target("b/m"))]
+
+    async def call(branch: Exchange) -> Answer:
+        return whole("hi")
+
+    await ask_all(contenders, call, needed=1, wait_s=1.0, timeout_s=1.0)
+    assert [one.ok for one in contenders] == [True, False]
+    assert [one.answer is not None for one in contenders] == [True, True]
 
 
 async def test_a_budget_reserves_for_all_that_are_asked() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.mock_upstream import MockUpstream
 from tests.modules.conftest import Running, running
 
 GREET = {
@@ -225,6 +226,30 @@ async def test_other_dialects_use_stored_prompts_too() -> None:
         answer = await s.http().post("/v1/messages", json={**body, "_template_vars": {"who": "Ada"}})
         assert answer.status_code == 200, answer.text
         assert [each["content"] for each in _sent(s)["messages"]] == ["You are kind.", "Greet Ada.", "Again"]
+
+
+def _speaking(mock: MockUpstream) -> str:
+    """Providers that speak the callers' own dialects."""
+    return (
+        f'[providers.claude]\ntype = "anthropic"\nbase_url = "{mock.at("anthropic")}"\napi_key = "sk-ant-test"\n'
+        f'[providers.openai]\nbase_url = "{mock.url}"\napi_key = "native-key-1"\nmodels = ["gpt"]\n'
+    )
+
+
+async def test_providers_of_the_callers_dialect_are_not_told_of_the_prompt() -> None:
+    own = {"_template": "greet", "_template_vars": {"who": "Ada"}}
+    ask = [{"role": "user", "content": "hi"}]
+    async with running(providers=_speaking) as s:
+        kind = [{"role": "system", "content": "Be kind to {{who}}."}]
+        await _post(s, "", {"slug": "greet", "messages": kind, "variables": ["who"]})
+        body = {"model": "claude/claude-sonnet-4-5", "max_tokens": 20, "messages": ask, **own}
+        answer = await s.http().post("/v1/messages", json=body)
+        assert answer.status_code == 200, answer.text
+        assert not [name for name in _sent(s) if name.startswith("_")]
+        answer = await s.http().post("/v1/responses", json={"model": "openai/gpt", "input": "hi", **own})
+        assert answer.status_code == 200, answer.text
+        assert s.mock.calls[-1].path == "/v1/responses"
+        assert not [name for name in _sent(s) if name.startswith("_")]
 
 
 async def test_settings_that_cannot_be_are_refused_by_name() -> None:

@@ -37,6 +37,17 @@ def test_blank_lines_and_repeats_go_and_the_fence_stays_byte_for_byte() -> None:
     assert detail["before_tokens"] - detail["after_tokens"] == detail["saved_tokens"] >= 20
 
 
+@pytest.mark.parametrize("parts", [False, True])
+def test_the_tags_go_even_where_too_little_is_saved_for_more(parts: bool) -> None:
+    text, other = "Say  <keep>a   b</keep> now.", "<!-- note --> `<keep>` is a  tag"
+    content = [{"type": "text", "text": text}] if parts else text
+    x, (out, left) = slimmed([{"role": "user", "content": content}, user(other)])
+    assert (out[0]["text"] if parts else out) == "Say  a   b now."
+    assert left == other
+    assert x.changed
+    assert trail(x, "promptslim") == []
+
+
 @pytest.mark.parametrize("count", [1, 30])
 def test_a_text_that_comes_again_becomes_the_same_at_each_level(count: int) -> None:
     text = f"In order to understand this:\n\n\n\n{'   '.join(PARAGRAPH.split())}\n\n\n\nmore  words\n" * count

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import openai
 import pytest
 
 from instance.chute.modules.validate.json_schema import CompiledSchema
-from tests.mock_replies import text, tool
+from tests.mock_replies import Reply, text, tool
 from tests.modules.conftest import Running, running
 
 COST_CENTRE = {
@@ -80,6 +81,41 @@ async def test_a_held_stream_shows_nothing_of_a_bad_answer_and_all_of_a_good_one
             await _ask(s, True)
         assert caught.value.code == "response_schema"
         assert await _ask(s, True) == '{"city": "Paris"}'
+
+
+LOGPROBS = {"content": [{"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
+
+
+def _with_logprobs(content: str) -> Reply:
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "small"}
+    choice = {"index": 0, "delta": {"content": content}, "logprobs": LOGPROBS, "finish_reason": None}
+    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    events = [f"data: {json.dumps({**chunk, 'choices': [each]})}\n\n" for each in (choice, last)]
+    body = "".join((*events, "data: [DONE]\n\n")).encode()
+    return Reply(body=body, content_type="text/event-stream")
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+async def test_a_stream_with_more_than_text_in_it_is_checked_too(buffer: bool) -> None:
+    async with running(_bound(ANSWER, buffer=buffer)) as s:
+        s.mock.script(_with_logprobs('{"town": "Oslo"}'), _with_logprobs('{"city": "Oslo"}'))
+        with pytest.raises(openai.APIError) as caught:
+            await _ask(s, True, logprobs=True)
+        assert caught.value.code == "response_schema"
+        made = await s.sdk().chat.completions.create(**s.body(logprobs=True), stream=True)
+        choices = [chunk.choices[0] async for chunk in made]
+        assert choices[0].delta.content == '{"city": "Oslo"}'
+        assert choices[0].logprobs is not None
+
+
+async def test_a_held_stream_that_is_refused_is_paid() -> None:
+    prices = '[prices."up/small"]\nin_usd_per_mtok = 1000\nout_usd_per_mtok = 1000\n'
+    async with running(_bound(ANSWER, buffer=True), config=prices) as s:
+        s.mock.script(text('{"town": "Oslo"}', usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}))
+        with pytest.raises(openai.UnprocessableEntityError):
+            await _ask(s, True)
+        (trace,) = await s.recent_traces(1)
+        assert trace["cost_usd"] == pytest.approx(0.007)
 
 
 @pytest.mark.parametrize("stream", [False, True])

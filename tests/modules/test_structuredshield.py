@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from instance.chute.modules.validate.schema_fit import example, fitted
-from tests.mock_replies import status, text, tool
+from tests.mock_replies import Reply, chunks, status, text, tool
 from tests.modules.conftest import Running, running
 
 PERSON = {
@@ -102,6 +102,44 @@ async def test_a_target_that_refuses_schemas_is_instructed_from_then_on() -> Non
             assert "response_format" not in body
             assert "JSON Schema" in body["messages"][0]["content"]
             assert not body.get("stream")
+
+
+async def test_a_stream_to_a_target_that_refuses_schemas_is_asked_by_instruction() -> None:
+    async with running({"structuredshield": {}}) as s:
+        s.mock.script(status(400, "response_format is not supported", param="response_format"), text(GOOD))
+        assert await _ask(s, True) == GOOD
+        assert ["response_format" in call.json() for call in s.mock.calls] == [True, False]
+
+
+def _answers(*messages: dict[str, Any]) -> Reply:
+    choices = [{"index": n, "message": each, "finish_reason": "stop"} for n, each in enumerate(messages)]
+    answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "small", "choices": choices}
+    return Reply(body=json.dumps(answer).encode())
+
+
+async def test_every_choice_is_made_to_fit() -> None:
+    good = {"role": "assistant", "content": GOOD}
+    async with running({"structuredshield": {}}) as s:
+        s.mock.script(_answers(good, {**good, "content": "no"}), _answers(good, {**good, "content": f"Here: {GOOD}"}))
+        made = await s.sdk().chat.completions.create(**s.body(**FORM, n=2))
+        assert [choice.message.content for choice in made.choices] == [GOOD, GOOD]
+        assert len(s.mock.calls) == 2
+
+
+async def test_who_declines_is_not_asked_again() -> None:
+    async with running({"structuredshield": {}}) as s:
+        s.mock.script(_answers({"role": "assistant", "content": None, "refusal": "I will not."}))
+        made = await s.sdk().chat.completions.create(**s.body(**FORM))
+        assert (made.choices[0].message.content, made.choices[0].message.refusal) == (None, "I will not.")
+        assert len(s.mock.calls) == 1
+
+
+async def test_a_stream_is_checked_whoever_holds_it_back_further_out() -> None:
+    async with running({"structuredshield": {}, "maskmode": {}}) as s:
+        s.mock.script(chunks(['{"name": "Gr', 'ace Hopper", ', '"age": "many"}']))
+        with pytest.raises(openai.APIError) as caught:
+            await _ask(s, True)
+        assert caught.value.code == "structured_output_failed"
 
 
 async def test_a_model_that_knows_tools_only_is_made_to_call_one() -> None:

@@ -147,6 +147,20 @@ async def test_calls_and_their_results_go_together(seed: int) -> None:
         assert "go on" in [message.get("content") for message in sent]
 
 
+@pytest.mark.parametrize("parts", [False, True])
+async def test_a_tools_result_that_nobody_has_read_yet_is_cut_and_not_left_out(parts: bool) -> None:
+    async with running(_trim()) as s:
+        question, last = {"role": "user", "content": "what does the file say?"}, _round(2, "word " * 3000)
+        if parts:
+            last[-1]["content"] = [{"type": "text", "text": last[-1]["content"]}]
+        sent = await _sent(s, [SYSTEM, question, *_round(1), *last])
+        _holds_together(sent)
+        assert [each.get("tool_call_id") for each in sent if each["role"] == "tool"] == ["call_2"]
+        content = sent[-1]["content"][0]["text"] if parts else sent[-1]["content"]
+        assert content.startswith("2 word")
+        assert "tokens left out" in content
+
+
 async def test_a_text_that_is_too_large_by_itself_loses_its_middle_visibly() -> None:
     messages = [*_turn(0, 900), {"role": "user", "content": "and?"}]
     async with running(_trim()) as s:

@@ -12,7 +12,7 @@ from instance.chute.modules.transform import speech_stream, voicebridge
 from instance.chute.modules.transform.speakable import Speech
 from instance.chute.modules.transform.speech_stream import SpeechStream
 from instance.chute.modules.transform.spoken_english import spoken
-from tests.mock_replies import chunks, status, text, tool
+from tests.mock_replies import Reply, chunks, status, text, tool
 from tests.modules.conftest import Running, running
 
 ANSWER = """# How to make **tea**
@@ -273,3 +273,24 @@ def test_signs_that_stand_there_without_a_meaning_are_not_spoken() -> None:
     assert stream.feed("The * sign, C# and 5 * 3 in [brackets, ~so` to_say.", True) == (
         "The sign, C sharp and 5 times 3 in brackets, so to say."
     )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_that_is_called_after_too_long_a_speech_is_still_called(stream: bool) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    said = Reply(
+        text="I will look that up. Please wait a moment for me. It takes time.", tool_calls=[("look", {"q": 1})]
+    )
+    async with running({"voicebridge": {"max_chars": 30}}) as s:
+        s.mock.script(said)
+        made = await s.sdk().chat.completions.create(**s.body(tools=tools), stream=stream)
+        choices = [chunk.choices[0] async for chunk in made if chunk.choices] if stream else made.choices
+        parts = [choice.delta if stream else choice.message for choice in choices]
+        assert "".join(part.content or "" for part in parts) == "I will look that up."
+        calls = [call.function.arguments or "" for part in parts for call in part.tool_calls or ()]
+        assert "".join(calls) == '{"q":1}'
+        assert choices[-1].finish_reason == "tool_calls"
+        s.mock.script(text("I will look that up. Please wait a moment for me. It takes time."))
+        made = await s.sdk().chat.completions.create(**s.body(tools=tools), stream=stream)
+        choices = [chunk.choices[0] async for chunk in made if chunk.choices] if stream else made.choices
+        assert choices[-1].finish_reason == "length"

@@ -75,6 +75,9 @@ class Completion(Operation):
         if not x.changed and not ask_usage and not named and native.get("model") == model:
             return x.raw, native
         sent = {**native, "model": model}
+        if not x.stream:
+            for name in ("stream", "stream_options"):
+                sent.pop(name, None)  # a module asks for the answer whole
         if x.changed:
             changed = _changed(native, x.req)
             if changed is None:
@@ -173,7 +176,7 @@ def _changed(native: JSON, req: JSON) -> JSON | None:
     made: JSON = {}
     for name in before.keys() | req.keys():
         old, new = before.get(name), req.get(name)
-        if old == new or name in ("model", "top_logprobs"):
+        if old == new or name in ("model", "stream", "stream_options", "top_logprobs"):
             continue
         if name != "messages":
             if name in ("max_completion_tokens", "max_tokens"):

@@ -4,6 +4,7 @@ import pytest
 from anthropic.types import Message
 
 from instance.chute.answer import Delta
+from instance.chute.delta_text import last_event
 from instance.chute.dialects.anthropic.answer import read_answer
 from instance.chute.dialects.anthropic.caller_answer import write_answer
 from instance.chute.dialects.anthropic.event_reader import AnthropicReader
@@ -224,3 +225,25 @@ def test_text_goes_on_in_the_open_block_when_the_stream_breaks() -> None:
         b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
         b'"delta":{"type":"text_delta","text":"released"}}\n\n'
     )
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_an_answer_that_a_module_ends_has_the_ends_of_its_block_and_message(made: bool) -> None:
+    reader = AnthropicReader("m", 5, "chatcmpl-1", native=True)
+    writer = NativeRewriter(reader)
+    raw = start() + texts(0, "said ", "and not said") + end("end_turn")
+    head = raw[: raw.index(b"and not said")].rindex(b"event: ")
+    out = b""
+    for delta in reader.feed(raw[:head] if made else raw):
+        if not made and any(choice.text for choice in delta.choices()):
+            delta.end("length")
+            out += writer.rewritten(delta)
+            break
+        out += delta.raw
+    if made:
+        out += writer.rewritten(last_event(delta, "length"))
+    out += writer.end()
+    kinds = [event.split(b"\n")[0].removeprefix(b"event: ") for event in out.split(b"\n\n")[:-1]]
+    assert kinds[-4:] == [b"content_block_delta", b"content_block_stop", b"message_delta", b"message_stop"]
+    whole = assembled(read(AnthropicReader("m", 5, "c"), out))["choices"][0]
+    assert (whole["message"]["content"], whole["finish_reason"]) == ("said ", "length")

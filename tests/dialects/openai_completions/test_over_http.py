@@ -66,6 +66,16 @@ async def test_a_streamed_completion(model: str, usage: bool) -> None:
         assert trace["usage_source"] == "reported" if "usage_source" in trace else True
 
 
+async def test_a_streamed_answer_that_a_module_asks_for_whole() -> None:
+    route = {"name": "two", "targets": [NATIVE, CHAT], "strategy": "longest"}
+    async with instance({"multicall": {"routes": [route]}}) as s:
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        made = await s.sdk().completions.create(model="multi:two", prompt="hi there", **options)
+        assert "".join([chunk.choices[0].text async for chunk in made if chunk.choices]) == "echo: hi there"
+        assert sorted(call.path for call in s.mock.calls) == ["/v1/chat/completions", "/v1/completions"]
+        assert not [name for call in s.mock.calls for name in call.json() if name.startswith("stream")]
+
+
 @BOTH
 async def test_several_choices(model: str) -> None:
     async with instance() as s:

@@ -8,6 +8,7 @@ import pytest
 from openai.types.responses import Response
 
 from instance.chute.answer import Delta
+from instance.chute.delta_text import last_event
 from instance.chute.dialects.openai_responses.call import call_of
 from instance.chute.dialects.openai_responses.input_items import as_items
 from instance.chute.dialects.openai_responses.native_answer import chat_completion, with_message
@@ -177,6 +178,33 @@ def test_arguments_and_thoughts_that_were_changed_are_changed_everywhere() -> No
     last = events_of(raw)[-1]["response"]
     assert last["output"][0]["summary"][0]["text"] == "**"
     assert last["output"][2]["arguments"] == '{"city":"Rome"}'
+
+
+def ended_early(made: bool) -> list[JSON]:
+    """The events of a stream that a module ends with its first text: in the event itself, or by one that it `made`."""
+    rewriter = NativeRewriter()
+    out = b""
+    for delta in reader().feed(sse(*native_events())):
+        text = next((choice.text for choice in delta.choices()), "")
+        if text and not made:
+            delta.end("length")
+        out += rewriter.take(delta)
+        if text:
+            break
+    if made:
+        out += rewriter.take(last_event(delta, "length"))
+    return events_of(out + rewriter.end())
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_an_answer_that_a_module_ends_has_all_its_ends(made: bool) -> None:
+    events = ended_early(made)
+    assert types_of(events)[-4:] == ["output_text.done", "content_part.done", "output_item.done", "incomplete"]
+    last = events[-1]["response"]
+    assert last["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert [item["type"] for item in last["output"]] == ["reasoning", "message"]
+    assert last["output"][1]["content"][0]["text"] == events[-4]["text"] == "Hello, "
+    assert last["output"][1]["status"] == "incomplete"
 
 
 def test_text_released_when_the_stream_broke_off_still_leaves() -> None:

@@ -72,6 +72,16 @@ async def test_a_streamed_answer(model: str) -> None:
 
 
 @BOTH
+async def test_a_streamed_answer_that_a_module_asks_for_whole(model: str) -> None:
+    async with instance({"evalgate": {}}) as s:
+        async with s.sdk().responses.stream(model=model, input="hi there") as stream:
+            final = await stream.get_final_response()
+        assert final.output_text == "echo: hi there"
+        assert last_path(s) == ("/v1/responses" if model == NATIVE else "/v1/chat/completions")
+        assert not s.mock.calls[-1].json().get("stream")
+
+
+@BOTH
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tools_round_trip(model: str, stream: bool) -> None:
     async with instance() as s:

@@ -68,6 +68,17 @@ class AnthropicReader:
             self._ending = b""
         return deltas
 
+    @property
+    def pending_end(self) -> bytes:
+        """The end of a block that goes out with the next event."""
+        return self._ending
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of the answer, as far as the provider has counted them."""
+        count = self._counts.get("output_tokens")
+        return count if type(count) is int else 0
+
     def kind_of(self, index: int) -> str:
         """The type of the content block with that index; empty: there is none."""
         return str((self._blocks.get(index) or {}).get("type", ""))

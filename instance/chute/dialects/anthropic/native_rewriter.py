@@ -76,6 +76,10 @@ class NativeRewriter:
             last = event.raw
         out += [self._delta_of(self._reader.block_of_call(n), piece) for n, piece in said.arguments.items()]
         self._waiting = said.text
+        finish = choice.get("finish_reason")
+        if finish is not None and (data is None or data["type"] != "message_delta"):
+            # A module ends the answer before the provider does.
+            return b"".join((*out, last, self._ended(data, finish)))
         if data is None or data["type"] == "message_delta":
             out.append(self._flush())
         return b"".join((*out, last))
@@ -125,6 +129,16 @@ class NativeRewriter:
             return b""
         name, field = _TEXT_OF[kind]
         return event_bytes({"type": "content_block_delta", "index": index, "delta": {"type": name, field: text}})
+
+    def _ended(self, data: JSON | None, finish: Any) -> bytes:
+        """The end of the block that the last event is of, if it is of one, and of the message."""
+        index = data.get("index", -1) if data is not None else self._reader.open_block
+        stop = self._reader.pending_end if data is None else b""
+        if index >= 0:
+            stop = event_bytes({"type": "content_block_stop", "index": index})
+        delta = {"stop_reason": STOPS.get(finish, "end_turn"), "stop_sequence": None}
+        usage = {"output_tokens": self._reader.output_tokens}
+        return stop + self._flush() + event_bytes({"type": "message_delta", "delta": delta, "usage": usage})
 
     def _flush(self) -> bytes:
         if not self._waiting:

@@ -37,6 +37,8 @@ def rewritten_request(native: JSON, context: list[JSON], req: JSON) -> JSON | No
             _set(sent, "instructions", instructions)
         elif name in ("max_tokens", "max_completion_tokens"):
             _set(sent, "max_output_tokens", req.get("max_completion_tokens") or req.get("max_tokens"))
+        elif name.startswith("_"):
+            _set(sent, name, new)  # what is said to modules, and one took away
         elif name in _SAME:
             _set(sent, _SAME[name], new)
         elif name == "reasoning_effort":

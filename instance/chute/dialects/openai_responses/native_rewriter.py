@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from instance.chute.answer import JSON, Delta
+from instance.chute.dialects.openai_responses.begun_response import BegunResponse, Key
 from instance.chute.dialects.openai_responses.native_stream import NativeDelta
 from instance.chute.dialects.openai_responses.stream_encoder import event_bytes
 
@@ -25,9 +26,6 @@ _NAMES = {
 }
 _CHAT_NAMES = {"reasoning_text": "reasoning_content"}
 _LAST = frozenset(("response.completed", "response.incomplete"))
-
-Key = tuple[str, int, int]
-"""(name of the text, output index, index of its part)."""
 
 
 class _Text:
@@ -55,16 +53,24 @@ class NativeRewriter:
         self._number = -1
         self._renumber = False
         self._last = b""
+        self._begun = BegunResponse()
+        self._finish: Any = None
+        """Why a module ended the answer before the provider did; `None`: none has."""
 
     def take(self, delta: Delta) -> bytes:
         """The bytes for one event, whose chunk holds what the modules left of it."""
         out: list[bytes] = []
+        finish = delta.obj["choices"][0].get("finish_reason") if delta.obj and delta.obj.get("choices") else None
         if not isinstance(delta, NativeDelta):
+            self._finish = finish
             self._release(delta.obj, out)
             self._flush(out)
             return b"".join(out)
         event = delta.event
         kind: str = event["type"]
+        self._begun.see(kind, event)
+        if finish is not None and kind not in _LAST:
+            self._finish = finish
         name = _NAMES.get(kind)
         if name is not None:
             self._piece(name, delta, out)
@@ -81,7 +87,18 @@ class NativeRewriter:
         return b"".join(out)
 
     def end(self) -> bytes:
-        return self._last
+        """The last event; of an answer that a module ended, also the ends of what was begun."""
+        if self._last or self._finish is None:
+            return self._last
+        out: list[bytes] = []
+        self._flush(out)
+        self._renumber = True
+        for event in self._begun.ends(self._sent_texts(), self._finish):
+            self._send(b"", event, out)
+        return b"".join(out)
+
+    def _sent_texts(self) -> list[tuple[Key, str]]:
+        return [(key, text.sent) for key, text in self._texts.items()]
 
     @property
     def next_number(self) -> int:

@@ -106,6 +106,8 @@ class Responses(Operation):
         if sent is None:
             return None
         sent["model"] = model
+        if not x.stream:
+            sent.pop("stream", None)  # a module asks for the answer whole
         if call.resolved:
             if call.history:
                 sent.pop("previous_response_id", None)

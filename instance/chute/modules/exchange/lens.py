@@ -140,6 +140,7 @@ class Lens:
         rest.req, rest.native, rest.state, rest.targets = {}, None, {}, []
         rest.answer = rest.plan = rest.lens = rest.task = None
         rest.text_out = []
+        rest.text_beside = None
         rest.stored_request = rest.stored_response = None
         return rest
 

@@ -143,13 +143,15 @@ def _take(contender: Contender, took_ns: int) -> None:
 
 
 async def _end(contenders: list[Contender]) -> None:
-    """Cancel who is still asked, and give up answers that came too late to be looked at."""
+    """Cancel who is still asked, and give up answers that came too late to be looked at; a whole one is paid all the same."""
     left = [contender for contender in contenders if not contender.ended and contender.task is not None]
     for contender in left:
         contender.task.cancel()  # type: ignore[union-attr]
-    results = await asyncio.gather(*(contender.task for contender in left if contender.task), return_exceptions=True)
-    for result in results:
+    results = await asyncio.gather(*(one.task for one in left if one.task is not None), return_exceptions=True)
+    for contender, result in zip(left, results, strict=True):
         if isinstance(result, Answer):
+            if result.events is None:
+                contender.answer = result
             await give_up(result)
 
 

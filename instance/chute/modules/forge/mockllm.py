@@ -89,7 +89,7 @@ class MockLLM(Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._fixtures = [FixtureMatch(fixture) for fixture in settings.fixtures]
-        self._default = FixtureMatch(Fixture(name="default", text=settings.default_text.replace("{{", "{ {")))
+        self._default = FixtureMatch(Fixture(name="default", text="{{echo}}"))
         self._needs_hash = settings.on_miss == "error" or any(fixture.hash for fixture in settings.fixtures)
         self._header_only = settings.header_only
         self._misses_pass = settings.mode == "fixtures" and settings.on_miss == "pass"
@@ -156,7 +156,7 @@ class MockLLM(Module):
         if self.settings.on_miss == "error":
             raise self._missing(key)
         if self.settings.on_miss == "default":
-            return await self._answer(x, self._default, {}, asked.text)
+            return await self._answer(x, self._default, {}, self.settings.default_text)
         return await call(x)
 
     def _missing(self, key: str) -> StockyardError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from copy import copy
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -16,7 +17,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.modules.forge.agreement import verdict, verdict_by_meaning
-from instance.chute.modules.forge.contenders import Contender, ask_all, settle, text_of
+from instance.chute.modules.forge.contenders import Contender, ask_all, settle
 from instance.chute.modules.forge.second_opinion import judge_request, merge_request, picked
 from instance.core.clock import Clock
 from instance.core.errors import StockyardError
@@ -106,7 +107,10 @@ class Round:
         if self._live:
             return self._streaming(answer, winner)
         if x.stream and answer.obj is not None:
-            return Answer(headers=answer.headers, events=replay(answer.obj, module.clock, 0), target=answer.target)
+            events = replay(answer.obj, module.clock, 0)
+            if route.strategy == "all":
+                events = self._counted_apart(events)
+            return Answer(headers=answer.headers, events=events, target=answer.target)
         return answer
 
     async def _decided(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
@@ -154,8 +158,9 @@ class Round:
         if judge is not None:
             detail["judge"] = judge.label
             branch = judge_request(self._x, [judge], [contender.text for contender in order])
-            said = await self._sub_request(branch, "judge")
-            index = picked(text_of(said), len(order)) if said is not None else None
+            asked = await self._sub_request(branch, "judge")
+            self._spent(asked, "judge")
+            index = picked(asked.text, len(order)) if asked.answer is not None else None
         if index is None:
             detail["no_judgement"] = True
         winner = good[0] if index is None else order[index]
@@ -165,17 +170,18 @@ class Round:
     async def _merged(self, good: list[Contender]) -> tuple[Answer, Contender, dict[str, Any]]:
         """One answer written from all; without it the longest."""
         judge = self._judge()
-        said = None
         if judge is not None:
             branch = merge_request(self._x, [judge], [contender.text for contender in good])
-            said = await self._sub_request(branch, "merge")
+            writer = await self._sub_request(branch, "merge")
+            said = writer.answer
+            if said is not None and writer.text.strip():
+                said.native = "openai.chat"
+                said.body = orjson.dumps(said.obj)
+                return said, writer, {"merged_by": judge.label}
+            self._spent(writer, "merge")
         longest = max(good, key=lambda one: len(one.text))
         assert longest.answer is not None
-        if judge is None or said is None or not text_of(said).strip():
-            return longest.answer, longest, {"not_merged": True}
-        said.native = "openai.chat"
-        said.body = orjson.dumps(said.obj)
-        return said, longest, {"merged_by": judge.label}
+        return longest.answer, longest, {"not_merged": True}
 
     def _judge(self) -> Target | None:
         """Who judges or merges: the route's own choice, which policies on targets may forbid."""
@@ -186,21 +192,23 @@ class Round:
             return None
         return target if all(allows(target) for allows in self._x.allow) else None
 
-    async def _sub_request(self, branch: Exchange, what: str) -> Answer | None:
-        """A priced call of our own; `None` when it failed, which the trail says."""
+    async def _sub_request(self, branch: Exchange, what: str) -> Contender:
+        """A priced call of our own; without an answer when it failed, which the trail says."""
         x = self._x
+        asked = Contender(branch.targets[0], branch)
         try:
             with x.elsewhere():
-                answer: Answer | None = await self._call(branch)
+                asked.answer = await self._call(branch)
         except (CallFailed, StockyardError) as failure:
-            answer = None
             x.note("sub_request_failed", {"what": what, "error": str(failure)[:300]}, module=self._module.name)
-        contender = Contender(branch.targets[0], branch)
-        contender.answer = answer
-        settle(contender, self._module.price)
+        settle(asked, self._module.price)
+        return asked
+
+    def _spent(self, asked: Contender, what: str) -> None:
+        """Take over what a call of our own cost that is not delivered."""
+        branch = asked.branch
         branch.cost_lines = [(f"{self._module.name}:{what}:{line}", nano) for line, nano in branch.cost_lines]
-        x.absorb(branch, served=False)
-        return answer
+        self._x.absorb(branch, served=False)
 
     def _absorb(self, winner: Contender | None) -> None:
         """Take over what all branches left; the winner's usage becomes the call's, which is priced at its end."""
@@ -212,11 +220,9 @@ class Round:
                 label = contender.label
                 branch.cost_lines = [(f"{module.name}:{label}:{line}", nano) for line, nano in branch.cost_lines]
                 x.cost_unknown = x.cost_unknown or branch.cost_unknown
+                x.absorb(branch, served=False)
             else:
-                branch.cost_lines = []
-                x.state.update(branch.state)
-                branch.state = x.state
-            x.absorb(branch, served=not lost)
+                self._serve(branch)
             x.note(
                 "asked",
                 {
@@ -228,6 +234,27 @@ class Round:
                 },
                 module=module.name,
             )
+
+        if winner is not None and winner not in self._contenders:
+            self._serve(winner.branch)
+
+    def _serve(self, branch: Exchange) -> None:
+        """Make what was used for the delivered answer the call's own."""
+        x = self._x
+        branch.cost_lines = []
+        x.state.update(branch.state)
+        branch.state = x.state
+        x.absorb(branch, served=True)
+
+    async def _counted_apart(self, events: AsyncIterator[list[Delta]]) -> AsyncIterator[list[Delta]]:
+        """The stream of all answers: the usage that it tells is the sum of theirs, and the call's own only that of one."""
+        x = self._x
+        async for batch in events:
+            for delta in batch:
+                own = x.usage
+                x.usage = copy(own)
+                yield [delta]
+                x.usage = own
 
     def _waited(self, began: int) -> None:
         """Waiting for several at once is nobody's overhead."""

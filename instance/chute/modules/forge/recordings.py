@@ -13,7 +13,7 @@ import orjson
 from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.modules.caching.stream_replay import Assembly, replay
-from instance.chute.stream import EventSplitter
+from instance.chute.stream import EventSplitter, encode_event
 from instance.chute.text import rewrite_answer
 
 if TYPE_CHECKING:
@@ -74,9 +74,10 @@ class Taking:
             async for batch in events:
                 for delta in batch:
                     assembly.add(delta)
-                    size += len(delta.raw)
+                    event = encode_event(delta.obj) if delta.changed and delta.obj is not None else delta.raw
+                    size += len(event)
                     if size <= RECORDED_MAX_BYTES:
-                        raw.append(delta.raw)
+                        raw.append(event)
                 if any(delta.raw == b"data: [DONE]\n\n" for delta in batch):
                     self._take(assembly, raw if answer.native == CANONICAL and size <= RECORDED_MAX_BYTES else [])
                 yield batch

@@ -195,11 +195,18 @@ class KeyPool(Module):
         raise self._none_left(x, fitting, failure)
 
     def on_finish(self, x: Exchange) -> None:
-        """Count what the call used against the key that served it."""
-        state = x.state
+        """Count what the call used against the key that served it, and what its other attempts used against theirs."""
+        state, beside_nano = x.state, 0
+        if x.undelivered is not None:
+            for row, usage, nano in x.undelivered:
+                beside_nano += nano
+                for key in self.pools.get(row["provider"], ()):
+                    if key.name == row["key_name"]:
+                        key.used(usage.input + usage.output, nano, self._clock.mono_ns(), self._clock.wall_ns())
         if "pool_key" in state:
             key, usage = state["pool_key"], x.usage
-            key.used(usage.input + usage.output, x.cost_nano, self._clock.mono_ns(), self._clock.wall_ns())
+            nano = x.cost_nano - beside_nano
+            key.used(usage.input + usage.output, nano, self._clock.mono_ns(), self._clock.wall_ns())
 
     def _judged(self, key: PooledKey, failure: CallFailed) -> str | None:
         """Why another key may do better, with the key's state set so; `None` when none would."""

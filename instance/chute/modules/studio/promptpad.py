@@ -175,9 +175,11 @@ class PromptPad(Module):
 
     def _fill(self, x: Exchange, prompt: Prompt, messages: list[JSON]) -> None:
         """The prompt's messages before the call's own, and its parameters. Raises `bad_request` for what no provider could take."""
-        req = x.req
-        req.pop(FIELD, None)
-        req.pop(VARS_FIELD, None)
+        if x.native is not None:
+            x.native = _without_own(x.native)
+        req = x.req = _without_own(x.req)
+        if isinstance(req.get("anthropic"), dict):
+            req["anthropic"] = _without_own(req["anthropic"])
         req["messages"] = [*messages, *req["messages"]]
         params = dict(prompt.params)
         if prompt.response_schema is not None:
@@ -258,6 +260,11 @@ def _values(headers: dict[bytes, bytes], body: JSON) -> JSON:
     if not isinstance(values, dict):
         raise StockyardError("bad_request", "The variables are a JSON object.", param=param)
     return values
+
+
+def _without_own(body: JSON) -> JSON:
+    """The body without what is said to this module in it, which no provider knows."""
+    return {name: value for name, value in body.items() if name not in (FIELD, VARS_FIELD)}
 
 
 def _may_use(x: Exchange, template: Template) -> bool:

@@ -51,7 +51,7 @@ class Conversation:
 
 
 def conversation_of(messages: Sequence[Any]) -> Conversation:
-    """The units of a request's messages. System messages, the last of the user's and pinned ones are protected."""
+    """The units of a request's messages. System messages, the last of the user's, what came last and pinned ones are protected."""
     made = Conversation([message for message in messages if type(message) is dict])
     turn = -1
     open_calls: set[Any] = set()
@@ -72,6 +72,8 @@ def conversation_of(messages: Sequence[Any]) -> Conversation:
             open_calls.add("function")
         protected = role in SYSTEM_ROLES or bool(message.get(PIN))
         made.units.append(Unit([place], role, tokens, turn, protected))
+    if made.units:
+        made.units[-1].protected = True  # a tool's result that nobody has read yet would only be asked for again
     for unit in reversed(made.units):
         if unit.role == "user":
             unit.protected = True

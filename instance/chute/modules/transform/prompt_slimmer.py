@@ -19,6 +19,7 @@ PARAGRAPH_MIN_CHARS = 20
 """Shorter paragraphs are never taken for accidental repeats."""
 JSON_MIN_CHARS = 40
 QUOTE_MAX_CHARS = 1000
+KEEP = "<keep>"
 LONG_SENTENCES = 8
 LONG_CHARS = 800
 
@@ -137,6 +138,17 @@ def slim(text: str, level: int, phrases: Phrases, keep_pct: int) -> str:
     rest = _slim_free(text[position:], level, phrases, seen).rstrip(" \t\n")
     out.append(_drop_sentences(rest, keep_pct) if level >= 3 and position == 0 else rest)
     return "".join(out)
+
+
+def untagged(text: str) -> str:
+    """The text without the tags around what is to be kept, which say nothing to a model."""
+    out: list[str] = []
+    position = 0
+    for start, end, kept in _protected(text):
+        if text.startswith(KEEP, start):
+            out += (text[position:start], kept)
+            position = end
+    return "".join((*out, text[position:]))
 
 
 def _protected(text: str) -> Iterator[tuple[int, int, str]]:

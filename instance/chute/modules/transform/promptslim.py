@@ -9,7 +9,7 @@ from pydantic import Field
 from instance.chute.answer import JSON, Answer
 from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
-from instance.chute.modules.transform.prompt_slimmer import may_shorten, phrase_table, slim
+from instance.chute.modules.transform.prompt_slimmer import KEEP, may_shorten, phrase_table, slim, untagged
 from instance.chute.tokens import count_tokens
 
 KEPT_MAX = 256
@@ -87,7 +87,10 @@ class PromptSlim(Module):
                     new = list(messages)
                 new[index] = {**message, "content": short}
                 saved += _tokens_of(content) - _tokens_of(short)
-        if new is None or saved < self._min_saving:
+        if new is None:
+            return None
+        if saved < self._min_saving:
+            self._take_tags_off(x, messages, new)
             return None
         after = self._tokens(new)
         before = after + saved
@@ -99,6 +102,26 @@ class PromptSlim(Module):
         )
         x.measure(saved_tokens=saved)
         return None
+
+    def _take_tags_off(self, x: Exchange, messages: list[Any], shorter: list[Any]) -> None:
+        """Where too little is saved all stays as it is, but for tags that are meant for this module alone."""
+        new = list(messages)
+        for index, message in enumerate(messages):
+            if shorter[index] is message:
+                continue
+            content = message["content"]
+            if type(content) is str:
+                bare: Any = untagged(content)
+            else:
+                bare = [
+                    {**part, "text": untagged(_part_text(part))} if KEEP in _part_text(part) else part
+                    for part in content
+                ]
+            if bare != content:
+                new[index] = {**message, "content": bare}
+        if new != messages:
+            x.req = {**x.req, "messages": new}
+            x.change()
 
     def _shorter(self, text: str, level: int) -> str:
         """The text made shorter; the same object when nothing is to be gained. What became of a text of usual length is remembered:

@@ -66,39 +66,60 @@ def shortened_tool_results(messages: list[JSON], over: int) -> tuple[list[JSON],
 def cut_largest(messages: list[JSON], over: int, keep: frozenset[int]) -> tuple[list[JSON], int]:
     """The messages with the middle cut out of the largest texts, those at `keep` left whole; how many tokens that saved."""
     made, saved = list(messages), 0
-    for _ in range(len(messages)):
-        if saved >= over:
-            break
-        found = [n for n, message in enumerate(made) if n not in keep and _text(message) is not None]
+    whole = set(keep)
+    while saved < over:
+        found = [n for n, message in enumerate(made) if n not in whole and _text(message) is not None]
         if not found:
             break
         largest = max(found, key=lambda n: message_tokens(made[n]))
         tokens = message_tokens(made[largest])
-        left = max(CUT_MIN_TOKENS, tokens - (over - saved))
-        if left >= tokens:
-            break
-        made[largest] = _cut(made[largest], left)
-        gained = tokens - message_tokens(made[largest])
+        cut = _cut(made[largest], max(CUT_MIN_TOKENS, tokens - (over - saved)))
+        gained = tokens - message_tokens(cut)
         if gained <= 0:
-            break
+            whole.add(largest)
+            continue
+        made[largest] = cut
         saved += gained
     return made, saved
 
 
 def _text(message: JSON) -> str | None:
-    """The message's content when it is one text."""
+    """The message's longest text, which is all of its content or one of its parts; `None` without any."""
     content: Any = message.get("content")
-    return content if type(content) is str else None
+    if type(content) is str:
+        return content
+    place = _longest_part(content)
+    return None if place is None else str(content[place]["text"])
+
+
+def _longest_part(content: Any) -> int | None:
+    """The place of the part with the longest text."""
+    found = [
+        (len(part["text"]), place)
+        for place, part in enumerate(content if type(content) is list else ())
+        if type(part) is dict and type(part.get("text")) is str
+    ]
+    return max(found)[1] if found else None
+
+
+def _with_text(message: JSON, text: str) -> JSON:
+    """The message with its longest text replaced."""
+    content: Any = message.get("content")
+    place = _longest_part(content)
+    if place is None:
+        return {**message, "content": text}
+    part = {**content[place], "text": text}
+    return {**message, "content": [*content[:place], part, *content[place + 1 :]]}
 
 
 def _cut(message: JSON, tokens: int) -> JSON:
-    """The message with its middle replaced by a marker, so that about so many tokens are left."""
+    """The message with the middle of its longest text replaced by a marker, so that about so many tokens are left."""
     text = _text(message) or ""
-    overhead = message_tokens({**message, "content": ""})
+    overhead = message_tokens(_with_text(message, ""))
     marker = MARKER.format(tokens=max(0, message_tokens(message) - tokens))
     room = max(0, (tokens - overhead) * BYTES_PER_TOKEN - len(marker.encode()))
     scale = len(text) / max(1, len(text.encode("utf-8", "replace")))
     characters = int(room * scale)
     head = characters * 2 // 3
     tail = characters - head
-    return {**message, "content": text[:head] + marker + (text[len(text) - tail :] if tail else "")}
+    return _with_text(message, text[:head] + marker + (text[len(text) - tail :] if tail else ""))

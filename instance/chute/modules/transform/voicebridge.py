@@ -158,28 +158,33 @@ class VoiceBridge(Module):
             self._note(x, before, after)
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
-        kept: tuple[HeldTexts, list[SpeechStream]] | None = x.state.get("voicebridge")
+        kept: tuple[HeldTexts, dict[str, SpeechStream]] | None = x.state.get("voicebridge")
         if kept is None:
             if _wants_json(x.req):
                 x.skipped = (x.skipped or set()) | {self.name}
                 return
-            streams: list[SpeechStream] = []
+            made: dict[str, SpeechStream] = {}
 
             def hold(place: str) -> SpeechStream | None:
                 if not place.endswith(".content"):
                     return None
-                streams.append(self._stream())
-                return streams[-1]
+                stream = made[place] = self._stream()
+                return stream
 
-            kept = x.state["voicebridge"] = (HeldTexts(hold, x, self.name), streams)
+            kept = x.state["voicebridge"] = (HeldTexts(hold, x, self.name), made)
         texts, streams = kept
         texts.take(delta)
-        if not delta.final and streams and streams[0].ended:
-            wanted = max(1, x.req.get("n") or 1)
-            if len(streams) >= wanted and all(stream.ended for stream in streams):
-                delta.end("length")
+        ended = [place for place, stream in streams.items() if stream.ended]
+        may_end = ended and not delta.final and "tools" not in x.req and "functions" not in x.req
+        if may_end and len(ended) == len(streams) >= max(1, x.req.get("n") or 1):
+            delta.end("length")
+        for choice in ((delta.obj or {}).get("choices") or ()) if ended else ():
+            if choice.get("finish_reason") == "stop" and f"choices[{choice.get('index', 0)}].content" in ended:
+                choice["finish_reason"] = "length"
+                delta.changed = True
         if delta.final:
-            before, after = sum(each.chars_before for each in streams), sum(each.chars_after for each in streams)
+            before = sum(each.chars_before for each in streams.values())
+            after = sum(each.chars_after for each in streams.values())
             if before != after:
                 self._note(x, before, after)
 

@@ -73,7 +73,8 @@ def _core(text: str) -> tuple[str, tuple[str, ...]]:
     stripped = text.strip()
     if stripped[:1] in ("{", "["):
         closing = stripped.rfind("}" if stripped[0] == "{" else "]")
-        if closing < 0 or not stripped[closing + 1 :].strip() or "\n" not in stripped[closing + 1 :]:
+        behind = stripped[closing + 1 :]
+        if closing < 0 or not behind or not ("\n" in behind or parses(stripped[: closing + 1])):
             return stripped, ()
         return stripped[: closing + 1], ("text behind it",)
     fence = _FENCE.search(stripped)

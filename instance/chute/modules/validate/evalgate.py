@@ -88,7 +88,7 @@ class EvalGate(Module):
             return answer
         if x.stream:
             again = self._asked_again(x, call)
-            return again.streamed(lambda: self._until_good(x, again))
+            return await again.soon(lambda: self._until_good(x, again))
         # What judging costs is to stay apart from what the attempt does.
         before = before_attempt(x) if self._is_plain else None
         if before is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -11,7 +13,11 @@ from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.validate.broken_json import Mended, mended, parses
+from instance.chute.modules.validate.read_texts import ReadTexts
 from instance.chute.stream_gate import gated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 FORMS = ("json_object", "json_schema")
 TOOL_PLACE = ".tool_calls["
@@ -72,8 +78,11 @@ class JsonRepair(Module):
         answer = await call(x)
         if answer.events is not None:
             if self.settings.stream == "buffer":
-                return gated(answer, lambda place: self._held(x, place))
-            x.state["jsonrepair"] = self._wants_json(x)
+                finishes: dict[str, str] = {}
+                answer.events = _told(answer.events, finishes)
+                return gated(answer, lambda place: self._held(x, place, finishes))
+            if self._wants_json(x):
+                x.state["jsonrepair"] = ReadTexts(x, self.name)
             return answer
         if answer.obj is not None:
             self._mend_whole(x, answer, answer.obj)
@@ -102,6 +111,10 @@ class JsonRepair(Module):
             new_calls = [self._call(x, call) for call in calls]
             if any(new is not old for new, old in zip(new_calls, calls, strict=True)):
                 changed["tool_calls"] = new_calls
+        old = {"function": message.get("function_call")}
+        new = self._call(x, old) if self.settings.tool_args else old
+        if new is not old:
+            changed["function_call"] = new["function"]
         return {**choice, "message": {**message, **changed}} if changed else choice
 
     def _call(self, x: Exchange, call: Any) -> Any:
@@ -126,37 +139,44 @@ class JsonRepair(Module):
         else:
             x.note("unrepairable", {"what": what, "position": found.position, "why": found.why}, module=self.name)
 
-    def _held(self, x: Exchange, place: str) -> _Held | None:
+    def _held(self, x: Exchange, place: str, finishes: dict[str, str]) -> _Held | None:
         if place.endswith(".content"):
-            return _Held(self, x, "content") if self._wants_json(x) else None
-        return _Held(self, x, "arguments") if self.settings.tool_args and place.endswith(".arguments") else None
+            return _Held(self, x, "content", place, finishes) if self._wants_json(x) else None
+        if self.settings.tool_args and place.endswith(".arguments"):
+            return _Held(self, x, "arguments", place, finishes)
+        return None
 
-    def mend(self, x: Exchange, what: str, text: str) -> str:
+    def mend(self, x: Exchange, what: str, text: str, finish_reason: str) -> str:
         """A whole text of a stream that was held."""
-        return self._text(x, what, text) if text.strip() else text
+        if not text.strip() or (finish_reason == "length" and not self.settings.repair_cut):
+            return text
+        return self._text(x, what, text)
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         """At the end of a stream that was not held: say what does not parse."""
-        if not x.state.get("jsonrepair"):
+        texts: ReadTexts | None = x.state.get("jsonrepair")
+        if texts is None:
             x.skipped = (x.skipped or set()) | {self.name}
             return
-        if not delta.final:
+        texts.take(delta)
+        if not delta.final or not texts.is_whole:
             return
-        last = "".join(choice.text for choice in delta.choices())
-        text = "".join(x.text_out) + last
-        if text.strip() and (x.req.get("n") or 1) == 1 and not parses(text):
-            self._note(x, "content", Mended(position=mended(text, 100).position, why="streamed"))
+        for text in texts.contents():
+            if text.strip() and not parses(text):
+                self._note(x, "content", Mended(position=mended(text, 100).position, why="streamed"))
 
 
 class _Held:
     """One text of a stream, kept until it is whole."""
 
-    __slots__ = ("_module", "_pieces", "_what", "_x")
+    __slots__ = ("_choice", "_finishes", "_module", "_pieces", "_what", "_x")
 
-    def __init__(self, module: JsonRepair, x: Exchange, what: str) -> None:
+    def __init__(self, module: JsonRepair, x: Exchange, what: str, place: str, finishes: dict[str, str]) -> None:
         self._module = module
         self._x = x
         self._what = what
+        self._choice = place.partition(".")[0]
+        self._finishes = finishes
         self._pieces: list[str] = []
 
     async def feed(self, text: str, last: bool) -> str:
@@ -164,4 +184,15 @@ class _Held:
         if not last:
             return ""
         whole, self._pieces = "".join(self._pieces), []
-        return self._module.mend(self._x, self._what, whole)
+        return self._module.mend(self._x, self._what, whole, self._finishes.get(self._choice, ""))
+
+
+async def _told(events: AsyncIterator[list[Delta]], finishes: dict[str, str]) -> AsyncIterator[list[Delta]]:
+    """The same events; how each choice finishes is known before its last event passes."""
+    async with aclosing(cast("AsyncGenerator[list[Delta], None]", events)):
+        async for batch in events:
+            for delta in batch:
+                for choice in (delta.obj or {}).get("choices") or ():
+                    if choice.get("finish_reason") is not None:
+                        finishes[f"choices[{choice.get('index', 0)}]"] = choice["finish_reason"]
+            yield batch

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -13,7 +13,6 @@ from instance.chute.answer import JSON, Answer, Delta
 from instance.chute.call_identity import model_names
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.caching.stream_replay import Assembly, replay
 from instance.chute.modules.validate.json_schema import (
     BadSchema,
     CompiledSchema,
@@ -21,8 +20,12 @@ from instance.chute.modules.validate.json_schema import (
     at_pointer,
     compiled,
 )
-from instance.core.clock import Clock
+from instance.chute.modules.validate.read_texts import ReadTexts
+from instance.chute.record import CHARACTERS_PER_TOKEN
 from instance.core.errors import StockyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BINDINGS_MAX = 200
 
@@ -109,14 +112,10 @@ class SchemaValidator(Module):
         rules = [_rule(binding) for binding in settings.bindings]
         self._requests = [rule for rule in rules if rule.binding.on == "request"]
         self._answers = [rule for rule in rules if rule.binding.on != "request"]
-        self._clock = Clock()
 
     def hooks(self) -> tuple[str, ...]:
         asks = ("on_request",) if self._requests else ()
         return (*asks, "around", "on_delta") if self._answers else asks
-
-    async def start(self, core: Any, previous: Module | None) -> None:
-        self._clock = core.clock
 
     def on_request(self, x: Exchange) -> None:
         for rule in self._requests:
@@ -139,38 +138,52 @@ class SchemaValidator(Module):
             return await call(x)
         answer = await call(x)
         if answer.obj is not None:
-            self._check(x, rules, answer.obj)
+            self._check(x, rules, answer.obj.get("choices") or ())
         elif answer.events is not None:
-            if not self.settings.buffer:
-                x.state["schemavalidator"] = (rules, Assembly())
-                return answer
-            assembly = Assembly()
-            async for batch in answer.events:
-                for delta in batch:
-                    assembly.add(delta)
-            whole = assembly.whole()
-            if whole is None:
-                raise StockyardError(
-                    "response_schema", "The answer broke off and cannot be checked.", retryable=True, module=self.name
-                )
-            self._check(x, rules, whole)
-            return Answer(headers=answer.headers, events=replay(whole, self._clock, 0), target=answer.target)
+            if self.settings.buffer:
+                answer.events = _released(await self._checked(x, rules, answer.events))
+            else:
+                x.state["schemavalidator"] = (rules, ReadTexts(x, self.name))
         return answer
 
+    async def _checked(self, x: Exchange, rules: list[_Rule], events: AsyncIterator[list[Delta]]) -> list[list[Delta]]:
+        """All of a stream, once it is known to be good. One that is not is paid all the same."""
+        texts = ReadTexts()
+        held: list[list[Delta]] = []
+        async for batch in events:
+            held.append(batch)
+            for delta in batch:
+                texts.take(delta)
+                if delta.obj is not None and delta.obj.get("usage"):
+                    x.usage.take(delta.obj["usage"])
+        try:
+            self._check_texts(x, rules, texts)
+        except StockyardError:
+            if not x.usage.source:
+                x.usage.input = max(1, len(x.raw) // CHARACTERS_PER_TOKEN)
+                x.usage.output = sum(map(len, texts.contents())) // CHARACTERS_PER_TOKEN + 1
+                x.usage.source = "estimated"
+            raise
+        return held
+
     def on_delta(self, x: Exchange, delta: Delta) -> None:
-        watched: tuple[list[_Rule], Assembly] | None = x.state.get("schemavalidator")
+        watched: tuple[list[_Rule], ReadTexts] | None = x.state.get("schemavalidator")
         if watched is None:
             x.skipped = (x.skipped or set()) | {self.name}
             return
-        rules, assembly = watched
-        assembly.add(delta)
+        rules, texts = watched
+        texts.take(delta)
         if delta.final:
-            whole = assembly.whole()
-            if whole is not None:
-                self._check(x, rules, whole)
+            self._check_texts(x, rules, texts)
 
-    def _check(self, x: Exchange, rules: list[_Rule], obj: JSON) -> None:
-        for choice in obj.get("choices") or ():
+    def _check_texts(self, x: Exchange, rules: list[_Rule], texts: ReadTexts) -> None:
+        if not texts.is_whole:
+            for rule in rules:
+                self._judge(x, rule, [Problem("", "it is too long to be checked")], "response_schema", "The answer")
+        self._check(x, rules, texts.choices())
+
+    def _check(self, x: Exchange, rules: list[_Rule], choices: Sequence[JSON]) -> None:
+        for choice in choices:
             message = choice.get("message") or {}
             for rule in rules:
                 if rule.binding.on == "response":
@@ -217,6 +230,11 @@ class SchemaValidator(Module):
             module=self.name,
             retryable=False,
         )
+
+
+async def _released(held: list[list[Delta]]) -> AsyncIterator[list[Delta]]:
+    for batch in held:
+        yield batch
 
 
 def _rule(binding: Binding) -> _Rule:

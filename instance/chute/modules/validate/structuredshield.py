@@ -10,14 +10,16 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from instance.chute.answer import JSON, Answer, Delta
-from instance.chute.asked_again import Asked, AskedAgain, with_content
+from instance.chute.asked_again import Asked, AskedAgain
 from instance.chute.call_identity import model_names
 from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.validate.broken_json import mended
 from instance.chute.modules.validate.json_schema import BadSchema, CompiledSchema, Problem, compiled
+from instance.chute.modules.validate.read_texts import ReadTexts
 from instance.chute.modules.validate.schema_fit import example, fitted
+from instance.chute.modules.validate.structured_answer import calls_tools, object_schema, texts_of, with_values
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -48,6 +50,14 @@ class Wanted(NamedTuple):
     name: str
     schema: Any
     check: CompiledSchema
+
+
+class Value(NamedTuple):
+    """What a choice said, the JSON that is delivered in its place (`None`: it stays), and what is wrong with it."""
+
+    said: str
+    made: str | None
+    problems: list[Problem]
 
 
 class StructuredShield(Module):
@@ -129,14 +139,22 @@ class StructuredShield(Module):
             return await call(x)
         way = self._way(x)
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
-        if x.stream:
-            if way == "native":
-                x.req = _native(x.req, wanted)
-                x.change()
+        if x.stream and way == "native":
+            asked, label = x.req, x.targets[0].label if x.targets else ""
+            x.req = _native(asked, wanted)
+            x.change()
+            try:
                 answer = await call(x)
-                x.state["structuredshield"] = wanted
+            except CallFailed as failure:
+                if not _refuses_schemas(failure):
+                    raise
+                self._remember(label)
+                x.req, way = asked, "instruct"
+            else:
+                x.state["structuredshield"] = (wanted, ReadTexts(x, self.name))
                 return answer
-            return again.streamed(lambda: self._until_it_fits(x, again, wanted, way))
+        if x.stream:
+            return await again.soon(lambda: self._until_it_fits(x, again, wanted, way))
         return await self._until_it_fits(x, again, wanted, way)
 
     def _wanted(self, x: Exchange) -> Wanted | None:
@@ -191,40 +209,41 @@ class StructuredShield(Module):
         return "native"
 
     async def _until_it_fits(self, x: Exchange, again: AskedAgain, wanted: Wanted, way: Way) -> Answer:
-        best: tuple[int, Asked, str, list[Problem]] | None = None
+        best: tuple[int, Asked, list[Value]] | None = None
         req = x.req
         for number in range(self.settings.max_retries + 1):
             asked, way = await self._ask(x, again, req, wanted, way)
-            if _called(asked) and way != "tool":
+            if way != "tool" and calls_tools(asked.answer):
                 return again.deliver(asked)  # it calls the caller's own tools: its answer comes later
-            text = _unwrapped(asked, wanted) if way == "tool" else asked.text
-            made, problems = self._value(text, wanted)
+            values = [self._checked(text, wanted) for text in texts_of(asked.answer, wanted.schema, way == "tool")]
+            problems = [problem for value in values for problem in value.problems]
             x.note(
                 "attempt",
                 {"n": number + 1, "errors": [problem.pointer or "/" for problem in problems]},
                 module=self.name,
             )
             if best is None or len(problems) < best[0]:
-                best = (len(problems), asked, made, problems)
+                best = (len(problems), asked, values)
             if not problems:
                 break
-            req = _corrected(x.req, text, problems)
+            bad = next(value for value in values if value.problems)
+            req = _corrected(x.req, bad.said, bad.problems)
         assert best is not None
-        count, asked, made, problems = best
+        count, asked, values = best
         if count and self.settings.on_fail == "reject":
             again.give_up()
+            bad = next(value for value in values if value.problems)
+            problem = bad.problems[0]
             raise StockyardError(
                 "structured_output_failed",
                 f"The answer does not fit the schema {wanted.name!r} after {number + 1} attempts: "
-                f"{problems[0].pointer or 'it'}: {problems[0].message}.",
-                param=problems[0].pointer or None,
-                details={"answer": asked.text[:4000], "errors": [problem._asdict() for problem in problems]},
+                f"{problem.pointer or 'it'}: {problem.message}.",
+                param=problem.pointer or None,
+                details={"answer": bad.said[:4000], "errors": [each._asdict() for each in bad.problems]},
                 module=self.name,
                 retryable=False,
             )
-        if made != asked.text or way == "tool":
-            asked.answer = with_content(asked.answer, made, finish_reason="stop")
-            _without_calls(asked.answer, way)
+        asked.answer = with_values(asked.answer, [value.made for value in values], way == "tool")
         return again.deliver(asked)
 
     async def _ask(self, x: Exchange, again: AskedAgain, req: JSON, wanted: Wanted, way: Way) -> tuple[Asked, Way]:
@@ -232,12 +251,20 @@ class StructuredShield(Module):
         try:
             return await again.ask(_WAYS[way](req, wanted)), way
         except CallFailed as failure:
-            if way != "native" or failure.status not in (400, 422) or b"response_format" not in failure.body:
+            if way != "native" or not _refuses_schemas(failure):
                 raise
+        self._remember(x.targets[0].label)
+        return await again.ask(_instructed(req, wanted)), "instruct"
+
+    def _remember(self, label: str) -> None:
+        """The target knows no schemas."""
         if len(self._no_schemas) >= TARGETS_REMEMBERED:
             self._no_schemas.pop(next(iter(self._no_schemas)))
-        self._no_schemas[x.targets[0].label] = None
-        return await again.ask(_instructed(req, wanted)), "instruct"
+        self._no_schemas[label] = None
+
+    def _checked(self, text: str | None, wanted: Wanted) -> Value:
+        """What a choice said as the JSON to deliver; a choice that declines to answer is delivered as it is."""
+        return Value("", None, []) if text is None else Value(text, *self._value(text, wanted))
 
     def _value(self, text: str, wanted: Wanted) -> tuple[str, list[Problem]]:
         """The JSON to deliver, and what is wrong with it."""
@@ -261,17 +288,18 @@ class StructuredShield(Module):
 
     def on_delta(self, x: Exchange, delta: Delta) -> None:
         """A stream that was passed through is checked at its end."""
-        wanted: Wanted | None = x.state.get("structuredshield")
-        if wanted is None:
+        watched: tuple[Wanted, ReadTexts] | None = x.state.get("structuredshield")
+        if watched is None:
             x.skipped = (x.skipped or set()) | {self.name}
             return
-        if not delta.final:
+        wanted, texts = watched
+        texts.take(delta)
+        if not delta.final or not texts.is_whole:
             return
-        text = "".join(x.text_out) + "".join(choice.text for choice in delta.choices())
-        if not text.strip() or (x.req.get("n") or 1) != 1:
-            return
-        _, problems = self._value(text, wanted)
-        if problems:
+        for text in texts.contents():
+            _, problems = self._value(text, wanted) if text.strip() else ("", [])
+            if not problems:
+                continue
             x.note("attempt", {"n": 1, "errors": [problem.pointer or "/" for problem in problems]})
             if self.settings.on_fail == "reject":
                 raise StockyardError(
@@ -294,17 +322,11 @@ def _native(req: JSON, wanted: Wanted) -> JSON:
 
 def _as_tool(req: JSON, wanted: Wanted) -> JSON:
     """A tool that has to be called, whose arguments are the answer; a value that is no object is wrapped in one."""
-    tool = {"name": TOOL, "description": "Give the answer.", "parameters": _object_schema(wanted.schema)}
+    tool = {"name": TOOL, "description": "Give the answer.", "parameters": object_schema(wanted.schema)}
     made = {name: value for name, value in req.items() if name != "response_format"}
     made["tools"] = [{"type": "function", "function": tool}]
     made["tool_choice"] = {"type": "function", "function": {"name": TOOL}}
     return made
-
-
-def _object_schema(schema: Any) -> Any:
-    if isinstance(schema, dict) and (schema.get("type") == "object" or "properties" in schema or "$ref" in schema):
-        return schema
-    return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
 
 
 def _instructed(req: JSON, wanted: Wanted) -> JSON:
@@ -337,27 +359,6 @@ def _corrected(req: JSON, text: str, problems: list[Problem]) -> JSON:
     return {**req, "messages": [*messages, {"role": "user", "content": note}]}
 
 
-def _called(asked: Asked) -> bool:
-    choices = (asked.answer.obj or {}).get("choices") or ()
-    return any((choice.get("message") or {}).get("tool_calls") for choice in choices)
-
-
-def _unwrapped(asked: Asked, wanted: Wanted) -> str:
-    """The arguments of the forced tool, as the answer."""
-    for choice in (asked.answer.obj or {}).get("choices") or ():
-        for call in (choice.get("message") or {}).get("tool_calls") or ():
-            arguments = str((call.get("function") or {}).get("arguments") or "")
-            try:
-                value = orjson.loads(arguments)
-            except orjson.JSONDecodeError:
-                return arguments
-            wrapped = _object_schema(wanted.schema) is not wanted.schema
-            return json.dumps(value.get("value")) if wrapped and isinstance(value, dict) else arguments
-    return asked.text
-
-
-def _without_calls(answer: Answer, way: Way) -> None:
-    if way == "tool" and answer.obj is not None:
-        for choice in answer.obj["choices"]:
-            choice["message"].pop("tool_calls", None)
-        answer.body = orjson.dumps(answer.obj)
+def _refuses_schemas(failure: CallFailed) -> bool:
+    """Whether a target failed for the form that it was asked for."""
+    return failure.status in (400, 422) and b"response_format" in failure.body
