@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ settings.load_profile("untimed")
 gc.disable()
 """Nothing of what is imported for the tests is garbage; `pytest_collection_finish` enables it."""
 
-RUNNING = "tests.modules.conftest"
+RUNNING = re.compile(r"^from tests\.modules\.conftest import (?:\([^)]*|.*)\brunning\b", re.MULTILINE)
 INTEGRATION = (
     "contract/*.py",
     "mock_upstream/*.py",
@@ -36,8 +37,8 @@ INTEGRATION = (
     "modules/test_loadbalancer.py",
     "modules/test_misbehaving_providers.py",
 )
-"""Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that use
-`tests.modules.conftest.running`."""
+"""Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that import
+`tests.modules.conftest.running`, which is seen without importing them."""
 
 
 @pytest.fixture
@@ -48,10 +49,13 @@ def other_packages() -> Iterator[None]:
     custom_modules.cache_clear()
 
 
+@cache
 def _has_whole_instances(file: Path) -> bool:
     root = Path(__file__).parent
     path = file.relative_to(root) if file.is_relative_to(root) else file
-    return any(path.match(pattern) for pattern in INTEGRATION)
+    if path.suffix != ".py":
+        return False
+    return any(path.match(pattern) for pattern in INTEGRATION) or RUNNING.search(file.read_text()) is not None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -62,8 +66,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        whole = getattr(getattr(item, "module", None), "running", None)
-        if _has_whole_instances(item.path) or getattr(whole, "__module__", "") == RUNNING:
+        if _has_whole_instances(item.path):
             item.add_marker(pytest.mark.integration)
 
 
