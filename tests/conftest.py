@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from instance.chute.discovery import custom_modules
@@ -24,6 +25,9 @@ settings.load_profile("untimed")
 
 gc.disable()
 """Nothing of what is imported for the tests is garbage; `pytest_collection_finish` enables it."""
+
+typer.main.get_command = cache(typer.main.get_command)
+"""A command's tree of verbs and options is built once; each call would build it again."""
 
 RUNNING = re.compile(r"^from tests\.modules\.conftest import (?:\([^)]*|.*)\brunning\b", re.MULTILINE)
 INTEGRATION = (
