@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,8 +16,19 @@ from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.validate.broken_json import mended
-from instance.chute.modules.validate.json_schema import BadSchema, CompiledSchema, Problem, compiled
-from instance.chute.modules.validate.schema_fit import example, fitted
+from instance.chute.modules.validate.json_schema import BadSchema, Problem, compiled
+from instance.chute.modules.validate.schema_fit import fitted
+from instance.chute.modules.validate.schema_ways import (
+    PROBLEMS_TOLD,
+    WAYS,
+    Wanted,
+    Way,
+    corrected,
+    instructed,
+    native,
+    unwrapped,
+    without_calls,
+)
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -26,10 +37,7 @@ if TYPE_CHECKING:
 
 HEADER = b"x-stockyard-schema"
 SCHEMAS_MAX = 200
-PROBLEMS_TOLD = 10
 TARGETS_REMEMBERED = 1_000
-TOOL = "give_answer"
-Way = Literal["native", "tool", "instruct"]
 
 
 class Bind(BaseModel):
@@ -40,14 +48,6 @@ class Bind(BaseModel):
     match: str = Field(default="*", min_length=1, max_length=256, description="Glob of the models.")
     tag: str = Field(default="", max_length=200, description="Only calls with this tag: name or name=value.")
     schema_: str = Field(alias="schema", min_length=1, max_length=100, description="Name of the schema, in schemas.")
-
-
-class Wanted(NamedTuple):
-    """What a call's answer has to be."""
-
-    name: str
-    schema: Any
-    check: CompiledSchema
 
 
 class StructuredShield(Module):
@@ -131,7 +131,7 @@ class StructuredShield(Module):
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
         if x.stream:
             if way == "native":
-                x.req = _native(x.req, wanted)
+                x.req = native(x.req, wanted)
                 x.change()
                 answer = await call(x)
                 x.state["structuredshield"] = wanted
@@ -197,7 +197,7 @@ class StructuredShield(Module):
             asked, way = await self._ask(x, again, req, wanted, way)
             if _called(asked) and way != "tool":
                 return again.deliver(asked)  # it calls the caller's own tools: its answer comes later
-            text = _unwrapped(asked, wanted) if way == "tool" else asked.text
+            text = unwrapped(asked, wanted) if way == "tool" else asked.text
             made, problems = self._value(text, wanted)
             x.note(
                 "attempt",
@@ -208,7 +208,7 @@ class StructuredShield(Module):
                 best = (len(problems), asked, made, problems)
             if not problems:
                 break
-            req = _corrected(x.req, text, problems)
+            req = corrected(x.req, text, problems)
         assert best is not None
         count, asked, made, problems = best
         if count and self.settings.on_fail == "reject":
@@ -224,20 +224,20 @@ class StructuredShield(Module):
             )
         if made != asked.text or way == "tool":
             asked.answer = with_content(asked.answer, made, finish_reason="stop")
-            _without_calls(asked.answer, way)
+            without_calls(asked.answer, way)
         return again.deliver(asked)
 
     async def _ask(self, x: Exchange, again: AskedAgain, req: JSON, wanted: Wanted, way: Way) -> tuple[Asked, Way]:
         """One attempt; a target that refuses schemas is asked by instruction from then on."""
         try:
-            return await again.ask(_WAYS[way](req, wanted)), way
+            return await again.ask(WAYS[way](req, wanted)), way
         except CallFailed as failure:
             if way != "native" or failure.status not in (400, 422) or b"response_format" not in failure.body:
                 raise
         if len(self._no_schemas) >= TARGETS_REMEMBERED:
             self._no_schemas.pop(next(iter(self._no_schemas)))
         self._no_schemas[x.targets[0].label] = None
-        return await again.ask(_instructed(req, wanted)), "instruct"
+        return await again.ask(instructed(req, wanted)), "instruct"
 
     def _value(self, text: str, wanted: Wanted) -> tuple[str, list[Problem]]:
         """The JSON to deliver, and what is wrong with it."""
@@ -282,82 +282,6 @@ class StructuredShield(Module):
                 )
 
 
-def _native(req: JSON, wanted: Wanted) -> JSON:
-    form = req.get("response_format")
-    if type(form) is dict and form.get("type") == "json_schema":
-        return req
-    return {
-        **req,
-        "response_format": {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": wanted.schema}},
-    }
-
-
-def _as_tool(req: JSON, wanted: Wanted) -> JSON:
-    """A tool that has to be called, whose arguments are the answer; a value that is no object is wrapped in one."""
-    tool = {"name": TOOL, "description": "Give the answer.", "parameters": _object_schema(wanted.schema)}
-    made = {name: value for name, value in req.items() if name != "response_format"}
-    made["tools"] = [{"type": "function", "function": tool}]
-    made["tool_choice"] = {"type": "function", "function": {"name": TOOL}}
-    return made
-
-
-def _object_schema(schema: Any) -> Any:
-    if isinstance(schema, dict) and (schema.get("type") == "object" or "properties" in schema or "$ref" in schema):
-        return schema
-    return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
-
-
-def _instructed(req: JSON, wanted: Wanted) -> JSON:
-    """The schema and an example in words, behind the system message."""
-    shown = json.dumps(wanted.schema, ensure_ascii=False)
-    sample = json.dumps(example(wanted.schema), ensure_ascii=False)
-    note = (
-        "Reply with one JSON value and nothing else: no explanation, no code fence. It must satisfy this JSON Schema:\n"
-        f"{shown}\nIts form, with other values: {sample}"
-    )
-    made = {name: value for name, value in req.items() if name != "response_format"}
-    messages = list(req.get("messages") or ())
-    place = next(
-        (n for n, each in enumerate(messages) if each.get("role") not in ("system", "developer")), len(messages)
-    )
-    made["messages"] = [*messages[:place], {"role": "system", "content": note}, *messages[place:]]
-    return made
-
-
-_WAYS = {"native": _native, "tool": _as_tool, "instruct": _instructed}
-
-
-def _corrected(req: JSON, text: str, problems: list[Problem]) -> JSON:
-    """The request with the bad answer and what was wrong with it at its end."""
-    told = "\n".join(f"- {problem.pointer or '(the whole)'}: {problem.message}" for problem in problems[:PROBLEMS_TOLD])
-    note = (
-        f"That answer cannot be used:\n{told}\nGive the whole answer again as one JSON value that satisfies the schema."
-    )
-    messages = [*(req.get("messages") or ()), {"role": "assistant", "content": text or "(no answer)"}]
-    return {**req, "messages": [*messages, {"role": "user", "content": note}]}
-
-
 def _called(asked: Asked) -> bool:
     choices = (asked.answer.obj or {}).get("choices") or ()
     return any((choice.get("message") or {}).get("tool_calls") for choice in choices)
-
-
-def _unwrapped(asked: Asked, wanted: Wanted) -> str:
-    """The arguments of the forced tool, as the answer."""
-    for choice in (asked.answer.obj or {}).get("choices") or ():
-        for call in (choice.get("message") or {}).get("tool_calls") or ():
-            arguments = str((call.get("function") or {}).get("arguments") or "")
-            try:
-                value = orjson.loads(arguments)
-            except orjson.JSONDecodeError:
-                return arguments
-            wrapped = _object_schema(wanted.schema) is not wanted.schema
-            return json.dumps(value.get("value")) if wrapped and isinstance(value, dict) else arguments
-    return asked.text
-
-
-def _without_calls(answer: Answer, way: Way) -> None:
-    if way == "tool" and answer.obj is not None:
-        for choice in answer.obj["choices"]:
-            choice["message"].pop("tool_calls", None)
-        answer.body = orjson.dumps(answer.obj)
