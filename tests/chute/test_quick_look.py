@@ -22,7 +22,10 @@ EXPRESSIONS = [
     for expression in vars(module).values()
     if isinstance(expression, re.Pattern)
 ]
-FOUND = {expression: st.tuples(st.text(max_size=8), st.from_regex(expression), st.text(max_size=8)) for expression in EXPRESSIONS}
+FOUND = {
+    expression: st.tuples(st.text(max_size=8), st.from_regex(expression), st.text(max_size=8))
+    for expression in EXPRESSIONS
+}
 """Texts in which an expression occurs; they and the looks are made once for each."""
 look_for = cache(QuickLook)
 
