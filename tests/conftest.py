@@ -14,6 +14,7 @@ import typer.main
 from hypothesis import HealthCheck, settings
 
 from instance.chute.discovery import custom_modules
+from instance.chute.embedding import embedder
 
 REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
@@ -28,6 +29,9 @@ gc.disable()
 
 typer.main.get_command = cache(typer.main.get_command)
 """A command's tree of verbs and options is built once; each call would build it again."""
+
+embedder._Model = cache(embedder._Model)  # type: ignore[misc,assignment]
+"""The packaged model is read from its files once, not for each embedder: a third of a second each time. It never changes."""
 
 RUNNING = re.compile(r"^from tests\.modules\.conftest import (?:\([^)]*|.*)\brunning\b", re.MULTILINE)
 INTEGRATION = (
