@@ -33,6 +33,8 @@ typer.main.get_command = cache(typer.main.get_command)
 embedder._Model = cache(embedder._Model)  # type: ignore[misc,assignment]
 """The packaged model is read from its files once, not for each embedder: a third of a second each time. It never changes."""
 
+SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+"""In a file whose every test is slow."""
 RUNNING = re.compile(r"^from tests\.modules\.conftest import (?:\([^)]*|.*)\brunning\b", re.MULTILINE)
 INTEGRATION = (
     "contract/*.py",
@@ -69,7 +71,10 @@ def _has_whole_instances(file: Path) -> bool:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A file whose every test is left out by `-m` is not imported either: its SDKs take seconds."""
     terms = [term.strip() for term in config.getoption("markexpr").split(" and ")]
-    return True if "not integration" in terms and _has_whole_instances(collection_path) else None
+    if "not integration" in terms and _has_whole_instances(collection_path):
+        return True
+    is_slow = "not slow" in terms and collection_path.suffix == ".py" and SLOW.search(collection_path.read_text())
+    return True if is_slow else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
