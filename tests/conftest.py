@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from instance.chute.discovery import custom_modules
+from instance.chute.embedding import embedder
 
 REQUIRED = {part for part in os.environ.pop("STOCKYARD_REQUIRE", "").split(",") if part}
 """Taken out of the environment: an instance refuses a STOCKYARD_ variable that is no setting."""
@@ -24,7 +27,15 @@ settings.load_profile("untimed")
 gc.disable()
 """Nothing of what is imported for the tests is garbage; `pytest_collection_finish` enables it."""
 
-RUNNING = "tests.modules.conftest"
+typer.main.get_command = cache(typer.main.get_command)
+"""A command's tree of verbs and options is built once; each call would build it again."""
+
+embedder._Model = cache(embedder._Model)  # type: ignore[misc,assignment]
+"""The packaged model is read from its files once, not for each embedder: a third of a second each time. It never changes."""
+
+SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+"""In a file whose every test is slow."""
+RUNNING = re.compile(r"^from tests\.modules\.conftest import (?:\([^)]*|.*)\brunning\b", re.MULTILINE)
 INTEGRATION = (
     "contract/*.py",
     "mock_upstream/*.py",
@@ -36,8 +47,8 @@ INTEGRATION = (
     "modules/test_loadbalancer.py",
     "modules/test_misbehaving_providers.py",
 )
-"""Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that use
-`tests.modules.conftest.running`."""
+"""Tests that put whole instances in front of the mock upstream, a second for every few of them: by their files, and all that import
+`tests.modules.conftest.running`, which is seen without importing them."""
 
 
 @pytest.fixture
@@ -48,22 +59,27 @@ def other_packages() -> Iterator[None]:
     custom_modules.cache_clear()
 
 
+@cache
 def _has_whole_instances(file: Path) -> bool:
     root = Path(__file__).parent
     path = file.relative_to(root) if file.is_relative_to(root) else file
-    return any(path.match(pattern) for pattern in INTEGRATION)
+    if path.suffix != ".py":
+        return False
+    return any(path.match(pattern) for pattern in INTEGRATION) or RUNNING.search(file.read_text()) is not None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A file whose every test is left out by `-m` is not imported either: its SDKs take seconds."""
     terms = [term.strip() for term in config.getoption("markexpr").split(" and ")]
-    return True if "not integration" in terms and _has_whole_instances(collection_path) else None
+    if "not integration" in terms and _has_whole_instances(collection_path):
+        return True
+    is_slow = "not slow" in terms and collection_path.suffix == ".py" and SLOW.search(collection_path.read_text())
+    return True if is_slow else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        whole = getattr(getattr(item, "module", None), "running", None)
-        if _has_whole_instances(item.path) or getattr(whole, "__module__", "") == RUNNING:
+        if _has_whole_instances(item.path):
             item.add_marker(pytest.mark.integration)
 
 

@@ -18,6 +18,7 @@ from instance.forge.batch_callback import BatchCallback
 from instance.forge.fair_queue import FairQueue, Lane, Waiting
 from instance.forge.job_call import Outcome, attempt, refusal
 from instance.forge.queue_settings import QueueSettings
+from instance.forge.running_jobs import RunningJobs
 
 if TYPE_CHECKING:
     from instance.chute.app import Chute
@@ -46,10 +47,7 @@ class BatchRunner:
         self._batches: dict[str, Batch] = {}
         self._waiting: dict[str, int] = {}
         """Jobs of each open batch that have not ended."""
-        self._running: dict[str, set[asyncio.Task[None]]] = {}
-        self._by_team: dict[str, int] = {}
-        self._by_provider: dict[str, int] = {}
-        self._count = 0
+        self._running = RunningJobs()
         self._delayed: dict[asyncio.TimerHandle, Waiting] = {}
         self._limit = AdaptiveLimit(settings.concurrency, core.clock.mono_ns())
         self._wake = asyncio.Event()
@@ -71,7 +69,7 @@ class BatchRunner:
 
     async def stop(self) -> None:
         """Start nothing more; what runs is given up and waits for the next start."""
-        tasks = [*self._tasks, *(task for tasks in self._running.values() for task in tasks)]
+        tasks = [*self._tasks, *self._running.all()]
         if self._loop is not None:
             tasks.append(self._loop)
         for task in tasks:
@@ -101,7 +99,7 @@ class BatchRunner:
 
     @property
     def running(self) -> int:
-        return self._count
+        return self._running.count
 
     def added(self, batch: Batch, models: list[str]) -> None:
         """A batch was stored."""
@@ -119,9 +117,10 @@ class BatchRunner:
         batch = self._batches.get(batch_id)
         if batch is None:
             return
-        for task in self._running.get(batch_id, set()).copy():
+        running = self._running.of(batch_id)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running.get(batch_id, ()), return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         for timer in [timer for timer, job in self._delayed.items() if job.batch_id == batch_id]:
             timer.cancel()
             del self._delayed[timer]
@@ -150,7 +149,7 @@ class BatchRunner:
             try:
                 await self._expire()
                 while self._settings.is_open(self._core.clock.wall_ns()) and not self._chute.endpoint.draining:
-                    if self._count >= self._limit.limit(self._core.clock.mono_ns()):
+                    if self._running.count >= self._limit.limit(self._core.clock.mono_ns()):
                         break
                     job = self._queue.take(self._may_start)
                     if job is None:
@@ -173,36 +172,17 @@ class BatchRunner:
         self._core.schedule.set(SCHEDULED, at_ns)
 
     def _may_start(self, lane: Lane, job: Waiting) -> bool:
-        own = self._settings
         batch = self._batches.get(job.batch_id)
-        if batch is None or batch.paused:
-            return False
-        if batch.concurrency and len(self._running.get(batch.id, ())) >= batch.concurrency:
-            return False
-        if own.per_team and self._by_team.get(batch.team, 0) >= own.per_team:
-            return False
-        most = own.per_provider.get(job.provider)
-        return most is None or self._by_provider.get(job.provider, 0) < most
+        return batch is not None and not batch.paused and self._running.may_begin(batch, job.provider, self._settings)
 
     def _begin(self, job: Waiting) -> None:
         batch = self._batches[job.batch_id]
-        self._count += 1
-        self._by_team[batch.team] = self._by_team.get(batch.team, 0) + 1
-        self._by_provider[job.provider] = self._by_provider.get(job.provider, 0) + 1
         task = asyncio.create_task(self._job(batch, job))
-        self._running.setdefault(batch.id, set()).add(task)
+        self._running.begin(batch, job, task)
         task.add_done_callback(partial(self._over, batch, job))
 
     def _over(self, batch: Batch, job: Waiting, task: asyncio.Task[None]) -> None:
-        self._count -= 1
-        for counted, name in ((self._by_team, batch.team), (self._by_provider, job.provider)):
-            counted[name] -= 1
-            if not counted[name]:
-                del counted[name]
-        running = self._running[batch.id]
-        running.discard(task)
-        if not running:
-            del self._running[batch.id]
+        self._running.over(batch, job, task)
         if not task.cancelled() and task.exception() is not None:
             log.error("the result of job %s/%d could not be stored", batch.id, job.n, exc_info=task.exception())
         self._wake.set()

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from functools import cache
 from pathlib import Path
 
 from docs.generate import pages, stale
@@ -90,6 +91,7 @@ ASKS = {"trustenforce": "approvalgate"}
 """Modules that leave a decision to another one."""
 OF_NO_CALLER = {"drift_canaries.py"}
 """Files whose errors end calls of the module's own."""
+MODULES = "instance.chute.modules."
 
 
 def _parts(path: Path, found: set[Path] | None = None) -> set[Path]:
@@ -97,19 +99,31 @@ def _parts(path: Path, found: set[Path] | None = None) -> set[Path]:
     found = set() if found is None else found
     if path not in found:
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("instance.chute.modules."):
-                part = ROOT.joinpath(*(node.module or "").split(".")).with_suffix(".py")
-                if part.exists():
-                    _parts(part, found)
+        for part in _imported(path):
+            _parts(part, found)
     return found
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """The imports and calls of a file, which is read once for all that is asked of it."""
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom | ast.Call)]
+
+
+@cache
+def _imported(path: Path) -> list[Path]:
+    """The files of the folders of modules that a file imports from."""
+    names = [node.module or "" for node in _nodes(path) if isinstance(node, ast.ImportFrom)]
+    parts = [ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names if name.startswith(MODULES)]
+    return [part for part in parts if part.exists()]
+
+
+@cache
 def _raised(path: Path) -> set[str]:
     """The codes of the errors that are made in a file, as far as they are written out there."""
     return {
         node.args[0].value
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in _nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "StockyardError"

@@ -371,7 +371,7 @@ async def test_kill_9_midway_loses_no_job_and_gives_none_two_results() -> None:
             command += ["--config", str(config)]
             transport = httpx2.AsyncHTTPTransport(uds=str(socket), verify=False)
             async with httpx2.AsyncClient(
-                transport=transport, base_url="http://instance", headers={"authorization": f"Bearer {key}"}
+                transport=transport, base_url="http://instance", headers={"authorization": f"Bearer {key}"}, timeout=30
             ) as http:
                 process = _start(command, env)
                 try:

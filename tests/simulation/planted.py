@@ -194,5 +194,9 @@ FOUND_SOON = {
 }
 """Within a few histories; the others take seconds, and are looked for where there is time."""
 
-LONG: dict[str, tuple[range, int]] = {"an older backup is taken silently": (range(0, 1200, 6), 4_000)}
-"""Seeds and steps of histories for what seldom comes together: an epoch, calls in it, its backup lost, then its folder."""
+LONG: dict[str, tuple[range, int]] = {
+    "an older backup is taken silently": (range(0, 1200, 6), 4_000),
+    "the plane comes back in the same incarnation": (range(1, 1200, 6), 500),
+}
+"""Seeds and steps of histories for what seldom comes together: an epoch, calls in it, its backup lost, then its folder; and for what
+only shows where planes are lost."""

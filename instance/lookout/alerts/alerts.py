@@ -1,4 +1,4 @@
-"""The alerts of an instance: their rules, what calls tell them, and the look at all of them by time."""
+"""The alerts of an instance: their rules, and the look at all of them by time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from instance.core.errors import StockyardError
 from instance.core.ids import new_id
 from instance.core.writer import LedgerEvent
 from instance.lookout.alerts import delivery_store, store
-from instance.lookout.alerts.call_window import CallFacts, CallWindow, bucket_s
+from instance.lookout.alerts.call_windows import CallWindows
 from instance.lookout.alerts.deliveries import Deliveries
 from instance.lookout.alerts.notice import EVENTS, notice
 from instance.lookout.alerts.rule import CALL_METRICS, GAUGE_METRICS, Rule
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from instance.core.core import Core
 
 RULES_MAX = 200
-BATCH_CALLS = 64
-NS_PER_S = 10**9
-NS_PER_HOUR = 3600 * NS_PER_S
+NS_PER_HOUR = 3600 * 10**9
 
 Gauge = Callable[[Mapping[str, str], int], float | None]
 """`(filter, window in seconds)` -> value; `None` without data."""
@@ -49,10 +47,11 @@ class Alerts:
         """Whether notices may go to private addresses."""
         self.values: dict[int, tuple[float | None, int]] = {}
         """Value and time of the last look at each rule."""
-        self._windows: dict[tuple[tuple[tuple[str, str], ...], int], CallWindow] = {}
-        self._unseeded: list[CallWindow] = []
-        self._calls: list[CallFacts] = []
+        self._windows = CallWindows(core)
+        self.feed = self._windows.feed
+        """Takes a call that is over."""
         self._usual: dict[int, tuple[int, float | None]] = {}
+        """The hour of which it is, and the usual value that a rule is compared with."""
         self._loaded = False
         self._lock = asyncio.Lock()
 
@@ -130,69 +129,20 @@ class Alerts:
         opened: dict[str, Any] = orjson.loads(self._core.secrets.open(kept.secrets, b"alert"))
         return opened
 
-    def feed(self, call: CallFacts) -> None:
-        """Take a call that is over."""
-        calls = self._calls
-        calls.append(call)
-        if len(calls) >= BATCH_CALLS:
-            self._count()
-
-    def _count(self) -> None:
-        calls, self._calls = self._calls, []
-        for window in self._windows.values():
-            for call in calls:
-                window.add(call)
-
-    def _window_key(self, rule: Rule) -> tuple[tuple[tuple[str, str], ...], int]:
-        return tuple(sorted(rule.filter.items())), bucket_s(rule.window_seconds)
-
     def _make_windows(self) -> None:
-        """One window for each filter and length of buckets that a rule needs; those that are there go on."""
-        self._count()
-        now_ns = self._core.clock.wall_ns()
-        needed: dict[tuple[tuple[tuple[str, str], ...], int], int] = {}
-        for kept in self.kept.values():
-            if kept.rule.enabled:
-                key = self._window_key(kept.rule)
-                needed[key] = max(needed.get(key, 0), kept.rule.window_seconds)
-        windows = {}
-        for key, span_s in needed.items():
-            window = self._windows.get(key)
-            if window is None or window.span_s < span_s:
-                window = CallWindow(dict(key[0]), key[1], now_ns)
-                self._unseeded.append(window)
-            window.span_s = span_s
-            windows[key] = window
-        self._windows = windows
-
-    async def _seed(self) -> None:
-        """Fill new windows with the calls that were recorded before they were made."""
-        if not self._unseeded:
-            return
-        core = self._core
-        await core.writer.drain()
-        while self._unseeded:
-            window = self._unseeded.pop()
-            first_ns = window.since_ns - window.span_s * NS_PER_S
-            query = partial(store.recorded_calls, narrowed=window.narrowed, since_ns=first_ns, until_ns=window.since_ns)
-            for call in await core.database.read(query):
-                window.add(call)
+        self._windows.make(kept.rule for kept in self.kept.values() if kept.rule.enabled)
 
     async def value(self, rule: Rule) -> tuple[float | None, float | None, list[str]]:
         """The value of a rule's metric now and its threshold (`None` without enough data), and traces to look at."""
         if rule.metric in GAUGE_METRICS:
             gauge = self.gauges.get(rule.metric)
             return (gauge(rule.filter, rule.window_seconds) if gauge is not None else None), rule.threshold, []
-        self._count()
-        await self._seed()
-        now_ns = self._core.clock.wall_ns()
-        window = self._windows.get(self._window_key(rule))
-        if window is None:
+        calls = await self._windows.last(rule)
+        if calls is None:
             return None, None, []
-        calls = window.last(rule.window_seconds, now_ns // NS_PER_S)
         enough = calls.calls >= rule.min_requests
         value = calls.value(rule.metric, rule.window_seconds) if enough else None
-        return value, await self._threshold(rule, now_ns), calls.samples
+        return value, await self._threshold(rule, self._core.clock.wall_ns()), calls.samples
 
     async def _threshold(self, rule: Rule, now_ns: int) -> float | None:
         if not rule.times_usual:
@@ -225,8 +175,7 @@ class Alerts:
             else:
                 kept.standing = standing  # nothing that a restart has to remember
             await asyncio.sleep(0)
-        for window in self._windows.values():
-            window.forget(now_ns // NS_PER_S)
+        self._windows.forget(now_ns)
 
     async def _changed(
         self,

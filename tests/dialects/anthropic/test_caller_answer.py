@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-from anthropic.types import Message
 
 from instance.chute.answer import Delta
 from instance.chute.delta_text import last_event
@@ -41,6 +40,8 @@ def test_a_text_with_usage_without_what_was_cached() -> None:
         "cache_read_input_tokens": 100,
         "output_tokens": 9,
     }
+    from anthropic.types import Message  # the SDK takes a second to import
+
     Message.model_validate(message, strict=True)
 
 

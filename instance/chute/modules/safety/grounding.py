@@ -62,7 +62,7 @@ _OTHER_MARKS = (
 _MARKED = re.compile(
     "(?im)" + "|".join((rf"^\W{{0,6}}{_MATERIAL}\b[^\n:]{{0,40}}:", rf"{_TAG}\b[^>]*>", *_OTHER_MARKS))
 )
-MARK_BEGINS = [re.compile("(?im)" + each) for each in (rf"^\W{{0,6}}{_MATERIAL}", _TAG, *_OTHER_MARKS)]
+MARK_BEGINS = tuple(re.compile("(?im)" + each) for each in (rf"^\W{{0,6}}{_MATERIAL}", _TAG, *_OTHER_MARKS))
 _ASKS = re.compile(r"\?\s*[\"')\]]*\s*\Z")
 _ORDERS = re.compile(
     r"\A\W*(?:please|answer|summari[sz]e|explain|write|tell|list|describe|use|give|translate|you (?:are|must|should|can|will)|your|do not|don't|be|always|never|reply|respond|"

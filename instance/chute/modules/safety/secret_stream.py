@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace as dataclass_replace
+from functools import lru_cache
 
 import re2
 
@@ -50,14 +51,9 @@ class Openings:
     __slots__ = ("_in_run", "_literal", "_partial", "_partial_max")
 
     def __init__(self, scanner: Scanner) -> None:
-        literals = {prefix for detector in scanner.detectors for prefix in detector.prefixes}
-        self._literal = re.compile(
-            r"(?<![0-9A-Za-z])(?:" + "|".join(map(re.escape, sorted(literals, reverse=True))) + ")"
-            if literals
-            else r"(?!)"
-        )
-        self._partial = re.compile(rf"(?<![^\W_]){_beginning(literals)}\Z" if literals else r"(?!)")
-        """A beginning of a literal at the text's end, at the beginning of a word."""
+        literals = frozenset(prefix for detector in scanner.detectors for prefix in detector.prefixes)
+        self._literal, self._partial = _expressions(literals)
+        """A literal, and a beginning of a literal at the text's end, at the beginning of a word."""
         self._partial_max = max(map(len, literals), default=1) - 1
         self._in_run = all(set(literal[:-1]) <= set(_RUN_CHARS) for literal in literals)
         """Every beginning of one is looked for in the text's last run alone."""
@@ -101,6 +97,16 @@ class Openings:
         for key in own:
             opens = min(opens, _own_opening(text, key, 1))
         return opens
+
+
+@lru_cache(maxsize=16)
+def _expressions(literals: frozenset[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What finds one of the literals at the beginning of a word, and a beginning of one there at the text's end. Written once for the
+    same detectors: it takes milliseconds."""
+    if not literals:
+        return re.compile(r"(?!)"), re.compile(r"(?!)")
+    whole = "|".join(map(re.escape, sorted(literals, reverse=True)))
+    return re.compile(rf"(?<![0-9A-Za-z])(?:{whole})"), re.compile(rf"(?<![^\W_]){_beginning(literals)}\Z")
 
 
 def _beginning(literals: Collection[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-import orjson
 from pydantic import Field
 
 from instance.chute.answer import JSON, Answer, Delta
@@ -16,6 +15,7 @@ from instance.chute.exchange import Exchange
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.transform.conversation_units import message_tokens
 from instance.chute.modules.transform.remembered import continues, newest, pairs_before, sent_of
+from instance.chute.modules.transform.remembered_answer import MESSAGE_MAX_CHARS, answer_of, collect
 from instance.chute.sub_request import SERVICE, SubRequestFailed
 from instance.chute.text import request_texts, rewrite_message
 from instance.core.errors import StockyardError
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from instance.memory.session_table import SessionTable
 
 HEADER = b"x-stockyard-memory"
-MESSAGE_MAX_CHARS = 200_000
-"""A longer message is not remembered, nor the turns with it."""
-CALLS_MAX = 64
 RECALL_TEXT_CHARS = 2_000
 RECALL_PAIRS_MAX = 200
 SUMMARY_TOKENS = 400
@@ -159,7 +156,7 @@ class ChatMem(Module):
         for choice in obj.get("choices") or ():
             part = choice.get("delta")
             if part and "tool_calls" in part and part["tool_calls"] and not choice.get("index"):
-                _collect(kept.calls, part["tool_calls"])
+                collect(kept.calls, part["tool_calls"])
 
     def on_finish(self, x: Exchange) -> None:
         if "chatmem" not in x.state:
@@ -170,7 +167,7 @@ class ChatMem(Module):
         cut = x.status == "cancelled"
         if x.status not in ("ok", "cache_hit") and not (cut and x.text_out):
             return
-        answer = _answer(x, kept.calls)
+        answer = answer_of(x, kept.calls)
         if answer is None:
             return
         now = self._core.clock.wall_ns()
@@ -290,39 +287,3 @@ class ChatMem(Module):
         if redact is not None:
             stored = rewrite_message(stored, "", lambda text, place: redact(text))
         return Turn(stored, digest_of(message), message_tokens(stored), now_ns, cut)
-
-
-def _collect(kept: dict[int, JSON], calls: Any) -> None:
-    """Take the pieces of tool calls of one event."""
-    for call in calls:
-        index, function = call.get("index", 0), call.get("function") or {}
-        if index not in kept and len(kept) >= CALLS_MAX:
-            continue
-        known = kept.setdefault(index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-        known["id"] = call.get("id") or known["id"]
-        known["function"]["name"] = function.get("name") or known["function"]["name"]
-        if len(known["function"]["arguments"]) < MESSAGE_MAX_CHARS:
-            known["function"]["arguments"] += function.get("arguments") or ""
-
-
-def _answer(x: Exchange, calls: dict[int, JSON]) -> tuple[JSON, JSON] | None:
-    """The first answer as the caller got it, and as it may be stored; `None` when there is nothing to remember."""
-    answer = x.answer
-    if answer is None or answer.obj is None:
-        message: JSON = {"role": "assistant", "content": "".join(x.text_out) or None}
-        if calls and x.status != "cancelled":
-            message["tool_calls"] = [call for _, call in sorted(calls.items())]
-        return (message, message) if message["content"] or message.get("tool_calls") else None
-    got = _first(answer.obj)
-    stored = _first(orjson.loads(x.stored_response)) if x.stored_response is not None else got
-    return (got, stored) if got is not None and stored is not None else None
-
-
-def _first(obj: JSON) -> JSON | None:
-    for choice in obj.get("choices") or ():
-        message = choice.get("message") or {}
-        made: JSON = {"role": "assistant", "content": message.get("content")}
-        if message.get("tool_calls"):
-            made["tool_calls"] = message["tool_calls"]
-        return made if made["content"] or message.get("tool_calls") else None
-    return None

@@ -16,10 +16,11 @@ from instance.chute.exchange import Exchange
 from instance.chute.failures import CallFailed
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.modules.validate.broken_json import mended
-from instance.chute.modules.validate.json_schema import BadSchema, CompiledSchema, Problem, compiled
+from instance.chute.modules.validate.json_schema import BadSchema, Problem, compiled
 from instance.chute.modules.validate.read_texts import ReadTexts
-from instance.chute.modules.validate.schema_fit import example, fitted
-from instance.chute.modules.validate.structured_answer import calls_tools, object_schema, texts_of, with_values
+from instance.chute.modules.validate.schema_fit import fitted
+from instance.chute.modules.validate.schema_ways import PROBLEMS_TOLD, WAYS, Wanted, Way, corrected, instructed, native
+from instance.chute.modules.validate.structured_answer import calls_tools, texts_of, with_values
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
 
 HEADER = b"x-stockyard-schema"
 SCHEMAS_MAX = 200
-PROBLEMS_TOLD = 10
 TARGETS_REMEMBERED = 1_000
-TOOL = "give_answer"
-Way = Literal["native", "tool", "instruct"]
 
 
 class Bind(BaseModel):
@@ -42,14 +40,6 @@ class Bind(BaseModel):
     match: str = Field(default="*", min_length=1, max_length=256, description="Glob of the models.")
     tag: str = Field(default="", max_length=200, description="Only calls with this tag: name or name=value.")
     schema_: str = Field(alias="schema", min_length=1, max_length=100, description="Name of the schema, in schemas.")
-
-
-class Wanted(NamedTuple):
-    """What a call's answer has to be."""
-
-    name: str
-    schema: Any
-    check: CompiledSchema
 
 
 class Value(NamedTuple):
@@ -141,7 +131,7 @@ class StructuredShield(Module):
         again = AskedAgain(x, call, self.name, self._core.services.get("price"), self._core.clock)
         if x.stream and way == "native":
             asked, label = x.req, x.targets[0].label if x.targets else ""
-            x.req = _native(asked, wanted)
+            x.req = native(asked, wanted)
             x.change()
             try:
                 answer = await call(x)
@@ -227,7 +217,7 @@ class StructuredShield(Module):
             if not problems:
                 break
             bad = next(value for value in values if value.problems)
-            req = _corrected(x.req, bad.said, bad.problems)
+            req = corrected(x.req, bad.said, bad.problems)
         assert best is not None
         count, asked, values = best
         if count and self.settings.on_fail == "reject":
@@ -249,12 +239,12 @@ class StructuredShield(Module):
     async def _ask(self, x: Exchange, again: AskedAgain, req: JSON, wanted: Wanted, way: Way) -> tuple[Asked, Way]:
         """One attempt; a target that refuses schemas is asked by instruction from then on."""
         try:
-            return await again.ask(_WAYS[way](req, wanted)), way
+            return await again.ask(WAYS[way](req, wanted)), way
         except CallFailed as failure:
             if way != "native" or not _refuses_schemas(failure):
                 raise
         self._remember(x.targets[0].label)
-        return await again.ask(_instructed(req, wanted)), "instruct"
+        return await again.ask(instructed(req, wanted)), "instruct"
 
     def _remember(self, label: str) -> None:
         """The target knows no schemas."""
@@ -308,55 +298,6 @@ class StructuredShield(Module):
                     param=problems[0].pointer or None,
                     retryable=False,
                 )
-
-
-def _native(req: JSON, wanted: Wanted) -> JSON:
-    form = req.get("response_format")
-    if type(form) is dict and form.get("type") == "json_schema":
-        return req
-    return {
-        **req,
-        "response_format": {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": wanted.schema}},
-    }
-
-
-def _as_tool(req: JSON, wanted: Wanted) -> JSON:
-    """A tool that has to be called, whose arguments are the answer; a value that is no object is wrapped in one."""
-    tool = {"name": TOOL, "description": "Give the answer.", "parameters": object_schema(wanted.schema)}
-    made = {name: value for name, value in req.items() if name != "response_format"}
-    made["tools"] = [{"type": "function", "function": tool}]
-    made["tool_choice"] = {"type": "function", "function": {"name": TOOL}}
-    return made
-
-
-def _instructed(req: JSON, wanted: Wanted) -> JSON:
-    """The schema and an example in words, behind the system message."""
-    shown = json.dumps(wanted.schema, ensure_ascii=False)
-    sample = json.dumps(example(wanted.schema), ensure_ascii=False)
-    note = (
-        "Reply with one JSON value and nothing else: no explanation, no code fence. It must satisfy this JSON Schema:\n"
-        f"{shown}\nIts form, with other values: {sample}"
-    )
-    made = {name: value for name, value in req.items() if name != "response_format"}
-    messages = list(req.get("messages") or ())
-    place = next(
-        (n for n, each in enumerate(messages) if each.get("role") not in ("system", "developer")), len(messages)
-    )
-    made["messages"] = [*messages[:place], {"role": "system", "content": note}, *messages[place:]]
-    return made
-
-
-_WAYS = {"native": _native, "tool": _as_tool, "instruct": _instructed}
-
-
-def _corrected(req: JSON, text: str, problems: list[Problem]) -> JSON:
-    """The request with the bad answer and what was wrong with it at its end."""
-    told = "\n".join(f"- {problem.pointer or '(the whole)'}: {problem.message}" for problem in problems[:PROBLEMS_TOLD])
-    note = (
-        f"That answer cannot be used:\n{told}\nGive the whole answer again as one JSON value that satisfies the schema."
-    )
-    messages = [*(req.get("messages") or ()), {"role": "assistant", "content": text or "(no answer)"}]
-    return {**req, "messages": [*messages, {"role": "user", "content": note}]}
 
 
 def _refuses_schemas(failure: CallFailed) -> bool:
