@@ -43,7 +43,7 @@ RULES: tuple[Rule, ...] = (
     Rule("imposed_role", 5, r"<\|?(?:im_start|im_end|system|endoftext|start_header_id|end_of_turn|start_of_turn)\|?>|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|system[_-]prompt)>|\[system\]|(?m)^\W{0,4}(?:begin|end)\W+(?:of\W+)?(?:system|user|admin)\W+(?:prompt|input|instructions?|message)"),
     Rule("imposed_role", 4, r"(?m)^[ \t>*#\[(-]{0,6}(?:system|developer|admin(?:istrator)?|root)(?: (?:message|prompt|override|notice|instructions?|update|command))?[\])* \t]{0,4}:[ \t]*\S|\b(?:system|admin|developer|security) (?:override|update|notice)\b\W*:?|#{2,}[ \t]*(?:system|developer|admin|new instructions?)\b[ \t]*:"),
     Rule("imposed_turns", 3, r"(?m)^\W{0,4}(?:user|human)\W{0,3}:[^\n]*\n+\W{0,4}(?:assistant|ai|model|bot)\W{0,3}:\W{0,3}(?:sure|ok(?:ay)?|of course|certainly|done|understood|yes|i (?:have|will|am)|i'(?:ve|ll|m)|\w+ing)\b"),
-    Rule("jailbreak", 5, r"\bdo anything now\b|\b(?:you(?:.re| are)|be|become|as|like|called|named|call yourself|into|persona)\W+(?:\w+\W+){0,2}(?-i:DAN)\b|(?-i:\bDAN)\W+(?:mode|prompt|jailbreak|\d|who can|can do|has no|answers)|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
+    Rule("jailbreak", 5, r"\bdo anything now\b|\b(?:you(?:.re| are)|be|become|as|like|called|named|call yourself|into|persona)\W+(?:\w+\W+){0,2}(?-i:DAN)\b|(?-i:\bDAN)\W+(?:mode|prompt|jailbreak|\d|who can|can do|has no|answers)|\bjailbr(?:eak|oken)\w*\W+(?:mode|yourself|enabled|activated|engaged|successful|initiated|complete|(?:is |now )?on\b|(?:chat)?gpt|claude|gemini|th(?:e|is) (?:ai|model|assistant|bot))|\b(?:you(?:.re| are)|be|become|fully|as an?|into|act|answer|respond|now)\W+(?:\w+\W+){0,2}jailbroken\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
     Rule("jailbreak", 5, r"\b(?:you|ai|assistant|chatbot|model|character|persona|it|that|who|answer|respond|reply|act|behave|pretend|imagine)\b(?:\W+[\w']+){0,14}\W+(?:without|with no|has no|have no|had no|free (?:of|from)|no longer (?:bound|restricted|limited|constrained)|not (?:bound|restricted|limited|constrained)|isn'?t bound|aren'?t bound|unbound|unconstrained|unrestricted|uncensored|unfiltered)(?:\W+[\w']+){0,4}\W+(?:restrictions?|rules?|filters?|limit(?:s|ations?)?|guidelines?|ethic\w*|moral\w*|censorship|safety|polic(?:y|ies)|constraints?|ai|responses?|answers?|assistant|model|chatbot|guardrails?|boundaries)"),
     Rule("persona", 3, r"\b(?:you are (?:now|no longer)|pretend (?:to be|that you|you(?:'re| are))|act as (?:if|though|an?|the|my)|role-?play as|assume the (?:role|identity|persona)|you will (?:now )?(?:act|behave|respond|play)|imagine you(?:'re| are))\b(?:\W+[\w']+){0,8}\W+(?:evil|unethical|unrestricted|unfiltered|uncensored|amoral|hacker|criminal|no (?:rules|filters?|limits|restrictions)|an ai|ai model|assistant|DAN|system|admin(?:istrator)?|root|developer|terminal|god)\b"),
     Rule("extraction", 5, rf"\b{_GIVE}\b(?:\W+[\w']+){{0,5}}\W+(?:(?:text|words?|content|sentences?|messages?|lines?|instructions?|prompt|conversation|everything)\W+(?:\w+\W+)?(?:above|before this|preceding|prior to this|that (?:came|comes|appears?) before)|(?:above|previous) (?:text|prompt|instructions?)|everything (?:above|before))"),
@@ -75,6 +75,16 @@ _GIVES_ORDER = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“«'‘`][^\"“”«»'’`\n]{8,300}[\"”»'’`]")
+_MENTIONED = re.compile(r"(?<!\w)[\"“«'‘`](?=\S+[ \t])[^\"“”«»'’`\n]{8,300}[\"”»'’`](?!\w)")
+"""Words in quotation marks, apostrophes inside of words aside."""
+_SPEAKS_OF_WORDS = re.compile(
+    r"\b(?:translat(?:e|es|ed|ing|ion)\b(?!\W+and\b)|proofread|classif(?:y|ies|ied)|rephrase|reword|paraphrase|pronounce|sentiment|grammar|tone|slogan|headline|"
+    r"(?:texts?|words?|phrases?|sentences?|strings?|lines?|messages?|inputs?|prompts?|patterns?|requests?)\W+(?:like|such as|that (?:say|read|contain)s?|is\b|means?)|(?:the|a|this|an|following) (?:phrase|sentence|string|wording|expression|tweet|quote|meme|lyrics?|saying|motto)|"
+    r"such as|(?:say|says|said|wrote|writes|written|means?|called|titled|asked|contains?|begins?|became|becomes)\W*$|regexp?|regular expression|unit tests?|test cases?|assert|return|const|def \w+)\b"
+    r"|\b(?:say|says|said|wrote|sent|writes|means?|called|titled|entitled|contains?|flags?|blocks?|catch(?:es)?|refuses?)[^.\n\"“«'‘`]{0,40}[\"“«'‘`]",
+    re.IGNORECASE,
+)
+"""What shows, beside quoted words, that they are only spoken of."""
 _ENCODED = re2.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,}")
 _MAY_BE_ENCODED = re2.compile(
     r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:%[0-9A-Fa-f]{2}){8}|(?:\\u00[0-9A-Fa-f]{2}){8}|(?:&#x?[0-9A-Fa-f]{2,4};){8}"
@@ -147,6 +157,8 @@ class Rules:
             for name, weight in inner.items():
                 if name not in weights:
                     weights["encoded_" + name] = weight + ENCODED_WEIGHT
+        if weights and (mentions := _mentions(text)) is not None:
+            return self.score(mentions, from_tool=from_tool)
         total = float(sum(weights.values()))
         if not weights or not _TALKS_ABOUT.search(text):
             return (total * FROM_TOOL if from_tool else total), sorted(weights)
@@ -179,6 +191,12 @@ class Rules:
             (behind.match(text, match.end()) is not None) == there and not TOLD_OF_PEOPLE.search(match.group())
             for match in expression.finditer(text)
         )
+
+
+def _mentions(text: str) -> str | None:
+    """What is left of a text without the quoted words that it only speaks of; `None`: it speaks of none."""
+    bare, count = _MENTIONED.subn('""', text)
+    return bare if count and _SPEAKS_OF_WORDS.search(bare) is not None else None
 
 
 def _readings(text: str, read: str) -> Iterator[str]:

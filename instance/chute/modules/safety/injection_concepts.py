@@ -131,13 +131,14 @@ _TRUSTS_NOT = re2.compile(
 )
 _SOMEBODY_ELSES = re2.compile(
     r"(?i)\b(?:a|an|my|our|his|her|their|customers?|employees?|clients?|users?|robots?|android\w*|hero|villain|school|company|we|i)\W+(?:\w+\W+)?(?:prompts?|instructions?|system (?:prompts?|messages?)|rules?|guidelines?|polic\w+|chat-?bots?)\b|"
+    r"\b(?:told|asked|ordered|wants|wanted|instructed|advised|forced|allowed)\W+(?:me|us|him|her|them|my|our|his|everyone|people|staff|(?:the |his |her )?(?:troops|crew|team|jury))\W+(?:\w+\W+){0,3}?to\b|\b(?:i|we|he|she|they)\W+(?:was|were|am|are)\W+(?:told|asked|ordered|instructed|advised|forced|allowed)\b|"
     r"\bi (?:will|do|would|can|did)\W+(?:not|never)\b|\b(?:must|should|may|can|shall|will|does|do|did|would|could)(?:\W*not|n.?t|\W+never)\W+(?:reveal|show|print|share|disclose|tell|leak|ignore)|\b(?:must|should) never\b|\bof (?:the )?(?:clients?|customers?|game|school|company|jury)\b"
 )
 _MEANS_YOU = re2.compile(
     r"(?i)\b(?:your|yours|you were|you have been|you.ve been|yourself|tell you|told you|gave you|made you|trained you|given to you|you received|this (?:conversation|chat|session)|before i)\b"
 )
-_OF_A_THING = re2.compile(
-    r"(?i)\byour (?:\w+ )?(?:instructions|guidelines|rules|configuration)\b(?:\W+\w+){0,2}\W+(?:for|about|regarding)\W+(?:the|my|an?|this|making|using|installing|setting)\b"
+_OF_A_THING = re.compile(
+    r"(?i)\byour (?:\w+ )?(?:instructions|guidelines|rules|configuration)\b(?:\W+\w+){0,2}\W+(?:(?:for|about|regarding|on)\W+(?!(?:me|you|yourself|this (?:chat|conversation)|answering|responding|replying|refusing|how you|what you)\b)\w|say that i\b)"
 )
 _IS_A_THING = re2.compile(
     r"(?i)\b(?:assistants?|agents?|models?|ai|llm|chat-?bots?|copilot)\W+(?:apis?|sdks?|apps?|frameworks?|managers?|directors?|coach\w*|professors?|teachers?|nurses?|editors?|settings?|page|features?|library|polic(?:y|ies)|ethics|act\b)"
@@ -263,6 +264,8 @@ _CONCEPTS: dict[str, str] = {
 _OF_MODELS = frozenset(("to_model", "model"))
 _ALONE = frozenset(("to_model", "hide"))
 """Concepts that weigh something by themselves."""
+_MISREAD = re.compile(r"\b(?:disagreed|forgot)\b")
+"""Words that only look like scrambled ones."""
 
 
 class Concepts:
@@ -281,7 +284,7 @@ class Concepts:
         """Name of what a sentence does -> its weight, of the text in plain form."""
         found: dict[str, float] = {}
         before: frozenset[str] = frozenset()
-        for sentence in _sentences(text.casefold()):
+        for sentence in _sentences(_MISREAD.sub("-", text.casefold())):
             hits = self._set.Match(sentence.encode("utf-8", "replace"))
             has = frozenset(self._names[hit] for hit in hits) if hits else frozenset()
             if has & _OF_MODELS and _IS_A_THING.search(sentence):

@@ -24,6 +24,12 @@ DOUBTFUL = 2.0
 """Learned points from which the rules are asked once more for the same text, to be weighed together."""
 OTHER_COUNTS = 0.4
 """Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
+ALONE_COUNTS = 0.65
+"""Share of the rules' score that is left where what was learned leaves no doubt that a text is harmless."""
+HARMLESS_BELOW = 1.0
+"""Learned points below which it leaves none."""
+LATIN_LAST = "\u024f"
+"""The last of the Latin letters with marks."""
 
 
 class InjectionGuard:
@@ -37,6 +43,8 @@ class InjectionGuard:
         self._orders = Matcher([("", TRIGGERS)])
         self._scores: TextMemory[tuple[float, list[str]]] = TextMemory()
         self._tool_scores: TextMemory[tuple[float, list[str]]] = TextMemory()
+        self.waits = False
+        """Whether a text that the rules alone are not sure of is left to what was learned."""
 
     def may_order(self, x: Exchange) -> bool:
         """Whether a text of the request can score, by what the shared matcher only guesses."""
@@ -47,10 +55,13 @@ class InjectionGuard:
         return bool(self._orders.scan_texts(texts, recur=x.session != ""))
 
     def judge(self, x: Exchange) -> None:
-        """Score the request's texts by the rules; `injection` of the state says that one was found."""
+        """Score the request's texts by the rules; `injection` of the state says that one was found, `injection_doubts` has place,
+        role and text of those that wait."""
         rules = self._rules
         passages = x.state.get("passages")
         worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
+        sure = self._least / ALONE_COUNTS if self.waits else self._least
+        doubts: list[tuple[str, str, str]] = []
 
         def look(text: str, place: str) -> str:
             nonlocal worst
@@ -59,7 +70,9 @@ class InjectionGuard:
                 from_tool = role == "tool" and ".tool_calls[" not in place
                 memory = self._tool_scores if from_tool else self._scores
                 score, names = memory.get(text) or memory.keep(text, rules.score(text, from_tool=from_tool))
-                if score > worst[0]:
+                if self._least <= score < sure and is_understood(text):
+                    doubts.append((place, role, text))
+                elif score > worst[0]:
                     worst = (score, names, place)
             return text
 
@@ -68,9 +81,12 @@ class InjectionGuard:
         if score >= self._least:
             x.state["injection"] = True
             self.refuse(x, score, names, place)
+        elif doubts:
+            x.state["injection_doubts"] = doubts
 
     def learned(self, core: Core, embedder: Embedder) -> LearnedGuard:
-        """The same by what was learned too."""
+        """The same by what was learned too, for which doubts wait from here on."""
+        self.waits = True
         return LearnedGuard(self, self._rules, self._least, core, embedder)
 
     def refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:
@@ -99,18 +115,19 @@ class LearnedGuard:
         from_share = self._learned.share_of(min(DOUBTFUL, least))
         self.looker = LearnedLooker(self._learned.classifier, from_share, lambda x: True, window=WINDOW_MAX_CHARS)
 
-    async def judge(self, x: Exchange, texts: list[tuple[str, str, str]]) -> Answer | None:
-        """`texts`: place, role and text of each."""
-        if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
+    async def judge(self, x: Exchange, texts: list[tuple[str, str, str]], *, doubts: bool = False) -> Answer | None:
+        """`texts`: place, role and text of each; `doubts`: whether the rules found something in one of them."""
+        if not doubts and await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
+        asked = HARMLESS_BELOW if doubts else DOUBTFUL
 
         def first(points: list[float]) -> tuple[float, list[str], str] | None:
             for (place, role, text), learned_points in zip(texts, points, strict=True):
                 score, names = learned_points, ["learned"]
-                if score >= DOUBTFUL:
+                if score >= asked:
                     by_rules, named = rules.score(text, from_tool=role == "tool")
-                    score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+                    score, names = with_rules(text, score, by_rules), sorted((*named, "learned"))
                 if score >= least:
                     return round(score, 1), names, place
             return None
@@ -123,6 +140,14 @@ class LearnedGuard:
         return None
 
 
-def with_rules(learned: float, by_rules: float) -> float:
-    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one."""
+def with_rules(text: str, learned: float, by_rules: float) -> float:
+    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one; rules that stand alone
+    count for less."""
+    if learned < HARMLESS_BELOW and is_understood(text):
+        return max(learned, by_rules * ALONE_COUNTS)
     return max(learned, by_rules) + OTHER_COUNTS * min(learned, by_rules)
+
+
+def is_understood(text: str) -> bool:
+    """Whether what was learned can tell that a text is harmless: the embedder knows little of other scripts than the Latin one."""
+    return text.isascii() or not any(letter > LATIN_LAST and letter.isalpha() for letter in text)

@@ -192,11 +192,13 @@ class PromptGuard(Module):
         return self.sessions.of(holder(x), x.session, self._core.clock.wall_ns(), self._session_ttl_ns)
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
-        """What was learned, over the new messages; what the rules found is noted already."""
+        """What was learned, over the new messages and what the rules doubt; what they found is noted already."""
         if self._learned is None or x.state.pop("injection", False):
             return None
         texts = new_texts_by_role(x.req, self._roles, x.state.get("passages"))
-        return self._learned.judge(x, texts) if texts else None
+        doubts = x.state.pop("injection_doubts", ())
+        texts += [each for each in doubts if each not in texts]
+        return self._learned.judge(x, texts, doubts=bool(doubts)) if texts else None
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
