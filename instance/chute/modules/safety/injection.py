@@ -14,6 +14,7 @@ import re2
 from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.injection_concepts import TOLD_OF_PEOPLE, Concepts
 from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
+from instance.chute.modules.safety.mentioned_words import without_mentions
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
 
 TEXT_MAX_CHARS = 200_000
@@ -75,16 +76,6 @@ _GIVES_ORDER = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“«'‘`][^\"“”«»'’`\n]{8,300}[\"”»'’`]")
-_MENTIONED = re.compile(r"(?<!\w)[\"“«'‘`](?=\S+[ \t])[^\"“”«»'’`\n]{8,300}[\"”»'’`](?!\w)")
-"""Words in quotation marks, apostrophes inside of words aside."""
-_SPEAKS_OF_WORDS = re.compile(
-    r"\b(?:translat(?:e|es|ed|ing|ion)\b(?!\W+and\b)|proofread|classif(?:y|ies|ied)|rephrase|reword|paraphrase|pronounce|sentiment|grammar|tone|slogan|headline|"
-    r"(?:texts?|words?|phrases?|sentences?|strings?|lines?|messages?|inputs?|prompts?|patterns?|requests?)\W+(?:like|such as|that (?:say|read|contain)s?|is\b|means?)|(?:the|a|this|an|following) (?:phrase|sentence|string|wording|expression|tweet|quote|meme|lyrics?|saying|motto)|"
-    r"such as|(?:say|says|said|wrote|writes|written|means?|called|titled|asked|contains?|begins?|became|becomes)\W*$|regexp?|regular expression|unit tests?|test cases?|assert|return|const|def \w+)\b"
-    r"|\b(?:say|says|said|wrote|sent|writes|means?|called|titled|entitled|contains?|flags?|blocks?|catch(?:es)?|refuses?)[^.\n\"“«'‘`]{0,40}[\"“«'‘`]",
-    re.IGNORECASE,
-)
-"""What shows, beside quoted words, that they are only spoken of."""
 _ENCODED = re2.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,}")
 _MAY_BE_ENCODED = re2.compile(
     r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:%[0-9A-Fa-f]{2}){8}|(?:\\u00[0-9A-Fa-f]{2}){8}|(?:&#x?[0-9A-Fa-f]{2,4};){8}"
@@ -157,8 +148,8 @@ class Rules:
             for name, weight in inner.items():
                 if name not in weights:
                     weights["encoded_" + name] = weight + ENCODED_WEIGHT
-        if weights and (mentions := _mentions(text)) is not None:
-            return self.score(mentions, from_tool=from_tool)
+        if weights and (said := without_mentions(text)) is not None:
+            return self.score(said, from_tool=from_tool)
         total = float(sum(weights.values()))
         if not weights or not _TALKS_ABOUT.search(text):
             return (total * FROM_TOOL if from_tool else total), sorted(weights)
@@ -191,12 +182,6 @@ class Rules:
             (behind.match(text, match.end()) is not None) == there and not TOLD_OF_PEOPLE.search(match.group())
             for match in expression.finditer(text)
         )
-
-
-def _mentions(text: str) -> str | None:
-    """What is left of a text without the quoted words that it only speaks of; `None`: it speaks of none."""
-    bare, count = _MENTIONED.subn('""', text)
-    return bare if count and _SPEAKS_OF_WORDS.search(bare) is not None else None
 
 
 def _readings(text: str, read: str) -> Iterator[str]:

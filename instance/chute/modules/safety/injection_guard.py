@@ -70,7 +70,7 @@ class InjectionGuard:
                 from_tool = role == "tool" and ".tool_calls[" not in place
                 memory = self._tool_scores if from_tool else self._scores
                 score, names = memory.get(text) or memory.keep(text, rules.score(text, from_tool=from_tool))
-                if self._least <= score < sure and is_understood(text):
+                if self._least <= score < sure and may_be_spared(text, role):
                     doubts.append((place, role, text))
                 elif score > worst[0]:
                     worst = (score, names, place)
@@ -127,7 +127,7 @@ class LearnedGuard:
                 score, names = learned_points, ["learned"]
                 if score >= asked:
                     by_rules, named = rules.score(text, from_tool=role == "tool")
-                    score, names = with_rules(text, score, by_rules), sorted((*named, "learned"))
+                    score, names = with_rules(text, role, score, by_rules), sorted((*named, "learned"))
                 if score >= least:
                     return round(score, 1), names, place
             return None
@@ -140,14 +140,15 @@ class LearnedGuard:
         return None
 
 
-def with_rules(text: str, learned: float, by_rules: float) -> float:
+def with_rules(text: str, role: str, learned: float, by_rules: float) -> float:
     """The score of a text by both: the higher one, and a part of the other, for two signs are more than one; rules that stand alone
     count for less."""
-    if learned < HARMLESS_BELOW and is_understood(text):
+    if learned < HARMLESS_BELOW and may_be_spared(text, role):
         return max(learned, by_rules * ALONE_COUNTS)
     return max(learned, by_rules) + OTHER_COUNTS * min(learned, by_rules)
 
 
-def is_understood(text: str) -> bool:
-    """Whether what was learned can tell that a text is harmless: the embedder knows little of other scripts than the Latin one."""
-    return text.isascii() or not any(letter > LATIN_LAST and letter.isalpha() for letter in text)
+def may_be_spared(text: str, role: str) -> bool:
+    """Whether what was learned can tell that a text is harmless: the embedder knows little of other scripts than the Latin one, and
+    what a user may well ask for is no business of a tool."""
+    return role != "tool" and (text.isascii() or not any(each > LATIN_LAST and each.isalpha() for each in text))
