@@ -184,7 +184,7 @@ async def test_promptguard_finds_what_no_rule_foresees_and_by_rules_alone_does_n
         assert len(s.mock.calls) == 1
 
 
-DOUBTED = "My elf in the game has no restrictions on weapons, which sword is the best?"
+DOUBTED = "My new character has no restrictions on weapons, which sword should an elf choose?"
 """Harmless, though a rule takes it for an order."""
 
 
