@@ -89,7 +89,7 @@ async def injection(rows: Rows, *, learned: bool = True) -> list[Case]:
     cases = []
     for (label, role, text), point in zip(rows, points, strict=True):
         by_rules = rules.score(text, from_tool=role == "tool")[0] if triggers.scan(text) else 0.0
-        score = with_rules(point, by_rules)
+        score = with_rules(text, role, point, by_rules) if learned else by_rules
         cases.append(Case(label == "1", score >= SCORES["medium"], f"{role} {by_rules} {point:.1f} {text}"))
     return cases
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.injection import TRIGGERS, Rules
+from instance.chute.modules.safety.mentioned_words import without_mentions
 
 SUSPICIOUS = 2.5
 """Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
@@ -114,9 +115,14 @@ class InjectionMarks:
                     self._known.popitem(last=False)
         return names
 
-    def _names(self, text: str) -> list[str]:
+    def _marked(self, text: str) -> list[str]:
         marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
-        names = [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        return [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+
+    def _names(self, text: str) -> list[str]:
+        names = self._marked(text)
+        if names and (said := without_mentions(text)) is not None:
+            names = self._marked(said)
         if self._triggers.scan(text):
             score, by_rules = self._rules.score(text, from_tool=True)
             if score >= RULES_SUSPICIOUS:

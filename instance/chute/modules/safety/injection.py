@@ -16,6 +16,7 @@ from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.blocks import BLOCKS_FROM_CHARS, parts_near
 from instance.chute.modules.safety.injection_concepts import TOLD_OF_PEOPLE, Concepts
 from instance.chute.modules.safety.injection_concepts import TRIGGERS as CONCEPT_TRIGGERS
+from instance.chute.modules.safety.mentioned_words import without_mentions
 from instance.chute.modules.safety.plain_form import INVISIBLE, plain, unleeted
 
 TEXT_MAX_CHARS = 200_000
@@ -45,7 +46,7 @@ RULES: tuple[Rule, ...] = (
     Rule("imposed_role", 5, r"<\|?(?:im_start|im_end|system|endoftext|start_header_id|end_of_turn|start_of_turn)\|?>|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|system[_-]prompt)>|\[system\]|(?m)^\W{0,4}(?:begin|end)\W+(?:of\W+)?(?:system|user|admin)\W+(?:prompt|input|instructions?|message)"),
     Rule("imposed_role", 4, r"(?m)^[ \t>*#\[(-]{0,6}(?:system|developer|admin(?:istrator)?|root)(?: (?:message|prompt|override|notice|instructions?|update|command))?[\])* \t]{0,4}:[ \t]*\S|\b(?:system|admin|developer|security) (?:override|update|notice)\b\W*:?|#{2,}[ \t]*(?:system|developer|admin|new instructions?)\b[ \t]*:"),
     Rule("imposed_turns", 3, r"(?m)^\W{0,4}(?:user|human)\W{0,3}:[^\n]*\n+\W{0,4}(?:assistant|ai|model|bot)\W{0,3}:\W{0,3}(?:sure|ok(?:ay)?|of course|certainly|done|understood|yes|i (?:have|will|am)|i'(?:ve|ll|m)|\w+ing)\b"),
-    Rule("jailbreak", 5, r"\bdo anything now\b|\b(?:you(?:.re| are)|be|become|as|like|called|named|call yourself|into|persona)\W+(?:\w+\W+){0,2}(?-i:DAN)\b|(?-i:\bDAN)\W+(?:mode|prompt|jailbreak|\d|who can|can do|has no|answers)|\bjailbr(?:eak|oken)\w*\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
+    Rule("jailbreak", 5, r"\bdo anything now\b|\b(?:you(?:.re| are)|be|become|as|like|called|named|call yourself|into|persona)\W+(?:\w+\W+){0,2}(?-i:DAN)\b|(?-i:\bDAN)\W+(?:mode|prompt|jailbreak|\d|who can|can do|has no|answers)|\bjailbr(?:eak|oken)\w*\W+(?:mode|yourself|enabled|activated|engaged|successful|initiated|complete|(?:is |now )?on\b|(?:chat)?gpt|claude|gemini|th(?:e|is) (?:ai|model|assistant|bot))|\b(?:you(?:.re| are)|be|become|fully|as an?|into|act|answer|respond|now)\W+(?:\w+\W+){0,2}jailbroken\b|\b(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|opposite|chaos) ?mode\b(?:\W+(?:is|now|has|been)){0,3}\W+(?:enabled|activated|engaged|unlocked)|\b(?:developer|god|debug|sudo|root|unrestricted|unfiltered|jailbreak|evil|dan)[ _-]?mode\W{1,3}(?:on(?:\s*[.,;!:]|\s*$)|true|1\b)|\b(?:safety|filters?|moderation|guardrails?|content[ _]filter|restrictions?)\s*[=:]+\s*(?:off|false|none|disabled|0)\b|\b(?:enter|enable|activate|switch (?:in)?to|engage|you are (?:now )?in|simulate)\b(?:\W+\w+){0,3}\W+(?:developer|god|debug|unrestricted|unfiltered|evil|sudo|admin|maintenance|DAN|jailbreak) ?mode"),
     Rule("jailbreak", 5, r"\b(?:you|ai|assistant|chatbot|model|character|persona|it|that|who|answer|respond|reply|act|behave|pretend|imagine)\b(?:\W+[\w']+){0,14}\W+(?:without|with no|has no|have no|had no|free (?:of|from)|no longer (?:bound|restricted|limited|constrained)|not (?:bound|restricted|limited|constrained)|isn'?t bound|aren'?t bound|unbound|unconstrained|unrestricted|uncensored|unfiltered)(?:\W+[\w']+){0,4}\W+(?:restrictions?|rules?|filters?|limit(?:s|ations?)?|guidelines?|ethic\w*|moral\w*|censorship|safety|polic(?:y|ies)|constraints?|ai|responses?|answers?|assistant|model|chatbot|guardrails?|boundaries)"),
     Rule("persona", 3, r"\b(?:you are (?:now|no longer)|pretend (?:to be|that you|you(?:'re| are))|act as (?:if|though|an?|the|my)|role-?play as|assume the (?:role|identity|persona)|you will (?:now )?(?:act|behave|respond|play)|imagine you(?:'re| are))\b(?:\W+[\w']+){0,8}\W+(?:evil|unethical|unrestricted|unfiltered|uncensored|amoral|hacker|criminal|no (?:rules|filters?|limits|restrictions)|an ai|ai model|assistant|DAN|system|admin(?:istrator)?|root|developer|terminal|god)\b"),
     Rule("extraction", 5, rf"\b{_GIVE}\b(?:\W+[\w']+){{0,5}}\W+(?:(?:text|words?|content|sentences?|messages?|lines?|instructions?|prompt|conversation|everything)\W+(?:\w+\W+)?(?:above|before this|preceding|prior to this|that (?:came|comes|appears?) before)|(?:above|previous) (?:text|prompt|instructions?)|everything (?:above|before))"),
@@ -144,12 +145,19 @@ class Rules:
     def score(self, text: str, *, from_tool: bool = False) -> tuple[float, list[str]]:
         """The weight of what was found, and the names of the rules, each once."""
         text = text[:TEXT_MAX_CHARS]
-        parts = [text]
         if len(text) >= BLOCKS_FROM_CHARS:
             parts = [part for _, part in parts_near(text, may_order().scan)]
+        else:
+            parts = [text]
         weights: dict[str, float] = {}
-        for part in parts:
-            _add(weights, self._found(part, from_tool))
+        for place, part in enumerate(parts):
+            found = self._found(part, from_tool)
+            if found and (said := without_mentions(part)) is not None:
+                parts[place] = said
+                found = self._found(said, from_tool)
+            _add(weights, found)
+        if len(parts) == 1:
+            text = parts[0]
         total = float(sum(weights.values()))
         if not weights or not _TALKS_ABOUT.search(text):
             return (total * FROM_TOOL if from_tool else total), sorted(weights)

@@ -78,12 +78,14 @@ _PROMPT = (
 _PROMPT_WHOLE = r"системн\pL+ (?:промпт|сообщен|инструкц)|系统提示|系統提示|系统消息|システムプロンプト|システムメッセージ|시스템 ?프롬프트|موجه النظام|सिस्टम प्रॉम्प्ट"
 _MODEL = (
     r"(?:ai|llm|gpt|chatgpt|claude|gemini|copilot|siri|alexa|language models?|sprachmodell\w*|model[eo]s? d[ei] (?:lenguaje|langage|linguagem)|modell[oi] linguistic\w*|chat-?bots?|ai[ -](?:assistants?|agents?|models?|systems?|tools?|readers?|reviewers?)|(?:screening|reviewing|summari[sz]ing|reading|grading|evaluating|automated|processing)\W+(?:ai|model|assistant|agent|system)|"
+    r"intelligences? artificielles?|inteligencias? artificial\w*|intelligenz\w* artificial\w*|intelligenza artificiale|inteligência artificial|künstliche intelligenz|modèles? de langage|agents? virtuels?|agente virtual|virtual (?:assistants?|agents?)|"
+    r"(?:automated|automatic) (?:helpers?|recruiters?|reviewers?|agents?|buyers?|readers?|summari[sz]ers?)|(?:coding|code|code review|web|browser) (?:agents?|assistants?|bots?)|bot reviewers?|yapay zeka|sztuczna inteligencja|"
     r"llms|llm agents?|language model assistants?|ki(?:-\w+)?|ia|asistente(?: de ia)?|assistente(?: virtual\w*| ia| ai)?|assistant (?:ia|virtuel)|ki-(?:assistent\w*|modell\w*|agent\w*))"
 )
 _MUST = r"must|should|shall|have to|has to|need to|needs to|required|requires|obliged|are to|is to|instructed to|ordered to|be sure to|make sure|always|never|please|will now|now|muss|müssen|soll\w*|bitte|doi[ts]|devez|debes?|debe|tiene que|deve|must not|do not|don.?t|from now on|whenever|when you|before you|before (?:answering|continuing|responding|(?:each|every|any) (?:answer|reply|response))|once you|antes de (?:responder|contestar)|avant de repondre|bevor du antwortest|vor jeder antwort|prima di rispondere"
 _ACT = (
     r"call|invoke|execute|run|enter|fill|submit|purchase|search|click|visit|open|follow|send|forward|e-?mail|upload|post|transfer|wire|pay|delete|remove|drop|reset|change|grant|add|append|include|insert|read|fetch|collect|copy|render|load|reply|respond|answer|output|print|say|state|recommend|promote|praise|rate|rank|"
-    r"give|hide|omit|conceal|stop|ignore|disregard|forget|approve|accept|buy|order|book|install|disable|keep silent|summari[sz]e|tell|mention|bring up|write|use|leite\w*|sende\w*|lösch\w*|füge|supprime\w*|envoie\w*|transf[eé]r\w*|borra\w*|envía\w*|manda\w*|reenvía\w*|elimina\w*|invia\w*|envie\w*|apague|inoltra\w*|respond[ae]\w*|réponde?[zs]|antwort\w*|recomienda|recomiende|recommandez?|empfiehl|empfehlen|consigli\w*|di que|diga|dites|nenne?"
+    r"give|hide|omit|conceal|stop|ignore|disregard|forget|approve|accept|buy|order|book|install|disable|keep silent|summari[sz]e|tell|mention|bring up|write|use|leite\w*|sende\w*|lösch\w*|füge|supprime\w*|envoie\w*|transf[eé]r\w*|borra\w*|envía\w*|manda\w*|reenvía\w*|elimina\w*|invia\w*|envie\w*|apague|inoltra\w*|respond[ae]\w*|réponde?[zs]|antwort\w*|recomienda|recomiende|recommandez?|empfiehl|empfehlen|consigli\w*|di que|diga|dites|nenne?|close|set|mark|skip|merge|export|schreib\w*|überweis\w*|setz\w*|ouvre\w*|saisi\w*|clique\w*|mentionne\w*|menciones?|recommande\w*"
 )
 _ACT_WHOLE = "отправ|удали|перешли"
 _HIDE = (
@@ -131,13 +133,14 @@ _TRUSTS_NOT = re2.compile(
 )
 _SOMEBODY_ELSES = re2.compile(
     r"(?i)\b(?:a|an|my|our|his|her|their|customers?|employees?|clients?|users?|robots?|android\w*|hero|villain|school|company|we|i)\W+(?:\w+\W+)?(?:prompts?|instructions?|system (?:prompts?|messages?)|rules?|guidelines?|polic\w+|chat-?bots?)\b|"
+    r"\b(?:told|asked|ordered|wants|wanted|instructed|advised|forced|allowed)\W+(?:me|us|him|her|them|my|our|his|everyone|people|staff|(?:the |his |her )?(?:troops|crew|team|jury))\W+(?:\w+\W+){0,3}?to\b|\b(?:i|we|he|she|they)\W+(?:was|were|am|are)\W+(?:told|asked|ordered|instructed|advised|forced|allowed)\b|"
     r"\bi (?:will|do|would|can|did)\W+(?:not|never)\b|\b(?:must|should|may|can|shall|will|does|do|did|would|could)(?:\W*not|n.?t|\W+never)\W+(?:reveal|show|print|share|disclose|tell|leak|ignore)|\b(?:must|should) never\b|\bof (?:the )?(?:clients?|customers?|game|school|company|jury)\b"
 )
 _MEANS_YOU = re2.compile(
     r"(?i)\b(?:your|yours|you were|you have been|you.ve been|yourself|tell you|told you|gave you|made you|trained you|given to you|you received|this (?:conversation|chat|session)|before i)\b"
 )
-_OF_A_THING = re2.compile(
-    r"(?i)\byour (?:\w+ )?(?:instructions|guidelines|rules|configuration)\b(?:\W+\w+){0,2}\W+(?:for|about|regarding)\W+(?:the|my|an?|this|making|using|installing|setting)\b"
+_OF_A_THING = re.compile(
+    r"(?i)\byour (?:\w+ )?(?:instructions|guidelines|rules|configuration)\b(?:\W+\w+){0,2}\W+(?:(?:for|about|regarding|on)\W+(?!(?:me|you|yourself|this (?:chat|conversation)|answering|responding|replying|refusing|how you|what you)\b)\w|say that i\b)"
 )
 _IS_A_THING = re2.compile(
     r"(?i)\b(?:assistants?|agents?|models?|ai|llm|chat-?bots?|copilot)\W+(?:apis?|sdks?|apps?|frameworks?|managers?|directors?|coach\w*|professors?|teachers?|nurses?|editors?|settings?|page|features?|library|polic(?:y|ies)|ethics|act\b)"
@@ -148,7 +151,7 @@ TOLD_OF_PEOPLE = re.compile(
 )
 """Somebody who has no limits, but not the model."""
 _ASKS_HOW = re2.compile(
-    r"(?i)\A\W*(?:(?:and|so|hi|hello|hey|ok)\W+)?(?:how|why|what|which|who|when|where|is|are|does|did|do|can (?:i|we|the)|should (?:i|we)|could (?:i|we)|may i|explain|describe|wie|warum|comment|pourquoi|cómo|come)\b"
+    r"(?i)\A\W*(?:(?:and|so|hi|hello|hey|ok)\W+)?(?:how|why|what|which|who|when|where|is|are|does|did|do (?:i|we|you|they|the|these|those|any|all|most|some|people|users|bots|models|companies)|don.?t (?:you|they|we)|can (?:i|we|the)|should (?:i|we)|could (?:i|we)|may i|explain|describe|wie|warum|comment|pourquoi|cómo|come)\b"
 )
 
 
@@ -202,11 +205,13 @@ COMBINATIONS = (
 )  # fmt: skip
 
 _HERALD = r"attention|important|urgent|notes?|notice|message|instructions?|hints?|reminder|addressed|directed|hey|hello|dear|hi|todo|hinweis|nota|remarque|сообщение|инструкция|avviso|aviso"
+_ANY_HERALD = rf"{_HERALD}|p\.?\W?s|mensaje|mensagem|messaggio|consigne|instrucci[oó]n|istruzioni|nachricht|anweisung|comment|tip|request|rule|memo"
 _TO_MODEL = (
     rf"\b(?:{_HERALD})\b\W*(?:\w+\W+){{0,2}}?(?:to|for|an|à|para|per|al|für|den|all|the|l)?\W*(?:\w+\W+){{0,2}}?{_MODEL}\b|"
-    rf"\b(?:{_HERALD})\b\W*(?:(?:to|for|an|à|para|per|al|für)\W+)(?:\w+\W+){{0,2}}?(?:assistant|agent|model|bot|summari[sz]er)s?\b|\b(?:attention|hey|hello|dear|hi|todo)\W+(?:assistant|agent|model|bot|summari[sz]er)s?\b|"
+    rf"\b(?:{_ANY_HERALD})\b\W*(?:(?:to|for|an|à|pour|para|per|al|für)\W+)(?:\w+\W+){{0,2}}?(?:{_MODEL}|(?:assistant|agent|model|bot|summari[sz]er)s?|asistente|assistente|assistenten|agente|modelo)\b|\b(?:attention|hey|hello|dear|hi|todo)\W+(?:assistant|agent|model|bot|summari[sz]er)s?\b|"
+    rf"\b(?:{_MODEL}|assistants?|agents?|models?|bots?|asistente|assistente)\W+(?:(?:that|which|who|qui|que|che|die|der|das)\W+)(?:\w+\W+){{0,3}}(?:reads?|sorts?|process\w*|summari[sz]es?|handles?|parses?|screens?|grades?|liest|verarbeitet|zusammenfasst|lit|traite|lea|lee|legge|leia)\b|"
     rf"(?:^|[\[({{<>\"#*!-])\W*(?:{_MODEL}|assistant|agent|summari[sz]er)\]?\s*[:,]|\bif you(?: are|.re)\W+(?:an?|the)\W+(?:{_MODEL}|assistant|agent|model|bot)\b|\bas an?\W+(?:{_MODEL})\b|"
-    rf"\b(?:si (?:eres|tu es|vous etes|quien|usted es)|wenn du|falls du|se sei|se voce|se es)\W+(?:\w+\W+){{0,4}}(?:{_MODEL})\b|"
+    rf"\b(?:si (?:eres|tu es|vous etes|vous êtes|quien|usted es)|wenn du|falls du|se sei|se voce|se es)\W+(?:\w+\W+){{0,4}}(?:{_MODEL})\b|"
     rf"\b(?:{_MODEL}|assistants?|agents?|models?)\W+(?:that |which |who )?(?:(?:is|are) )?(?:reading|processing|summari[sz]ing|parsing|viewing|handling|screening|reviewing)\b"
 )
 
@@ -215,6 +220,10 @@ def _concept(words: str, whole: str = "") -> str:
     """The expression over case-folded text in plain form: the words without accents. In RE2 `\\w` and `\\b` know ASCII only,
     so that words of other scripts stand apart in `whole`."""
     expression = rf"(?:\b(?:{words})\b)" + (f"|{whole}" if whole else "")
+    return _without_accents(expression)
+
+
+def _without_accents(expression: str) -> str:
     decomposed = unicodedata.normalize("NFKD", expression)
     return "".join(each for each in decomposed if not unicodedata.combining(each)).replace("ß", "ss")
 
@@ -232,7 +241,7 @@ _CONCEPTS: dict[str, str] = {
     "show": _concept(_SHOW, _SHOW_WHOLE),
     "prompt": _concept(_PROMPT, _PROMPT_WHOLE),
     "model": _concept(_MODEL, "ассистент|нейросет|助手|アシスタント"),
-    "to_model": _TO_MODEL,
+    "to_model": _without_accents(_TO_MODEL),
     "must": _concept(_MUST),
     "reader": _concept(r"the (?:assistant|agent|model|bot)"),
     "own": _concept(
@@ -263,6 +272,8 @@ _CONCEPTS: dict[str, str] = {
 _OF_MODELS = frozenset(("to_model", "model"))
 _ALONE = frozenset(("to_model", "hide"))
 """Concepts that weigh something by themselves."""
+_MISREAD = re.compile(r"\b(?:disagreed|forgot)\b")
+"""Words that only look like scrambled ones."""
 
 
 class Concepts:
@@ -281,7 +292,7 @@ class Concepts:
         """Name of what a sentence does -> its weight, of the text in plain form."""
         found: dict[str, float] = {}
         before: frozenset[str] = frozenset()
-        for sentence in _sentences(text.casefold()):
+        for sentence in _sentences(_MISREAD.sub("-", text.casefold())):
             hits = self._set.Match(sentence.encode("utf-8", "replace"))
             has = frozenset(self._names[hit] for hit in hits) if hits else frozenset()
             if has & _OF_MODELS and _IS_A_THING.search(sentence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from instance.chute.answer import Answer
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 OTHER_COUNTS = 0.4
 """Share of the lower of the two scores, of rules and learned, that is added to the higher one."""
+ALONE_COUNTS = 0.65
+"""Share of the rules' score that is left where what was learned leaves no doubt that a text is harmless."""
+HARMLESS_BELOW = 1.0
+"""Learned points below which it leaves none."""
+LATIN_LAST = "\u024f"
+"""The last of the Latin letters with marks."""
+
+PlacedText = tuple[str, str, str]
+"""Place, role and text."""
 
 
 class InjectionGuard:
@@ -34,6 +44,8 @@ class InjectionGuard:
         self._orders = may_order()
         self._scores: TextMemory[tuple[float, list[str]]] = TextMemory()
         self._tool_scores: TextMemory[tuple[float, list[str]]] = TextMemory()
+        self.waits = False
+        """Whether a text that the rules alone are not sure of is left to what was learned."""
 
     def may_order(self, x: Exchange) -> bool:
         """Whether a text of the request can score, by what the shared matcher only guesses."""
@@ -46,36 +58,51 @@ class InjectionGuard:
     def read_ahead(self, x: Exchange) -> None:
         """Find out what `may_order` and `judge` will ask of the request's texts."""
         if self._orders.read(request_texts(x.req)):
-            self._worst(x, None)
+            self._looked(x, None)
 
     def judge(self, x: Exchange) -> None:
-        """Score the request's texts by the rules; `injection` of the state says that one was found."""
-        score, names, place = self._worst(x, x.state.get("passages"))
+        """Score the request's texts by the rules; `injection` of the state says that one was found, `injection_doubts` has place,
+        role and text of those that wait."""
+        (score, names, place), doubts = self._looked(x, x.state.get("passages"))
         if score >= self._least:
             x.state["injection"] = True
             self.refuse(x, score, names, place)
+        elif doubts:
+            x.state["injection_doubts"] = doubts
 
-    def _worst(self, x: Exchange, passages: str | None) -> tuple[float, list[str], str]:
-        """Of the texts and the passages that were put into them the one that scores highest: its score, by which rules, its place."""
-        rules = self._rules
-        worst = (*rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
+    def judge_doubts(self, x: Exchange, doubts: Sequence[PlacedText]) -> None:
+        """Judge those that waited by the rules alone, as what was learned cannot be asked."""
+        found = ((*self._score(text, from_tool=role == "tool"), place) for place, role, text in doubts)
+        self.refuse(x, *max(found, key=lambda each: each[0]))
+
+    def _score(self, text: str, *, from_tool: bool) -> tuple[float, list[str]]:
+        memory = self._tool_scores if from_tool else self._scores
+        return memory.get(text) or memory.keep(text, self._rules.score(text, from_tool=from_tool))
+
+    def _looked(self, x: Exchange, passages: str | None) -> tuple[tuple[float, list[str], str], list[PlacedText]]:
+        """Of the texts and the passages that were put into them the one that scores highest: its score, by which rules, its place;
+        and those that wait."""
+        worst = (*self._rules.score(passages, from_tool=True), "passages") if passages else (0.0, [], "")
+        sure = self._least / ALONE_COUNTS if self.waits else self._least
+        doubts: list[PlacedText] = []
 
         def look(text: str, place: str) -> str:
             nonlocal worst
             role = role_at(x.req, place)
             if role in self._roles and (passages is None or passages not in text):
-                from_tool = role == "tool" and ".tool_calls[" not in place
-                memory = self._tool_scores if from_tool else self._scores
-                score, names = memory.get(text) or memory.keep(text, rules.score(text, from_tool=from_tool))
-                if score > worst[0]:
+                score, names = self._score(text, from_tool=role == "tool" and ".tool_calls[" not in place)
+                if self._least <= score < sure and may_be_spared(text, role):
+                    doubts.append((place, role, text))
+                elif score > worst[0]:
                     worst = (score, names, place)
             return text
 
         rewrite_request(x.req, look)
-        return worst
+        return worst, doubts
 
     def learned(self, core: Core, embedder: Embedder) -> LearnedGuard:
-        """The same by what was learned too."""
+        """The same by what was learned too, for which doubts wait from here on."""
+        self.waits = True
         return LearnedGuard(self, self._rules, self._least, core, embedder)
 
     def refuse(self, x: Exchange, score: float, names: list[str], place: str) -> None:
@@ -104,18 +131,19 @@ class LearnedGuard:
         from_share = self._learned.share_of(min(DOUBTFUL, least))
         self.looker = LearnedLooker(self._learned.classifier, from_share, lambda x: True, window=WINDOW_MAX_CHARS)
 
-    async def judge(self, x: Exchange, texts: list[tuple[str, str, str]]) -> Answer | None:
-        """`texts`: place, role and text of each. Raises `EmbedderLate`."""
-        if await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
+    async def judge(self, x: Exchange, texts: list[PlacedText], *, doubts: bool = False) -> Answer | None:
+        """`doubts`: whether the rules found something in one of the texts. Raises `EmbedderLate`."""
+        if not doubts and await self._first_look.finds_nothing(x, self.looker, [text for _, _, text in texts]):
             return None
         rules, least = self._rules, self._least
+        asked = HARMLESS_BELOW if doubts else DOUBTFUL
 
         def first(points: list[float]) -> tuple[float, list[str], str] | None:
             for (place, role, text), learned_points in zip(texts, points, strict=True):
                 score, names = learned_points, ["learned"]
-                if score >= DOUBTFUL:
+                if score >= asked:
                     by_rules, named = rules.score(text, from_tool=role == "tool")
-                    score, names = with_rules(score, by_rules), sorted((*named, "learned"))
+                    score, names = with_rules(text, role, score, by_rules), sorted((*named, "learned"))
                 if score >= least:
                     return round(score, 1), names, place
             return None
@@ -128,6 +156,15 @@ class LearnedGuard:
         return None
 
 
-def with_rules(learned: float, by_rules: float) -> float:
-    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one."""
+def with_rules(text: str, role: str, learned: float, by_rules: float) -> float:
+    """The score of a text by both: the higher one, and a part of the other, for two signs are more than one; rules that stand alone
+    count for less."""
+    if learned < HARMLESS_BELOW and may_be_spared(text, role):
+        return max(learned, by_rules * ALONE_COUNTS)
     return max(learned, by_rules) + OTHER_COUNTS * min(learned, by_rules)
+
+
+def may_be_spared(text: str, role: str) -> bool:
+    """Whether what was learned can tell that a text is harmless: the embedder knows little of other scripts than the Latin one, and
+    what a user may well ask for is no business of a tool."""
+    return role != "tool" and (text.isascii() or not any(each > LATIN_LAST and each.isalpha() for each in text))

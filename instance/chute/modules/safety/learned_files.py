@@ -68,6 +68,11 @@ TOXIC = LearnedFile(
 )
 AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.94, directions=64)
 INJECTION = LearnedFile(
-    (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.91, harmless=(_TOXIC, _AGE)
+    (_INJECTION, _HERE / "injection_near_misses.tsv"),
+    _HERE / "injection_weights.npz",
+    0.85,
+    harmless=(_TOXIC, _AGE),
+    words_length=1.0,
+    directions=64,
 )
 LEARNED = {"toxic": TOXIC, "age": AGE, "injection": INJECTION}

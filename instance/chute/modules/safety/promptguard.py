@@ -19,7 +19,7 @@ from instance.chute.expressions import require_re2
 from instance.chute.held_texts import HeldTexts
 from instance.chute.module import Module, ModuleSettings
 from instance.chute.modules.safety.injection import WIDE_TRIGGERS
-from instance.chute.modules.safety.injection_guard import InjectionGuard, LearnedGuard
+from instance.chute.modules.safety.injection_guard import InjectionGuard, LearnedGuard, PlacedText
 from instance.chute.modules.safety.personal_data import Kind, trigger_of
 from instance.chute.modules.safety.personal_guard import PersonalGuard
 from instance.chute.modules.safety.placeholders import Placeholders, Sessions
@@ -199,17 +199,23 @@ class PromptGuard(Module):
         return self.sessions.of(holder(x), x.session, self._core.clock.wall_ns(), self._session_ttl_ns)
 
     def prepare(self, x: Exchange) -> Coroutine[Any, Any, Answer | None] | None:
-        """What was learned, over the new messages; what the rules found is noted already."""
+        """What was learned, over the new messages and what the rules doubt; what they found is noted already."""
         if self._learned is None or x.state.pop("injection", False):
             return None
         texts = new_texts_by_role(x.req, self._roles, x.state.get("passages"))
-        return self._judge(x, self._learned, texts) if texts else None
+        doubts = x.state.pop("injection_doubts", [])
+        texts += [each for each in doubts if each not in texts]
+        return self._judge(x, self._learned, texts, doubts) if texts else None
 
-    async def _judge(self, x: Exchange, learned: LearnedGuard, texts: list[tuple[str, str, str]]) -> Answer | None:
+    async def _judge(
+        self, x: Exchange, learned: LearnedGuard, texts: list[PlacedText], doubts: list[PlacedText]
+    ) -> Answer | None:
         try:
-            return await learned.judge(x, texts)
+            return await learned.judge(x, texts, doubts=bool(doubts))
         except EmbedderLate as late:
             note_late(x, self, late, "rules", hook="prepare")
+            if doubts and self._injection is not None:
+                self._injection.judge_doubts(x, doubts)
             return None
 
     # --- answers ----------------------------------------------------------------------------------------------------
