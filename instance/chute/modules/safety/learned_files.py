@@ -73,7 +73,7 @@ INJECTION = LearnedFile(
 TOOL = LearnedFile(
     (*INJECTION.examples, _TOOL, _HERE / "tool_near_misses.tsv"),
     _HERE / "tool_weights.npz",
-    0.88,
+    0.91,
     harmless=(_AGE,),
     words_length=1.0,
     directions=64,
