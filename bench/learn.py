@@ -21,6 +21,7 @@ from instance.chute.modules.safety.learned_files import (
     BIAS,
     HARMLESS,
     LEARNED,
+    LEARNED_OF_TOOLS,
     PAIRS_LENGTH,
     LearnedFile,
 )
@@ -33,9 +34,10 @@ BLOCK = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.learn", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*sorted(LEARNED), []], help="what to learn; nothing: all")
-    for name in parser.parse_args().names or sorted(LEARNED):
-        asyncio.run(learn(name, LEARNED[name]))
+    every = {**LEARNED, **LEARNED_OF_TOOLS}
+    parser.add_argument("names", nargs="*", choices=[*sorted(every), []], help="what to learn; nothing: all")
+    for name in parser.parse_args().names or sorted(every):
+        asyncio.run(learn(name, every[name]))
 
 
 async def learn(name: str, files: LearnedFile) -> None:

@@ -43,6 +43,7 @@ SETS: dict[str, tuple[str, Callable[[measures.Rows], Awaitable[list[measures.Cas
     "agegate, by rules alone": ("age", partial(measures.age, learned=False)),
     "hallucicheck": ("grounding", measures.grounding),
     "toolshield": ("tool_injection", measures.toolshield),
+    "toolshield, by rules alone": ("tool_injection", partial(measures.toolshield, learned=False)),
 }
 """What is measured -> the name of its file in each folder, and how it is judged."""
 

@@ -196,9 +196,19 @@ async def code(rows: Rows) -> list[Case]:
     return cases
 
 
-async def toolshield(rows: Rows) -> list[Case]:
+async def toolshield(rows: Rows, *, learned: bool = True) -> list[Case]:
     """Whether a text about a tool holds instructions to the model."""
-    from instance.chute.modules.core.injection_marks import InjectionMarks
+    from instance.chute.embedding.embedder import Embedder
+    from instance.chute.modules.core.injection_marks import ENOUGH, InjectionMarks
+    from instance.chute.modules.core.learned_tool_texts import LearnedToolTexts
+    from instance.chute.modules.safety.injection_guard import with_rules
 
-    marks = InjectionMarks()
-    return [Case(label == "1", bool(marks.found(text)), text) for label, text in rows]
+    marks, embedder = InjectionMarks(), Embedder()
+    points = await LearnedToolTexts(embedder).points([text for _, text in rows]) if learned else [0.0] * len(rows)
+    embedder.close()
+    cases = []
+    for (label, text), point in zip(rows, points, strict=True):
+        by_marks, _ = marks.points(text)
+        found = bool(marks.found(text)) or (learned and with_rules(point, by_marks) >= ENOUGH)
+        cases.append(Case(label == "1", found, f"{by_marks} {point:.1f} {text}"))
+    return cases

@@ -12,7 +12,7 @@ import pytest
 from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.all_learned import AllLearned, all_learned
 from instance.chute.modules.safety.classifier import FOUND, Classifier, readable, unit
-from instance.chute.modules.safety.learned_files import LEARNED
+from instance.chute.modules.safety.learned_files import LEARNED, LEARNED_OF_TOOLS
 from instance.chute.modules.safety.learned_injection import WINDOWS_MAX, LearnedInjection, sentences_of
 from instance.chute.modules.safety.texts_by_role import new_texts_by_role, plain_texts_by_role
 from instance.chute.modules.safety.toxicity import Learned, Toxicity
@@ -37,10 +37,12 @@ def test_no_example_is_from_a_set_that_measures() -> None:
     measuring = {
         row[-1].strip().lower()
         for folder in PARTS.values()
-        for name in ("toxic", "injection", "age")
+        for name in ("toxic", "injection", "age", "tool_injection")
+        if (folder / f"{name}.tsv").exists()
         for row in labelled(folder / f"{name}.tsv")
     }
-    examples = {said.lower() for files in LEARNED.values() for label, said in files.rows() if label != "none"}
+    every = (*LEARNED.values(), *LEARNED_OF_TOOLS.values())
+    examples = {said.lower() for files in every for label, said in files.rows() if label != "none"}
     assert len(examples & measuring) <= ALREADY_SHARED
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from instance.chute.call_identity import key_id
 from instance.chute.exchange import Exchange
 from instance.chute.modules.core.injection_marks import InjectionMarks
+from instance.chute.modules.core.learned_scan import LearnedScan, ToolText
+from instance.chute.modules.core.suspicion import note, suspicious
 from instance.chute.modules.core.tool_definitions import (
     BadTool,
     Offered,
@@ -17,25 +19,27 @@ from instance.chute.modules.core.tool_definitions import (
     without,
 )
 from instance.chute.modules.core.tool_pins import ToolPins
-from instance.chute.modules.core.tool_results import results, shortened, text_of, unknown_result
+from instance.chute.modules.core.tool_results import last_answer, results, shortened, text_of, unknown_result
 from instance.core.errors import StockyardError
 
 if TYPE_CHECKING:
     from instance.chute.modules.core.toolshield import ToolShield
 
-MODULE = "toolshield"
 READ_MAX = 4_096
-"""Definitions whose scan for injection is remembered, by digest."""
+"""Definitions whose text, and what its marks are, is remembered, by digest."""
 
 
 class DefinitionGuard:
     """Definitions: well formed, permitted, few enough, as they were pinned, and without hidden instructions."""
 
-    def __init__(self, settings: ToolShield.Settings, pins: ToolPins, marks: InjectionMarks) -> None:
+    def __init__(
+        self, settings: ToolShield.Settings, pins: ToolPins, marks: InjectionMarks, learned: LearnedScan | None
+    ) -> None:
         self._settings = settings
         self._pins = pins
         self._marks = marks
-        self._read: OrderedDict[bytes, list[str]] = OrderedDict()
+        self._learned = learned
+        self._read: OrderedDict[bytes, tuple[str, list[str]]] = OrderedDict()
 
     def checked(self, x: Exchange) -> list[Offered]:
         """The tools of the call that may be offered. Raises `tool_schema_invalid`, `tool_denied`."""
@@ -90,21 +94,26 @@ class DefinitionGuard:
                         retryable=False,
                     )
         if own.scan_results != "off":
-            marks = self._read.get(digest)
-            if marks is None:
-                marks = self._read[digest] = self._marks.found(tool.texts())
+            read = self._read.get(digest)
+            if read is None:
+                text = tool.texts()
+                read = self._read[digest] = text, self._marks.found(text)
                 if len(self._read) > READ_MAX:
                     self._read.popitem(last=False)
+            text, marks = read
             if marks:
                 suspicious(x, own.scan_results, tool.name, "description", marks, tool.place)
+            elif self._learned is not None:
+                self._learned.look(x, ToolText(tool.name, "description", tool.place, text), is_new=True)
 
 
 class ResultGuard:
     """Results: each answers a call that was made, is not too long, and gives no orders."""
 
-    def __init__(self, settings: ToolShield.Settings, marks: InjectionMarks) -> None:
+    def __init__(self, settings: ToolShield.Settings, marks: InjectionMarks, learned: LearnedScan | None) -> None:
         self._settings = settings
         self._marks = marks
+        self._learned = learned
 
     def check(self, x: Exchange, *, scans: bool) -> None:
         """Raise `tool_result_unknown`, `tool_denied`; `scans`: whether results are looked at for injection."""
@@ -123,32 +132,12 @@ class ResultGuard:
             note(x, "", "max_result_chars", "cut")
         if not scans:
             return
+        last = last_answer(x.req) if self._learned is not None else 0
         for number, message in results(x.req):
-            marks = self._marks.found(text_of(message))
+            text = text_of(message)
+            marks = self._marks.found(text)
+            name, place = str(message.get("name") or ""), f"messages[{number}]"
             if marks:
-                suspicious(
-                    x,
-                    self._settings.scan_results,
-                    str(message.get("name") or ""),
-                    "result",
-                    marks,
-                    f"messages[{number}]",
-                )
-
-
-def suspicious(x: Exchange, action: str, name: str, rule: str, marks: list[str], place: str) -> None:
-    """Note that a text about a tool looks like an injected instruction; raise `tool_denied` where the action is block."""
-    detail = {"name": name, "rule": f"injection_in_{rule}", "action": action, "marks": marks}
-    x.note("tool", detail, module=MODULE)
-    if action == "block":
-        raise StockyardError(
-            "tool_denied",
-            f"The {rule} of the tool {name!r} looks like an injected instruction.",
-            param=place,
-            retryable=False,
-        )
-
-
-def note(x: Exchange, name: str, rule: str, action: str) -> None:
-    """Put what was done about a tool into the trail."""
-    x.note("tool", {"name": name, "rule": rule, "action": action}, module=MODULE)
+                suspicious(x, self._settings.scan_results, name, "result", marks, place)
+            elif self._learned is not None:
+                self._learned.look(x, ToolText(name, "result", place, text), is_new=number > last)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 from instance.chute.matcher import Matcher
 from instance.chute.modules.safety.injection import TRIGGERS, Rules
 from instance.chute.modules.safety.mentioned_words import without_mentions
+from instance.chute.text_memory import TextMemory
 
 SUSPICIOUS = 2.5
 """Sum of weights from which a text is taken for an injection; one weak mark alone is not."""
-KNOWN_MAX, KNOWN_MAX_CHARS = 512, 16_000
-"""Texts of which it is known what they hold, and the longest that is kept."""
-RULES_SUSPICIOUS = 5.0
-"""Score of promptguard's rules from which a text is: its medium sensitivity."""
+ENOUGH = 5.0
+"""Points of promptguard's rules from which a text is: its medium sensitivity. `SUSPICIOUS` stands for as many."""
 
 
 class Mark(NamedTuple):
@@ -101,30 +99,38 @@ class InjectionMarks:
         self._matcher = Matcher([("", [mark.expression for mark in MARKS])])
         self._triggers = Matcher([("", TRIGGERS)])
         self._rules = Rules()
-        self._known: OrderedDict[str, list[str]] = OrderedDict()
+        self._known: TextMemory[tuple[float, list[str], list[str]]] = TextMemory()
 
     def found(self, text: str) -> list[str]:
         """The names of the marks, the heaviest first, of a text that is suspicious; empty for any other. A result that comes again
         with each turn of a conversation is looked at once."""
-        names = self._known.get(text)
-        if names is None:
-            names = self._names(text)
-            if len(text) <= KNOWN_MAX_CHARS:
-                self._known[text] = names
-                if len(self._known) > KNOWN_MAX:
-                    self._known.popitem(last=False)
-        return names
+        return self._read(text)[2]
 
-    def _marked(self, text: str) -> list[str]:
+    def points(self, text: str) -> tuple[float, list[str]]:
+        """What speaks for an injection on the scale of promptguard's rules, and the names of all of it."""
+        points, names, _ = self._read(text)
+        return points, names
+
+    def _read(self, text: str) -> tuple[float, list[str], list[str]]:
+        return self._known.get(text) or self._known.keep(text, self._judged(text))
+
+    def _marked(self, text: str) -> tuple[float, list[str]]:
+        """The weight of the marks of a text, and their names, the heaviest first."""
         marks = sorted((MARKS[hit] for hit in self._matcher.scan(text)), key=lambda mark: -mark.weight)
-        return [mark.name for mark in marks] if sum(mark.weight for mark in marks) >= SUSPICIOUS else []
+        return sum(mark.weight for mark in marks), [mark.name for mark in marks]
 
-    def _names(self, text: str) -> list[str]:
-        names = self._marked(text)
-        if names and (said := without_mentions(text)) is not None:
-            names = self._marked(said)
+    def _judged(self, text: str) -> tuple[float, list[str], list[str]]:
+        """Points, the names of all that adds to them, and of these what makes the text suspicious."""
+        weight, all_names = self._marked(text)
+        if weight >= SUSPICIOUS and (said := without_mentions(text)) is not None:
+            weight, all_names = self._marked(said)
+        suspicious = list(all_names) if weight >= SUSPICIOUS else []
+        points = weight * ENOUGH / SUSPICIOUS
         if self._triggers.scan(text):
             score, by_rules = self._rules.score(text, from_tool=True)
-            if score >= RULES_SUSPICIOUS:
-                names += [name for name in by_rules if name not in names]
-        return names
+            points = max(points, score)
+            new = [name for name in by_rules if name not in all_names]
+            all_names += new
+            if score >= ENOUGH:
+                suspicious += [name for name in by_rules if name not in suspicious]
+        return points, all_names, suspicious

@@ -19,6 +19,16 @@ def results(req: JSON) -> Iterator[tuple[int, JSON]]:
             yield number, message
 
 
+def last_answer(req: JSON) -> int:
+    """The index of the model's last message; -1 where there is none. Results behind it are new."""
+    messages = req["messages"]
+    for number in range(len(messages) - 1, -1, -1):
+        message = messages[number]
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            return number
+    return -1
+
+
 def unknown_result(req: JSON) -> int | None:
     """The index of the first result that answers no call made before it; `None` when all do."""
     made: set[str] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -10,11 +10,14 @@ from pydantic import Field
 
 from instance.chute.answer import JSON, Answer
 from instance.chute.asked_again import AskedAgain
+from instance.chute.embedding.embedder import embedder_where_possible
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
-from instance.chute.modules.core.definition_guard import DefinitionGuard, ResultGuard, note
+from instance.chute.modules.core.definition_guard import DefinitionGuard, ResultGuard
 from instance.chute.modules.core.guarded_calls import guarded
 from instance.chute.modules.core.injection_marks import InjectionMarks
+from instance.chute.modules.core.learned_scan import LearnedScan
+from instance.chute.modules.core.suspicion import note
 from instance.chute.modules.core.tool_arguments import ArgumentRule, Check
 from instance.chute.modules.core.tool_calls import CallCheck, Fault, calls_of, corrected
 from instance.chute.modules.core.tool_definitions import Offered
@@ -81,6 +84,10 @@ class ToolShield(Module):
             default="flag",
             description="What happens when a result, or a tool's description, looks like an injected instruction.",
         )
+        learned: bool = Field(
+            default=True,
+            description="Where the bundled embedder is installed (extra `semantic`), also judge new results and descriptions by what was learned from examples of injection: it finds what no rule foresees; a call waits some 5 ms for a short one, up to 80 ms for a long one. Without the embedder, or the memory for it, the rules judge alone.",
+        )
 
     settings: Settings
 
@@ -92,7 +99,8 @@ class ToolShield(Module):
         self._core: Core
         self._pins: ToolPins
         self._definitions: DefinitionGuard
-        self._results = ResultGuard(self.settings, self._marks)
+        self._results: ResultGuard
+        self._learned: LearnedScan | None = None
 
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
@@ -104,10 +112,18 @@ class ToolShield(Module):
         before = previous.settings.repin if isinstance(previous, ToolShield) else []
         if self.settings.repin and self.settings.repin != before:
             await self._pins.forget(self.settings.repin)
-        self._definitions = DefinitionGuard(self.settings, self._pins, self._marks)
+        own = self.settings
+        embedder = await embedder_where_possible(core) if own.learned and self._scans_results else None
+        if embedder is not None:  # else the rules judge alone
+            self._learned = LearnedScan(own.scan_results, self._marks, core, embedder)
+        self._definitions = DefinitionGuard(own, self._pins, self._marks, self._learned)
+        self._results = ResultGuard(own, self._marks, self._learned)
 
     async def stop(self) -> None:
         await self._pins.flush()
+
+    def hooks(self) -> tuple[str, ...]:
+        return tuple(hook for hook in super().hooks() if hook != "prepare" or self._learned is not None)
 
     def report(self) -> dict[str, Any]:
         return {"pinned_tools": len(self._pins)}
@@ -121,6 +137,10 @@ class ToolShield(Module):
             if type(message) is dict and message.get("role") in RESULT_ROLES:
                 self._results.check(x, scans=self._scans_results)
                 return
+
+    def prepare(self, x: Exchange) -> Coroutine[Any, Any, None] | None:
+        """What was learned, over new results and descriptions in which the rules found nothing."""
+        return self._learned.judge(x) if self._learned is not None else None
 
     def passes(self, x: Exchange) -> bool:
         """Where no tool is offered nothing is asked again, and a whole answer is looked at on its way out."""

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED
+from instance.chute.modules.safety.learned_files import HARMLESS, LEARNED, LEARNED_OF_TOOLS
 from instance.chute.modules.safety.word_rows import WordRows
 
 if TYPE_CHECKING:
@@ -79,5 +79,11 @@ class AllLearned:
 
 @cache
 def all_learned() -> AllLearned:
-    """The one of this process, of all weights that are packaged."""
+    """The one of this process, of what is asked about the texts of most calls."""
     return AllLearned([LEARNED[name].weights for name in sorted(LEARNED)])
+
+
+@cache
+def learned_of_tools() -> AllLearned:
+    """The one of this process, of what is asked about results and descriptions of tools: other calls pay nothing for it."""
+    return AllLearned([LEARNED_OF_TOOLS[name].weights for name in sorted(LEARNED_OF_TOOLS)])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instance.chute.modules.safety.all_learned import all_learned
+from instance.chute.modules.safety.all_learned import AllLearned, all_learned
 from instance.chute.modules.safety.learned_files import PENALTY
 from instance.chute.modules.safety.plain_form import is_ordinary, plain, unleeted
 
@@ -52,7 +52,8 @@ class Classifier:
     It may be used on any thread: nothing in it changes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, learned: AllLearned | None = None) -> None:
+        """`learned`: what the weights lie in beside others, where that is not what is asked about most calls."""
         import numpy as np
 
         with np.load(path) as kept:
@@ -61,7 +62,7 @@ class Classifier:
             """Of the share of what is not harmless: from there on a text counts as found."""
             self.digest = str(kept["digest"])
             self._mean = kept["mean"]
-        self.all = all_learned()
+        self.all = learned if learned is not None else all_learned()
         self._columns = self.all.columns[path]
         self._number = self.all.numbers[path]
         self._odds = _odds(self.threshold) / _odds(FOUND)

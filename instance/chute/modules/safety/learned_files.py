@@ -55,7 +55,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     return [(name, text) for name, text in split]
 
 
-_TOXIC, _AGE, _INJECTION = (_HERE / f"{name}_examples.tsv" for name in ("toxic", "age", "injection"))
+_TOXIC, _AGE, _INJECTION, _TOOL = (_HERE / f"{name}_examples.tsv" for name in ("toxic", "age", "injection", "tool"))
 
 TOXIC = LearnedFile(
     (_TOXIC,),
@@ -75,4 +75,15 @@ INJECTION = LearnedFile(
     words_length=1.0,
     directions=64,
 )
+TOOL = LearnedFile(
+    (*INJECTION.examples, _TOOL, _HERE / "tool_near_misses.tsv"),
+    _HERE / "tool_weights.npz",
+    0.91,
+    harmless=(_AGE,),
+    words_length=1.0,
+    directions=64,
+)
 LEARNED = {"toxic": TOXIC, "age": AGE, "injection": INJECTION}
+"""What is asked about the texts of most calls, side by side."""
+LEARNED_OF_TOOLS = {"tool": TOOL}
+"""What is asked about results and descriptions of tools alone."""
