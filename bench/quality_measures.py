@@ -209,6 +209,6 @@ async def toolshield(rows: Rows, *, learned: bool = True) -> list[Case]:
     cases = []
     for (label, text), point in zip(rows, points, strict=True):
         by_marks, _ = marks.points(text)
-        found = bool(marks.found(text)) or (learned and with_rules(point, by_marks) >= ENOUGH)
+        found = bool(marks.found(text)) or (learned and with_rules(text, "tool", point, by_marks) >= ENOUGH)
         cases.append(Case(label == "1", found, f"{by_marks} {point:.1f} {text}"))
     return cases

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from instance.chute.embedding.embedder import Embedder
+from instance.chute.exchange import Exchange
 from instance.chute.modules.core.injection_marks import ENOUGH, InjectionMarks
 from instance.chute.modules.core.learned_tool_texts import WINDOWS_MAX, LearnedToolTexts, pieces_of
 from instance.chute.modules.core.tool_results import last_answer
@@ -50,9 +51,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     own = LearnedToolTexts.points
 
-    def noting(self: LearnedToolTexts, asked: Sequence[str]) -> Awaitable[list[float]]:
+    def noting(self: LearnedToolTexts, asked: Sequence[str], x: Exchange | None = None) -> Awaitable[list[float]]:
         texts.extend(asked)
-        return own(self, asked)
+        return own(self, asked, x)
 
     monkeypatch.setattr(LearnedToolTexts, "points", noting)
     return texts

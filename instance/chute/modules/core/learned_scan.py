@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.modules.core.injection_marks import ENOUGH, InjectionMarks
 from instance.chute.modules.core.learned_tool_texts import LearnedToolTexts
@@ -14,6 +15,7 @@ from instance.chute.text_memory import TextMemory
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder
+    from instance.chute.module import Module
     from instance.core.core import Core
 
 STATE = "toolshield_unread"
@@ -31,7 +33,8 @@ class ToolText(NamedTuple):
 class LearnedScan:
     """Finds by what was learned, where that leaves a doubt together with the marks, texts in which the marks alone found nothing."""
 
-    def __init__(self, action: str, marks: InjectionMarks, core: Core, embedder: Embedder) -> None:
+    def __init__(self, module: Module, action: str, marks: InjectionMarks, core: Core, embedder: Embedder) -> None:
+        self._module = module
         self._action = action
         self._marks = marks
         self._learned = LearnedToolTexts(embedder)
@@ -53,8 +56,13 @@ class LearnedScan:
 
     async def _judge(self, x: Exchange, unread: list[ToolText]) -> None:
         began = self._clock.mono_ns()
-        found = await self._learned.points([told.text for told in unread])
-        x.waited_ns += self._clock.mono_ns() - began
+        try:
+            found = await self._learned.points([told.text for told in unread], x)
+        except EmbedderLate as late:
+            note_late(x, self._module, late, "rules", hook="prepare")
+            return
+        finally:
+            x.waited_ns += self._clock.mono_ns() - began
         for told, points in zip(unread, found, strict=True):
             self._points.keep(told.text, points)
         for told, points in zip(unread, found, strict=True):
@@ -62,5 +70,5 @@ class LearnedScan:
 
     def _act(self, x: Exchange, told: ToolText, points: float) -> None:
         by_marks, names = self._marks.points(told.text)
-        if with_rules(points, by_marks) >= ENOUGH:
+        if with_rules(told.text, "tool", points, by_marks) >= ENOUGH:
             suspicious(x, self._action, told.name, told.rule, [*names, "learned"], told.place)

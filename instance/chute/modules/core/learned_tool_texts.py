@@ -17,6 +17,7 @@ from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
+    from instance.chute.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -42,8 +43,9 @@ class LearnedToolTexts:
         self._threshold = _logit(self._classifier.threshold)
         self._embedder = embedder
 
-    def points(self, texts: Sequence[str]) -> Awaitable[list[float]]:
-        """The points of each text: those of its worst window. All of the work is done on the embedder's thread."""
+    def points(self, texts: Sequence[str], x: Exchange | None = None) -> Awaitable[list[float]]:
+        """The points of each text: those of its worst window. All of the work is done on the embedder's thread. `x`: the call that waits
+        for it. Raises `EmbedderLate`."""
         windows: list[str] = []
         of: list[int] = []
 
@@ -63,7 +65,7 @@ class LearnedToolTexts:
                     worst[place] = max(worst[place], min(points, POINTS_MAX))
             return worst
 
-        return self._embedder.run(read, judged)
+        return self._embedder.run(read, judged, x)
 
     def _windows(self, pieces: list[str]) -> list[str]:
         """What is judged: the pieces, and each two that follow one another; of many pieces, around the likeliest by their words."""

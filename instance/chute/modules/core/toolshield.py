@@ -115,7 +115,7 @@ class ToolShield(Module):
         own = self.settings
         embedder = await embedder_where_possible(core) if own.learned and self._scans_results else None
         if embedder is not None:  # else the rules judge alone
-            self._learned = LearnedScan(own.scan_results, self._marks, core, embedder)
+            self._learned = LearnedScan(self, own.scan_results, self._marks, core, embedder)
         self._definitions = DefinitionGuard(own, self._pins, self._marks, self._learned)
         self._results = ResultGuard(own, self._marks, self._learned)
 
