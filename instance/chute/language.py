@@ -16,7 +16,9 @@ TEXT_MAX_CHARS = 1_000
 """More of a text tells nothing new."""
 LOAD_BYTES = 200 * MB
 """What loading takes at its peak, numpy and a temporary file among it; 100 MB of it stay."""
-_NO_LANGUAGE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\{\{.*?\}\}|\d+", re.DOTALL)
+_NO_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|(?<!\S)[^\s@]+@[^\s@]+\.\S+|\{\{.*?\}\}|\d+", re.DOTALL
+)
 
 
 class Language(NamedTuple):

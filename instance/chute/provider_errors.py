@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
+import re2
 
 MESSAGE_MAX_CHARACTERS = 1000
 BODY_LOOKED_AT_BYTES = 64 << 10
@@ -211,7 +212,7 @@ _KEY = re.compile(
     r"|(?<=key: )[A-Za-z0-9*._-]{6,}|(?<=key=)[A-Za-z0-9*._-]{6,}|(?<=provided: )[A-Za-z0-9*._-]{6,}"
 )
 _URL = re.compile(r"\b(?:https?|wss?|unix|tcp|redis|postgres(?:ql)?)://[^\s\"'<>)\]}]+")
-_HOST_AND_PORT = re.compile(
+_HOST_AND_PORT = re2.compile(
     r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?\b|\b(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:internal|local|svc|lan|cluster))(?::\d{1,5})?\b"
 )
 

@@ -13,7 +13,7 @@ HOLD_MAX_CHARS = 2_000
 
 _END = re.compile(
     r"""[.!?…。！？｡\n](?:     # first what an end begins with: the search then tries no other place
-        (?<=[.!?…])[.!?…]*['"”’)\]*_]*(?=\s|\Z)\s*   # a mark, what closes with it, and the space behind
+        (?<=[.!?…])(?<![.!?…]{2})[.!?…]*['"”’)\]*_]*(?=\s|\Z)\s*   # a mark, the first of several, what closes with it, and the space behind
       | (?<=[。！？｡])[。！？｡]*[」』”’）]*\s*          # no space stands behind these
       | (?<=\n)\s*\n\s*                             # a paragraph
       | (?<=\n)(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)      # an item of a list begins

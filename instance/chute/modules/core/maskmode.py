@@ -41,7 +41,7 @@ FIELD_NAMES_MAX = 50
 """Names taken from the fields of one request."""
 _FIELD = re.compile(r'"(?:full_?|customer_?|user_?|contact_?|display_?)?name"\s*:\s*"([^"\\\n]{3,60})"', re.IGNORECASE)
 _AMOUNT = re.compile(
-    r"(?:(?:[$€£¥]|\b(?:USD|EUR|GBP|CHF)) ?\d[\d.,\u00a0]*\d|[$€£¥] ?\d|\b\d[\d.,\u00a0]*\d? ?(?:[$€£¥]|(?:USD|EUR|GBP|CHF|dollars|euros|pounds)\b))"
+    r"(?:(?:[$€£¥]|\b(?:USD|EUR|GBP|CHF)) ?\d[\d.,\u00a0]{0,30}\d|[$€£¥] ?\d|\b\d[\d.,\u00a0]{0,30}\d? ?(?:[$€£¥]|(?:USD|EUR|GBP|CHF|dollars|euros|pounds)\b))"
 )
 _SEALED_FOR = b"maskmode"
 _NOTHING: dict[str, str] = {}

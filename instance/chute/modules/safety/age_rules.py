@@ -71,7 +71,7 @@ GRADED_WORDS_MIN = 20
 """Shorter texts have no reading grade that means anything."""
 _VOWELS = re.compile(r"[aeiouy]+")
 _WORD = re.compile(r"[a-z']+", re.IGNORECASE)
-_SENTENCE = re.compile(r"[.!?]+(?:\s|\Z)|\n+")
+_SENTENCE = re.compile(r"(?<![.!?])[.!?]+(?:\s|\Z)|\n+")
 
 
 def reading_grade(text: str) -> float:

@@ -15,7 +15,9 @@ import re2
 
 SENTENCE_MAX_CHARS = 320
 """A longer sentence is judged in pieces of this length."""
-_END = re.compile(r"[.!?;\n。！？—\-\[\]{}<>|]+(?:(?<=[\n。！？—])|(?<=[\[\]{}<>|\-]{2})|\s)\s*")
+_END = re.compile(
+    r"(?<![.!?;。！？—\-\[\]{}<>|])[.!?;\n。！？—\-\[\]{}<>|]+(?:(?<=[\n。！？—])|(?<=[\[\]{}<>|\-]{2})|\s)\s*"
+)
 
 
 def _scrambled(*words: str) -> str:

@@ -52,7 +52,7 @@ FORMS: tuple[Form, ...] = (
     _form("national_id", r"\d{11}", check.polish_pesel, r"\bpesel\b"),
     _form("national_id", r"(?:19|20)?\d{6}[-+]\d{4}", lambda text: check.luhn(re.sub(r"\D", "", text)[-10:])),
     _form("national_id", r"\d{3} ?\d{3} ?\d{3}", lambda text: check.weighted(text, "14375869a", 11) == 0, r"\btfn\b|tax file"),
-    _form("national_id", r"[A-Z0-9](?=[A-Z0-9 -]*\d)(?:[ -]?[A-Z0-9]){5,15}", None, r"driver'?s? licen[cs]e|driving licen[cs]e|führerschein|national id|identity card|\bid (?:card|number)|personalausweis|carte d'identité|\bdni\b"),
+    _form("national_id", r"[A-Z0-9](?=[A-Z0-9 -]{0,31}\d)(?:[ -]?[A-Z0-9]){5,15}", None, r"driver'?s? licen[cs]e|driving licen[cs]e|führerschein|national id|identity card|\bid (?:card|number)|personalausweis|carte d'identité|\bdni\b"),
     _form("passport", r"(?:[A-Z]{1,2}\d{6,8}|\d{9}|\d{2}[A-Z]{2}\d{5}|[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8})", lambda text: any(map(str.isdigit, text)), _PASSPORT),
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ BEGIN, END = "<", ">"
 TOKENS_MAX = 4_000
 """Words of one text that count."""
 WORD_MAX_CHARS = 40
-_TOKEN = re.compile(r"[@$€|!]*[^\W_](?:[\w@$€|!]*[\w@$€|])?(?:'[^\W_]+)?")
+_TOKEN = re.compile(r"(?<![@$€|!])[@$€|!]*[^\W_](?:[\w@$€|!]*[\w@$€|])?(?:'[^\W_]+)?")
 """A word with the signs that may stand for letters of it."""
 _ORDINARY_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)?")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
