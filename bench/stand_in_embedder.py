@@ -68,8 +68,8 @@ class StandInEmbedder(Embedder):
     `clock` stands still while its calls wait and hand over; `beside_ns` is what was done on the thread, the model left out.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
         self.clock = LoopClock()
         self._worker = self.thread = _Handing("embedder", self.clock)
         self.beside_ns = 0

@@ -28,7 +28,7 @@ WINDOWS_MAX = 24
 """Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
 AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0
 """Points that the learned threshold stands for, that one step of the logit adds, and at most."""
-_LINE = re.compile(r"\n(?!\s*[a-z])")
+_LINE = re.compile(r"\n(?!\s{0,40}[a-z])")
 """Where a line begins that does not go on with what stands before it."""
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*+")(\s*:)?')
 """A string of JSON, and whether it is a name."""

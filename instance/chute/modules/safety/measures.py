@@ -50,7 +50,7 @@ _BEFORE_ONE = frozenset(
     "betrug pendant après dure durée dans en durante dura después entro dopo da".split()
 )
 """Behind these words an article is the number of a measure ("in a week"), else it mostly is that of a rate ("twice a week")."""
-_NUMBER = rf"\d[\d.,]*\d|\d|\b(?:{'|'.join([*WORD_NUMBERS, *_ONE])})\b"
+_NUMBER = rf"\d[\d.,]{{0,30}}\d|\d|\b(?:{'|'.join([*WORD_NUMBERS, *_ONE])})\b"
 _MEASURE = re.compile(
     rf"(?<![\w.])({_NUMBER})(?:\s|-)?({'|'.join(sorted((word for word in _OF_UNIT if word[0] != '/'), key=len, reverse=True))})\b"
 )

@@ -60,10 +60,10 @@ _SHARES = {
 }
 _DIGIT = re.compile(r"\d(?<![\w.]\d)")
 _COUNTS = re.compile(
-    rf"(?<![\w.])(?:(\d[\d.,]*\d|\d)(?:\s+|-|(?=[a-z%]))|({'|'.join(_SMALL)})(?:\s+|-))(?:of\s+)?([a-z]+)(?:\s+(?:of\s+)?([a-z]+))?"
+    rf"(?<![\w.])(?:(\d[\d.,]{{0,30}}\d|\d)(?:\s+|-|(?=[a-z%]))|({'|'.join(_SMALL)})(?:\s+|-))(?:of\s+)?([a-z]+)(?:\s+(?:of\s+)?([a-z]+))?"
 )
 _SCALED = re.compile(
-    r"(\d(?:[\d.,]*\d)?)[ \u00a0-]?(?:(thousand|tausend|mille|mil)|(million(?:s|en)?|millones|mio\.?|mn|(?-i:M))|(billions?|bn|milliarden?|milliards?|mrd\.?)|(?<=\d)(k))(?![\w])",
+    r"(\d(?:[\d.,]{0,30}\d)?)[ \u00a0-]?(?:(thousand|tausend|mille|mil)|(million(?:s|en)?|millones|mio\.?|mn|(?-i:M))|(billions?|bn|milliarden?|milliards?|mrd\.?)|(?<=\d)(k))(?![\w])",
     re.IGNORECASE,
 )
 _JOINED = re.compile(
@@ -87,7 +87,7 @@ _PIECES = frozenset(range(2, 13))
 """Counts of pieces that have a price each."""
 _CENTS = re.compile(r"\d (?:cents?|pence|ct|centimes?)\b")
 _YEARS = re.compile(r"\b(?:years?|jahren?|took|lasted|ans|años)\b", re.IGNORECASE)
-_SHARE_SIGN = re.compile(r"(\d\d*(?:[.,]\d+)?)\s?(?:%|percent|per cent|prozent)", re.IGNORECASE)
+_SHARE_SIGN = re.compile(r"(\d{1,30}(?:[.,]\d{1,30})?)\s?(?:%|percent|per cent|prozent)", re.IGNORECASE)
 NUMBERS_AND_SHARES = (re.compile(r"\d"), re.compile(rf"\b(?:{'|'.join([*_SMALL, *_SHARES])})\b", re.IGNORECASE))
 """Of which one stands in every text that states a number or a share."""
 _NO_NOUN = frozenset(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal, DivisionByZero, InvalidOperation
 
 FLOAT_DECIMALS = 12
-NUM = r"[-−]?[$€£]?\d[\d,]*(?:\.\d+)?"
+NUM = r"[-−]?[$€£]?\d[\d,]{0,30}(?:\.\d{1,30})?"
 _UNIT = r"(?:\s?(?:km/h|km|kg|cm|mm|ml|mph|h|g|m|€|euros?|dollars?|hours?|days?|minutes?|people|pieces|tiles|items)\b)?"
 _IS = r"(?:is|equals|=|makes|gives|comes to|would be|will be|was)"
 _ABOUT = r"(?:\s?(?:about|around|roughly|approximately|nearly|almost|just (?:over|under)|over|under|≈|~))?"
@@ -45,7 +45,7 @@ _CHANGE = re.compile(
     re.IGNORECASE,
 )
 _OF_ONE = re.compile(
-    rf"(?<![\w.)])(?:(\d{{1,2}})!|(?:sqrt\(|√|[Ss]quare root of )(\d[\d,]*)\)?)\s?(?:=|{_IS})\s?({NUM})(?![\w%!]|[.,]?\d|\s?[+*/×÷^-])"
+    rf"(?<![\w.)])(?:(\d{{1,2}})!|(?:sqrt\(|√|[Ss]quare root of )(\d[\d,]{{0,30}})\)?)\s?(?:=|{_IS})\s?({NUM})(?![\w%!]|[.,]?\d|\s?[+*/×÷^-])"
 )
 _OTHER_ARITHMETIC = re.compile(
     r"\b(?:binary|hexadecimal|hex|octal|base[- ]\d+|modul[oa]r?|mod|boolean|GF\(2\)|string|concatenat\w+)\b",
