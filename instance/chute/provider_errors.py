@@ -224,7 +224,8 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
             text = text.replace(secret, "[key]")
     text = _KEY.sub("[key]", text)
     text = _URL.sub(_if_internal(_url_host), text)
-    return _HOST_AND_PORT.sub(_if_internal(lambda found: found.partition(":")[0]), text)
+    shown: str = _HOST_AND_PORT.sub(_if_internal(lambda found: found.partition(":")[0]), text)
+    return shown
 
 
 def _url_host(url: str) -> str:
