@@ -172,7 +172,6 @@ async def test_what_was_learned_may_doubt_a_rule_that_is_not_sure() -> None:
     [
         "Alcohol harms the brain while it grows, so binge drinking at your age may weaken your memory.",
         "My uncle drinks beer all day and shouts at us. Is that my fault?",
-        "Nobody may ask you for a photo and say that you mustn't show it to anyone. Tell your parents.",
     ],
 )
 async def test_a_rule_that_only_knows_the_topic_is_never_sure(said: str) -> None:
