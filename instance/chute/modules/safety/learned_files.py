@@ -66,7 +66,7 @@ TOXIC = LearnedFile(
     by_word=False,
     directions=64,
 )
-AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.91, directions=64)
+AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.915, directions=64)
 INJECTION = LearnedFile(
     (_INJECTION, _HERE / "injection_near_misses.tsv"), _HERE / "injection_weights.npz", 0.91, harmless=(_TOXIC, _AGE)
 )
