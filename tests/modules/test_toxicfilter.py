@@ -101,8 +101,7 @@ def test_a_word_of_the_body_near_to_a_child_is_doubted_and_a_lewd_one_is_not() -
 
 
 def test_a_sure_rule_is_doubted_where_what_was_learned_sees_nothing_at_all() -> None:
-    by_rules = Toxicity().scores("How does cell suicide, apoptosis, work?")
-    assert by_rules["self_harm"] >= 0.7
+    by_rules = {"self_harm": 0.9}
     nothing, little = combined(by_rules, {}), combined(by_rules, {"self_harm": 0.05})
     assert nothing["self_harm"] < 0.7 <= little["self_harm"]
 
