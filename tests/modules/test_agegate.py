@@ -167,6 +167,21 @@ async def test_what_was_learned_may_doubt_a_rule_that_is_not_sure() -> None:
     embedder.close()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Alcohol harms the brain while it grows, so binge drinking at your age may weaken your memory.",
+        "My uncle drinks beer all day and shouts at us. Is that my fault?",
+    ],
+)
+async def test_a_rule_that_only_knows_the_topic_is_never_sure(said: str) -> None:
+    module, embedder = AgeGate(AgeGate.Settings()), Embedder()
+    assert await module.kept_from("child", said)
+    module.learned = Learned(embedder, learned=AGE)
+    assert await module.kept_from("child", said) == ""
+    embedder.close()
+
+
 def test_grades() -> None:
     assert reading_grade(HARD) > 12
     assert 0 < reading_grade(EASY) < 4

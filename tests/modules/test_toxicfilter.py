@@ -100,6 +100,12 @@ def test_a_word_of_the_body_near_to_a_child_is_doubted_and_a_lewd_one_is_not() -
     assert combined(Toxicity().scores(sought), harmless)["sexual/minors"] >= 0.7
 
 
+def test_a_sure_rule_is_doubted_where_what_was_learned_sees_nothing_at_all() -> None:
+    by_rules = {"self_harm": 0.9}
+    nothing, little = combined(by_rules, {}), combined(by_rules, {"self_harm": 0.05})
+    assert nothing["self_harm"] < 0.7 <= little["self_harm"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_person_in_need_gets_the_answer_and_the_help_text(stream: bool) -> None:
     async with running({"toxicfilter": {"help_text": "Please call 112."}}) as s:

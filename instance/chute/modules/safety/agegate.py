@@ -16,7 +16,14 @@ from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
-from instance.chute.modules.safety.age_rules import AGE_RULES, NOTES, REPLACEMENTS, TIERS, reading_grade
+from instance.chute.modules.safety.age_rules import (
+    AGE_CATEGORIES,
+    AGE_RULES,
+    NOTES,
+    REPLACEMENTS,
+    TIERS,
+    reading_grade,
+)
 from instance.chute.modules.safety.age_tier import AgeTiers, Tier
 from instance.chute.modules.safety.checked_sentences import check_answer, contents, is_content
 from instance.chute.modules.safety.classifier import SHORT_CHARS
@@ -282,7 +289,7 @@ class AgeGate(Module):
         """The first category that a piece is over the limit of by both."""
         for piece, scores in zip(pieces, learned, strict=True):
             by_rules = self._toxicity.scores(piece) if has_hits and self._toxicity.suspects(piece) else {}
-            category = _most_over(combined(by_rules, scores), limits, at_least=LEARNED_FROM)
+            category = _most_over(combined(by_rules, scores, topics=AGE_CATEGORIES), limits, at_least=LEARNED_FROM)
             if category:
                 return category
         return ""
@@ -293,7 +300,9 @@ class AgeGate(Module):
         if not self._toxicity.suspects(text):
             return ""
         scores = self._toxicity.scores(text)
-        return _most_over(combined(scores, {}) if is_doubted else scores, limits)
+        if is_doubted:
+            return _most_over(combined(scores, {}, topics=AGE_CATEGORIES), limits, at_least=LEARNED_FROM)
+        return _most_over(scores, limits)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 

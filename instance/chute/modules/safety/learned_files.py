@@ -60,13 +60,13 @@ _TOXIC, _AGE, _INJECTION, _TOOL = (_HERE / f"{name}_examples.tsv" for name in ("
 TOXIC = LearnedFile(
     (_TOXIC,),
     _HERE / "toxic_weights.npz",
-    0.875,
+    0.865,
     harmless=(_INJECTION,),
     words_length=1.0,
     by_word=False,
     directions=64,
 )
-AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.94, directions=64)
+AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.915, directions=64)
 INJECTION = LearnedFile(
     (_INJECTION, _HERE / "injection_near_misses.tsv"),
     _HERE / "injection_weights.npz",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,11 @@ NEAREST_FROM, NEAREST_SURE = 0.42, 0.78
 """Cosine to an example of the user's own from which it counts, and at which it alone is certain."""
 DOUBTED_BELOW, DOUBT, SURE = 0.1, 0.6, 0.8
 """Rules that are not sure count less where what was learned takes a text for harmless."""
-LEARNED_MIN = 0.05
+LEARNED_MIN = 0.02
+"""Where what was learned has no score from here on, it sees nothing at all in a text: of the left-out examples that were so, none in
+which a rule was sure was harmful."""
+UNDOUBTED = ("profanity",)
+"""Categories that are matters of words, not of what is said."""
 NEARLY = 0.5
 """Share of the likeliest category's from which another one counts as nearly as likely."""
 
@@ -235,12 +239,15 @@ class Learned:
         return scores
 
 
-def combined(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Two scores as independent evidence: by rules, and by what was learned."""
+def combined(one: dict[str, float], other: dict[str, float], *, topics: Container[str] = ()) -> dict[str, float]:
+    """Two scores as independent evidence: by rules, and by what was learned. `topics`: categories of which the rules only know
+    what a text is about, so that they are never sure."""
     harmless = max(other.values(), default=0.0) < DOUBTED_BELOW
     scores = {}
     for category in {*one, *other}:
         by_rules = one.get(category, 0.0)
-        by_rules *= DOUBT if harmless and by_rules < SURE and category != "profanity" else 1.0
+        if harmless and category not in UNDOUBTED:
+            is_sure = by_rules >= SURE and category not in topics and (other or category == "sexual/minors")
+            by_rules *= 1.0 if is_sure else DOUBT
         scores[category] = 1.0 - (1.0 - by_rules) * (1.0 - other.get(category, 0.0))
     return scores
