@@ -76,7 +76,7 @@ class EmbedderSettings(Section):
     or finds too much waiting, does without: a cache misses, a judge goes by its rules, and the trail says so."""
 
     wait_s: float = Field(
-        default=5.0,
+        default=10.0,
         gt=0,
         le=60,
         description="Seconds that a call waits for it at most in all, queue and work; one that takes longer by itself, as a stream may, "

@@ -25,6 +25,8 @@ WAITING_MAX = 1_000
 """Jobs of either kind that may wait, where nothing else is said."""
 TURNS = 8
 """So many jobs of calls are done before one of the others has its turn too, where both wait: neither waits for ever."""
+HELD_S = 0.1
+"""A timer that comes so much too late tells that the loop was held up."""
 NS_PER_S = 10**9
 
 _own = local()
@@ -185,6 +187,11 @@ class Worker:
         """End the waiting for what is overdue. One timer serves all jobs, so that one that is done in time has none of its own."""
         self._timer = None
         now_s = loop.time()
+        held_s = now_s - self._next_s
+        if held_s > HELD_S:
+            # The loop itself was held up: what was done meanwhile has not been told yet.
+            for job in self._watched:
+                job.due_s += held_s
         late = [job for job in self._watched if job.due_s <= now_s]
         for job in late:
             if not job.done.done():

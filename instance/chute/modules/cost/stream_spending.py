@@ -35,7 +35,7 @@ class StreamTokens:
                     if len(part) > 1 or not text:
                         self._characters += characters_beside(part)
             self._events += self._characters > before
-        by_length = self._characters // CHARACTERS_PER_TOKEN
+        by_length = -(-self._characters // CHARACTERS_PER_TOKEN)
         return by_length if by_length > self._events else self._events
 
 
