@@ -14,6 +14,7 @@ from instance.chute.delta_text import last_event
 from instance.chute.embedding.embedder import embedder_where_possible
 from instance.chute.embedding.late import EmbedderLate, note_late
 from instance.chute.exchange import Exchange
+from instance.chute.matcher import LONG_CHARS
 from instance.chute.module import Call, Module, ModuleSettings
 from instance.chute.module_secrets import SecretText
 from instance.chute.modules.safety.age_rules import (
@@ -162,6 +163,11 @@ class AgeGate(Module):
         return bool(x.state.get("age_tier", "adult") == "adult")
 
     # --- requests ---------------------------------------------------------------------------------------------------
+
+    def read_ahead(self, x: Exchange, hits: frozenset[int]) -> None:
+        for text in new_texts(x.req) if hits else ():
+            if len(text) >= LONG_CHARS and self._toxicity.suspects(text):
+                self._toxicity.scores(text)
 
     def on_request(self, x: Exchange) -> Answer | None:
         tier, source = self._tiers.of(x, self._core.clock)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import re2
 
-from instance.chute.matcher import Matcher
+from instance.chute.matcher import LONG_CHARS, Matcher
 from instance.chute.modules.safety import toxic_rules as rules
 from instance.chute.modules.safety.classifier import Classifier, fit_regression, readable, softmax
 from instance.chute.modules.safety.learned_files import HARMLESS, TOXIC, LearnedFile
 from instance.chute.modules.safety.plain_form import INVISIBLE, forms_of, plain, unleeted, unmasked
+from instance.chute.text_memory import TextMemory
 
 if TYPE_CHECKING:
     from instance.chute.embedding.embedder import Embedder, Vectors
@@ -68,10 +69,11 @@ class Toxicity:
         )
         self._suspects = Matcher([("", self.triggers)])
         self._topics = re2.compile(_TOPICS)
+        self._long: TextMemory[dict[str, float]] = TextMemory()
 
     def suspects(self, text: str) -> bool:
         """Whether anything in the text is worth a closer look."""
-        return bool(self._suspects.scan(text))
+        return bool(self._suspects.scan(text) if len(text) < LONG_CHARS else self._suspects.scan_texts((text,)))
 
     def on_topic(self, text: str) -> bool:
         """Whether the text speaks of anything that the examples are about."""
@@ -82,7 +84,13 @@ class Toxicity:
         return any(map(self._matcher.scan, forms_of(text[:TEXT_MAX_CHARS])))
 
     def scores(self, text: str) -> dict[str, float]:
-        """Category -> 0 to 1, by the rules; categories without any sign are left out."""
+        """Category -> 0 to 1, by the rules; categories without any sign are left out. Those of long texts are remembered."""
+        if len(text) < LONG_CHARS:
+            return self._judged(text)
+        kept = self._long.get(text)
+        return dict(self._long.keep(text, self._judged(text)) if kept is None else kept)
+
+    def _judged(self, text: str) -> dict[str, float]:
         text = text[:TEXT_MAX_CHARS]
         base = plain(text).lower()
         forms = dict.fromkeys((base, unleeted(base), unleeted(unmasked(base))))
