@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Iterator, Sequence
 from itertools import pairwise
-from math import log
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from instance.chute.modules.safety.all_learned import learned_of_tools
-from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
+from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, logit, readable
 from instance.chute.modules.safety.learned_files import HARMLESS, TOOL
 from instance.chute.sentences import split_sentences
 
@@ -40,7 +39,7 @@ class LearnedToolTexts:
     def __init__(self, embedder: Embedder) -> None:
         self._classifier = Classifier(TOOL.weights, learned_of_tools())
         self._harmless = self._classifier.names.index(HARMLESS)
-        self._threshold = _logit(self._classifier.threshold)
+        self._threshold = logit(self._classifier.threshold)
         self._embedder = embedder
 
     def points(self, texts: Sequence[str], x: Exchange | None = None) -> Awaitable[list[float]]:
@@ -61,7 +60,7 @@ class LearnedToolTexts:
             if windows:
                 shares: Any = 1.0 - self._classifier.shares(windows, vectors)[:, self._harmless]
                 for place, share in zip(of, shares, strict=True):
-                    points = AT_THRESHOLD + PER_LOGIT * (_logit(float(share)) - self._threshold)
+                    points = AT_THRESHOLD + PER_LOGIT * (logit(float(share)) - self._threshold)
                     worst[place] = max(worst[place], min(points, POINTS_MAX))
             return worst
 
@@ -121,8 +120,3 @@ def _is_json(text: str) -> bool:
 
 def _pairs(pieces: list[str]) -> list[str]:
     return [f"{one} {other}" for one, other in pairwise(pieces) if len(one) + len(other) < WINDOW_MAX_CHARS]
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, 1e-6), 1 - 1e-6)
-    return log(share / (1 - share))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,12 @@ class Classifier:
 
 def _odds(share: float) -> float:
     return share / (1.0 - share)
+
+
+def logit(share: float) -> float:
+    """The logarithm of a share's odds, of one between a millionth and all but a millionth."""
+    share = min(max(share, 1e-6), 1 - 1e-6)
+    return log(share / (1 - share))
 
 
 def unit(rows: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from math import exp, log
+from math import exp
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, readable
+from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, logit, readable
 from instance.chute.modules.safety.learned_files import HARMLESS, INJECTION
 from instance.chute.modules.safety.pair_vectors import of_pairs, under
 from instance.chute.sentences import split_sentences
@@ -39,7 +39,7 @@ class LearnedInjection:
 
     def share_of(self, points: float) -> float:
         """The share of harm that has so many points."""
-        return 1 / (1 + exp(-_logit(self.classifier.threshold) - (points - AT_THRESHOLD) / PER_LOGIT))
+        return 1 / (1 + exp(-logit(self.classifier.threshold) - (points - AT_THRESHOLD) / PER_LOGIT))
 
     async def points(self, texts: Sequence[str]) -> list[float]:
         """The points of each text: those of its worst window."""
@@ -106,15 +106,10 @@ class LearnedInjection:
 
     def _points(self, windows: Sequence[str], vectors: Vectors) -> list[float]:
         shares = self._shares(windows, vectors)
-        threshold = _logit(self.classifier.threshold)
+        threshold = logit(self.classifier.threshold)
         return [
-            min(POINTS_MAX, max(0.0, AT_THRESHOLD + PER_LOGIT * (_logit(float(share)) - threshold))) for share in shares
+            min(POINTS_MAX, max(0.0, AT_THRESHOLD + PER_LOGIT * (logit(float(share)) - threshold))) for share in shares
         ]
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, 1e-6), 1 - 1e-6)
-    return log(share / (1 - share))
 
 
 def sentences_of(text: str) -> list[str]:
