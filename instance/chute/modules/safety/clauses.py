@@ -158,6 +158,11 @@ class Clauses:
         known = sum(word in self._rarity for word in said.words) / len(said.words)
         return cosine * FEW_WORDS if known <= FEW else cosine
 
+    def known_part(self, statement: str) -> float:
+        """The part of a statement's words, but for those that add no fact, that stand in the reference; 1 where there is none."""
+        heavy = Clause(statement).heavy
+        return len(heavy & self._rarity.keys()) / len(heavy) if heavy else 1.0
+
     def _exchanges(self, said: Clause) -> bool:
         """Whether it has somebody do what was done to them by the other."""
         if any(said.is_turned(clause) for clause in self._clauses):

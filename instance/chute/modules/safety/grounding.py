@@ -18,6 +18,7 @@ from instance.chute.modules.safety.new_words import NewWords
 from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
 from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
+from instance.chute.modules.safety.weak_meaning import is_weak
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
 from instance.chute.system_message import SYSTEM_ROLES, without_own_notes
@@ -78,6 +79,8 @@ _SAYS_NOTHING = re.compile(
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
+_OWNS = re.compile(r"['’](?:s|d|m|ll|ve|re)?\Z")
+"""What stands behind a name, or `I`, that is no part of it."""
 _CODE = re.compile(r"\b[A-Z]{2,3}\b")
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
@@ -277,17 +280,19 @@ class Reference:
             if "name" not in why and self._names_others(statement):
                 why.append("name")
                 support *= DOUBTED
-            if not why and support < DOUBTED and is_general(statement):
+            if not why and support < DOUBTED and (is_general(statement) or self._says_little(statement, told)):
                 support = DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 
+    def _says_little(self, statement: str, told: Told) -> bool:
+        """Whether a low support by meaning alone is no ground to doubt it."""
+        anchored = not told.numbers.isdisjoint(self._whole.numbers) or any(map(self._whole.says, _names(statement)))
+        return is_weak(statement, self._clauses.known_part(statement), anchored=anchored)
+
     def _names_others(self, statement: str) -> bool:
         """Whether it holds a name that stands nowhere in the reference."""
-        if _IN_GERMAN.search(statement):
-            return False
-        names = {word.casefold() for word in _NAME.findall(statement)}
-        return any(name != "i" and not self._whole.says(name) and not self._is_code(name) for name in names)
+        return any(not self._whole.says(name) and not self._is_code(name) for name in _names(statement))
 
     def _is_code(self, name: str) -> bool:
         """Whether the reference has a code for a name, of its first letter and others in their order: `PT` for Portugal."""
@@ -330,6 +335,13 @@ class Reference:
             and not any(self._whole.nears(share, told) for share in told.shares)
             and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
+
+
+def _names(statement: str) -> set[str]:
+    """The names in a statement, without case; none of a German one, where any noun has a capital."""
+    if _IN_GERMAN.search(statement):
+        return set()
+    return {_OWNS.sub("", word.casefold()) for word in _NAME.findall(statement)} - {"i"}
 
 
 def _holds_in_order(name: str, code: str) -> bool:

@@ -14,6 +14,7 @@ from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.parts_of_speech import parts_of_speech
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS
+from instance.chute.modules.safety.weak_meaning import REASONS
 from instance.chute.modules.safety.word_stems import LITTLE, stem, words_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _ENGLISH = frozenset(
     "the of and is was are were it its you your with by from has have had been will can this that they their he she".split()
 )
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
-_REASONS = frozenset("because due owing weil wegen parce cause porque culpa debido perché causa".split())
 
 
 class Novelty(NamedTuple):
@@ -101,7 +101,7 @@ def _heavy(text: str) -> Iterator[tuple[str, bool]]:
     a reason that is not given is a fact of its own."""
     reason = False
     for word, does in parts_of_speech(words_of(text)):
-        reason = reason or word in _REASONS
+        reason = reason or word in REASONS
         if (
             len(word) > 2
             and not word[0].isdecimal()
