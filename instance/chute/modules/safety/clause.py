@@ -162,6 +162,13 @@ class Clause:
         )
 
     @cached_property
+    def denied(self) -> str:
+        """The first word that says something behind the first negation; empty where none does."""
+        place = next((place for place, word in enumerate(self.tokens) if _negates(word)), len(self.tokens))
+        behind = (stem(word) for word in self.tokens[place + 1 :] if word not in LITTLE and word not in LIGHT)
+        return next(behind, "")
+
+    @cached_property
     def by_negation(self) -> frozenset[str]:
         """The words near a negation, before it and behind it."""
         return (
@@ -231,7 +238,7 @@ class Clause:
 
     def is_turned(self, other: Clause) -> bool:
         """Whether the two have the same word between the same names, which stand the other way round."""
-        if len(self.capitals & other.capitals) < 2 or self.is_passive != other.is_passive:
+        if sum(not in_group(name) for name in self.capitals & other.capitals) < 2 or self.is_passive != other.is_passive:
             return False
         for place, word in enumerate(self.tokens):
             if word in LITTLE or word in self.capitals or word in LIGHT or word not in other.tokens:

@@ -206,7 +206,8 @@ class Clauses:
             ):
                 near = {each.sentence for each in having}
                 about = [clause for clause in self._clauses if clause.sentence in near]
-                if any(len(said.plain_words & clause.words) > 1 for clause in about):
+                shared = max((len(said.plain_words & clause.words) for clause in about), default=0)
+                if shared > 1 and 2 * shared >= len(said.plain_words):
                     return True
         return False
 
@@ -214,7 +215,7 @@ class Clauses:
         """Whether it gives one of its numbers to what another number belongs to."""
         derived = derives(said.text)
         for number in said.numbers:
-            if derived and float(number) <= DERIVED_SMALL:
+            if (derived and float(number) <= DERIVED_SMALL) or number in self.counts:
                 continue
             every = [clause for clause in self._least if number in clause.numbers]
             holding = [each for each in every if said.words & (each.words | each.subject)] or every

@@ -57,6 +57,8 @@ _MEASURE = re.compile(
 _RATE = re.compile(
     rf"(?<![\w.])({_NUMBER})\s(?:\w+\s)?(?:per|an?|each|every)\s(second|minute|hour|day|week|month|year)\b"
 )
+_EVERY = re.compile(rf"\bevery\s({_NUMBER})\s(second|minute|hour|day|week|month|year)s\b")
+"""The same from the other side: every three months is four times a year."""
 _MORE = r"over|above|more than|older than|longer than|at least|exceed\w*|greater than|minimum of|from|after|no (?:less|fewer) than|über|mindestens|plus de|más de"
 _LESS = r"under|below|less than|fewer than|younger than|shorter than|at most|up to|within|maximum of|before|no more than|not more than|until|unter|höchstens|bis zu|moins de|menos de"
 _BOUND = re.compile(rf"\b(?:({_MORE})|({_LESS}))\s(?:the age of |age )?[$€£]?({_NUMBER})")
@@ -98,6 +100,13 @@ def _measures(text: str) -> Iterator[Measure]:
         yield Measure(FACTOR, float(number), number)
     for match in _RATE.finditer(text):
         yield _measure(match.group(1), "/" + match.group(2))
+
+
+    for match in _EVERY.finditer(text):
+        shown, unit = match.groups()
+        number = _number(shown)
+        if float(number):
+            yield Measure("rate of time", _OF_UNIT["/" + unit][1] / float(number), number)
 
 
 def _word_before(text: str, place: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from instance.chute.modules.safety.clause import RECORD, Clause
+from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.stated_numbers import dated, in_full, numbers
 from instance.chute.modules.safety.word_stems import stem, words_of
 
@@ -156,4 +157,5 @@ def _fields_of(sentence: str) -> Fields:
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(stem(word.casefold()) for word in words_of(text) if not word[0].isdecimal()) & Clause(text).words
+    said = frozenset(stem(word.casefold()) for word in words_of(text) if not word[0].isdecimal()) & Clause(text).words
+    return said - {stem(word) for word in map(str.casefold, words_of(text)) if is_unit(word)} or said

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from instance.chute.modules.safety.clause import Clause
+from instance.chute.modules.safety.opposed import ONLY
 
 _PERHAPS = frozenset(
     "may might could possibly perhaps potentially likely probably suspect suspects suspected expects expected planned plans hopes aims proposed proposes considering intends want wants prefer prefers rather suggest suggests suggested "
@@ -34,9 +35,6 @@ _MAY = frozenset(
 _ALREADY = frozenset("already bereits schon déjà ya già since".split()) - {"since"}
 _STILL_TO_COME = frozenset(
     "still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split()
-)
-_ONLY = frozenset(
-    "only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split()
 )
 _MUCH, _HALF = 0.75, 0.5
 _MOST_OF = re.compile(
@@ -68,7 +66,7 @@ def goes_too_far(said: Clause, about: Clause) -> str:
             return "negation"
         if one & _ALREADY and other & _STILL_TO_COME and not other & _ALREADY:
             return "negation"
-        if other & _ONLY and not one & _ONLY and (said.capitals & about.capitals) and said.capitals - set(about.tokens):
+        if other & ONLY and not one & ONLY and (said.capitals & about.capitals) and said.capitals - set(about.tokens):
             return "name"
     if shared >= _MUCH:
         if other & _PERHAPS and not one & _NOT_SURE and not said.negates and not about.negates:

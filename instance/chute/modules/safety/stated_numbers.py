@@ -16,6 +16,8 @@ TELLING_MIN = 100
 """Numbers from here on are hardly a sum or product of two others by chance."""
 ROUNDED = 0.05
 """Part by which a number that is said to be round may be off."""
+ROUNDED_MUCH = 0.1
+"""The same for a number that has but one digit before its zeros ("2,000")."""
 SHARE_OF_MIN = 100
 """Smaller numbers have too many shares that fit."""
 RATIO_FROM_MAX = 12
@@ -74,7 +76,7 @@ _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):0
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
-    r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
+    r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|would be|grew|fell|rose|shipped)\b",
     re.IGNORECASE,
 )
 _ROUNDS = re.compile(
@@ -240,7 +242,9 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
 def _is_told(value: float, given: list[float]) -> bool:
     """Whether a large number is the sum, difference or product of two, or the half or double of one: none is so by chance."""
     return any(
-        value in (one + other, one - other, one * other) for one, other in permutations(given, 2) if other > 1
+        value in (one + other, one - other, one * other) or (other in _PIECES and value * other == one)
+        for one, other in permutations(given, 2)
+        if other > 1
     ) or any(value in (each / 2, each * 2) for each in given)
 
 
@@ -250,7 +254,9 @@ def is_nearly(value: float, statement: str, given: Iterable[float]) -> bool:
     if match is None or not value:
         return False
     over, under, _ = match.groups()
-    least, most = (0.0, ROUNDED) if over else (-ROUNDED, 0.0) if under else (-ROUNDED, ROUNDED)
+    most = ROUNDED_MUCH if value >= SHARE_OF_MIN and value == float(f"{value:.0e}") else ROUNDED
+    least = 0.0 if over else -most
+    most = 0.0 if under else most
     return any(least <= (each - value) / value <= most for each in given)
 
 
