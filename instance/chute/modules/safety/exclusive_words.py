@@ -124,6 +124,8 @@ PAIRS = frozenset(number for number, line in enumerate(_GROUPS) if line.count("|
 """Groups of two: not to be the one is to be the other."""
 
 WEEKDAYS = next(iter(_MEMBER["monday"]))[0]
+MONTHS = next(iter(_MEMBER["january"]))[0]
+_MONTHS = tuple(word for word, of in _MEMBER.items() if any(group == MONTHS for group, _ in of))
 OPEN = next(iter(_MEMBER["closed"]))[0]
 """Two groups of which it is known that what is not so on one day may be on another."""
 
@@ -147,6 +149,16 @@ def members(words: Iterable[str]) -> Members:
         for group, member in _of_word(word):
             found.setdefault(group, set()).add(member)
     return {group: frozenset(each) for group, each in found.items()}
+
+
+def is_month(word: str) -> bool:
+    """Whether a word, without case, is a month or the begin of its name."""
+    return len(word) >= 3 and any(each.startswith(word) for each in _MONTHS)
+
+
+def is_day(word: str) -> bool:
+    """Whether a word, without case, is a weekday or a month."""
+    return any(group in (WEEKDAYS, MONTHS) for group, _ in _of_word(word))
 
 
 def in_group(word: str) -> bool:

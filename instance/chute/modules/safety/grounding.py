@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
+from instance.chute.modules.safety.exclusive_words import is_day, is_month
 from instance.chute.modules.safety.general_knowledge import is_general
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
@@ -297,7 +298,16 @@ class Reference:
 
     def _names_others(self, statement: str) -> bool:
         """Whether it holds a name that stands nowhere in the reference."""
-        return any(not self._whole.says(name) and not self._is_code(name) for name in _names(statement))
+        return any(
+            not self._whole.says(name) and not self._is_code(name) and not self._has_day(name) for name in _names(statement)
+        )
+
+    def _has_day(self, name: str) -> bool:
+        """Whether it is a weekday or month that the reference writes another way (`Sun`, `Tuesdays`), or one between two of its months."""
+        if not is_day(name):
+            return False
+        written = {each[:3] for each in map(str.casefold, _WORD.findall(self._whole.text)) if is_day(each) or len(each) == 3}
+        return name[:3] in written or (is_month(name) and sum(map(is_month, written)) > 1)
 
     def _counted_beside(self, noun: str) -> set[str]:
         """The numbers of the sentences that count something: "nine members voted for it, two against"."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import permutations
 from typing import NamedTuple
 
-from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, in_full, plain_number
+from instance.chute.modules.safety.stated_numbers import RATIO_FROM_MAX, WORD_NUMBERS, in_full, plain_number
 
 FACTOR = "factor"
 """The kind of what is said to be so many times something."""
@@ -151,7 +152,15 @@ class Measures:
             said.number
             for said in measures(statement)
             if any(said.kind == each.kind and abs(said.value - each.value) <= NEAR * each.value for each in self._all)
+            or (said.kind == FACTOR and self._is_ratio(said.value))
         }
+
+    def _is_ratio(self, factor: float) -> bool:
+        """Whether one measure is so many times another one."""
+        return any(
+            one.kind == other.kind and abs(one.value - factor * other.value) <= NEAR * one.value
+            for one, other in permutations(self._all[:RATIO_FROM_MAX], 2)
+        )
 
     def contradicts(self, statement: str) -> bool:
         """Whether a statement takes a number in another unit, on the other side of a bound, or with another sign than here."""

@@ -83,6 +83,9 @@ class NewWords:
 
     def _is_of_family(self, word: str) -> bool:
         """Whether a word of the reference holds the beginning of this one, or the other way round, as compounds do."""
+        if "-" in word:
+            parts = [part for part in word.split("-") if len(part) > 3]
+            return bool(parts) and all(self._is_of_family(part) for part in parts)
         return any(
             each.startswith(word)
             if len(word) < SHARED_LETTERS

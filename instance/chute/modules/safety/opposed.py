@@ -12,7 +12,7 @@ SAME_WORDS = 0.6
 FEW_HEAVY = 2
 """Words that say something in a clause of which one tells that it is what a statement is about."""
 UNDOES = frozenset(
-    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided rather instead postponed deferred shelved aplazó aplazado aplazada aplaza verschoben vertagt reporté reportée rinviato rinviata outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
+    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided missing lacking absent fehlt fehlen manque manquent falta faltan rather instead postponed deferred shelved aplazó aplazado aplazada aplaza verschoben vertagt reporté reportée rinviato rinviata outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
 )
 """Words by which a clause says what another says with a negation."""
 ONLY = frozenset(

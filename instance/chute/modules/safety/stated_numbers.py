@@ -18,6 +18,8 @@ ROUNDED = 0.05
 """Part by which a number that is said to be round may be off."""
 ROUNDED_MUCH = 0.1
 """The same for a number that has but one digit before its zeros ("2,000")."""
+ROUNDED_SHARE = 4.0
+"""Per cent by which a share in words ("a third") may be off."""
 SHARE_OF_MIN = 100
 """Smaller numbers have too many shares that fit."""
 RATIO_FROM_MAX = 12
@@ -59,6 +61,9 @@ _SHARES = {
     "tenth": 10.0,
     "thirds": 200 / 3,
     "quarters": 75.0,
+    **dict.fromkeys(("hälfte", "moitié", "mitad"), 50.0),
+    **dict.fromkeys(("drittel", "tercio"), 100 / 3),
+    **dict.fromkeys(("viertel",), 25.0),
 }
 _DIGIT = re.compile(r"\d(?<![\w.]\d)")
 _COUNTS = re.compile(
@@ -211,6 +216,8 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
+    if any(abs(value - each * share / 100) < 0.005 for share in known_shares for each in given):
+        return True
     if own_shares and any(
         abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))
     ):
@@ -267,7 +274,8 @@ def _is_year(number: float) -> bool:
 def share_follows(share: float, known: set[str]) -> bool:
     """Whether a share, in per cent, is what one large number is of another, or by which it is more or less."""
     large = {number for number in known if float(number) >= SHARE_OF_MIN and not _is_year(float(number))}
-    return any(abs(share - 100 * each) < 0.6 for ratio in _ratios(large) for each in (ratio, abs(ratio - 1)))
+    most = ROUNDED_SHARE if share in _SHARES.values() else 0.6
+    return any(abs(share - 100 * each) < most for ratio in _ratios(large) for each in (ratio, abs(ratio - 1)))
 
 
 def _ratios(known: set[str]) -> list[float]:
