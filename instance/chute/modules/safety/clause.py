@@ -238,7 +238,10 @@ class Clause:
 
     def is_turned(self, other: Clause) -> bool:
         """Whether the two have the same word between the same names, which stand the other way round."""
-        if sum(not in_group(name) for name in self.capitals & other.capitals) < 2 or self.is_passive != other.is_passive:
+        if (
+            sum(not in_group(name) for name in self.capitals & other.capitals) < 2
+            or self.is_passive != other.is_passive
+        ):
             return False
         for place, word in enumerate(self.tokens):
             if word in LITTLE or word in self.capitals or word in LIGHT or word not in other.tokens:

@@ -3,8 +3,9 @@ or who did it and to whom it was done exchanged."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import log
 
@@ -14,7 +15,7 @@ from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_o
 from instance.chute.modules.safety.opposed import FEW_HEAVY, UNDOES, belongs, one_says_un, opposes
 from instance.chute.modules.safety.record_fields import RecordFields
 from instance.chute.modules.safety.stance import counts_unasked, goes_too_far
-from instance.chute.modules.safety.stated_numbers import derives, numbers
+from instance.chute.modules.safety.stated_numbers import derives, numbers, plain_number
 from instance.chute.modules.safety.word_stems import stem
 
 ALIGNED_MIN = 0.5
@@ -41,6 +42,11 @@ _CHANGED = re2.compile(
 _INSTEAD = re2.compile(
     r"(?i)((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
 )
+_FORMERLY = re2.compile(
+    r"(?i)\((?:before|previously|formerly|was|were|until now|up from|down from|bisher|vorher|zuvor|früher|avant|auparavant|antes|prima)\b[^()]*\d[^()]*\)"
+)
+_ARROW = re2.compile(r"(\d+(?:[.,]\d+)*)\s?(?:->|=>|→)\s?(\d+(?:[.,]\d+)*)")
+_NUMBERED = re.compile(r"([^\W\d_]{2,})-?(\d{1,4})\Z")
 _MOVES = re2.compile(
     r"(?i)\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*"
 )
@@ -61,7 +67,12 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+        self._numbered: dict[str, set[str]] = {}
+        for clause in self._clauses:
+            for name, number in _numbered(clause):
+                self._numbered.setdefault(name, set()).add(number)
         self._fields = RecordFields(sentences)
+        self._text = " ".join(sentences)
 
     def against(self, statement: str) -> str:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
@@ -191,7 +202,7 @@ class Clauses:
             known = {clause.labels[word] for clause in self._clauses if word in clause.labels}
             if known and label not in known:
                 return True
-        return False
+        return any(name in self._numbered and number not in self._numbered[name] for name, number in _numbered(said))
 
     def _is_denied(self, said: Clause) -> bool:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
@@ -265,7 +276,9 @@ class Clauses:
         return any(self._share(rest, each) >= ALIGNED_WELL for each in self._least if RECORD not in each.text)
 
     def _was_before(self, said: Clause) -> bool:
-        """Whether it gives the number from which something was changed to another, as if it still were so."""
+        """Whether it gives the number from which something was changed to another, as if it still were so, or has it change back."""
+        if self._changes_back(said):
+            return True
         if not said.numbers or not said.heavy or not _THEN.isdisjoint(said.tokens):
             return False
         return any(
@@ -275,12 +288,25 @@ class Clauses:
             for clause, old, new in self._changes
         )
 
+    def _changes_back(self, said: Clause) -> bool:
+        """Whether it goes from one number to another where the reference goes from that to this (`2 -> 8`)."""
+        changed = _CHANGED.search(said.text) if said.numbers else None
+        if changed is None:
+            return False
+        old, new = numbers(changed.group(1)), numbers(changed.group(2))
+        pairs = {(plain_number(one), plain_number(other)) for one, other in _ARROW.findall(self._text)}
+        return any((two, one) in pairs and (one, two) not in pairs for one in old for two in new)
+
     @cached_property
     def _changes(self) -> list[tuple[Clause, set[str], set[str]]]:
         """The clauses in which a number takes another's place, with the one that is gone and the one that holds."""
         found = []
         for clause in self._clauses:
             instead = _INSTEAD.search(clause.text) if clause.numbers else None
+            formerly = _FORMERLY.search(clause.text) if clause.numbers else None
+            if formerly is not None:
+                rest = clause.text[: formerly.start()] + clause.text[formerly.end() :]
+                found.append((clause, numbers(formerly.group()), numbers(rest)))
             if instead is not None:
                 found.append((clause, numbers(instead.group(2)), numbers(instead.group(1))))
             elif clause.numbers and _MOVES.search(clause.text) and (changed := _CHANGED.search(clause.text)):
@@ -306,3 +332,11 @@ class Clauses:
         if any(first.rstrip("s") in token for token in best.tokens):  # "bees" for "honeybees"
             return False
         return best.own_subject and RECORD not in best.text and best.first not in said.words
+
+
+def _numbered(clause: Clause) -> Iterator[tuple[str, str]]:
+    """The names with numbers in a clause: `worker-7` -> `("worker", "7")`."""
+    for word in clause.tokens:
+        match = _NUMBERED.match(word)
+        if match is not None:
+            yield match.group(1), match.group(2)

@@ -124,10 +124,10 @@ PAIRS = frozenset(number for number, line in enumerate(_GROUPS) if line.count("|
 """Groups of two: not to be the one is to be the other."""
 
 WEEKDAYS = next(iter(_MEMBER["monday"]))[0]
-MONTHS = next(iter(_MEMBER["january"]))[0]
-_MONTHS = tuple(word for word, of in _MEMBER.items() if any(group == MONTHS for group, _ in of))
 OPEN = next(iter(_MEMBER["closed"]))[0]
 """Two groups of which it is known that what is not so on one day may be on another."""
+MONTHS = next(iter(_MEMBER["january"]))[0]
+_MONTHS = tuple(word for word, of in _MEMBER.items() if any(group == MONTHS for group, _ in of))
 
 Members = dict[int, frozenset[int]]
 

@@ -299,14 +299,17 @@ class Reference:
     def _names_others(self, statement: str) -> bool:
         """Whether it holds a name that stands nowhere in the reference."""
         return any(
-            not self._whole.says(name) and not self._is_code(name) and not self._has_day(name) for name in _names(statement)
+            not self._whole.says(name) and not self._is_code(name) and not self._has_day(name)
+            for name in _names(statement)
         )
 
     def _has_day(self, name: str) -> bool:
         """Whether it is a weekday or month that the reference writes another way (`Sun`, `Tuesdays`), or one between two of its months."""
         if not is_day(name):
             return False
-        written = {each[:3] for each in map(str.casefold, _WORD.findall(self._whole.text)) if is_day(each) or len(each) == 3}
+        written = {
+            each[:3] for each in map(str.casefold, _WORD.findall(self._whole.text)) if is_day(each) or len(each) == 3
+        }
         return name[:3] in written or (is_month(name) and sum(map(is_month, written)) > 1)
 
     def _counted_beside(self, noun: str) -> set[str]:

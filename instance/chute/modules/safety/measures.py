@@ -102,7 +102,6 @@ def _measures(text: str) -> Iterator[Measure]:
     for match in _RATE.finditer(text):
         yield _measure(match.group(1), "/" + match.group(2))
 
-
     for match in _EVERY.finditer(text):
         shown, unit = match.groups()
         number = _number(shown)

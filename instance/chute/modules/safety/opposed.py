@@ -15,9 +15,7 @@ UNDOES = frozenset(
     "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided missing lacking absent fehlt fehlen manque manquent falta faltan rather instead postponed deferred shelved aplazó aplazado aplazada aplaza verschoben vertagt reporté reportée rinviato rinviata outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
 )
 """Words by which a clause says what another says with a negation."""
-ONLY = frozenset(
-    "only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split()
-)
+ONLY = frozenset("only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split())
 _MENDS = frozenset(
     "fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split()
 )

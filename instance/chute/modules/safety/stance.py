@@ -23,7 +23,7 @@ _ALL_TOO = _ALL | frozenset(
     "each per both no none never nobody neither only pro je chaque par cada por ogni ein jeweils whole entire".split()
 )
 _LIMITS = frozenset(
-    "some most many few several half part only over under above below except unless larger smaller more less certain selected older younger between "
+    "some first premier première erste ersten primer primera primero prima most many few several half part only over under above below except unless larger smaller more less certain selected older younger between "
     "einige manche viele wenige nur über unter certains quelques plupart moins plus seulement algunos muchos sólo solo menos más alcuni molti meno".split()
 )
 _MUST = frozenset(
