@@ -279,12 +279,13 @@ class Clauses:
         """Whether it gives the number from which something was changed to another, as if it still were so, or has it change back."""
         if self._changes_back(said):
             return True
-        if not said.numbers or not said.heavy or not _THEN.isdisjoint(said.tokens):
+        about = said.heavy or said.words
+        if not said.numbers or not about or not _THEN.isdisjoint(said.tokens):
             return False
         return any(
             said.numbers & old
             and said.numbers.isdisjoint(new - old)
-            and len(said.heavy & clause.words) >= len(said.heavy) / 2
+            and len(about & clause.words) >= len(about) / 2
             for clause, old, new in self._changes
         )
 

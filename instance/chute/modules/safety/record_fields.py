@@ -117,10 +117,10 @@ class RecordFields:
 
     def _is_of_others(self, fields: Fields, told: frozenset[str]) -> bool:
         """Whether all that is told in telling numbers stands in other records, and none of it in this one."""
-        telling = frozenset(each for each in told if len(each) >= TELLING_CHARS and each.replace(".", "").isdecimal())
-        own = fields.keys.union(*(given for _, given in fields.values))
         others = frozenset().union(*(given for each in self._records if each is not fields for _, given in each.values))
-        return bool(telling - own) and telling - own <= others and not telling & own - fields.keys
+        own = fields.keys.union(*(given for _, given in fields.values))
+        known = frozenset(each for each in told & (own | others) if len(each) >= TELLING_CHARS)
+        return bool(known) and known.isdisjoint(own)
 
     def _is_key(self, names: set[frozenset[str]]) -> bool:
         """Whether one of the names is that of a single record."""

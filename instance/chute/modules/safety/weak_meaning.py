@@ -18,8 +18,8 @@ _SUPPOSES = frozenset(
 
 def is_weak(statement: str, known: float, *, anchored: bool) -> bool:
     """Whether a low support by meaning alone is no ground to doubt a statement. `known`: the part of its words that the reference has;
-    `anchored`: it gives a number or a name of the reference's. A reason that is not given stays in doubt unless it is long."""
+    `anchored`: it gives a number or a name of the reference's. A reason that is not given stays in doubt."""
     words = [word.casefold() for word in words_of(statement)]
-    if len(words) >= LONG_WORDS or not _SUPPOSES.isdisjoint(words):
+    if not _SUPPOSES.isdisjoint(words):
         return True
-    return _CAUSES.isdisjoint(words) and (anchored or known >= KNOWN_MOSTLY)
+    return _CAUSES.isdisjoint(words) and (anchored or known >= KNOWN_MOSTLY or len(words) >= LONG_WORDS)
