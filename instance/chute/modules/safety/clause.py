@@ -141,10 +141,10 @@ class Clause:
         """Whether it holds a negation; a record does not: it is said of one field, not of the others."""
         if RECORD in self.text:
             return False
-        if not any(map(_negates, self.tokens)):
+        if not any(map(negates, self.tokens)):
             return _DROPS.search(self.text) is not None
         bounds = _BOUNDS.search(self.text)
-        return bounds is None or any(map(_negates, words_of(_BOUNDS.sub("", self.text.casefold()))))
+        return bounds is None or any(map(negates, words_of(_BOUNDS.sub("", self.text.casefold()))))
 
     @cached_property
     def negated(self) -> frozenset[str]:
@@ -155,7 +155,7 @@ class Clause:
             frozenset(
                 stem(word)
                 for place, negation in enumerate(self.tokens)
-                if _negates(negation)
+                if negates(negation)
                 for word in [each for each in self.tokens[place + 1 :] if each not in LITTLE][:NEGATED_WORDS]
             )
             & self.words
@@ -164,7 +164,7 @@ class Clause:
     @cached_property
     def denied(self) -> str:
         """The first word that says something behind the first negation; empty where none does."""
-        place = next((place for place, word in enumerate(self.tokens) if _negates(word)), len(self.tokens))
+        place = next((place for place, word in enumerate(self.tokens) if negates(word)), len(self.tokens))
         behind = (stem(word) for word in self.tokens[place + 1 :] if word not in LITTLE and word not in LIGHT)
         return next(behind, "")
 
@@ -175,7 +175,7 @@ class Clause:
             frozenset(
                 stem(word)
                 for place, negation in enumerate(self.tokens)
-                if _negates(negation)
+                if negates(negation)
                 for word in self.tokens[
                     place if negation in _WITHOUT else max(0, place - NEAR_WORDS) : place + 1 + NEAR_WORDS
                 ]
@@ -293,7 +293,8 @@ def bare(text: str) -> str:
     return " ".join(WORD.findall(text.casefold()))
 
 
-def _negates(word: str) -> bool:
+def negates(word: str) -> bool:
+    """Whether a word, without case, is a negation."""
     return word in _NEGATES or word.endswith(("n't", "n’t"))
 
 

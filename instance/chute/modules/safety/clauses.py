@@ -25,7 +25,7 @@ ALIGNED_WELL = 0.75
 SAME_SUBJECT = 0.3
 """What it adds that a clause has what a statement begins with."""
 SAME_NUMBER = 0.2
-"""What a number that two clauses share adds to how much the one is about the other."""
+"""What a number that two clauses share adds to how much the one is about the other, and a word of a group that a record has too."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
 SAID = 0.5
@@ -104,7 +104,7 @@ class Clauses:
             return too_far
         if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said) or self._is_elsewhere(said):
             return "name"
-        if (not whole.negates and self._is_denied(said)) or self._is_excluded(said):
+        if self._is_excluded(said):
             return "negation"
         if self._is_anothers_number(said) or self._is_number_elsewhere(said) or self._was_before(said):
             return "number"
@@ -130,7 +130,8 @@ class Clauses:
                 (
                     self._share(said_of | (said.words & clause.words), clause)
                     + self._bonus(said.first, clause)
-                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0),
+                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0)
+                    + (SAME_NUMBER if RECORD in clause.text and said.words & clause.words - said_of else 0.0),
                     -len(clause.words),
                 )
                 for clause in clauses

@@ -16,6 +16,8 @@ KEPT = 64
 """Texts whose measures are kept: each statement is asked for its own several times."""
 NEAR = 0.03
 """Part by which a converted measure may be off: it is mostly rounded."""
+NEAR_ROUND = 0.1
+"""As much where it is said to be round."""
 
 _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     "length": (
@@ -43,6 +45,10 @@ _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
 _OF_UNIT = {word: (kind, factor) for kind, units in _UNITS.items() for factor, words in units for word in words.split()}
 _FACTOR = re.compile(
     r"\b(?:(twice|double[ds]?)|(thrice|tripled?s?)|(\d+|three|four|five|six|seven|eight|nine|ten) ?(?:times|x|-fold|fold) (?:as|more|faster|higher|larger|longer|the))\b"
+)
+_ROUND = re.compile(
+    r"\b(?:more than|less than|just over|just under|about|around|nearly|almost|roughly|approximately|some|rund|etwa|knapp|gut|fast|environ|presque|casi|unos|unas|circa)\b",
+    re.IGNORECASE,
 )
 _ONE_WORD = re.compile(r"\b(?:one|einen?|une?|uno?|una)\s", re.IGNORECASE)
 _ONE = frozenset(("a", "an", "ein", "eine", "einer", "einen", "une", "un", "una", "one"))
@@ -147,10 +153,11 @@ class Measures:
 
     def converted(self, statement: str) -> set[str]:
         """The numbers of a statement that stand here in another unit."""
+        near = NEAR_ROUND if _ROUND.search(statement) else NEAR
         return {
             said.number
             for said in measures(statement)
-            if any(said.kind == each.kind and abs(said.value - each.value) <= NEAR * each.value for each in self._all)
+            if any(said.kind == each.kind and abs(said.value - each.value) <= near * each.value for each in self._all)
             or (said.kind == FACTOR and self._is_ratio(said.value))
         }
 

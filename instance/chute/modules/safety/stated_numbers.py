@@ -78,6 +78,9 @@ _JOINED = re.compile(
     re.IGNORECASE,
 )
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
+_EVENING = re.compile(
+    rf"\b(\d{{1,2}}|{'|'.join(_SMALL)})\s(?:o['’]clock\s)?(?:in the (?:afternoon|evening)|at night)\b", re.IGNORECASE
+)
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
@@ -122,6 +125,8 @@ def in_full(text: str) -> str:
     """The text with `4.2 million`, `60k` and `3:37 pm` as `4200000`, `60000` and `15:37`."""
     if "-" in text and _JOINED.search(text) is not None:
         text = _JOINED.sub(_of_words, text)
+    if " in the " in text or " at night" in text:
+        text = _EVENING.sub(_of_evening, text)
     if _MAY_BE_SHORT.search(text) is None:
         return text
     return _CLOCK.sub(_of_day, _SCALED.sub(_scaled, text))
@@ -129,6 +134,12 @@ def in_full(text: str) -> str:
 
 def _of_words(match: re.Match[str]) -> str:
     return str(sum(_SMALL[word.casefold()] for word in match.group().split("-")))
+
+
+def _of_evening(match: re.Match[str]) -> str:
+    shown = match.group(1).casefold()
+    hour = _SMALL[shown] if shown in _SMALL else int(shown)
+    return str(hour + 12) if hour < 12 else match.group()
 
 
 def _scaled(match: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from instance.chute.modules.safety.clause import negates
 from instance.chute.modules.safety.word_stems import words_of
 
 LONG_WORDS = 10
@@ -22,4 +23,5 @@ def is_weak(statement: str, known: float, *, anchored: bool) -> bool:
     words = [word.casefold() for word in words_of(statement)]
     if not _SUPPOSES.isdisjoint(words):
         return True
-    return _CAUSES.isdisjoint(words) and (anchored or known >= KNOWN_MOSTLY or len(words) >= LONG_WORDS)
+    gives_reason = not _CAUSES.isdisjoint(words) and not any(map(negates, words))
+    return not gives_reason and (anchored or known >= KNOWN_MOSTLY or len(words) >= LONG_WORDS)
