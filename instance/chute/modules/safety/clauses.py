@@ -106,7 +106,7 @@ class Clauses:
             return "name"
         if self._is_excluded(said):
             return "negation"
-        if self._is_anothers_number(said) or self._is_number_elsewhere(said) or self._was_before(said):
+        if self._is_anothers_number(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
 
@@ -172,7 +172,10 @@ class Clauses:
 
     def known_part(self, statement: str) -> float:
         """The part of a statement's words, but for those that add no fact, that stand in the reference; 1 where there is none."""
-        heavy = Clause(statement).heavy
+        said = Clause(statement)
+        heavy = said.heavy
+        if self._fields.agrees(said):
+            return 1.0
         return len(heavy & self._rarity.keys()) / len(heavy) if heavy else 1.0
 
     def _exchanges(self, said: Clause) -> bool:
@@ -263,19 +266,6 @@ class Clauses:
                     return True
         return False
 
-    def _is_number_elsewhere(self, said: Clause) -> bool:
-        """Whether what it says besides its number and its subject stands in one clause, and the number in sentences that have none
-        of it."""
-        rest = said.heavy - ({said.first} if said.own_subject else frozenset())
-        if not said.numbers or not rest or derives(said.text):
-            return False
-        holding = {each.sentence for each in self._least if said.numbers & each.numbers}
-        if not holding or any(
-            each.sentence in holding and rest & (each.words | each.subject) for each in self._clauses
-        ):
-            return False
-        return any(self._share(rest, each) >= ALIGNED_WELL for each in self._least if RECORD not in each.text)
-
     def _was_before(self, said: Clause) -> bool:
         """Whether it gives the number from which something was changed to another, as if it still were so, or has it change back."""
         if self._changes_back(said):
@@ -284,9 +274,7 @@ class Clauses:
         if not said.numbers or not about or not _THEN.isdisjoint(said.tokens):
             return False
         return any(
-            said.numbers & old
-            and said.numbers.isdisjoint(new - old)
-            and len(about & clause.words) >= len(about) / 2
+            said.numbers & old and said.numbers.isdisjoint(new - old) and len(about & clause.words) >= len(about) / 2
             for clause, old, new in self._changes
         )
 

@@ -97,7 +97,7 @@ def _measures(text: str) -> Iterator[Measure]:
     text = in_full(text).casefold()
     for match in _MEASURE.finditer(text):
         shown, unit = match.groups()
-        if shown in _ONE and _word_before(text, match.start()) not in _BEFORE_ONE:
+        if shown in _ONE and (unit == "second" or _word_before(text, match.start()) not in _BEFORE_ONE):
             continue
         if len(unit) > 1 or unit != "s" or match.group()[-2] == " ":  # "the 1990s"
             yield _measure(shown, unit)
@@ -167,6 +167,10 @@ class Measures:
             one.kind == other.kind and abs(one.value - factor * other.value) <= NEAR * one.value
             for one, other in permutations(self._all[:RATIO_FROM_MAX], 2)
         )
+
+    def within(self, number: str, named: set[str]) -> bool:
+        """Whether a number is on the side that one of the named numbers bounds: 5 where something is said of all below 8."""
+        return any(each in named and (float(number) > float(each)) is more for each, more in self._bounds)
 
     def contradicts(self, statement: str) -> bool:
         """Whether a statement takes a number in another unit, on the other side of a bound, or with another sign than here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from instance.chute.modules.safety.clause import RECORD, Clause
-from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS, in_group
+from instance.chute.modules.safety.exclusive_words import OPEN, ORDINALS, PAIRS, WEEKDAYS, in_group
 
 SAME_WORDS = 0.6
 """Part of a clause's words in another from which the two say the same, or its opposite."""
@@ -16,6 +16,7 @@ UNDOES = frozenset(
 )
 """Words by which a clause says what another says with a negation."""
 ONLY = frozenset("only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split())
+_SIDES = frozenset("before after vor nach avant après antes después prima dopo".split())
 _MENDS = frozenset(
     "fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split()
 )
@@ -38,6 +39,8 @@ def opposes(said: Clause, about: Clause, whole: Clause, around: Sequence[Clause]
         if known and named.isdisjoint(known):
             if not turned and any(_has_all(said, each) for each in around):
                 continue  # its sentence tells of a change: closed, then opened again
+            if group == ORDINALS and not (_SIDES & {*said.tokens}).issubset(about.tokens):
+                continue  # what is before the second is the first
             if group not in PAIRS or not turned:
                 return True
             turned = False

@@ -100,7 +100,8 @@ class RecordFields:
             )
         if len(about) == 1 and self._is_of_others(about[0], told):
             return "number"
-        for fields in about if len(about) == 1 else self._records if len(self._records) == 1 else ():
+        having = [each for each in self._records if any(words and words <= said.words for words, _ in each.values)]
+        for fields in about if len(about) == 1 else having if len(having) == 1 and not about else ():
             for words, given in fields.values:
                 if words and words <= said.words and told.isdisjoint(given):
                     stated = told - fields.keys

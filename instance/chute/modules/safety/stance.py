@@ -36,6 +36,7 @@ _ALREADY = frozenset("already bereits schon déjà ya già since".split()) - {"s
 _STILL_TO_COME = frozenset(
     "still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split()
 )
+_ONE_OF = re.compile(r"\b(?:one of|eine[rs]? (?:der|von)|une? des|un[oa] de (?:los|las))\b", re.IGNORECASE)
 _MUCH, _HALF = 0.75, 0.5
 _MOST_OF = re.compile(
     r"\W*(?:(?:most|few|half|two thirds|a third|a quarter)(?: of| \w+s\b)|the majority|die meisten|die hälfte|la mayoría|la mitad|la plupart|la moitié|la maggior|la metà)",
@@ -51,8 +52,9 @@ def counts_unasked(statement: str, clauses: Iterable[Clause]) -> bool:
     """Whether a statement says how many of something ("most testers") of which no clause with one of its words gives an amount."""
     if _MOST_OF.match(statement) is None:
         return False
+    clauses = list(clauses)
     words = Clause(statement).heavy
-    return not any(_AMOUNTS.search(each.text) for each in clauses if words & each.words)
+    return not any("%" in each.text or (words & each.words and _AMOUNTS.search(each.text)) for each in clauses)
 
 
 def goes_too_far(said: Clause, about: Clause) -> str:
@@ -62,7 +64,7 @@ def goes_too_far(said: Clause, about: Clause) -> str:
     shared = len(said.heavy & about.words) / len(said.heavy)
     one, other = set(said.tokens), set(about.tokens)
     if shared >= _HALF:
-        if one & _ALL and not other & _ALL_TOO and (other & _LIMITS):
+        if one & _ALL and not other & _ALL_TOO and (other & _LIMITS or _ONE_OF.search(about.text)):
             return "negation"
         if one & _ALREADY and other & _STILL_TO_COME and not other & _ALREADY:
             return "negation"

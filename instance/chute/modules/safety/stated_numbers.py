@@ -18,6 +18,8 @@ ROUNDED = 0.05
 """Part by which a number that is said to be round may be off."""
 ROUNDED_MUCH = 0.1
 """The same for a number that has but one digit before its zeros ("2,000")."""
+SHARED_MIN = 20
+"""Smaller numbers are too often a half of something."""
 ROUNDED_SHARE = 4.0
 """Per cent by which a share in words ("a third") may be off."""
 SHARE_OF_MIN = 100
@@ -84,7 +86,7 @@ _EVENING = re.compile(
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
-    r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|would be|grew|fell|rose|shipped)\b",
+    r"\b(?:insgesamt|zusammen|mehr|weniger|früher|später|länger|kürzer|übrig|de plus|de moins|plus tôt|plus tard|restent|más tarde|quedan|still|left|remain\w*|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|would be|grew|fell|rose|shipped)\b",
     re.IGNORECASE,
 )
 _ROUNDS = re.compile(
@@ -227,7 +229,7 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
-    if any(abs(value - each * share / 100) < 0.005 for share in known_shares for each in given):
+    if value >= SHARED_MIN and any(abs(value - each * share / 100) < 0.005 for share in known_shares for each in given):
         return True
     if own_shares and any(
         abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))
@@ -250,9 +252,10 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
         for result in (one - other, *(one + count * other for count in times))
     ):
         return True
-    if any(abs(value - sum(some)) < 0.005 for some in combinations(given, 3)) or (
-        given and abs(value - sum(given)) < 0.005
-    ):
+    if any(
+        abs(value - sum(some)) < 0.005 or abs(value - (2 * max(some) - sum(some))) < 0.005
+        for some in combinations(given, 3)
+    ) or (given and abs(value - sum(given)) < 0.005):
         return True
     return any(abs(value - ratio) < 0.005 for ratio in _ratios(known)) or is_nearly(value, statement, given)
 
