@@ -325,9 +325,6 @@ class Reference:
         whole = self._whole
         stated = told.numbers - converted
         new = stated - whole.numbers - self._clauses.counts
-        if new:
-            about = self._clauses.numbers_about(told.text)
-            new = {each for each in new if not self._measures.within(each, about)}
         if self._measures.contradicts(told.text) or any(not whole.implies(each, told) for each in new):
             return 0.4, 0.0
         if self._counts_others(told, converted):

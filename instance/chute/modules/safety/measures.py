@@ -168,10 +168,6 @@ class Measures:
             for one, other in permutations(self._all[:RATIO_FROM_MAX], 2)
         )
 
-    def within(self, number: str, named: set[str]) -> bool:
-        """Whether a number is on the side that one of the named numbers bounds: 5 where something is said of all below 8."""
-        return any(each in named and (float(number) > float(each)) is more for each, more in self._bounds)
-
     def contradicts(self, statement: str) -> bool:
         """Whether a statement takes a number in another unit, on the other side of a bound, or with another sign than here."""
         for said in measures(statement):

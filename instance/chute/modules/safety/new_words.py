@@ -6,6 +6,7 @@ water); one that is near to some is mostly the same in other words ("stores" for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,10 @@ _ENGLISH = frozenset(
     "the of and is was are were it its you your with by from has have had been will can this that they their he she".split()
 )
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
+
+
+_SHORTENED = re.compile(r"['’](?:s|re|ll|ve|d|m)\Z")
+"""What stands behind a pronoun in "it's"."""
 
 
 class Novelty(NamedTuple):
@@ -110,6 +115,7 @@ def _heavy(text: str) -> Iterator[tuple[str, bool]]:
             and not word[0].isdecimal()
             and word not in LIGHT
             and word not in LITTLE
+            and _SHORTENED.sub("", word) not in LITTLE
             and word not in WORD_NUMBERS
             and not is_unit(word)
             and not word.endswith(("n't", "n’t"))
