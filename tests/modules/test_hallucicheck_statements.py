@@ -150,6 +150,11 @@ def test_where_meaning_alone_says_little(statement: str, known: float, anchored:
     assert is_weak(statement, known, anchored=anchored) is weak
 
 
+def test_in_other_languages_meaning_says_little_where_no_word_is_shared() -> None:
+    assert is_weak("Tous les voyageurs sont remboursés.", 0.0, anchored=False, english=False)
+    assert not is_weak("Tous les voyageurs sont remboursés.", 0.3, anchored=False, english=False)
+
+
 NOTES = [
     "Only a technician may open the circuit.",
     "The importer accepts archives up to 2 GB (before: 500 MB).",

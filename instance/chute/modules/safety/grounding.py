@@ -286,15 +286,15 @@ class Reference:
             if "name" not in why and self._names_others(statement):
                 why.append("name")
                 support *= DOUBTED
-            if not why and support < DOUBTED and (is_general(statement) or self._says_little(statement, told)):
+            if not why and support < DOUBTED and (is_general(statement) or self._says_little(told, novelty.english)):
                 support = DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 
-    def _says_little(self, statement: str, told: Told) -> bool:
+    def _says_little(self, told: Told, english: bool) -> bool:
         """Whether a low support by meaning alone is no ground to doubt it."""
-        anchored = not told.numbers.isdisjoint(self._whole.numbers) or any(map(self._whole.says, _names(statement)))
-        return is_weak(statement, self._clauses.known_part(statement), anchored=anchored)
+        anchored = not told.numbers.isdisjoint(self._whole.numbers) or any(map(self._whole.says, _names(told.text)))
+        return is_weak(told.text, self._clauses.known_part(told.text), anchored=anchored, english=english)
 
     def _names_others(self, statement: str) -> bool:
         """Whether it holds a name that stands nowhere in the reference."""

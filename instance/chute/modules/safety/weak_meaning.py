@@ -17,11 +17,13 @@ _SUPPOSES = frozenset(
 )
 
 
-def is_weak(statement: str, known: float, *, anchored: bool) -> bool:
+def is_weak(statement: str, known: float, *, anchored: bool, english: bool = True) -> bool:
     """Whether a low support by meaning alone is no ground to doubt a statement. `known`: the part of its words that the reference has;
-    `anchored`: it gives a number or a name of the reference's. A reason that is not given stays in doubt."""
+    `anchored`: it gives a number or a name of the reference's; `english`: the model knows the words of other languages less, and one that shares none says little. A reason that is not given stays in doubt."""
     words = [word.casefold() for word in words_of(statement)]
     if not _SUPPOSES.isdisjoint(words):
         return True
     gives_reason = not _CAUSES.isdisjoint(words) and not any(map(negates, words))
-    return not gives_reason and (anchored or known >= KNOWN_MOSTLY or len(words) >= LONG_WORDS)
+    return not gives_reason and (
+        anchored or known >= KNOWN_MOSTLY or (not english and not known) or len(words) >= LONG_WORDS
+    )
