@@ -80,6 +80,7 @@ _SAYS_NOTHING = re.compile(
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
+_WEEKEND = frozenset(("sat", "sun"))
 _OWNS = re.compile(r"['’](?:s|d|m|ll|ve|re)?\Z")
 """What stands behind a name, or `I`, that is no part of it."""
 _CODE = re.compile(r"\b[A-Z]{2,3}\b")
@@ -310,6 +311,8 @@ class Reference:
         written = {
             each[:3] for each in map(str.casefold, _WORD.findall(self._whole.text)) if is_day(each) or len(each) == 3
         }
+        if name[:3] in _WEEKEND and "weekend" in self._whole.text.casefold():
+            return True
         return name[:3] in written or (is_month(name) and sum(map(is_month, written)) > 1)
 
     def _counted_beside(self, noun: str) -> set[str]:
