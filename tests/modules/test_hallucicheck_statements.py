@@ -12,6 +12,7 @@ from instance.chute.modules.safety.parts_of_speech import parts_of_speech
 from instance.chute.modules.safety.stated_numbers import counted, numbers
 from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
+from instance.chute.modules.safety.weak_meaning import is_weak
 
 POLICY = [
     "Employees may work from home up to three days per week.",
@@ -131,3 +132,77 @@ def test_a_long_reference_is_compared_within_bounds() -> None:
     long = [f"Number {each} of the list is about item {each} and its colour." for each in range(400)]
     reference = Reference(long, ["Dragons eat marzipan in the attic."])
     assert len(reference.texts) <= 120 + 1 + 60 + 150
+
+
+@pytest.mark.parametrize(
+    "statement, known, anchored, weak",
+    [
+        ("The manufacturer has confirmed the defect.", 0.0, False, False),
+        ("The manufacturer has confirmed the defect.", 0.0, True, True),
+        ("The manufacturer has confirmed the defect.", 0.6, False, True),
+        ("The manufacturer should confirm the defect.", 0.0, False, True),
+        ("The manufacturer has by now confirmed to all of its customers that it is a defect.", 0.0, False, True),
+        ("It failed because the database was unreachable.", 0.6, True, False),
+        ("The noise is no reason to worry.", 0.6, True, True),
+    ],
+)
+def test_where_meaning_alone_says_little(statement: str, known: float, anchored: bool, weak: bool) -> None:
+    assert is_weak(statement, known, anchored=anchored) is weak
+
+
+def test_in_other_languages_meaning_says_little_where_no_word_is_shared() -> None:
+    assert is_weak("Tous les voyageurs sont remboursés.", 0.0, anchored=False, english=False)
+    assert not is_weak("Tous les voyageurs sont remboursés.", 0.3, anchored=False, english=False)
+
+
+NOTES = [
+    "Only a technician may open the circuit.",
+    "The importer accepts archives up to 2 GB (before: 500 MB).",
+    "worker-7 lost its connection.",
+    "autoscaler: consumers 2 -> 8",
+    "The proposal to install solar panels was postponed.",
+    "Two of the pumps are old and one of five nodes was affected.",
+]
+
+
+@pytest.mark.parametrize(
+    "statement, why",
+    [
+        ("Do not open the circuit yourself.", ""),
+        ("No solar panels are installed.", ""),
+        ("worker-2 lost its connection.", "name"),
+        ("worker-7 lost its connection.", ""),
+        ("Archives may be up to 500 MB.", "number"),
+        ("Archives may be up to 2 GB.", ""),
+        ("Consumers went from 8 to 2.", "number"),
+        ("Consumers went from 2 to 8.", ""),
+        ("All nodes were affected.", "negation"),
+    ],
+)
+def test_what_few_may_do_what_was_before_and_names_with_numbers(statement: str, why: str) -> None:
+    assert Clauses(NOTES).against(statement) == why
+
+
+def test_a_number_of_another_record_under_another_name() -> None:
+    rows = ["City: Orveda | People 2020: 468,300", "City: Kerrin | People 2020: 121,400"]
+    assert Clauses(rows).against("Kerrin had 468,300 inhabitants in 2020.") == "number"
+    assert Clauses(rows).against("Kerrin had 121,400 inhabitants in 2020.") == ""
+
+
+def test_a_table_without_a_rule_has_rows_too() -> None:
+    assert without_tables("| City | Trams |\n| Kerrin | 0 |") == ("", ["City: Kerrin | Trams: 0"])
+    assert without_tables("| 1 | 2 |\n| 3 | 4 |")[1] == []
+
+
+def test_lines_of_a_chat_stand_by_themselves() -> None:
+    chat = "Ada: the drum is new\nRaj: then we keep it\nAda: fine"
+    assert references([Given(chat, tool=True)]) == chat.split("\n")
+
+
+def test_numbers_that_follow() -> None:
+    assert Told("23.500 euros en cuatro cuotas").implies("5875", Told("Cada cuota es de 5.875 euros."))
+    assert Told("28 days, 17 taken, 4 pending").implies("7", Told("7 days are left."))
+    assert Told("2,140 nurses").implies("2000", Told("More than 2,000 nurses took part."))
+    assert not Told("2,140 nurses").implies("3000", Told("More than 3,000 nurses took part."))
+    assert Told("96 Euro, Schüler die Hälfte").implies("48", Told("Schüler zahlen 48 Euro."))
+    assert numbers("until ten in the evening") == {"22"}

@@ -141,10 +141,10 @@ class Clause:
         """Whether it holds a negation; a record does not: it is said of one field, not of the others."""
         if RECORD in self.text:
             return False
-        if not any(map(_negates, self.tokens)):
+        if not any(map(negates, self.tokens)):
             return _DROPS.search(self.text) is not None
         bounds = _BOUNDS.search(self.text)
-        return bounds is None or any(map(_negates, words_of(_BOUNDS.sub("", self.text.casefold()))))
+        return bounds is None or any(map(negates, words_of(_BOUNDS.sub("", self.text.casefold()))))
 
     @cached_property
     def negated(self) -> frozenset[str]:
@@ -155,11 +155,18 @@ class Clause:
             frozenset(
                 stem(word)
                 for place, negation in enumerate(self.tokens)
-                if _negates(negation)
+                if negates(negation)
                 for word in [each for each in self.tokens[place + 1 :] if each not in LITTLE][:NEGATED_WORDS]
             )
             & self.words
         )
+
+    @cached_property
+    def denied(self) -> str:
+        """The first word that says something behind the first negation; empty where none does."""
+        place = next((place for place, word in enumerate(self.tokens) if negates(word)), len(self.tokens))
+        behind = (stem(word) for word in self.tokens[place + 1 :] if word not in LITTLE and word not in LIGHT)
+        return next(behind, "")
 
     @cached_property
     def by_negation(self) -> frozenset[str]:
@@ -168,7 +175,7 @@ class Clause:
             frozenset(
                 stem(word)
                 for place, negation in enumerate(self.tokens)
-                if _negates(negation)
+                if negates(negation)
                 for word in self.tokens[
                     place if negation in _WITHOUT else max(0, place - NEAR_WORDS) : place + 1 + NEAR_WORDS
                 ]
@@ -231,7 +238,10 @@ class Clause:
 
     def is_turned(self, other: Clause) -> bool:
         """Whether the two have the same word between the same names, which stand the other way round."""
-        if len(self.capitals & other.capitals) < 2 or self.is_passive != other.is_passive:
+        if (
+            sum(not in_group(name) for name in self.capitals & other.capitals) < 2
+            or self.is_passive != other.is_passive
+        ):
             return False
         for place, word in enumerate(self.tokens):
             if word in LITTLE or word in self.capitals or word in LIGHT or word not in other.tokens:
@@ -283,7 +293,8 @@ def bare(text: str) -> str:
     return " ".join(WORD.findall(text.casefold()))
 
 
-def _negates(word: str) -> bool:
+def negates(word: str) -> bool:
+    """Whether a word, without case, is a negation."""
     return word in _NEGATES or word.endswith(("n't", "n’t"))
 
 

@@ -3,8 +3,9 @@ or who did it and to whom it was done exchanged."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import log
 
@@ -14,7 +15,7 @@ from instance.chute.modules.safety.clause import RECORD, Clause, bare, clauses_o
 from instance.chute.modules.safety.opposed import FEW_HEAVY, UNDOES, belongs, one_says_un, opposes
 from instance.chute.modules.safety.record_fields import RecordFields
 from instance.chute.modules.safety.stance import counts_unasked, goes_too_far
-from instance.chute.modules.safety.stated_numbers import derives, numbers
+from instance.chute.modules.safety.stated_numbers import derives, numbers, plain_number
 from instance.chute.modules.safety.word_stems import stem
 
 ALIGNED_MIN = 0.5
@@ -24,7 +25,7 @@ ALIGNED_WELL = 0.75
 SAME_SUBJECT = 0.3
 """What it adds that a clause has what a statement begins with."""
 SAME_NUMBER = 0.2
-"""What a number that two clauses share adds to how much the one is about the other."""
+"""What a number that two clauses share adds to how much the one is about the other, and a word of a group that a record has too."""
 SURE, FEW, FEW_WORDS = 0.6, 0.34, 0.8
 """A cosine below the first counts for a part where no more than this share of the words stand in the reference."""
 SAID = 0.5
@@ -41,6 +42,11 @@ _CHANGED = re2.compile(
 _INSTEAD = re2.compile(
     r"(?i)((?:\S+\s){0,2}\S*\d\S*(?:\s\w+)?),?\s+(?:statt|instead of|rather than|not|au lieu de|en lugar de|en vez de|anziché|invece di)\s+((?:\S+\s+){0,2}?\S*\d\S*)"
 )
+_FORMERLY = re2.compile(
+    r"(?i)\((?:before|previously|formerly|was|were|until now|up from|down from|bisher|vorher|zuvor|früher|avant|auparavant|antes|prima)\b[^()]*\d[^()]*\)"
+)
+_ARROW = re2.compile(r"(\d+(?:[.,]\d+)*)\s?(?:->|=>|→)\s?(\d+(?:[.,]\d+)*)")
+_NUMBERED = re.compile(r"([^\W\d_]{2,})-?(\d{1,4})\Z")
 _MOVES = re2.compile(
     r"(?i)\b(?:mov|rais|chang|lower|increas|reduc|extend|cut|postpon|shift|went|rose|fell|grew|verleg|verschob|erhöh|gesenk|report|déplac|aument|cambi|spost)\w*"
 )
@@ -61,7 +67,12 @@ class Clauses:
         self._rarity = {word: log(1 + count / times) for word, times in seen.items()}
         self._unseen = log(1 + count) / 2
         self._names = frozenset(name for clause in self._clauses for name in clause.capitals)
+        self._numbered: dict[str, set[str]] = {}
+        for clause in self._clauses:
+            for name, number in _numbered(clause):
+                self._numbered.setdefault(name, set()).add(number)
         self._fields = RecordFields(sentences)
+        self._text = " ".join(sentences)
 
     def against(self, statement: str) -> str:
         """`negation`, `number` or `name` where the statement takes another word, number or name than what it is about; else empty."""
@@ -93,9 +104,9 @@ class Clauses:
             return too_far
         if self._exchanges(said) or self._turns_round(said) or self._has_other_label(said) or self._is_elsewhere(said):
             return "name"
-        if (not whole.negates and self._is_denied(said)) or self._is_excluded(said):
+        if self._is_excluded(said):
             return "negation"
-        if self._is_anothers_number(said) or self._is_number_elsewhere(said) or self._was_before(said):
+        if self._is_anothers_number(said) or self._was_before(said):
             return "number"
         return "name" if self._is_anothers_deed(said) else ""
 
@@ -119,7 +130,8 @@ class Clauses:
                 (
                     self._share(said_of | (said.words & clause.words), clause)
                     + self._bonus(said.first, clause)
-                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0),
+                    + (SAME_NUMBER if said.numbers & clause.numbers else 0.0)
+                    + (SAME_NUMBER if RECORD in clause.text and said.words & clause.words - said_of else 0.0),
                     -len(clause.words),
                 )
                 for clause in clauses
@@ -158,6 +170,14 @@ class Clauses:
         known = sum(word in self._rarity for word in said.words) / len(said.words)
         return cosine * FEW_WORDS if known <= FEW else cosine
 
+    def known_part(self, statement: str) -> float:
+        """The part of a statement's words, but for those that add no fact, that stand in the reference; 1 where there is none."""
+        said = Clause(statement)
+        heavy = said.heavy
+        if self._fields.agrees(said):
+            return 1.0
+        return len(heavy & self._rarity.keys()) / len(heavy) if heavy else 1.0
+
     def _exchanges(self, said: Clause) -> bool:
         """Whether it has somebody do what was done to them by the other."""
         if any(said.is_turned(clause) for clause in self._clauses):
@@ -186,7 +206,7 @@ class Clauses:
             known = {clause.labels[word] for clause in self._clauses if word in clause.labels}
             if known and label not in known:
                 return True
-        return False
+        return any(name in self._numbered and number not in self._numbered[name] for name, number in _numbered(said))
 
     def _is_denied(self, said: Clause) -> bool:
         """Whether it says without a negation what the reference has only behind one, where they share more than that."""
@@ -201,7 +221,8 @@ class Clauses:
             ):
                 near = {each.sentence for each in having}
                 about = [clause for clause in self._clauses if clause.sentence in near]
-                if any(len(said.plain_words & clause.words) > 1 for clause in about):
+                shared = max((len(said.plain_words & clause.words) for clause in about), default=0)
+                if shared > 1 and 2 * shared >= len(said.plain_words):
                     return True
         return False
 
@@ -209,7 +230,7 @@ class Clauses:
         """Whether it gives one of its numbers to what another number belongs to."""
         derived = derives(said.text)
         for number in said.numbers:
-            if derived and float(number) <= DERIVED_SMALL:
+            if (derived and float(number) <= DERIVED_SMALL) or number in self.counts:
                 continue
             every = [clause for clause in self._least if number in clause.numbers]
             holding = [each for each in every if said.words & (each.words | each.subject)] or every
@@ -245,29 +266,26 @@ class Clauses:
                     return True
         return False
 
-    def _is_number_elsewhere(self, said: Clause) -> bool:
-        """Whether what it says besides its number and its subject stands in one clause, and the number in sentences that have none
-        of it."""
-        rest = said.heavy - ({said.first} if said.own_subject else frozenset())
-        if not said.numbers or not rest or derives(said.text):
-            return False
-        holding = {each.sentence for each in self._least if said.numbers & each.numbers}
-        if not holding or any(
-            each.sentence in holding and rest & (each.words | each.subject) for each in self._clauses
-        ):
-            return False
-        return any(self._share(rest, each) >= ALIGNED_WELL for each in self._least if RECORD not in each.text)
-
     def _was_before(self, said: Clause) -> bool:
-        """Whether it gives the number from which something was changed to another, as if it still were so."""
-        if not said.numbers or not said.heavy or not _THEN.isdisjoint(said.tokens):
+        """Whether it gives the number from which something was changed to another, as if it still were so, or has it change back."""
+        if self._changes_back(said):
+            return True
+        about = said.heavy or said.words
+        if not said.numbers or not about or not _THEN.isdisjoint(said.tokens):
             return False
         return any(
-            said.numbers & old
-            and said.numbers.isdisjoint(new - old)
-            and len(said.heavy & clause.words) >= len(said.heavy) / 2
+            said.numbers & old and said.numbers.isdisjoint(new - old) and len(about & clause.words) >= len(about) / 2
             for clause, old, new in self._changes
         )
+
+    def _changes_back(self, said: Clause) -> bool:
+        """Whether it goes from one number to another where the reference goes from that to this (`2 -> 8`)."""
+        changed = _CHANGED.search(said.text) if said.numbers else None
+        if changed is None:
+            return False
+        old, new = numbers(changed.group(1)), numbers(changed.group(2))
+        pairs = {(plain_number(one), plain_number(other)) for one, other in _ARROW.findall(self._text)}
+        return any((two, one) in pairs and (one, two) not in pairs for one in old for two in new)
 
     @cached_property
     def _changes(self) -> list[tuple[Clause, set[str], set[str]]]:
@@ -275,6 +293,10 @@ class Clauses:
         found = []
         for clause in self._clauses:
             instead = _INSTEAD.search(clause.text) if clause.numbers else None
+            formerly = _FORMERLY.search(clause.text) if clause.numbers else None
+            if formerly is not None:
+                rest = clause.text[: formerly.start()] + clause.text[formerly.end() :]
+                found.append((clause, numbers(formerly.group()), numbers(rest)))
             if instead is not None:
                 found.append((clause, numbers(instead.group(2)), numbers(instead.group(1))))
             elif clause.numbers and _MOVES.search(clause.text) and (changed := _CHANGED.search(clause.text)):
@@ -300,3 +322,11 @@ class Clauses:
         if any(first.rstrip("s") in token for token in best.tokens):  # "bees" for "honeybees"
             return False
         return best.own_subject and RECORD not in best.text and best.first not in said.words
+
+
+def _numbered(clause: Clause) -> Iterator[tuple[str, str]]:
+    """The names with numbers in a clause: `worker-7` -> `("worker", "7")`."""
+    for word in clause.tokens:
+        match = _NUMBERED.match(word)
+        if match is not None:
+            yield match.group(1), match.group(2)

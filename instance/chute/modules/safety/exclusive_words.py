@@ -44,6 +44,7 @@ _GROUPS = (
     "include includes included including | exclude excludes excluded excluding",
     "open opened opens opening reopen* geöffnet öffn* eröffn* ouvert* ouvr* abierto abierta abiertos abiertas abre abren abrió abrirá offen aperto aperta aperti apre aprir* apert* | "
     "closed shut closes close closing geschlossen schließ* schloss fermé* ferme* cerrado cerrada cerrados cierra* cerró cerrará chius* chiud*",
+    "frei freie freien vacant libre libres | belegt belegte besetzt ausgebucht occupied occupé* ocupad*",
     "enable enables enabled | disable disables disabled",
     "accept accepts accepted approve approves approved agreed granted adopted passed passes pass zugestimmt genehmigt bewilligt angenommen approuv* adopté* accepté* aprob* aceptad* approvat* accettat* | "
     "reject rejects rejected refuse refused decline declined denied deny abgelehnt refusé* rejeté* rechaz* rifiut* bocciat*",
@@ -126,6 +127,9 @@ PAIRS = frozenset(number for number, line in enumerate(_GROUPS) if line.count("|
 WEEKDAYS = next(iter(_MEMBER["monday"]))[0]
 OPEN = next(iter(_MEMBER["closed"]))[0]
 """Two groups of which it is known that what is not so on one day may be on another."""
+ORDINALS = next(iter(_MEMBER["first"]))[0]
+MONTHS = next(iter(_MEMBER["january"]))[0]
+_MONTHS = tuple(word for word, of in _MEMBER.items() if any(group == MONTHS for group, _ in of))
 
 Members = dict[int, frozenset[int]]
 
@@ -147,6 +151,16 @@ def members(words: Iterable[str]) -> Members:
         for group, member in _of_word(word):
             found.setdefault(group, set()).add(member)
     return {group: frozenset(each) for group, each in found.items()}
+
+
+def is_month(word: str) -> bool:
+    """Whether a word, without case, is a month or the begin of its name."""
+    return len(word) >= 3 and any(each.startswith(word) for each in _MONTHS)
+
+
+def is_day(word: str) -> bool:
+    """Whether a word, without case, is a weekday or a month."""
+    return any(group in (WEEKDAYS, MONTHS) for group, _ in _of_word(word))
 
 
 def in_group(word: str) -> bool:

@@ -8,7 +8,8 @@ from instance.chute.modules.safety.word_stems import LITTLE, words_of
 
 _ABOUT_THE_CASE = frozenset(
     "the this that these it its they their them he she his her him we our us you your i my here there now today also all every each most many some several few no none only already still yet "
-    "will would can could may might must should shall have has had was were did been being always never not too".split()
+    "will would can could may might must should shall have has had was were did been being always never not too well welcome paid "
+    "les des sont est los las son der die das ist sind".split()
 )
 _PAST = re.compile(r"\w{3,}ed\Z")
 _ENDS_SINGULAR = ("ss", "us", "is")

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instance.chute.answer import JSON
 from instance.chute.modules.safety.clauses import Clauses
+from instance.chute.modules.safety.exclusive_words import is_day, is_month
 from instance.chute.modules.safety.general_knowledge import is_general
 from instance.chute.modules.safety.json_records import records
 from instance.chute.modules.safety.measures import Measures
 from instance.chute.modules.safety.near_sentences import near_sentences
 from instance.chute.modules.safety.new_words import NewWords
-from instance.chute.modules.safety.stated_numbers import NUMBER, dated, numbers, share_follows
+from instance.chute.modules.safety.stated_numbers import NUMBER, counted, dated, numbers, share_follows
 from instance.chute.modules.safety.table_records import without_tables
 from instance.chute.modules.safety.told import Told
+from instance.chute.modules.safety.weak_meaning import is_weak
 from instance.chute.quick_look import QuickLook
 from instance.chute.sentences import split_sentences
 from instance.chute.system_message import SYSTEM_ROLES, without_own_notes
@@ -71,14 +73,21 @@ _ORDERS = re.compile(
 )
 _SAYS_NOTHING = re.compile(
     r"\A\W*(?:sure|of course|certainly|absolutely|great question|i hope|hope this|let me know|feel free|here(?:'s| is| are)|happy to|sorry|i(?:'m| am) (?:sorry|afraid|not sure|happy|glad|unable|an? (?:ai|assistant))|"
-    r"i (?:can(?:'t|not)?|could|would|don't|do not|think|believe|hope|understand|apologi[sz]e|see)|thank|thanks|hello|hi|(?:yes|no|ok(?:ay)?)\W*\Z|(?:ok(?:ay)?[,.!])|you(?:'re| are) welcome|please|if you|would you|do you|does that|you (?:could|might|may want)|consider|try|make sure|(?:i|we) (?:recommend|suggest|advise)|in summary|note that i|"
+    r"i (?:can(?:'t|not)?|could|would|don't|do not|think|believe|hope|understand|apologi[sz]e|see)|thank|thanks|hello|hi|(?:yes|no|ok(?:ay)?)\W*\Z|(?:ok(?:ay)?[,.!])|you(?:'re| are) welcome|please|if you|would you|do you|does that|you (?:could|might|may want)|consider|try|make sure|(?:i|we) (?:recommend|suggest|advise)|in summary|note that i|i['’](?:d|ll) |it (?:would|might) (?:make sense|be (?:wise|better|best|worth|sensible))|in (?:your|this|that) case,? i|mieux vaut|il vaut mieux|n['’]hésitez|je (?:peux|vous|pourrais)|conviene|le recomiendo|puedo|si quiere|am besten|es empfiehlt sich|ich (?:kann|empfehle|würde)|"
     r"the (?:context|document|text|passage|source|article|information)[^.]{0,40} (?:does not|doesn't|do not)|unfortunately|according to what i|echo)\b",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_][\w'’\-]*")
 _NAME = re.compile(r"[A-ZÀ-Þ](?<=[^\S\n].)(?!-)[\wÀ-ÿ'’\-]+")
 """A capital in the middle of a line begins one."""
+_WEEKEND = frozenset(("sat", "sun"))
+_OWNS = re.compile(r"['’](?:s|d|m|ll|ve|re)?\Z")
+"""What stands behind a name, or `I`, that is no part of it."""
 _CODE = re.compile(r"\b[A-Z]{2,3}\b")
+_LINE_BEGINS = re.compile(
+    r"\n(?=[^\S\n]*(?:[A-ZÀ-Þ][\w .\-]{0,24}:\s|\[?\d{4}-\d\d-\d\d[ T]|\[?\d\d?:\d\d\b|\[\d{1,3}\]\s))"
+)
+"""Lines of a chat, a log or a form: each says something of its own."""
 _MARKS = QuickLook(MARK_BEGINS)
 _IN_GERMAN = re.compile(
     r"\b(?:der|die|das|den|dem|ein|eine|ist|sind|und|nicht|wird|im|zum|zur|beträgt|wurde|wurden|hat|haben|auf|beide|aus|bei|nach|für|mit|pro|vom|beim|kein|keine)\b",
@@ -193,7 +202,8 @@ def _given_by(text: str) -> list[str]:
 
 def _pieces(text: str) -> list[str]:
     plain, rows = without_tables(text)
-    return [*(piece.strip() for piece in split_sentences(plain) if piece.strip()), *rows]
+    lines = _LINE_BEGINS.sub("\n\n", plain)
+    return [*(piece.strip() for piece in split_sentences(lines) if piece.strip()), *rows]
 
 
 def _stating(text: str, *, is_marked: bool) -> list[str]:
@@ -277,17 +287,37 @@ class Reference:
             if "name" not in why and self._names_others(statement):
                 why.append("name")
                 support *= DOUBTED
-            if not why and support < DOUBTED and is_general(statement):
+            if not why and support < DOUBTED and (is_general(statement) or self._says_little(told, novelty.english)):
                 support = DOUBTED
             found.append((support, why or ["meaning"]))
         return found
 
+    def _says_little(self, told: Told, english: bool) -> bool:
+        """Whether a low support by meaning alone is no ground to doubt it."""
+        anchored = not told.numbers.isdisjoint(self._whole.numbers) or any(map(self._whole.says, _names(told.text)))
+        return is_weak(told.text, self._clauses.known_part(told.text), anchored=anchored, english=english)
+
     def _names_others(self, statement: str) -> bool:
         """Whether it holds a name that stands nowhere in the reference."""
-        if _IN_GERMAN.search(statement):
+        return any(
+            not self._whole.says(name) and not self._is_code(name) and not self._has_day(name)
+            for name in _names(statement)
+        )
+
+    def _has_day(self, name: str) -> bool:
+        """Whether it is a weekday or month that the reference writes another way (`Sun`, `Tuesdays`), or one between two of its months."""
+        if not is_day(name):
             return False
-        names = {word.casefold() for word in _NAME.findall(statement)}
-        return any(name != "i" and not self._whole.says(name) and not self._is_code(name) for name in names)
+        written = {
+            each[:3] for each in map(str.casefold, _WORD.findall(self._whole.text)) if is_day(each) or len(each) == 3
+        }
+        if name[:3] in _WEEKEND and "weekend" in self._whole.text.casefold():
+            return True
+        return name[:3] in written or (is_month(name) and sum(map(is_month, written)) > 1)
+
+    def _counted_beside(self, noun: str) -> set[str]:
+        """The numbers of the sentences that count something: "nine members voted for it, two against"."""
+        return {number for each in self._sentences if noun in counted(each) for number in numbers(each)}
 
     def _is_code(self, name: str) -> bool:
         """Whether the reference has a code for a name, of its first letter and others in their order: `PT` for Portugal."""
@@ -314,6 +344,7 @@ class Reference:
         for noun, given in told.counted.items():
             known = self._whole.counted.get(noun)
             if known and not given & known:
+                given = given - self._counted_beside(noun)
                 about = self._clauses.numbers_about(told.text) if about is None else about
                 given = given - about
             if (
@@ -330,6 +361,13 @@ class Reference:
             and not any(self._whole.nears(share, told) for share in told.shares)
             and not any(share_follows(share, self._whole.numbers) for share in told.shares)
         )
+
+
+def _names(statement: str) -> set[str]:
+    """The names in a statement, without case; none of a German one, where any noun has a capital."""
+    if _IN_GERMAN.search(statement):
+        return set()
+    return {_OWNS.sub("", word.casefold()) for word in _NAME.findall(statement)} - {"i"}
 
 
 def _holds_in_order(name: str, code: str) -> bool:

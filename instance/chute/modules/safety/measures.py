@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import permutations
 from typing import NamedTuple
 
-from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS, in_full, plain_number
+from instance.chute.modules.safety.stated_numbers import RATIO_FROM_MAX, WORD_NUMBERS, in_full, plain_number
 
 FACTOR = "factor"
 """The kind of what is said to be so many times something."""
@@ -15,6 +16,8 @@ KEPT = 64
 """Texts whose measures are kept: each statement is asked for its own several times."""
 NEAR = 0.03
 """Part by which a converted measure may be off: it is mostly rounded."""
+NEAR_ROUND = 0.1
+"""As much where it is said to be round."""
 
 _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     "length": (
@@ -43,6 +46,10 @@ _OF_UNIT = {word: (kind, factor) for kind, units in _UNITS.items() for factor, w
 _FACTOR = re.compile(
     r"\b(?:(twice|double[ds]?)|(thrice|tripled?s?)|(\d+|three|four|five|six|seven|eight|nine|ten) ?(?:times|x|-fold|fold) (?:as|more|faster|higher|larger|longer|the))\b"
 )
+_ROUND = re.compile(
+    r"\b(?:more than|less than|just over|just under|about|around|nearly|almost|roughly|approximately|some|rund|etwa|knapp|gut|fast|environ|presque|casi|unos|unas|circa)\b",
+    re.IGNORECASE,
+)
 _ONE_WORD = re.compile(r"\b(?:one|einen?|une?|uno?|una)\s", re.IGNORECASE)
 _ONE = frozenset(("a", "an", "ein", "eine", "einer", "einen", "une", "un", "una", "one"))
 _BEFORE_ONE = frozenset(
@@ -57,6 +64,8 @@ _MEASURE = re.compile(
 _RATE = re.compile(
     rf"(?<![\w.])({_NUMBER})\s(?:\w+\s)?(?:per|an?|each|every)\s(second|minute|hour|day|week|month|year)\b"
 )
+_EVERY = re.compile(rf"\bevery\s({_NUMBER})\s(second|minute|hour|day|week|month|year)s\b")
+"""The same from the other side: every three months is four times a year."""
 _MORE = r"over|above|more than|older than|longer than|at least|exceed\w*|greater than|minimum of|from|after|no (?:less|fewer) than|über|mindestens|plus de|más de"
 _LESS = r"under|below|less than|fewer than|younger than|shorter than|at most|up to|within|maximum of|before|no more than|not more than|until|unter|höchstens|bis zu|moins de|menos de"
 _BOUND = re.compile(rf"\b(?:({_MORE})|({_LESS}))\s(?:the age of |age )?[$€£]?({_NUMBER})")
@@ -88,7 +97,7 @@ def _measures(text: str) -> Iterator[Measure]:
     text = in_full(text).casefold()
     for match in _MEASURE.finditer(text):
         shown, unit = match.groups()
-        if shown in _ONE and _word_before(text, match.start()) not in _BEFORE_ONE:
+        if shown in _ONE and (unit == "second" or _word_before(text, match.start()) not in _BEFORE_ONE):
             continue
         if len(unit) > 1 or unit != "s" or match.group()[-2] == " ":  # "the 1990s"
             yield _measure(shown, unit)
@@ -98,6 +107,12 @@ def _measures(text: str) -> Iterator[Measure]:
         yield Measure(FACTOR, float(number), number)
     for match in _RATE.finditer(text):
         yield _measure(match.group(1), "/" + match.group(2))
+
+    for match in _EVERY.finditer(text):
+        shown, unit = match.groups()
+        number = _number(shown)
+        if float(number):
+            yield Measure("rate of time", _OF_UNIT["/" + unit][1] / float(number), number)
 
 
 def _word_before(text: str, place: int) -> str:
@@ -138,11 +153,20 @@ class Measures:
 
     def converted(self, statement: str) -> set[str]:
         """The numbers of a statement that stand here in another unit."""
+        near = NEAR_ROUND if _ROUND.search(statement) else NEAR
         return {
             said.number
             for said in measures(statement)
-            if any(said.kind == each.kind and abs(said.value - each.value) <= NEAR * each.value for each in self._all)
+            if any(said.kind == each.kind and abs(said.value - each.value) <= near * each.value for each in self._all)
+            or (said.kind == FACTOR and self._is_ratio(said.value))
         }
+
+    def _is_ratio(self, factor: float) -> bool:
+        """Whether one measure is so many times another one."""
+        return any(
+            one.kind == other.kind and abs(one.value - factor * other.value) <= NEAR * one.value
+            for one, other in permutations(self._all[:RATIO_FROM_MAX], 2)
+        )
 
     def contradicts(self, statement: str) -> bool:
         """Whether a statement takes a number in another unit, on the other side of a bound, or with another sign than here."""

@@ -6,6 +6,7 @@ water); one that is near to some is mostly the same in other words ("stores" for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ from instance.chute.modules.safety.light_words import LIGHT
 from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.parts_of_speech import parts_of_speech
 from instance.chute.modules.safety.stated_numbers import WORD_NUMBERS
+from instance.chute.modules.safety.weak_meaning import REASONS
 from instance.chute.modules.safety.word_stems import LITTLE, stem, words_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ _ENGLISH = frozenset(
     "the of and is was are were it its you your with by from has have had been will can this that they their he she".split()
 )
 """Words of which nearly every English statement has one: the model knows the words of other languages less."""
-_REASONS = frozenset("because due owing weil wegen parce cause porque culpa debido perché causa".split())
+
+
+_SHORTENED = re.compile(r"['’](?:s|re|ll|ve|d|m)\Z")
+"""What stands behind a pronoun in "it's"."""
 
 
 class Novelty(NamedTuple):
@@ -83,6 +88,9 @@ class NewWords:
 
     def _is_of_family(self, word: str) -> bool:
         """Whether a word of the reference holds the beginning of this one, or the other way round, as compounds do."""
+        if "-" in word:
+            parts = [part for part in word.split("-") if len(part) > 3]
+            return bool(parts) and all(self._is_of_family(part) for part in parts)
         return any(
             each.startswith(word)
             if len(word) < SHARED_LETTERS
@@ -101,12 +109,13 @@ def _heavy(text: str) -> Iterator[tuple[str, bool]]:
     a reason that is not given is a fact of its own."""
     reason = False
     for word, does in parts_of_speech(words_of(text)):
-        reason = reason or word in _REASONS
+        reason = reason or word in REASONS
         if (
             len(word) > 2
             and not word[0].isdecimal()
             and word not in LIGHT
             and word not in LITTLE
+            and _SHORTENED.sub("", word) not in LITTLE
             and word not in WORD_NUMBERS
             and not is_unit(word)
             and not word.endswith(("n't", "n’t"))

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from instance.chute.modules.safety.clause import RECORD, Clause
-from instance.chute.modules.safety.exclusive_words import OPEN, PAIRS, WEEKDAYS, in_group
+from instance.chute.modules.safety.exclusive_words import OPEN, ORDINALS, PAIRS, WEEKDAYS, in_group
 
 SAME_WORDS = 0.6
 """Part of a clause's words in another from which the two say the same, or its opposite."""
 FEW_HEAVY = 2
 """Words that say something in a clause of which one tells that it is what a statement is about."""
 UNDOES = frozenset(
-    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
+    "forbidden prohibited banned verboten untersagt interdit interdite prohibido prohibida vietato vietata prevented eliminated avoided missing lacking absent fehlt fehlen manque manquent falta faltan rather instead postponed deferred shelved aplazó aplazado aplazada aplaza verschoben vertagt reporté reportée rinviato rinviata outside excluded excludes omitted exempt waived ausgeschlossen exclu excluido escluso".split()
 )
 """Words by which a clause says what another says with a negation."""
+ONLY = frozenset("only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split())
+_SIDES = frozenset("before after vor nach avant après antes después prima dopo".split())
 _MENDS = frozenset(
     "fixed fix fixes resolved solved behoben behebt corrigé résolu corregido resuelto risolto corretto".split()
 )
@@ -37,12 +39,18 @@ def opposes(said: Clause, about: Clause, whole: Clause, around: Sequence[Clause]
         if known and named.isdisjoint(known):
             if not turned and any(_has_all(said, each) for each in around):
                 continue  # its sentence tells of a change: closed, then opened again
+            if group == ORDINALS and not (_SIDES & {*said.tokens}).issubset(about.tokens):
+                continue  # what is before the second is the first
             if group not in PAIRS or not turned:
                 return True
             turned = False
     if turned and said.negates != about.negates:
-        denied = (said if said.negates else about).by_negation
-        turned = not _one_undoes(said, about) and not denied.isdisjoint(said.heavy & about.words)
+        one, other = (said, about) if said.negates else (about, said)
+        turned = (
+            not _one_undoes(said, about)
+            and not one.by_negation.isdisjoint(said.heavy & about.words)
+            and _denies_what_is_said(one, other)
+        )
     if not turned or (said.numbers and about.numbers and said.numbers.isdisjoint(about.numbers)):
         return False  # of another number it may be so
     sure = len(said.heavy) + len(said.numbers & about.numbers) > 1 or len(about.heavy) <= FEW_HEAVY
@@ -64,6 +72,15 @@ def one_says_un(said: Clause, about: Clause) -> bool:
         if len(word) > 3
         for prefix in ("un", "in", "im", "dis", "non")
     )
+
+
+def _denies_what_is_said(one: Clause, other: Clause) -> bool:
+    """Whether what `one` negates may be what `other` says: not where that holds for a few only, or counts none."""
+    if not ONLY.isdisjoint(one.tokens) or not ONLY.isdisjoint(other.tokens):
+        return False
+    if RECORD in other.text and "0" in other.numbers:
+        return False
+    return not one.denied or one.denied in other.words
 
 
 def _one_undoes(said: Clause, about: Clause) -> bool:

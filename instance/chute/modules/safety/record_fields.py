@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from instance.chute.modules.safety.clause import RECORD, Clause
+from instance.chute.modules.safety.measures import is_unit
 from instance.chute.modules.safety.stated_numbers import dated, in_full, numbers
 from instance.chute.modules.safety.word_stems import stem, words_of
 
 NAME_WORDS = 4
 """A longer value is a text, and names nothing."""
+TELLING_CHARS = 2
+"""A number with fewer digits may count anything."""
 _TOGETHER = frozenset("both and or neither nor either than while und oder sowie et ou y o e".split())
 _TRUE = frozenset("yes true ja oui sí si sim on enabled included ✓ ✔ ✅ x".split())
 _FALSE = frozenset("no false nein non não nee off disabled none null ✗ ✘ ❌ n/a".split())
@@ -48,6 +51,7 @@ _NAMES = "january|january|januar|janvier|enero|gennaio|february|februar|février
 _DATE = re.compile(
     rf"(?:\d{{4}}-\d\d-\d\d \()?\b(?:0?(\d{{1,2}})\.?(?:st|nd|rd|th)? (?:of |de )?({_NAMES})|({_NAMES}) 0?(\d{{1,2}}))\b(?:,? (?:de )?\d{{4}})?"
 )
+_DAYS = {day[:3]: day for day in "monday tuesday wednesday thursday friday saturday sunday".split()}
 _CLOCK = re.compile(r"\b0?(\d{1,2}):(\d\d)\b")
 
 
@@ -94,7 +98,10 @@ class RecordFields:
                 if single and _TOGETHER.isdisjoint(said.tokens) and len(names) == 2 and self._is_key(names)
                 else ""
             )
-        for fields in about if len(about) == 1 else self._records if len(self._records) == 1 else ():
+        if len(about) == 1 and self._is_of_others(about[0], told):
+            return "number"
+        having = [each for each in self._records if any(words and words <= said.words for words, _ in each.values)]
+        for fields in about if len(about) == 1 else having if len(having) == 1 and not about else ():
             for words, given in fields.values:
                 if words and words <= said.words and told.isdisjoint(given):
                     stated = told - fields.keys
@@ -108,6 +115,13 @@ class RecordFields:
         """How many records there are, and how many have the same value."""
         alike = Counter(name for each in self._records for name in each.names)
         return {str(len(self._records)), *map(str, alike.values())}
+
+    def _is_of_others(self, fields: Fields, told: frozenset[str]) -> bool:
+        """Whether all that is told in telling numbers stands in other records, and none of it in this one."""
+        others = frozenset().union(*(given for each in self._records if each is not fields for _, given in each.values))
+        own = fields.keys.union(*(given for _, given in fields.values))
+        known = frozenset(each for each in told & (own | others) if len(each) >= TELLING_CHARS)
+        return bool(known) and known.isdisjoint(own)
 
     def _is_key(self, names: set[frozenset[str]]) -> bool:
         """Whether one of the names is that of a single record."""
@@ -145,7 +159,7 @@ def _fields_of(sentence: str) -> Fields:
             told = _told(value)
             if told:
                 values.append((_stems(name.rpartition(": ")[2]), told))
-            if (words := _stems(value)) and len(words) <= NAME_WORDS:
+            if (words := _stems(_DAYS.get(plain, value))) and len(words) <= NAME_WORDS:
                 names.append(words)
                 if not any(word in _MONTHS for word in words):
                     keys |= told
@@ -156,4 +170,5 @@ def _fields_of(sentence: str) -> Fields:
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(stem(word.casefold()) for word in words_of(text) if not word[0].isdecimal()) & Clause(text).words
+    said = frozenset(stem(word.casefold()) for word in words_of(text) if not word[0].isdecimal()) & Clause(text).words
+    return said - {stem(word) for word in map(str.casefold, words_of(text)) if is_unit(word)} or said

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from instance.chute.modules.safety.clause import Clause
+from instance.chute.modules.safety.opposed import ONLY
 
 _PERHAPS = frozenset(
     "may might could possibly perhaps potentially likely probably suspect suspects suspected expects expected planned plans hopes aims proposed proposes considering intends want wants prefer prefers rather suggest suggests suggested "
@@ -22,7 +23,7 @@ _ALL_TOO = _ALL | frozenset(
     "each per both no none never nobody neither only pro je chaque par cada por ogni ein jeweils whole entire".split()
 )
 _LIMITS = frozenset(
-    "some most many few several half part only over under above below except unless larger smaller more less certain selected older younger between "
+    "some first premier première erste ersten primer primera primero prima most many few several half part only over under above below except unless larger smaller more less certain selected older younger between "
     "einige manche viele wenige nur über unter certains quelques plupart moins plus seulement algunos muchos sólo solo menos más alcuni molti meno".split()
 )
 _MUST = frozenset(
@@ -35,9 +36,7 @@ _ALREADY = frozenset("already bereits schon déjà ya già since".split()) - {"s
 _STILL_TO_COME = frozenset(
     "still will yet pending planned plans awaiting awaits noch muss müssen soll sollen wird werden encore doit doivent sera seront aún todavía debe deben será serán ancora deve devono sarà".split()
 )
-_ONLY = frozenset(
-    "only solely exclusively nur ausschließlich seulement uniquement solo sólo solamente soltanto".split()
-)
+_ONE_OF = re.compile(r"\b(?:one of|eine[rs]? (?:der|von)|une? des|un[oa] de (?:los|las))\b", re.IGNORECASE)
 _MUCH, _HALF = 0.75, 0.5
 _MOST_OF = re.compile(
     r"\W*(?:(?:most|few|half|two thirds|a third|a quarter)(?: of| \w+s\b)|the majority|die meisten|die hälfte|la mayoría|la mitad|la plupart|la moitié|la maggior|la metà)",
@@ -53,8 +52,9 @@ def counts_unasked(statement: str, clauses: Iterable[Clause]) -> bool:
     """Whether a statement says how many of something ("most testers") of which no clause with one of its words gives an amount."""
     if _MOST_OF.match(statement) is None:
         return False
+    clauses = list(clauses)
     words = Clause(statement).heavy
-    return not any(_AMOUNTS.search(each.text) for each in clauses if words & each.words)
+    return not any("%" in each.text or (words & each.words and _AMOUNTS.search(each.text)) for each in clauses)
 
 
 def goes_too_far(said: Clause, about: Clause) -> str:
@@ -64,11 +64,11 @@ def goes_too_far(said: Clause, about: Clause) -> str:
     shared = len(said.heavy & about.words) / len(said.heavy)
     one, other = set(said.tokens), set(about.tokens)
     if shared >= _HALF:
-        if one & _ALL and not other & _ALL_TOO and (other & _LIMITS):
+        if one & _ALL and not other & _ALL_TOO and (other & _LIMITS or _ONE_OF.search(about.text)):
             return "negation"
         if one & _ALREADY and other & _STILL_TO_COME and not other & _ALREADY:
             return "negation"
-        if other & _ONLY and not one & _ONLY and (said.capitals & about.capitals) and said.capitals - set(about.tokens):
+        if other & ONLY and not one & ONLY and (said.capitals & about.capitals) and said.capitals - set(about.tokens):
             return "name"
     if shared >= _MUCH:
         if other & _PERHAPS and not one & _NOT_SURE and not said.negates and not about.negates:

@@ -16,6 +16,12 @@ TELLING_MIN = 100
 """Numbers from here on are hardly a sum or product of two others by chance."""
 ROUNDED = 0.05
 """Part by which a number that is said to be round may be off."""
+ROUNDED_MUCH = 0.1
+"""The same for a number that has but one digit before its zeros ("2,000")."""
+SHARED_MIN = 20
+"""Smaller numbers are too often a half of something."""
+ROUNDED_SHARE = 4.0
+"""Per cent by which a share in words ("a third") may be off."""
 SHARE_OF_MIN = 100
 """Smaller numbers have too many shares that fit."""
 RATIO_FROM_MAX = 12
@@ -57,6 +63,9 @@ _SHARES = {
     "tenth": 10.0,
     "thirds": 200 / 3,
     "quarters": 75.0,
+    **dict.fromkeys(("hälfte", "moitié", "mitad"), 50.0),
+    **dict.fromkeys(("drittel", "tercio"), 100 / 3),
+    **dict.fromkeys(("viertel",), 25.0),
 }
 _DIGIT = re.compile(r"\d(?<![\w.]\d)")
 _COUNTS = re.compile(
@@ -71,10 +80,13 @@ _JOINED = re.compile(
     re.IGNORECASE,
 )
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d\d))?\s?([ap])\.?m\b\.?|\b(\d{1,2}):00\b", re.IGNORECASE)
+_EVENING = re.compile(
+    rf"\b(\d{{1,2}}|{'|'.join(_SMALL)})\s(?:o['’]clock\s)?(?:in the (?:afternoon|evening)|at night)\b", re.IGNORECASE
+)
 _MAY_BE_SHORT = re.compile(r"\d[ \u00a0-]?(?:thou|taus|mil|mio|mn|mrd|bil|bn|[km]\b|[ap]\.?m|:00)", re.IGNORECASE)
 _DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)(?!\d)")
 _DERIVES = re.compile(
-    r"\b(?:insgesamt|zusammen|mehr|weniger|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|grew|fell|rose|shipped)\b",
+    r"\b(?:insgesamt|zusammen|mehr|weniger|früher|später|länger|kürzer|übrig|de plus|de moins|plus tôt|plus tard|restent|más tarde|quedan|still|left|remain\w*|times (?:as|more|the|higher|larger|bigger)|double|twice|triple|saves?|cheaper|climbed|dropped|total|sum|together|altogether|combined|in all|difference|lost|gained|more|fewer|less|average|roughly|about|around|approximately|nearly|almost|by|later|after|before|earlier|would be|grew|fell|rose|shipped)\b",
     re.IGNORECASE,
 )
 _ROUNDS = re.compile(
@@ -115,6 +127,8 @@ def in_full(text: str) -> str:
     """The text with `4.2 million`, `60k` and `3:37 pm` as `4200000`, `60000` and `15:37`."""
     if "-" in text and _JOINED.search(text) is not None:
         text = _JOINED.sub(_of_words, text)
+    if " in the " in text or " at night" in text:
+        text = _EVENING.sub(_of_evening, text)
     if _MAY_BE_SHORT.search(text) is None:
         return text
     return _CLOCK.sub(_of_day, _SCALED.sub(_scaled, text))
@@ -122,6 +136,12 @@ def in_full(text: str) -> str:
 
 def _of_words(match: re.Match[str]) -> str:
     return str(sum(_SMALL[word.casefold()] for word in match.group().split("-")))
+
+
+def _of_evening(match: re.Match[str]) -> str:
+    shown = match.group(1).casefold()
+    hour = _SMALL[shown] if shown in _SMALL else int(shown)
+    return str(hour + 12) if hour < 12 else match.group()
 
 
 def _scaled(match: re.Match[str]) -> str:
@@ -209,6 +229,8 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
     given = [float(each) for each in known]
     if any(share_follows(share, known) for share in own_shares):
         return True
+    if value >= SHARED_MIN and any(abs(value - each * share / 100) < 0.005 for share in known_shares for each in given):
+        return True
     if own_shares and any(
         abs(value - share) < 1 for share in (*known_shares, *(100 * each for each in given if each < 1))
     ):
@@ -230,9 +252,10 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
         for result in (one - other, *(one + count * other for count in times))
     ):
         return True
-    if any(abs(value - sum(some)) < 0.005 for some in combinations(given, 3)) or (
-        given and abs(value - sum(given)) < 0.005
-    ):
+    if any(
+        abs(value - sum(some)) < 0.005 or abs(value - (2 * max(some) - sum(some))) < 0.005
+        for some in combinations(given, 3)
+    ) or (given and abs(value - sum(given)) < 0.005):
         return True
     return any(abs(value - ratio) < 0.005 for ratio in _ratios(known)) or is_nearly(value, statement, given)
 
@@ -240,7 +263,9 @@ def follows(number: str, statement: str, own_shares: set[float], known: set[str]
 def _is_told(value: float, given: list[float]) -> bool:
     """Whether a large number is the sum, difference or product of two, or the half or double of one: none is so by chance."""
     return any(
-        value in (one + other, one - other, one * other) for one, other in permutations(given, 2) if other > 1
+        value in (one + other, one - other, one * other) or (other in _PIECES and value * other == one)
+        for one, other in permutations(given, 2)
+        if other > 1
     ) or any(value in (each / 2, each * 2) for each in given)
 
 
@@ -250,7 +275,9 @@ def is_nearly(value: float, statement: str, given: Iterable[float]) -> bool:
     if match is None or not value:
         return False
     over, under, _ = match.groups()
-    least, most = (0.0, ROUNDED) if over else (-ROUNDED, 0.0) if under else (-ROUNDED, ROUNDED)
+    most = ROUNDED_MUCH if value >= SHARE_OF_MIN and value == float(f"{value:.0e}") else ROUNDED
+    least = 0.0 if over else -most
+    most = 0.0 if under else most
     return any(least <= (each - value) / value <= most for each in given)
 
 
@@ -261,7 +288,8 @@ def _is_year(number: float) -> bool:
 def share_follows(share: float, known: set[str]) -> bool:
     """Whether a share, in per cent, is what one large number is of another, or by which it is more or less."""
     large = {number for number in known if float(number) >= SHARE_OF_MIN and not _is_year(float(number))}
-    return any(abs(share - 100 * each) < 0.6 for ratio in _ratios(large) for each in (ratio, abs(ratio - 1)))
+    most = ROUNDED_SHARE if share in _SHARES.values() else 0.6
+    return any(abs(share - 100 * each) < most for ratio in _ratios(large) for each in (ratio, abs(ratio - 1)))
 
 
 def _ratios(known: set[str]) -> list[float]:

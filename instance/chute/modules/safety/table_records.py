@@ -19,15 +19,22 @@ def without_tables(text: str) -> tuple[str, list[str]]:
     at = 0
     while at < len(lines):
         head = _cells(lines[at])
-        if len(head) < 2 or at + 1 >= len(lines) or not _is_rule(lines[at + 1]):
+        below = lines[at + 1] if at + 1 < len(lines) else ""
+        if len(head) < 2 or not (_is_rule(below) or _goes_on(head, lines[at], below)):
             rest.append(lines[at])
             at += 1
             continue
-        at += 2
+        at += 2 if _is_rule(below) else 1
         while at < len(lines) and len(cells := _cells(lines[at])) >= 2 and len(found) < ROWS_MAX:
             found.append(_row(head, cells))
             at += 1
     return "\n".join(rest), found
+
+
+def _goes_on(head: list[str], line: str, below: str) -> bool:
+    """Whether a line between bars, without numbers, has one below with as many cells: a table without a rule."""
+    framed = line.strip().startswith(_BAR) and line.strip().endswith(_BAR)
+    return framed and len(_cells(below)) == len(head) and not any(cell.replace(",", "").isdecimal() for cell in head)
 
 
 def _is_rule(line: str) -> bool:
