@@ -10,7 +10,7 @@ from bench.prose import Prose
 from bench.quality import FOLDER, labelled
 from instance.chute.embedding.embedder import Embedder
 from instance.chute.modules.safety.classifier import readable
-from instance.chute.modules.safety.learned_files import INJECTION
+from instance.chute.modules.safety.learned_files import HARMLESS, INJECTION
 from instance.chute.modules.safety.learned_injection import (
     DOUBTFUL,
     WINDOW_MAX_CHARS,
@@ -34,7 +34,9 @@ async def _worst(learned: LearnedInjection, embedder: Embedder, text: str) -> fl
 
 async def test_what_matters_is_found_as_if_each_pair_was_read() -> None:
     texts = [text for _, _, text in labelled(FOLDER / "injection.tsv")]
-    texts += [text for _, text in INJECTION.rows() if len(sentences_of(text)) > 1][:PAIRS_OF]
+    for harmful in (False, True):
+        rows = (text for label, text in INJECTION.rows() if (label != HARMLESS) == harmful)
+        texts += [text for text in rows if len(sentences_of(text)) > 1][: PAIRS_OF // 2]
     texts = [text for text in texts if 1 < len(sentences_of(text)) <= 12]
     embedder, apart = Embedder(), Embedder()
     learned = LearnedInjection(embedder)
