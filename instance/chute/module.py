@@ -137,7 +137,7 @@ class Module:
 
     def read_ahead(self, x: Exchange, hits: frozenset[int]) -> None:
         """Find out and remember what the hooks before the call will ask of long texts. Called on a thread of its own, only for a
-        request with new texts of 8,000 characters and more, before the first module that has patterns; `hits` are those of the
+        request with new texts of 8,000 characters and more, before each module up to its own that has patterns; `hits` are those of the
         module's that occur in these. It must change nothing of the call: `x.req` may be another when the hooks run."""
         raise NotImplementedError
 

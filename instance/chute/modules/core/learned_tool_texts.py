@@ -12,6 +12,14 @@ import orjson
 from instance.chute.modules.safety.all_learned import learned_of_tools
 from instance.chute.modules.safety.classifier import SHORT_CHARS, Classifier, logit, readable
 from instance.chute.modules.safety.learned_files import HARMLESS, TOOL
+from instance.chute.modules.safety.learned_injection import (
+    AT_THRESHOLD,
+    PER_LOGIT,
+    POINTS_MAX,
+    TEXT_MAX_CHARS,
+    WINDOW_MAX_CHARS,
+    WINDOWS_MAX,
+)
 from instance.chute.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -20,13 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TEXT_MAX_CHARS = 50_000
-"""What of one text is looked at."""
-WINDOW_MAX_CHARS = 400
-WINDOWS_MAX = 24
-"""Windows of one text that are embedded, some 3 ms each: of a longer text those whose words are the likeliest."""
-AT_THRESHOLD, PER_LOGIT, POINTS_MAX = 5.0, 1.5, 10.0
-"""Points that the learned threshold stands for, that one step of the logit adds, and at most."""
 _LINE = re.compile(r"\n(?!\s{0,40}[a-z])")
 """Where a line begins that does not go on with what stands before it."""
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*+")(\s*:)?')
