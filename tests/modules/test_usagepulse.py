@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -164,6 +165,22 @@ async def test_each_cap_of_a_dimension_keeps_its_counts_when_another_is_changed(
         assert await codes("bob", 2) == [200, 429]
         await s.configure({"usagepulse": {"caps": [{**caps[0], "value": "*"}]}})
         assert await codes("eve", 1) == [429], "who was not counted before"
+
+
+async def test_a_new_cap_counts_calls_that_were_not_in_the_database_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as s:
+        writer = s.instance.core.writer
+        fold_until = writer._fold_until
+
+        def slow(sequence: int) -> bool:
+            time.sleep(0.3)
+            return fold_until(sequence)
+
+        monkeypatch.setattr(writer, "_fold_until", slow)
+        for _ in range(2):
+            assert (await s.chat(headers={"X-Stockyard-User": "eve"})).status_code == 200
+        await s.configure({"usagepulse": {"caps": [{"dimension": "user", "period": "day", "requests": 2}]}})
+        assert (await s.chat(headers={"X-Stockyard-User": "eve"})).status_code == 429
 
 
 async def test_caps_and_sums_survive_a_restart() -> None:

@@ -113,6 +113,7 @@ class UsagePulse(Module):
     async def start(self, core: Core, previous: Module | None) -> None:
         self._core = core
         if isinstance(previous, UsagePulse):
+            await self._recorded()
             await previous.catch_up()
             self._position = previous._position
             previous._replaced = True
@@ -128,6 +129,16 @@ class UsagePulse(Module):
         for counter in self._caps:
             for had in before:
                 counter.take_over(had)
+
+    async def _recorded(self) -> None:
+        """Wait until the calls so far are in the database, for a cap that counts values nobody counted before."""
+        if not self._caps:
+            return
+        try:
+            async with asyncio.timeout(LAST_CALLS_S):
+                await self._core.writer.drain()
+        except TimeoutError:
+            log.warning("usagepulse: the last calls are not in the counts of new caps")
 
     async def stop(self) -> None:
         if self._replaced:
