@@ -55,23 +55,25 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     return [(name, text) for name, text in split]
 
 
-_TOXIC, _AGE, _INJECTION, _TOOL = (_HERE / f"{name}_examples.tsv" for name in ("toxic", "age", "injection", "tool"))
+_TOXIC, _AGE, _INJECTION, _TOOL, _CODE = (
+    _HERE / f"{name}_examples.tsv" for name in ("toxic", "age", "injection", "tool", "code")
+)
 
 TOXIC = LearnedFile(
     (_TOXIC,),
     _HERE / "toxic_weights.npz",
     0.865,
-    harmless=(_INJECTION,),
+    harmless=(_INJECTION, _CODE),
     words_length=1.0,
     by_word=False,
     directions=64,
 )
-AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.915, directions=64)
+AGE = LearnedFile((_TOXIC, _AGE), _HERE / "age_weights.npz", 0.915, harmless=(_CODE,), directions=64)
 INJECTION = LearnedFile(
     (_INJECTION, _HERE / "injection_near_misses.tsv"),
     _HERE / "injection_weights.npz",
     0.85,
-    harmless=(_TOXIC, _AGE),
+    harmless=(_TOXIC, _AGE, _CODE),
     words_length=1.0,
     directions=64,
 )
@@ -79,7 +81,7 @@ TOOL = LearnedFile(
     (*INJECTION.examples, _TOOL, _HERE / "tool_near_misses.tsv"),
     _HERE / "tool_weights.npz",
     0.91,
-    harmless=(_AGE,),
+    harmless=(_AGE, _CODE),
     words_length=1.0,
     directions=64,
 )
