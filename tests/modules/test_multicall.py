@@ -319,6 +319,17 @@ async def test_when_all_fail_each_reason_is_named(stream: bool) -> None:
         assert "429" in error["message"]
 
 
+@pytest.mark.parametrize("code", [400, 413, 429])
+async def test_what_all_refuse_alike_has_their_status(code: int) -> None:
+    async with panel(2, strategy="consensus") as (s, mocks):
+        answers(mocks, status(code), status(code))
+        answer = await s.chat()
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (code, "all_targets_failed")
+        assert answer.headers["x-should-retry"] == ("true" if code == 429 else "false")
+        assert set(error["details"]) == {"m0/m", "m1/m"}
+
+
 async def test_a_caller_who_goes_cancels_all() -> None:
     import httpx2
 

@@ -14,7 +14,7 @@ import orjson
 from instance.chute.answer import Answer, Delta
 from instance.chute.embedding.late import ACTION, EmbedderLate
 from instance.chute.exchange import Exchange
-from instance.chute.failures import CallFailed
+from instance.chute.failures import CallFailed, to_error
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.modules.forge.agreement import verdict, verdict_by_meaning
 from instance.chute.modules.forge.contenders import Contender, ask_all, settle
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from instance.chute.module import Call
     from instance.chute.modules.forge.multi_route import MultiRoute
     from instance.chute.targets import Target
+
+
+ALIKE = (400, 413, 422, 429)
+"""Statuses that the caller gets where all targets gave the same one."""
 
 
 class Caller(Protocol):
@@ -279,14 +283,25 @@ class Round:
                 yield batch
 
     def _all_failed(self) -> StockyardError:
+        """Why nobody answered; with the status of all where they refused alike, as what the caller sent is the reason then."""
         reasons = {contender.label: contender.reason() for contender in self._contenders}
         said = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
-        return StockyardError(
+        error = StockyardError(
             "all_targets_failed",
             f"None of the {len(reasons)} targets gave an acceptable answer: {said}",
             details=reasons,
             module=self._module.name,
         )
+        errors = [contender.error for contender in self._contenders]
+        known = [to_error(each) if isinstance(each, CallFailed) else each for each in errors]
+        statuses = {each.status if isinstance(each, StockyardError) else 0 for each in known}
+        if len(statuses) == 1 and (status := statuses.pop()) in ALIKE:
+            error.status = status
+            error.retryable = status == 429
+            waits = (each.headers.get("Retry-After", "") for each in known if isinstance(each, StockyardError))
+            wait = min((wait for wait in waits if wait.isdecimal()), key=int, default="")
+            error.headers = {**error.headers, "Retry-After": wait} if wait else error.headers
+        return error
 
 
 def _all_of(good: list[Contender]) -> Answer:
