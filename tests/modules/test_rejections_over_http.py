@@ -291,7 +291,7 @@ CASES = [
         502,
         {"routes": [{"name": "two", "targets": ["up/small", "up/large"], "strategy": "longest"}]},
         more={"model": "multi:two"},
-        replies=(status(400), status(400)),
+        replies=(status(400), status(422)),
         repeats=None,
     ),
     Case(
