@@ -291,7 +291,7 @@ CASES = [
         502,
         {"routes": [{"name": "two", "targets": ["up/small", "up/large"], "strategy": "longest"}]},
         more={"model": "multi:two"},
-        replies=(status(400), status(422)),
+        replies=(status(400), status(404)),
         repeats=None,
     ),
     Case(

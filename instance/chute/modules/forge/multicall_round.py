@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from instance.chute.targets import Target
 
 
-ALIKE = (400, 413, 422, 429)
+ALIKE = (400, 413, 429)
 """Statuses that the caller gets where all targets gave the same one."""
 
 
