@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import zipapp
 from typing import Any
 
 import openai
@@ -49,6 +51,14 @@ async def test_a_redacted_sentence_is_missing_between_its_neighbours(stream: boo
 async def test_harmless_questions_pass_with_default_settings(content: str) -> None:
     async with running({"toxicfilter": {}}) as s:
         assert (await said(s, content, False))[0] == f"echo: {content}"
+        assert await noted(s) == []
+
+
+async def test_source_code_is_not_illicit() -> None:
+    source = inspect.getsource(zipapp)
+    at = source.index("# Read 2 bytes")
+    async with running({"toxicfilter": {}}) as s:
+        assert (await said(s, source[at - 1 : at + 1499], False))[1] == "stop"
         assert await noted(s) == []
 
 
