@@ -213,7 +213,8 @@ def _with_other_keys(brought: Moved, database: Path, number: int) -> bytes:
     """The same file with keys of its own: one digest belongs to one tenant."""
     with brought.file.open("rb") as file:
         found = unpack(file, PASSPHRASE, database)
-    keys = [key | {"sha256": f"{number:02d}" + key["sha256"][2:]} for key in found.keys] if number else found.keys
+    other = [key | {"sha256": sha256(f"{number}{key['sha256']}".encode()).hexdigest()} for key in found.keys]
+    keys = other if number else found.keys
     return b"".join(pack(replace(found, keys=keys), database, PASSPHRASE).chunks())
 
 
