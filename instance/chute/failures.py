@@ -141,3 +141,8 @@ def to_error(failure: CallFailed) -> StockyardError:
     if retry_after:
         headers["Retry-After"] = retry_after.decode("latin-1")
     return StockyardError(code, f"The provider {provider!r} answered {status}.", details=details, headers=headers)
+
+
+def as_error(failure: CallFailed | StockyardError) -> StockyardError:
+    """The error in our shape for a failure that may be one already."""
+    return failure if isinstance(failure, StockyardError) else to_error(failure)

@@ -330,6 +330,12 @@ async def test_what_all_refuse_alike_has_their_status(code: int) -> None:
         assert set(error["details"]) == {"m0/m", "m1/m"}
 
 
+async def test_a_limit_that_all_are_at_says_when_the_first_is_free() -> None:
+    async with panel(2, strategy="consensus") as (s, mocks):
+        answers(mocks, status(429, headers={"retry-after": "60"}), status(429, headers={"retry-after": "7"}))
+        assert (await s.chat()).headers["retry-after"] == "7"
+
+
 async def test_a_caller_who_goes_cancels_all() -> None:
     import httpx2
 

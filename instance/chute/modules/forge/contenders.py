@@ -44,7 +44,7 @@ class Contender:
         self.branch = branch
         self.task: asyncio.Task[Answer] | None = None
         self.answer: Answer | None = None
-        self.error: Exception | None = None
+        self.error: CallFailed | StockyardError | None = None
         self.ok = False
         self.ended = False
         self.settled = False

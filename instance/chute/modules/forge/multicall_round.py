@@ -14,7 +14,7 @@ import orjson
 from instance.chute.answer import Answer, Delta
 from instance.chute.embedding.late import ACTION, EmbedderLate
 from instance.chute.exchange import Exchange
-from instance.chute.failures import CallFailed, to_error
+from instance.chute.failures import CallFailed, as_error
 from instance.chute.modules.caching.stream_replay import replay
 from instance.chute.modules.forge.agreement import verdict, verdict_by_meaning
 from instance.chute.modules.forge.contenders import Contender, ask_all, settle
@@ -292,15 +292,14 @@ class Round:
             details=reasons,
             module=self._module.name,
         )
-        errors = [contender.error for contender in self._contenders]
-        known = [to_error(each) if isinstance(each, CallFailed) else each for each in errors]
-        statuses = {each.status if isinstance(each, StockyardError) else 0 for each in known}
-        if len(statuses) == 1 and (status := statuses.pop()) in ALIKE:
+        refusals = [error if one.error is None else as_error(one.error) for one in self._contenders]
+        status, *others = {refusal.status for refusal in refusals}
+        if not others and status in ALIKE:
             error.status = status
             error.retryable = status == 429
-            waits = (each.headers.get("Retry-After", "") for each in known if isinstance(each, StockyardError))
-            wait = min((wait for wait in waits if wait.isdecimal()), key=int, default="")
-            error.headers = {**error.headers, "Retry-After": wait} if wait else error.headers
+            waits = [wait for refusal in refusals if (wait := refusal.headers.get("Retry-After", "")).isdecimal()]
+            if waits:
+                error.headers["Retry-After"] = min(waits, key=int)
         return error
 
 

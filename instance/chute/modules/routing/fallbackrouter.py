@@ -12,7 +12,7 @@ from instance.chute.answer import Answer
 from instance.chute.by_model import fitting
 from instance.chute.containment import scope_of
 from instance.chute.exchange import STANDS_IN, Exchange
-from instance.chute.failures import CallFailed, to_error
+from instance.chute.failures import CallFailed, as_error
 from instance.chute.module import ALL_KINDS, Call, Module, ModuleSettings
 from instance.chute.modules.routing.hedge import Failure, race
 from instance.chute.modules.routing.hop_reasons import hop_reason, short
@@ -261,7 +261,7 @@ class FallbackRouter(Module):
         last = failures[-1][1]
         if len(failures) < 2:
             return last
-        known = last if isinstance(last, StockyardError) else to_error(last)
+        known = as_error(last)
         reasons = [{"target": target.label, "reason": short(failure)} for target, failure in failures]
         error = StockyardError(
             "all_targets_failed",
